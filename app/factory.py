@@ -1,0 +1,29 @@
+"""Puts a service together from parts that are passed in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Flask
+
+from app import request_log
+from app.metrics import Metrics
+from app.routes import Provenance, Recommends, Service, add_routes
+
+if TYPE_CHECKING:
+    from app.settings import ServiceSettings
+
+
+def create_app(settings: ServiceSettings, recommender: Recommends, provenance: Provenance | None) -> Flask:
+    """The service as a WSGI application. Opens nothing but the metric files."""
+    app = Flask("movierec", static_folder=None)
+    metrics = Metrics(app, settings.track, recommender.version) if settings.metrics else None
+    service = Service(
+        recommender,
+        provenance,
+        settings.track,
+        request_log.write if settings.request_log else None,
+        metrics.rows_lost.inc if metrics else None,
+    )
+    add_routes(app, service)
+    return app

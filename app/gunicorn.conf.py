@@ -1,0 +1,63 @@
+"""Gunicorn's settings, as code. What an operator may change comes from `ServiceSettings`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from app.settings import ServiceSettings, settings_problem
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.workers.base import Worker
+
+try:
+    _settings = ServiceSettings()
+except ValidationError as _error:
+    sys.stderr.write(f"{settings_problem(_error)}\n")
+    raise SystemExit(1) from _error
+
+# The metric files of a former life would be added to this one's, and prometheus_client reads the name on import.
+_metric_files = _settings.run_dir / "metrics"
+shutil.rmtree(_metric_files, ignore_errors=True)
+_metric_files.mkdir(parents=True)
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metric_files)
+
+wsgi_app = "app.wsgi:main()"
+bind = _settings.bind
+workers = _settings.workers
+worker_class = "app.worker.OnePieceWorker"
+threads = 1  # answers are pure computing: more threads only wait for each other
+preload_app = True  # the artifact is checked once, and its pages are shared
+keepalive = 75  # longer than NGINX keeps an idle connection (60 s), so that NGINX is always the one to close
+graceful_timeout = 10
+timeout = 30
+backlog = 1024
+limit_request_line = 8190
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108 - a heartbeat must not wait for a disk
+control_socket_disable = True
+proc_name = f"movierec {_settings.service}"
+accesslog = None  # the service writes a request log of its own
+errorlog = "-"
+
+
+def when_ready(server: Arbiter) -> None:
+    """Open the port of the metrics, in the master: a saturated worker must not starve the scrape."""
+    if _settings.metrics:
+        from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics  # noqa: PLC0415 - after the environment
+
+        host, _, port = _settings.metrics_bind.rpartition(":")
+        GunicornPrometheusMetrics.start_http_server_when_ready(int(port), host)
+        server.log.info("metrics on %s", _settings.metrics_bind)
+
+
+def child_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 - Gunicorn's signature
+    """Let go of the gauges of a worker that is gone."""
+    if _settings.metrics:
+        from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics  # noqa: PLC0415 - after the environment
+
+        GunicornPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)

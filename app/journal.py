@@ -1,0 +1,143 @@
+"""A worker's journal: one line for every answer, written with one `write(2)` before the answer leaves.
+
+What `write` has taken survives a kill -9 of the process. A line is `\\t`-separated, see `Row`. Each worker writes a file of its
+own and holds a lock on it that the kernel frees: whoever gets that lock knows that the writer is gone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+SUFFIX = ".tsv"
+
+
+class JournalError(Exception):
+    """The journal's folder cannot be used at all."""
+
+
+class Row(NamedTuple):
+    """One answer. `served_at` is in microseconds since 1970, UTC; `digest` is of the answer's body, see `routes`."""
+
+    answer_id: str
+    request_id: str
+    user_id: int
+    version_number: int
+    track: str
+    served_at: int
+    step: str
+    digest: str
+
+
+def to_line(row: Row) -> bytes:
+    """The journal's line of a row."""
+    return ("\t".join(map(str, row)) + "\n").encode()
+
+
+def from_line(line: bytes) -> Row:
+    """The row of a journal's line. Raises ValueError for anything that `to_line` does not write."""
+    fields = line.decode().removesuffix("\n").split("\t")
+    if len(fields) != len(Row._fields) or not fields[0]:
+        raise ValueError(f"{len(fields)} fields instead of {len(Row._fields)}")
+    answer_id, request_id, user_id, version_number, track, served_at, step, digest = fields
+    return Row(answer_id, request_id, int(user_id), int(version_number), track, int(served_at), step, digest)
+
+
+@dataclass
+class JournalState:
+    """What a worker knows of its own journal."""
+
+    lost: int = 0
+    problem: str = ""
+
+
+class Journal:
+    """Appends rows to this process's journal. Bounded; never raises and never waits once it is made.
+
+    A disk that is full, or a folder that holds `max_bytes` already, costs rows, never answers: they are counted in
+    `state.lost`, the reason stands in `state.problem`, and it tries again a second later.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int, segment_bytes: int) -> None:
+        """Raises JournalError when `folder` cannot be made."""
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._segment_bytes = min(segment_bytes, max_bytes)
+        self._file = -1
+        self._pid = -1
+        self._size = 0
+        self._retry_at = 0.0
+        self._lock = threading.Lock()
+        self.state = JournalState()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise JournalError(f"{folder}: {error.strerror}: the journals need a folder that can be written") from error
+
+    def append(self, line: bytes) -> bool:
+        """Write one line; whether it was taken whole."""
+        with self._lock:
+            try:
+                self._write(line)
+            except OSError as error:
+                self._lose(error.strerror or str(error))
+                return False
+            if self.state.problem:
+                log.warning("journal in %s works again, %d rows lost so far", self._folder, self.state.lost)
+                self.state.problem = ""
+            return True
+
+    def close(self) -> None:
+        """Let go of the file, so that the shipper may finish it."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _write(self, line: bytes) -> None:
+        if self._file < 0 or self._size + len(line) > self._segment_bytes or self._pid != os.getpid():
+            self._begin_segment()
+        written = os.write(self._file, line)
+        if written != len(line):
+            os.ftruncate(self._file, self._size)
+            raise OSError(0, "no room left for a whole line")
+        self._size += written
+
+    def _begin_segment(self) -> None:
+        if time.monotonic() < self._retry_at:
+            raise OSError(0, self.state.problem)
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        if sum(_size(path) for path in self._folder.glob(f"*{SUFFIX}")) + self._segment_bytes > self._max_bytes:
+            raise OSError(0, f"{self._folder} holds its {self._max_bytes >> 20} MiB: is the shipper, or the database, away?")
+        self.close()
+        self._pid = os.getpid()
+        path = self._folder / f"{time.time_ns():020d}-{self._pid}{SUFFIX}"
+        # The shipper removes a journal whose lock is free, so it must not see the file before it is locked.
+        hidden = path.with_suffix(".new")
+        self._file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        hidden.rename(path)
+        self._size = 0
+        self._retry_at = 0.0
+
+    def _lose(self, problem: str) -> None:
+        self.state.lost += 1
+        if not self.state.problem:
+            log.error("journal in %s cannot be written (%s): answers go on, their rows are lost", self._folder, problem)
+        self.state.problem = problem
+
+
+def _size(path: Path) -> int:
+    """A file's size; 0 when the shipper has just removed it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

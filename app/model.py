@@ -1,0 +1,233 @@
+"""The model artifact: plain arrays and `metadata.json`, checked on loading, memory-mapped, never unpickled.
+
+    metadata.json
+    serving/users.npy      int64  (n_users,)     ids of the known users, ascending
+    serving/top.npy        uint16 (n_users, 40)  rows of films, best first, what the user has seen left out
+    serving/cold.npy       uint16 (n_lists, 40)  lists for users who are not known; `cold_lists` in the metadata names them
+    serving/film_text.npy  uint8  (n_bytes,)     the films' ids, one after the other, ASCII
+    serving/film_ends.npy  uint32 (n_films,)     where each of them ends
+    rating/*.npy                                 the rating model's own arrays, for gate, reports and replay
+
+A place that no film fills holds the highest number of the type. Beyond 65,534 films `top` and `cold` are uint32.
+Arrays that a later format adds (item neighbours, more cold lists) are listed in the metadata like these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+FORMAT = 1
+RESERVE = 40
+NEEDED = ("users", "top", "cold", "film_text", "film_ends")
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+class ArtifactError(Exception):
+    """The artifact cannot be used; the text says which file, what is wrong, and what to do."""
+
+
+@dataclass(frozen=True)
+class ServingModel:
+    """What a service answers from. Arrays are read-only maps of files, shared by all processes of the machine."""
+
+    metadata: Mapping[str, Any]
+    users: Array
+    top: Array
+    cold: Array
+    films: tuple[str, ...]
+
+    @property
+    def version(self) -> int:
+        """The version's number."""
+        return int(self.metadata["version"])
+
+    @property
+    def empty(self) -> int:
+        """The number that marks a place which no film fills."""
+        return int(np.iinfo(self.top.dtype).max)
+
+
+def row_type(n_films: int) -> type[np.uint16 | np.uint32]:
+    """The smallest type of a film's row that leaves its highest number free as the mark of an empty place."""
+    return np.uint16 if n_films < np.iinfo(np.uint16).max else np.uint32
+
+
+def film_arrays(films: tuple[str, ...]) -> dict[str, Array]:
+    """The films' ids as `film_text` and `film_ends`."""
+    ends = np.cumsum([len(film) for film in films], dtype=np.uint32)
+    return {"film_text": np.frombuffer("".join(films).encode("ascii"), dtype=np.uint8), "film_ends": ends}
+
+
+def save(folder: Path, metadata: Mapping[str, Any], serving: Mapping[str, Array], rating: Mapping[str, Array]) -> None:
+    """Write an artifact beside `folder` and move it there whole; what was there before is replaced."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        parts = {"serving": serving, "rating": rating}
+        arrays = {part: _write_part(aside / part, content) for part, content in parts.items()}
+        whole = {"format": FORMAT, **metadata, "arrays": arrays}
+        _write_synced(aside / "metadata.json", (json.dumps(whole, indent=2, sort_keys=True) + "\n").encode())
+        aside.chmod(0o755)
+        _replace_folder(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def load_serving(folder: Path) -> ServingModel:
+    """Map the serving part of the artifact in `folder`, after checking format, checksums and shapes.
+
+    Raises ArtifactError naming what is wrong.
+    """
+    metadata = read_metadata(folder)
+    arrays = _open_part(folder, metadata, "serving", NEEDED)
+    films = _check_serving(folder, metadata, arrays)
+    return ServingModel(metadata, arrays["users"], arrays["top"], arrays["cold"], films)
+
+
+def load_rating(folder: Path) -> dict[str, Array]:
+    """Map the rating part of the artifact in `folder`. Raises ArtifactError naming what is wrong."""
+    return _open_part(folder, read_metadata(folder), "rating", ())
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """The artifact's metadata. Raises ArtifactError where it is missing, not JSON, or of another format."""
+    path = folder / "metadata.json"
+    try:
+        metadata = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror or error}: is there a trained model?") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not JSON ({error}): train again, or fetch the version again") from error
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        told = metadata.get("format") if isinstance(metadata, dict) else None
+        raise ArtifactError(f"{path}: format {told!r}, but this code reads format {FORMAT}: train again")
+    version = metadata.get("version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 0:
+        raise ArtifactError(f"{path}: version is {version!r}, not a whole number: train again")
+    if not isinstance(metadata.get("arrays"), dict):
+        raise ArtifactError(f"{path}: lists no arrays: train again")
+    return metadata
+
+
+def _write_part(folder: Path, arrays: Mapping[str, Array]) -> dict[str, dict[str, Any]]:
+    folder.mkdir()
+    told = {}
+    for name, array in arrays.items():
+        path = folder / f"{name}.npy"
+        with path.open("wb") as file:
+            np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        told[name] = {"dtype": array.dtype.str, "shape": list(array.shape), "sha256": _sha256(path)}
+    return told
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace_folder(new: Path, folder: Path) -> None:
+    """Move `new` to `folder`. A folder cannot be renamed over a full one, so the old one steps aside first."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _open_part(folder: Path, metadata: Mapping[str, Any], part: str, needed: tuple[str, ...]) -> dict[str, Array]:
+    told = metadata["arrays"].get(part)
+    if not isinstance(told, dict):
+        raise ArtifactError(f"{folder}/metadata.json: lists no {part} part: train again")
+    missing = [name for name in needed if name not in told]
+    if missing:
+        raise ArtifactError(f"{folder}/metadata.json: the {part} part lists no {', '.join(missing)}: train again")
+    return {name: _open_array(folder / part / f"{name}.npy", facts) for name, facts in told.items()}
+
+
+def _open_array(path: Path, told: Mapping[str, Any]) -> Array:
+    try:
+        checksum = _sha256(path)
+        if checksum != told["sha256"]:
+            raise ArtifactError(f"{path}: its checksum is not the one in metadata.json: cut, swapped or changed; fetch it again")
+        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror or error}: fetch the version again") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path}: not an array as metadata.json tells it ({error}): fetch it again") from error
+    if array.dtype.str != told.get("dtype") or list(array.shape) != told.get("shape"):
+        raise ArtifactError(
+            f"{path}: {array.dtype.str} {array.shape}, but metadata.json says {told.get('dtype')} {told.get('shape')}"
+        )
+    return array
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_serving(folder: Path, metadata: Mapping[str, Any], arrays: Mapping[str, Array]) -> tuple[str, ...]:
+    """The films' ids, after checking that the arrays fit each other."""
+    users, top, cold = arrays["users"], arrays["top"], arrays["cold"]
+    films = _film_ids(folder, arrays)
+    row = np.dtype(row_type(len(films)))
+    problems = {
+        "no film": not films,
+        "a film's id stands there twice": len(set(films)) != len(films),
+        "users are not int64 in one row": users.dtype != np.int64 or users.ndim != 1,
+        f"top is not {row} with {RESERVE} places for each user": top.dtype != row or top.shape != (users.size, RESERVE),
+        f"cold is not {row} with {RESERVE} places": cold.dtype != row or cold.ndim != 2 or cold.shape[1:] != (RESERVE,),  # noqa: PLR2004
+        "cold_lists names other lists than cold holds": len(metadata.get("cold_lists", ())) != cold.shape[0] or not cold.size,
+    }
+    wrong = [text for text, is_so in problems.items() if is_so]
+    if not wrong:
+        wrong = _wrong_content(users, top, cold, len(films))
+    if wrong:
+        raise ArtifactError(f"{folder}/serving: {'; '.join(wrong)}: train again")
+    return films
+
+
+def _wrong_content(users: Array, top: Array, cold: Array, n_films: int) -> list[str]:
+    empty = np.iinfo(top.dtype).max
+    problems = {
+        "users are not in ascending order": bool(users.size and (np.diff(users) <= 0).any()),
+        "the first cold list has no film": bool(cold[0, 0] == empty),
+        "a list names a film that is not there": any(
+            bool(((block >= n_films) & (block != empty)).any()) for block in _blocks(top, cold)
+        ),
+    }
+    return [text for text, is_so in problems.items() if is_so]
+
+
+def _blocks(*arrays: Array, rows: int = 65_536) -> list[Array]:
+    return [array[start : start + rows] for array in arrays for start in range(0, len(array), rows)]
+
+
+def _film_ids(folder: Path, arrays: Mapping[str, Array]) -> tuple[str, ...]:
+    text, ends = arrays["film_text"], arrays["film_ends"]
+    fits = text.dtype == np.uint8 and ends.dtype == np.uint32 and text.ndim == ends.ndim == 1
+    if not fits or (ends.size and (int(ends[-1]) != text.size or bool((np.diff(ends.astype(np.int64)) <= 0).any()))):
+        raise ArtifactError(f"{folder}/serving: film_ends does not fit film_text: train again")
+    try:
+        whole = text.tobytes().decode("ascii")
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"{folder}/serving/film_text.npy: not ASCII ({error}): train again") from error
+    starts = [0, *ends[:-1].tolist()]
+    return tuple(whole[start:end] for start, end in zip(starts, ends.tolist(), strict=True))

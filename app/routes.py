@@ -1,0 +1,176 @@
+"""The HTTP contract: who may ask what, and the exact form of each answer."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+import re
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from app import journal
+from app.request_log import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from app.recommender import Answer
+
+log = logging.getLogger(__name__)
+
+USER = re.compile(r"[0-9]{1,19}")
+USER_LIMIT = 2**63
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+TEXT = "text/plain; charset=utf-8"
+
+
+class Recommends(Protocol):
+    """What answers: see `app.recommender.Recommender`."""
+
+    version: int
+
+    def recommend(self, user: int) -> Answer: ...
+
+    def problems(self) -> list[str]: ...
+
+
+class Provenance(Protocol):
+    """What remembers an answer before it leaves: see `app.journal.Journal`."""
+
+    state: journal.JournalState
+
+    def append(self, line: bytes) -> bool: ...
+
+
+class Service(NamedTuple):
+    """What the routes need of the service around them; `None` where a part is switched off."""
+
+    recommender: Recommends
+    provenance: Provenance | None
+    track: str
+    log_request: Callable[[Entry], None] | None
+    count_lost: Callable[[], None] | None
+
+
+def new_id() -> str:
+    """A UUID version 7 as 32 hexadecimal digits: unique, and ordered by time within a quarter of a microsecond."""
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    return f"{milliseconds:012x}7{rest * 4096 // 1_000_000:03x}{random.getrandbits(62) | 1 << 63:016x}"  # noqa: S311 - no secret
+
+
+def request_id_of(told: str | None) -> str:
+    """The client's own request id where it has the form of one, else a new one."""
+    return told if told is not None and REQUEST_ID.fullmatch(told) else new_id()
+
+
+def digest_of(body: str) -> str:
+    """The digest of an answer that its provenance row keeps: 64 bits of BLAKE2b of the body, hexadecimal."""
+    return hashlib.blake2b(body.encode(), digest_size=8).hexdigest()
+
+
+def user_of(text: str) -> int | None:
+    """The user's id: 1 to 19 decimal digits, below 2^63. None for anything else."""
+    if USER.fullmatch(text) is None:
+        return None
+    user = int(text)
+    return user if user < USER_LIMIT else None
+
+
+def add_routes(app: Flask, service: Service) -> None:
+    """Give `app` the routes of the HTTP contract."""
+    app.url_map.merge_slashes = False
+    app.before_request(_note_start)
+    app.add_url_rule("/recommend/<user>", "recommend", _Recommend(service), methods=["GET"])
+    app.add_url_rule("/healthz", "healthz", lambda: Response("ok", content_type=TEXT), methods=["GET"])
+    app.add_url_rule("/readyz", "readyz", lambda: _readyz(app, service), methods=["GET"])
+    app.register_error_handler(Exception, _ErrorHandler(service))
+
+
+def _note_start() -> None:
+    request.started = time.perf_counter()  # type: ignore[attr-defined]
+
+
+class _Recommend:
+    """`GET /recommend/<user>`: looked up, journalled, then answered."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._version = service.recommender.version
+        self._fixed = [("X-Model-Version", str(self._version)), ("X-Track", service.track)]
+
+    def __call__(self, user: str) -> Response:
+        asked = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - the proxy costs at each use
+        request_id = request_id_of(asked.environ.get("HTTP_X_REQUEST_ID"))
+        number = user_of(user)
+        if number is None:
+            return _refused(self._service, request_id, 400, "user: 1 to 19 decimal digits, below 2^63")
+        answer_id = new_id()
+        answer = self._service.recommender.recommend(number)
+        self._remember(answer_id, request_id, number, answer)
+        if self._service.log_request is not None:
+            milliseconds = (time.perf_counter() - asked.started) * 1000
+            self._service.log_request(
+                Entry(request_id, answer_id, number, self._version, self._service.track, 200, milliseconds)
+            )
+        headers = [("X-Request-ID", request_id), ("X-Answer-ID", answer_id), *self._fixed]
+        return Response(answer.body, 200, headers, content_type=TEXT)
+
+    def _remember(self, answer_id: str, request_id: str, user: int, answer: Answer) -> None:
+        service = self._service
+        if service.provenance is None:
+            return
+        served_at, digest = time.time_ns() // 1000, digest_of(answer.body)
+        row = journal.Row(answer_id, request_id, user, self._version, service.track, served_at, answer.step, digest)
+        if not service.provenance.append(journal.to_line(row)) and service.count_lost is not None:
+            service.count_lost()
+
+
+class _ErrorHandler:
+    """Anything but an answer: one line of text, a traceback only in the log."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def __call__(self, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            log.exception("%s %s failed", request.method, request.path[:200])
+            error = InternalServerError()
+        request_id = request_id_of(request.headers.get("X-Request-ID"))
+        response = _refused(self._service, request_id, error.code or 500, error.name.lower())
+        for name, value in error.get_headers():
+            if name == "Allow":
+                response.headers[name] = value
+        return response
+
+
+def _refused(service: Service, request_id: str, status: int, reason: str) -> Response:
+    version = service.recommender.version
+    if service.log_request is not None:
+        milliseconds = (time.perf_counter() - request.started) * 1000  # type: ignore[attr-defined]
+        service.log_request(Entry(request_id, None, None, version, service.track, status, milliseconds, request.path))
+    headers = [("X-Request-ID", request_id), ("X-Model-Version", str(version)), ("X-Track", service.track)]
+    return Response(reason, status, headers, content_type=TEXT)
+
+
+def _readyz(app: Flask, service: Service) -> Response:
+    reasons = service.recommender.problems()
+    told: dict[str, object] = {
+        "ready": not reasons,
+        "version": service.recommender.version,
+        "track": service.track,
+        "reasons": reasons,
+        "journal": _journal_state(service.provenance),
+    }
+    return Response(app.json.dumps(told), 503 if reasons else 200, content_type="application/json")
+
+
+def _journal_state(provenance: Provenance | None) -> dict[str, object]:
+    """What the answering worker knows of its own journal; a database that is away does not show here."""
+    if provenance is None:
+        return {"ok": False, "problem": "off: JOURNAL_DIR is not set", "rows_lost": 0}
+    state = provenance.state
+    return {"ok": not state.problem, "problem": state.problem, "rows_lost": state.lost}

@@ -1,0 +1,151 @@
+"""The shipper: moves journalled answers to the database, each exactly once by its `answer_id`. Run with `python -m app.shipper`.
+
+It waits for a database that is away, as long as that takes, and catches up. A journal whose writer is gone is removed once all
+of it is in the database. Lines that no worker can have written are kept in a file beside the journal and told.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import signal
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import ValidationError
+
+from app.journal import SUFFIX, Row, from_line
+from app.provenance import DatabaseError, Ledger
+from app.settings import ShipperSettings, settings_problem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE = 10.0
+BYTES_A_ROW = 256
+
+
+class Batch(NamedTuple):
+    """Whole lines of a journal: their rows, the lines that are none, and the bytes they take together."""
+
+    rows: list[Row]
+    broken: list[bytes]
+    size: int
+
+
+def cut(content: bytes) -> Batch:
+    """The whole lines at the start of `content`; a line still being written is left for later."""
+    whole = content[: content.rfind(b"\n") + 1]
+    rows, broken = [], []
+    for line in whole.splitlines(keepends=True):
+        try:
+            rows.append(from_line(line))
+        except ValueError:
+            broken.append(line)
+    return Batch(rows, broken, len(whole))
+
+
+class Shipper:
+    """Moves what lies in `folder/*/` to the ledger."""
+
+    def __init__(self, folder: Path, ledger: Ledger, batch_rows: int) -> None:
+        self._folder = folder
+        self._ledger = ledger
+        self._batch_bytes = batch_rows * BYTES_A_ROW
+        self._taken: dict[str, int] | None = None
+
+    def ship(self) -> int:
+        """Move all that is there now; how many rows that was. Raises `DatabaseError` where the database is away."""
+        if self._taken is None:
+            self._taken = self._begin()
+        return sum(self._ship_journal(path, self._taken) for path in sorted(self._folder.glob(f"*/*{SUFFIX}")))
+
+    def _begin(self) -> dict[str, int]:
+        """What the ledger has of each journal that is still there."""
+        self._ledger.create()
+        taken = self._ledger.taken()
+        for name in [name for name in taken if not (self._folder / name).exists()]:
+            self._ledger.forget_journal(name)
+            del taken[name]
+        return taken
+
+    def _ship_journal(self, path: Path, taken: dict[str, int]) -> int:
+        name, shipped = str(path.relative_to(self._folder)), 0
+        with path.open("rb") as file:
+            # Asked before reading: what a writer adds after that, it adds while it holds the lock.
+            writer_gone = _lock_is_free(file.fileno())
+            while True:
+                file.seek(taken.get(name, 0))
+                batch = cut(file.read(self._batch_bytes))
+                if not batch.size:
+                    break
+                self._keep_broken(path, batch.broken)
+                self._ledger.add_answers(name, batch.rows, taken.get(name, 0) + batch.size)
+                taken[name] = taken.get(name, 0) + batch.size
+                shipped += len(batch.rows)
+            rest = file.read()
+        if writer_gone:
+            self._keep_broken(path, [rest] if rest else [])
+            path.unlink()
+            self._ledger.forget_journal(name)
+            taken.pop(name, None)
+        return shipped
+
+    def _keep_broken(self, path: Path, lines: list[bytes]) -> None:
+        if lines:
+            beside = path.with_suffix(".broken")
+            with beside.open("ab") as file:
+                file.writelines(lines)
+            log.error("%s: %d lines are no answers; kept in %s", path, len(lines), beside)
+
+
+def _lock_is_free(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def run(shipper: Shipper, pause: float, stop: threading.Event) -> None:
+    """Ship until told to stop, waiting longer and longer while the database is away; a last look at the end."""
+    wait = pause
+    while not stop.is_set():
+        wait = pause if _ship_or_say(shipper) else min(wait * 2, LONGEST_PAUSE)
+        stop.wait(wait)
+    _ship_or_say(shipper)
+
+
+def _ship_or_say(shipper: Shipper) -> bool:
+    try:
+        shipper.ship()
+    except (DatabaseError, OSError) as error:
+        log.warning("cannot ship now, the journals keep what there is: %s", str(error).splitlines()[0])
+        return False
+    return True
+
+
+def main() -> int:
+    """The command; 0 after TERM or Ctrl-C, 2 for settings that cannot be used."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        settings = ShipperSettings()
+    except ValidationError as error:
+        sys.stderr.write(f"{settings_problem(error)}\n")
+        return 2
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    ledger = Ledger(settings.provenance_url)
+    with suppress(KeyboardInterrupt):
+        run(Shipper(settings.journal_dir, ledger, settings.ship_batch), settings.ship_seconds, stop)
+    ledger.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

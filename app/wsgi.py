@@ -1,0 +1,44 @@
+"""The composition root: the only place that reads the environment and opens things. Gunicorn loads `app.wsgi:main()`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from app.factory import create_app
+from app.journal import Journal, JournalError
+from app.model import ArtifactError, load_serving
+from app.recommender import Recommender
+from app.settings import ServiceSettings, settings_problem
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+log = logging.getLogger(__name__)
+
+MIB = 1 << 20
+# Gunicorn's own status for an application that cannot be loaded: the master ends instead of trying again.
+APP_LOAD_ERROR = 4
+
+
+def main() -> Flask:
+    """The application of this environment; ends the process with one line where it cannot be."""
+    try:
+        settings = ServiceSettings()
+        recommender = Recommender(load_serving(settings.model_dir))
+        provenance = _journal(settings)
+    except (ArtifactError, JournalError, ValidationError) as error:
+        sys.stderr.write(f"{settings_problem(error) if isinstance(error, ValidationError) else error}\n")
+        raise SystemExit(APP_LOAD_ERROR) from error
+    return create_app(settings, recommender, provenance)
+
+
+def _journal(settings: ServiceSettings) -> Journal | None:
+    if settings.journal_dir is None:
+        log.warning("JOURNAL_DIR is not set: answers are not journalled, nobody can trace them later")
+        return None
+    folder = settings.journal_dir / settings.service
+    return Journal(folder, settings.journal_max_mb * MIB, settings.journal_segment_mb * MIB)

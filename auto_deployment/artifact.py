@@ -1,0 +1,39 @@
+"""From a data set and a trained model to the artifact that is served: every known user's list, computed ahead in blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from app.model import RESERVE, Array, film_arrays, row_type
+from auto_deployment.rank import NONE, Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from auto_deployment.dataset import Dataset
+    from auto_deployment.rank import Popularity, Ranker, Rows
+
+BLOCK_USERS = 1024
+
+
+def serving_arrays(
+    dataset: Dataset, ranker: Ranker, popularity: Popularity, seen: Seen, step: Callable[[int], None]
+) -> dict[str, Array]:
+    """The serving part: see `app.model`. `step` is called with the number of users done, block by block.
+
+    Memory beside the result is bounded by a block of users times all films, whatever the number of users.
+    """
+    top = np.empty((len(dataset.users), RESERVE), dtype=row_type(len(dataset.films)))
+    for start in range(0, len(top), BLOCK_USERS):
+        stop = min(start + BLOCK_USERS, len(top))
+        top[start:stop] = _stored(ranker.top(start, stop, seen, RESERVE), top.dtype)
+        step(stop - start)
+    cold = np.full((1, RESERVE), NONE, dtype=np.int32)
+    cold[0, : min(RESERVE, len(dataset.films))] = popularity.order[:RESERVE]
+    return {"users": dataset.users, "top": top, "cold": _stored(cold, top.dtype), **film_arrays(dataset.films)}
+
+
+def _stored(rows: Rows, dtype: np.dtype[np.uint16 | np.uint32]) -> Array:
+    return np.where(rows == NONE, np.iinfo(dtype).max, rows).astype(dtype)

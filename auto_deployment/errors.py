@@ -1,0 +1,21 @@
+"""What can end a run, each with the exit status it ends with."""
+
+from __future__ import annotations
+
+
+class RunError(Exception):
+    """A run cannot go on; the text is one readable line with what to do."""
+
+    status = 1
+
+
+class WrongUseError(RunError):
+    """Arguments or settings that cannot be used."""
+
+    status = 2
+
+
+class RefusedError(RunError):
+    """The data check or the gate says no. Nothing of the run is served."""
+
+    status = 3

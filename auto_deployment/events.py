@@ -1,0 +1,263 @@
+"""A line of the movie stream becomes a typed event, or a reject with its reason. Pure: nothing is read, kept or raised.
+
+The source inserts one random letter, digit or blank into some lines, or puts random characters for the film's id. A letter or
+blank inside a field that holds only digits and signs (the time, the minute, the rating) cannot hide what was there: such a line
+is repaired, and says so. An inserted digit can, and a damaged user or film could be another's, so these are rejected.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Years of films go back to 1893; a film without a year ends in a plus. A title may be signs alone: `_++++1954`.
+FILM = r"[a-z0-9._*+-]+\+(?:(?:18|19|20)\d\d)?"
+# The 29th to 31st have a group of their own: only these have to be looked up in the calendar.
+_DAY = r"[12]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8]|(29|3[01]))"
+_TIME = rf"({_DAY}T(?:[01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?)"
+_USER = r"(0|[1-9]\d{0,18})"
+_RATING = r"([\d.]{1,4})"
+
+_RATING_OR_WATCH = re.compile(
+    rf"{_TIME},{_USER},GET /(?:rate/({FILM})={_RATING}|data/m/({FILM})/(\d{{1,4}})\.mpg)[\r\n]*", re.ASCII
+).fullmatch
+_NEW_ACCOUNT = re.compile(rf"{_TIME},{_USER},GET /create_account", re.ASCII)
+_RECOMMENDATION = re.compile(
+    rf"{_TIME}(\.(?:\d{{3}}|\d{{6}}|\d{{9}}))?,{_USER},"
+    r"recommendation request ([^\s,]+), status (\d{1,3}), result: (.*), (\d{1,9}) ?ms",
+    re.ASCII,
+)
+_USER_ID = re.compile(_USER, re.ASCII)
+_FILM_ID = re.compile(FILM, re.ASCII)
+
+_FIRST_FIELD = re.compile(r"[^,]*")
+_WHOLE_TIME = re.compile(_TIME, re.ASCII)
+_FRACTION = re.compile(r"\.(?:\d{3}|\d{6}|\d{9})$", re.ASCII)
+_TAIL_FIELD = re.compile(r"[^,]*,[^,]*,GET /(?:rate/.*=|data/m/[^/]*/)([^/=]*)")
+
+MAX_LINE = 10_000
+OK = 200
+
+
+class Rating(NamedTuple):
+    """`user` rated `film` with `stars` at `time` (ISO 8601 with seconds, as the stream tells it)."""
+
+    time: str
+    user: int
+    film: str
+    stars: float
+
+
+class Watch(NamedTuple):
+    """`user` watched the minute number `minute` of `film`."""
+
+    time: str
+    user: int
+    film: str
+    minute: int
+
+
+class Recommendation(NamedTuple):
+    """The film service asked `server` for `user`: `films` are what a status 200 gave, `error` is what any other said."""
+
+    time: str
+    user: int
+    server: str
+    status: int
+    films: tuple[str, ...]
+    error: str
+    milliseconds: int
+
+
+class NewAccount(NamedTuple):
+    """`user` made an account."""
+
+    time: str
+    user: int
+
+
+class Reject(NamedTuple):
+    """A line that was not taken, whole, and why."""
+
+    reason: str
+    line: str
+
+
+Event: TypeAlias = Rating | Watch | Recommendation | NewAccount
+
+
+class Repaired(NamedTuple):
+    """An event whose meaning was certain in spite of damage, with the damaged line as it came."""
+
+    event: Event
+    line: str
+
+
+Parsed: TypeAlias = Event | Repaired | Reject
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the service knows beyond the form of a line: the scale of ratings and how high user ids go.
+
+    With whole bounds a rating is a whole number; with a bound at a half, halves are allowed.
+    """
+
+    rating_min: float = 1.0
+    rating_max: float = 5.0
+    user_max: int = 1_999_999
+
+    @cached_property
+    def stars(self) -> dict[str, float]:
+        """Every rating of the scale, by its text."""
+        step = 1.0 if self.rating_min.is_integer() and self.rating_max.is_integer() else 0.5
+        count = int((self.rating_max - self.rating_min) / step) + 1
+        return {f"{value:g}": value for value in (self.rating_min + step * at for at in range(count))}
+
+
+DEFAULT_RULES = Rules()
+
+
+def parse(line: str, rules: Rules = DEFAULT_RULES) -> Parsed:
+    """One line of the stream, with or without its line end, as an event, a repaired event or a reject. Never raises."""
+    event = _parse_sound(line, rules)
+    return event if event is not None else _parse_damaged(line.rstrip("\r\n"), rules)
+
+
+def to_line(event: Event) -> str:
+    """The stream line of an event, with its seconds always told; parsing it gives the event again."""
+    match event:
+        case Rating():
+            return f"{event.time},{event.user},GET /rate/{event.film}={event.stars:g}"
+        case Watch():
+            return f"{event.time},{event.user},GET /data/m/{event.film}/{event.minute}.mpg"
+        case NewAccount():
+            return f"{event.time},{event.user},GET /create_account"
+        case Recommendation():
+            result = ", ".join(event.films) if event.status == OK else event.error
+            return (
+                f"{event.time},{event.user},recommendation request {event.server}, "
+                f"status {event.status}, result: {result}, {event.milliseconds} ms"
+            )
+
+
+def is_film(text: str) -> bool:
+    """Whether `text` has the form of a film's id."""
+    return _FILM_ID.fullmatch(text) is not None
+
+
+def _parse_sound(line: str, rules: Rules, *, _new: Callable[..., Any] = tuple.__new__) -> Event | None:
+    """The event of an undamaged line, or None. A thousand lines come a second: a tuple is made without its checks."""
+    found = _RATING_OR_WATCH(line)
+    if found is None:
+        return _parse_rare(line.rstrip("\r\n"), rules)
+    time, late, seconds, user_text, rated, stars_text, watched, minute = found.groups()
+    user = int(user_text)
+    if user > rules.user_max or (late is not None and not _is_day(time[:10])):
+        return None
+    if seconds is None:
+        time += ":00"
+    if rated is None:
+        return _new(Watch, (time, user, watched, int(minute)))  # type: ignore[no-any-return]
+    stars = rules.stars.get(stars_text)
+    return None if stars is None else _new(Rating, (time, user, rated, stars))
+
+
+def _parse_rare(line: str, rules: Rules) -> Event | None:
+    """The event of a line of the kinds that come once in a hundred, or None."""
+    found = _NEW_ACCOUNT.fullmatch(line) or (_RECOMMENDATION.fullmatch(line) if len(line) <= MAX_LINE else None)
+    if found is None:
+        return None
+    time, _, seconds, *others = found.groups()
+    whole = time if seconds is not None else f"{time}:00"
+    user = int(others[-1] if len(others) == 1 else others[1])
+    if user > rules.user_max or not _is_day(time[:10]):
+        return None
+    return NewAccount(whole, user) if len(others) == 1 else _recommendation(whole, user, others)
+
+
+def _recommendation(time: str, user: int, groups: list[str | None]) -> Recommendation | None:
+    fraction, _, server, status, result, milliseconds = (group or "" for group in groups)
+    films: tuple[str, ...] = ()
+    if int(status) == OK:
+        films, result = tuple(film.removeprefix(" ") for film in result.split(",")), ""
+        if not all(map(is_film, films)):
+            return None
+    return Recommendation(time + fraction, user, server, int(status), films, result, int(milliseconds))
+
+
+@lru_cache(maxsize=4096)
+def _is_day(day: str) -> bool:
+    try:
+        date.fromisoformat(day)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse_damaged(line: str, rules: Rules) -> Repaired | Reject:
+    """A line that is not sound: repaired where one removed letter or blank makes one sound line, else rejected."""
+    mended = {fixed for fixed in _without_intruder(line) if _parse_sound(fixed, rules) is not None}
+    if len(mended) == 1:
+        event = _parse_sound(mended.pop(), rules)
+        if event is not None:
+            return Repaired(event, line)
+    return Reject(_reason(line, rules), line)
+
+
+def _without_intruder(line: str) -> set[str]:
+    """The line with one letter or blank taken out of the time, or out of the minute or rating: each way once."""
+    spans = []
+    time = _FIRST_FIELD.match(line)
+    if time is not None and len(time[0]) <= len("2026-01-01T00:00:00.123456789") + 1:
+        spans.append(time.span())
+    tail = _TAIL_FIELD.fullmatch(line)
+    if tail is not None and len(tail[1]) <= len("1215.mpg") + 1:
+        spans.append(tail.span(1))
+    return {
+        line[:at] + line[at + 1 :]
+        for start, end in spans
+        for at in range(start, end)
+        if line[at] == " " or (line[at].isascii() and line[at].isalpha())
+    }
+
+
+def _reason(line: str, rules: Rules) -> str:
+    """The first thing that is wrong with a line, in the order of its fields."""
+    if not line.strip():
+        return "empty"
+    if len(line) > MAX_LINE:
+        return "too_long"
+    fields = line.split(",", 2)
+    if len(fields) < 3:  # noqa: PLR2004 - time, user, request
+        return "fields_missing"
+    time, user, request = fields
+    if request.startswith("recommendation request "):
+        time = _FRACTION.sub("", time)
+    if _WHOLE_TIME.fullmatch(time) is None or not _is_day(time[:10]):
+        return "time"
+    if _USER_ID.fullmatch(user) is None:
+        return "user"
+    if int(user) > rules.user_max:
+        return "user_out_of_range"
+    return _request_reason(request)
+
+
+def _request_reason(request: str) -> str:
+    if request.startswith("GET /rate/"):
+        film, equals, rating = request.removeprefix("GET /rate/").rpartition("=")
+        if not film and not rating:
+            return "film_and_rating_missing"
+        if not equals or not is_film(film):
+            return "film"
+        return "rating_missing" if not rating else "rating"
+    if request.startswith("GET /data/m/"):
+        film, _, _ = request.removeprefix("GET /data/m/").rpartition("/")
+        return "minute" if is_film(film) else "film"
+    return "recommendation" if request.startswith("recommendation request ") else "request"

@@ -1,0 +1,76 @@
+"""Progress of long work: a bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TextIO
+
+PLAIN_EVERY_SECONDS = 5.0
+
+
+class Task:
+    """One piece of long work with a known total."""
+
+    def __init__(self, total: int, show: Callable[[int], None]) -> None:
+        self._total = total
+        self._done = 0
+        self._show = show
+
+    def advance(self, by: int = 1) -> None:
+        """`by` more is done."""
+        self.advance_to(self._done + by)
+
+    def advance_to(self, done: int) -> None:
+        """`done` of the total is done."""
+        self._done = min(done, self._total)
+        self._show(self._done)
+
+
+class Progress:
+    """Tells on a stream how far the work is, and what it found."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+
+    def say(self, line: str) -> None:
+        """A line of its own."""
+        self._stream.write(f"  {line}\n")
+        self._stream.flush()
+
+    def heading(self, line: str) -> None:
+        """The next step begins."""
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
+
+    @contextmanager
+    def task(self, name: str, total: int, unit: str) -> Iterator[Task]:
+        """A task of `total` units."""
+        if self._stream.isatty():
+            columns = (TextColumn("  {task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn())
+            with Bar(*columns, console=Console(file=self._stream), transient=True) as bar:
+                shown = bar.add_task(name, total=total)
+                yield Task(total, lambda done: bar.update(shown, completed=done))
+        else:
+            yield Task(total, self._plain(name, total, unit))
+
+    def _plain(self, name: str, total: int, unit: str) -> Callable[[int], None]:
+        """Shows a line at most every five seconds, so that short work shows none."""
+        told_at = self._clock()
+
+        def show(done: int) -> None:
+            nonlocal told_at
+            if self._clock() - told_at >= PLAIN_EVERY_SECONDS:
+                told_at = self._clock()
+                self.say(f"{name}: {done:,} of {total:,} {unit}")
+
+        return show

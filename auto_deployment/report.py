@@ -1,0 +1,61 @@
+"""What a person reads of a run: the figures as lines of text. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from auto_deployment.collect import told
+
+if TYPE_CHECKING:
+    from auto_deployment.collect import Counts
+    from auto_deployment.dataset import Dataset
+    from auto_deployment.evaluate import Errors, Evaluation
+    from auto_deployment.gate import Decision
+
+
+def collected(counts: Counts) -> list[str]:
+    """What became of the lines."""
+    lines = [f"{counts.lines:,} lines: {told(counts.kinds) or 'nothing taken'}"]
+    if counts.repaired:
+        lines.append(f"{counts.repaired:,} of them repaired, the originals kept")
+    if counts.rejected:
+        lines.append(f"{counts.rejected.total():,} quarantined: {told(counts.rejected)}")
+    return lines
+
+
+def data(dataset: Dataset) -> list[str]:
+    """What the tables hold."""
+    lines = [
+        f"{len(dataset.users):,} users, {len(dataset.films):,} films, {len(dataset.ratings):,} ratings, "
+        f"{len(dataset.watches.user):,} films watched"
+    ]
+    if dataset.look_alikes:
+        lines.append(f"{len(dataset.look_alikes):,} damaged look-alikes left out, such as {dataset.look_alikes[0]}")
+    return lines
+
+
+def figures(evaluation: Evaluation, decision: Decision) -> list[str]:
+    """RMSE and ranking, each beside its baseline."""
+    noise = [error for errors in evaluation.shuffled for error in errors]
+    lines = [
+        f"RMSE {decision.rmse:.3f} ± {decision.spread:.3f} over {len(evaluation.test_rows)} cuts in time, {decision.rows}",
+        f"  all {_mean(evaluation.model.all)}, known users {_mean(evaluation.model.known)}, new users "
+        f"{_mean(evaluation.model.unknown)}; bias alone {_mean(evaluation.bias.all)}, shuffled ratings {_mean(noise)}",
+    ]
+    for name, ranking in evaluation.ranking.items():
+        lines.append(
+            f"ranked by {name}: NDCG@10 {ranking.ndcg_at_10:.3f} ± {ranking.error:.3f}, Recall@20 {ranking.recall_at_20:.3f}, "
+            f"{ranking.coverage_at_20:.1%} of the films shown, {ranking.users:,} users"
+        )
+    return [*lines, _ranking_verdict(evaluation)]
+
+
+def _ranking_verdict(evaluation: Evaluation) -> str:
+    svd, popular = evaluation.ranking["svd"].ndcg_at_10, evaluation.ranking["popularity"].ndcg_at_10
+    relation = "better than" if svd > popular else "no better than" if svd == popular else "worse than"
+    return f"the SVD predicts ratings; ranking by them is {relation} popularity here"
+
+
+def _mean(errors: Errors | object) -> str:
+    values = [error for error in errors if error is not None]  # type: ignore[attr-defined]
+    return f"{sum(values) / len(values):.3f}" if values else "none"

@@ -1,0 +1,193 @@
+"""`scripts/dev demo`: from lines of the stream to answers on a port, without Docker."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.provenance import Ledger
+from auto_deployment.auto_deploy import Version, collect_files, tracking_row, train_version
+from auto_deployment.errors import RunError, WrongUseError
+from auto_deployment.progress import Progress
+from auto_deployment.settings import load_settings
+from scripts.demo.check import check
+from scripts.demo.nginx import Upstream, find_nginx, prepare
+from scripts.demo.processes import Process, Processes
+from scripts.demo.settings import ROOT, SAMPLE, Place, Service, gunicorn, require_free, services, shipper
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TextIO
+
+LOCKED = 75
+READY_SECONDS = 30.0
+MEND_EVERY_SECONDS = 0.2
+MOST_PORT = 65535
+
+
+class LockedError(RunError):
+    """Another demo runs in this folder."""
+
+    status = LOCKED
+
+
+class StoppedError(Exception):
+    """Ctrl-C or TERM; `status` is 128 and the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit status by contracts: 0, 1, 2, 3, 75, 130, 143."""
+    options = _options(arguments)
+    progress = Progress(sys.stdout)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    try:
+        _demo(options, progress)
+    except StoppedError as stopped:
+        return stopped.status
+    except RunError as error:
+        sys.stderr.write(f"demo: {error}\n")
+        return error.status
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/dev demo", description=__doc__)
+    parser.add_argument("--input", metavar="FILE", type=Path, action="append", help="stream lines; again for more (the shipped sample)")
+    parser.add_argument("--port", type=int, default=8082, help="NGINX's port (8082)")
+    parser.add_argument("--check", action="store_true", help="ask the running system its own questions, then stop")
+    options = parser.parse_args(arguments)
+    if not 0 < options.port <= MOST_PORT:
+        parser.error(f"--port {options.port}: a port lies between 1 and {MOST_PORT}")
+    return options
+
+
+def _stop(number: int, _frame: object) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    raise StoppedError(number)
+
+
+def _demo(options: argparse.Namespace, progress: Progress) -> None:
+    place = Place(ROOT / ".demo")
+    inputs = [path.absolute() for path in options.input or [SAMPLE]]
+    missing = [str(path) for path in inputs if not path.is_file()]
+    if missing:
+        raise WrongUseError(f"no such file: {', '.join(missing)}")
+    require_free(options.port)
+    binary = find_nginx()
+    with _lock(place):
+        metadata = _train(inputs, place, progress)
+        _serve(options, place, binary, metadata, progress)
+
+
+def _lock(place: Place) -> TextIO:
+    """Take the demo's folder for this run and empty it. Raises LockedError where another demo has it."""
+    place.folder.mkdir(exist_ok=True)
+    lock = (place.folder / "lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise LockedError(f"another demo runs in {place.folder}: stop it first") from error
+    for path in place.folder.iterdir():
+        if path.name != "lock":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return lock
+
+
+def _train(inputs: Sequence[Path], place: Place, progress: Progress) -> dict[str, Any]:
+    settings = load_settings(data_dir=place.data)
+    progress.heading("1/3 collect")
+    collect_files(inputs, settings, progress)
+    progress.heading("2/3 train")
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return train_version(settings, Version(0, _git_commit(), now), progress)
+
+
+def _git_commit() -> str:
+    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _serve(options: argparse.Namespace, place: Place, binary: str, metadata: dict[str, Any], progress: Progress) -> None:
+    progress.heading("3/3 serve")
+    for folder in (place.logs, place.journals):
+        folder.mkdir()
+    ledger = Ledger(place.provenance_url)
+    ledger.create()
+    ledger.track(tracking_row(metadata, place.data / "model"))
+    running = services()
+    processes = Processes(_processes(options.port, place, binary, running), progress.say)
+    try:
+        processes.start()
+        _wait_ready(options.port, running, processes)
+        progress.say(f"two stable services, one canary and NGINX answer on port {options.port}")
+        if options.check:
+            check(f"http://127.0.0.1:{options.port}", running, place, ledger, progress)
+            return
+        _tell(options.port, place, running, progress)
+        while True:
+            processes.mend()
+            time.sleep(MEND_EVERY_SECONDS)
+    finally:
+        processes.stop()
+        ledger.close()
+
+
+def _processes(port: int, place: Place, binary: str, running: Sequence[Service]) -> list[Process]:
+    """The shipper first, NGINX last."""
+    servers = [Upstream(service.address, service.weight, service.track) for service in running]
+    return [
+        Process("shipper", *shipper(place), place.logs / "shipper.log"),
+        *(Process(each.name, *gunicorn(each, place), place.logs / f"{each.name}.log") for each in running),
+        Process("nginx", prepare(place.nginx, port, servers, binary), {}, place.logs / "nginx.log"),
+    ]
+
+
+def _wait_ready(port: int, running: Sequence[Service], processes: Processes) -> None:
+    until = time.monotonic() + READY_SECONDS
+    waiting = [*(service.address for service in running), f"127.0.0.1:{port}"]
+    while waiting:
+        processes.fail_on_death()
+        if time.monotonic() > until:
+            raise RunError(f"not ready within {READY_SECONDS:g} s: {', '.join(waiting)}; see .demo/logs")
+        waiting = [address for address in waiting if not _is_ready(address)]
+        time.sleep(0.1)
+
+
+def _is_ready(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{address}/readyz", timeout=2) as answer:  # noqa: S310 - http by construction
+            return bool(answer.status == 200)  # noqa: PLR2004 - OK
+    except OSError:
+        return False
+
+
+def _tell(port: int, place: Place, running: Sequence[Service], progress: Progress) -> None:
+    known = (place.data / "clean_rating.csv").read_text().split("\n", 2)[1].split(",")[0]
+    progress.heading(f"try:  curl -i http://127.0.0.1:{port}/recommend/{known}      a known user")
+    progress.heading(f"      curl -i http://127.0.0.1:{port}/recommend/999999999   a new one")
+    progress.heading(f"      curl http://127.0.0.1:{port}/readyz")
+    progress.heading(f"      curl http://127.0.0.1:{running[0].metrics_port}/metrics")
+    progress.heading(f"      tail -f {place.nginx / 'logs' / 'tries.log'}")
+    progress.heading("Ctrl-C stops everything.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

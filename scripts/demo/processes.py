@@ -1,0 +1,122 @@
+"""The demo's processes: started, watched, started again when they die, and all gone at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from auto_deployment.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+STOP_SECONDS = 12.0
+MOST_RESTARTS = 10
+WITHIN_SECONDS = 60.0
+
+
+@dataclass
+class Process:
+    """A command to keep running, with its environment and the file that takes what it says."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    child: subprocess.Popen[bytes] | None = None
+    starts: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_RESTARTS))
+
+    def start(self) -> None:
+        """Start it, in a session of its own: Ctrl-C is for the demo, which then ends its processes in order."""
+        self.starts.append(time.monotonic())
+        with self.log.open("ab") as log:
+            self.child = subprocess.Popen(
+                self.command,
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one thread here, and no other way to ask for it
+            )
+
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self.child is None or self.child.poll() is not None
+
+    def signal(self, number: int) -> None:
+        """Send a signal to its whole group, so that a dead leader leaves no worker behind."""
+        if self.child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.child.pid, number)
+
+    def restarts_too_often(self) -> bool:
+        """Whether it was started `MOST_RESTARTS` times within a minute."""
+        return len(self.starts) == MOST_RESTARTS and time.monotonic() - self.starts[0] < WITHIN_SECONDS
+
+    def last_words(self) -> str:
+        """The last line of its log."""
+        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
+        return lines[-1] if lines else "it said nothing"
+
+
+class Processes:
+    """All processes of the demo, in the order of their start."""
+
+    def __init__(self, processes: Sequence[Process], say: Callable[[str], None]) -> None:
+        self._processes = processes
+        self._say = say
+
+    def start(self) -> None:
+        """Start them all."""
+        for process in self._processes:
+            process.start()
+
+    def mend(self) -> None:
+        """Start again what has died. Raises RunError where one dies again and again."""
+        for process in self._processes:
+            if process.has_ended():
+                if process.restarts_too_often():
+                    raise RunError(f"{process.name} dies again and again: {process.last_words()} (see {process.log})")
+                status = process.child.returncode if process.child else None
+                self._say(f"{process.name} ended with {status}: starting it again")
+                process.signal(signal.SIGKILL)
+                process.start()
+
+    def fail_on_death(self) -> None:
+        """Raises RunError where one has ended: for the time before all are up."""
+        for process in self._processes:
+            if process.has_ended():
+                raise RunError(f"{process.name} did not start: {process.last_words()} (see {process.log})")
+
+    def stop(self) -> None:
+        """End them in the order the other way round but for the first: it is the shipper, and takes the last rows."""
+        shipper, *others = self._processes
+        for group in (list(reversed(others)), [shipper]):
+            for process in group:
+                process.signal(signal.SIGTERM)
+            _wait(group, STOP_SECONDS)
+            for process in group:
+                process.signal(signal.SIGKILL)
+                if process.child is not None:
+                    process.child.wait()
+
+
+def _wait(processes: Sequence[Process], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not all(process.has_ended() for process in processes):
+        time.sleep(0.05)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when the demo is killed without a chance to do so."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
