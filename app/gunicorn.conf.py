@@ -38,7 +38,7 @@ graceful_timeout = 10
 timeout = 30
 backlog = 1024
 limit_request_line = 8190
-worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108 - a heartbeat must not wait for a disk
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108
 control_socket_disable = True
 proc_name = f"movierec {_settings.service}"
 accesslog = None  # the service writes a request log of its own
@@ -48,7 +48,7 @@ errorlog = "-"
 def when_ready(server: Arbiter) -> None:
     """Open the port of the metrics, in the master: a saturated worker must not starve the scrape."""
     if _settings.metrics:
-        from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics  # noqa: PLC0415 - after the environment
+        from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics  # noqa: PLC0415 - reads the environment
 
         host, _, port = _settings.metrics_bind.rpartition(":")
         GunicornPrometheusMetrics.start_http_server_when_ready(int(port), host)
@@ -58,6 +58,6 @@ def when_ready(server: Arbiter) -> None:
 def child_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 - Gunicorn's signature
     """Let go of the gauges of a worker that is gone."""
     if _settings.metrics:
-        from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics  # noqa: PLC0415 - after the environment
+        from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics  # noqa: PLC0415 - reads the environment
 
         GunicornPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)

@@ -1,6 +1,6 @@
-"""A worker's journal: one line for every answer, written with one `write(2)` before the answer leaves.
+r"""A worker's journal: one line for every answer, written with one `write(2)` before the answer leaves.
 
-What `write` has taken survives a kill -9 of the process. A line is `\\t`-separated, see `Row`. Each worker writes a file of its
+What `write` has taken survives a kill -9 of the process. A line is `\t`-separated, see `Row`. Each worker writes a file of its
 own and holds a lock on it that the kernel frees: whoever gets that lock knows that the writer is gone.
 """
 
@@ -12,8 +12,10 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 log = logging.getLogger(__name__)
 

@@ -19,13 +19,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FORMAT = 1
 RESERVE = 40
@@ -165,7 +167,9 @@ def _open_array(path: Path, told: Mapping[str, Any]) -> Array:
     try:
         checksum = _sha256(path)
         if checksum != told["sha256"]:
-            raise ArtifactError(f"{path}: its checksum is not the one in metadata.json: cut, swapped or changed; fetch it again")
+            raise ArtifactError(
+                f"{path}: its checksum is not the one in metadata.json: cut, swapped or changed; fetch it again"
+            )
         array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror or error}: fetch the version again") from error
@@ -193,7 +197,7 @@ def _check_serving(folder: Path, metadata: Mapping[str, Any], arrays: Mapping[st
         "a film's id stands there twice": len(set(films)) != len(films),
         "users are not int64 in one row": users.dtype != np.int64 or users.ndim != 1,
         f"top is not {row} with {RESERVE} places for each user": top.dtype != row or top.shape != (users.size, RESERVE),
-        f"cold is not {row} with {RESERVE} places": cold.dtype != row or cold.ndim != 2 or cold.shape[1:] != (RESERVE,),  # noqa: PLR2004
+        f"cold is not {row} with {RESERVE} places": cold.dtype != row or cold.ndim != 2 or cold.shape[1:] != (RESERVE,),
         "cold_lists names other lists than cold holds": len(metadata.get("cold_lists", ())) != cold.shape[0] or not cold.size,
     }
     wrong = [text for text, is_so in problems.items() if is_so]

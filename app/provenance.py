@@ -75,7 +75,7 @@ class Ledger:
         """How many bytes of each journal are in the database."""
         with self._engine.connect() as connection:
             rows = connection.execute(sa.select(journal_marks.c.journal, journal_marks.c.bytes_taken))
-            return {journal: taken for journal, taken in rows}  # noqa: C416 - rows are not tuples
+            return {journal: taken for journal, taken in rows}  # noqa: C416 - rows are no tuples for mypy
 
     def add_answers(self, journal: str, rows: Sequence[Row], taken: int) -> None:
         """Add the answers that are not there yet, and note that `taken` bytes of `journal` are in: both or none."""
@@ -136,6 +136,6 @@ def _columns(row: Row) -> dict[str, Any]:
     return {**row._asdict(), "served_at": datetime.fromtimestamp(row.served_at / 1e6, UTC).replace(tzinfo=None)}
 
 
-def _wait_for_other_writers(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own connection
+def _wait_for_other_writers(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA busy_timeout=5000")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from app.model import ServingModel
+if TYPE_CHECKING:
+    from app.model import ServingModel
 
 SERVED = 20
 

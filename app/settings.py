@@ -17,10 +17,10 @@ class ServiceSettings(BaseSettings):
     model_dir: Path = Field(Path("data/model"), description="the artifact that is served")
     service: str = Field("stable-1", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="this service's name")
     track: Literal["stable", "canary"] = Field("stable", description="the track in headers, metrics and provenance")
-    bind: str = Field("0.0.0.0:5000", description="address and port of the answers")  # noqa: S104 - inside a container
-    metrics_bind: str = Field("0.0.0.0:9100", description="address and port of /metrics")  # noqa: S104 - the same
+    bind: str = Field("0.0.0.0:5000", description="address and port of the answers")
+    metrics_bind: str = Field("0.0.0.0:9100", description="address and port of /metrics")
     workers: int = Field(2, ge=1, le=64, description="Gunicorn worker processes")
-    run_dir: Path = Field(Path("/tmp/movierec"), description="metric files of the running workers; emptied at start")  # noqa: S108 - a tmpfs
+    run_dir: Path = Field(Path("run"), description="metric files of the running workers; emptied at start")
     journal_dir: Path | None = Field(None, description="where answers are journalled; unset: they are not, and it says so")
     journal_max_mb: int = Field(1024, ge=1, description="bound of one service's journals, in MiB")
     journal_segment_mb: int = Field(8, ge=1, le=1024, description="size at which a worker begins a new journal, in MiB")

@@ -1,4 +1,4 @@
-"""The shipper: moves journalled answers to the database, each exactly once by its `answer_id`. Run with `python -m app.shipper`.
+"""`python -m app.shipper`: moves journalled answers to the database, each exactly once by its `answer_id`.
 
 It waits for a database that is away, as long as that takes, and catches up. A journal whose writer is gone is removed once all
 of it is in the database. Lines that no worker can have written are kept in a file beside the journal and told.

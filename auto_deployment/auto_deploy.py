@@ -47,10 +47,9 @@ def collect_files(paths: Sequence[Path], settings: Settings, progress: Progress)
     tables, total = Tables(settings.data_dir), Counts()
     with progress.task("collect", sum(source.size for source in sources), "bytes") as task:
         for source in sources:
-            counts = Counts()
             for counts in collect(source, tables, settings.rules):
+                total.add(counts)
                 task.advance_to(sum(each.done for each in sources))
-            total.add(counts)
     for line in report.collected(total):
         progress.say(line)
     check_rejects(total, settings.max_reject_share)

@@ -82,10 +82,13 @@ class Rows:
 
 
 def rows_of(block: Block, rules: Rules = DEFAULT_RULES) -> Rows:
-    """The rows of a block: ratings in the order of their lines, watches added up in the order of their first line. Pure."""
+    """The rows of a block: ratings in the order of their lines, watches added up in the order of their first line. Pure.
+
+    One line of a watch is one minute; the row's time is that of the latest one.
+    """
     rows = Rows([], [], [], [], Counts(lines=len(block.lines)))
     kinds = rows.counts.kinds
-    minutes: dict[tuple[int, str], list[object]] = {}
+    minutes: dict[tuple[int, str], tuple[int, str]] = {}
     for number, line in enumerate(block.lines, block.first):
         event = parse(line, rules)
         if isinstance(event, Repaired):
@@ -94,7 +97,8 @@ def rows_of(block: Block, rules: Rules = DEFAULT_RULES) -> Rows:
         match event:
             case Watch(time, user, film):
                 kinds["watch"] += 1
-                _add_minute(minutes, (user, film), time)
+                count, last = minutes.get((user, film), (0, time))
+                minutes[user, film] = (count + 1, max(last, time))
             case Rating(time, user, film, stars):
                 kinds["rating"] += 1
                 rows.ratings.append(f"{user},{film},{stars:g},{time}")
@@ -108,16 +112,6 @@ def rows_of(block: Block, rules: Rules = DEFAULT_RULES) -> Rows:
     rows.watches = [f"{user},{film},{count},{last}" for (user, film), (count, last) in minutes.items()]
     rows.counts.repaired = len(rows.repaired)
     return rows
-
-
-def _add_minute(minutes: dict[tuple[int, str], list[object]], pair: tuple[int, str], time: str) -> None:
-    """One line is one minute; the pair's time is that of its latest minute."""
-    known = minutes.get(pair)
-    if known is None:
-        minutes[pair] = [1, time]
-        return
-    known[0] += 1  # type: ignore[operator]
-    known[1] = max(known[1], time)  # type: ignore[type-var]
 
 
 class FileSource:
@@ -182,13 +176,11 @@ def _append(path: Path, header: str | None, lines: Iterable[str]) -> None:
 
 
 def collect(source: Source, tables: Tables, rules: Rules) -> Iterator[Counts]:
-    """Append all of `source` to the tables; yields the counts so far after each block, for progress."""
-    total = Counts()
+    """Append all of `source` to the tables; yields the counts of each block once it is on the disk."""
     for block in source.blocks():
         rows = rows_of(block, rules)
         tables.append(rows)
-        total.add(rows.counts)
-        yield total
+        yield rows.counts
 
 
 def check_rejects(counts: Counts, max_share: float) -> None:

@@ -78,8 +78,9 @@ def read(tables: Tables, scale: tuple[float, float]) -> Dataset:
 
 def build(ratings: pd.DataFrame, watches: pd.DataFrame) -> Dataset:
     """The arrays of two tables with the columns of contracts: pairs combined, look-alikes left out."""
-    lines = Counter(ratings["movie_id"].value_counts().to_dict())
-    lines.update(watches.groupby("movie_id")["minutes"].sum().to_dict())
+    lines: Counter[str] = Counter(ratings["movie_id"].tolist())
+    for film, minutes in zip(watches["movie_id"].tolist(), watches["minutes"].tolist(), strict=True):
+        lines[film] += minutes
     look_alikes = find_look_alikes(lines)
     rated, watched = (_without(table, look_alikes) for table in (ratings, watches))
     users = np.unique(np.concatenate([rated["user_id"].to_numpy(np.int64), watched["user_id"].to_numpy(np.int64)]))
@@ -108,12 +109,19 @@ def find_look_alikes(lines: Counter[str]) -> set[str]:
 
 def read_table(path: Path, header: str, schema: pa.DataFrameSchema) -> pd.DataFrame:
     """One table, whole and checked. Raises RefusedError naming the first line that is wrong."""
-    types = {"user_id": "int64", "movie_id": "str", "rating": "float32", "minutes": "int32", "rated_at": "str", "watched_at": "str"}
+    types = {
+        "user_id": "int64",
+        "movie_id": "str",
+        "rating": "float32",
+        "minutes": "int32",
+        "rated_at": "str",
+        "watched_at": "str",
+    }
     columns = header.split(",")
     try:
         table = pd.read_csv(
             path,
-            dtype={name: types[name] for name in columns},  # type: ignore[arg-type]
+            dtype={name: types[name] for name in columns},
             quoting=csv.QUOTE_NONE,
             keep_default_na=False,
             skip_blank_lines=False,
@@ -121,7 +129,7 @@ def read_table(path: Path, header: str, schema: pa.DataFrameSchema) -> pd.DataFr
             index_col=False,
         )
         if list(table.columns) != columns:
-            raise RefusedError(f"{path} line 1: the header is not {header}")  # noqa: TRY301 - told like every other fault
+            raise RefusedError(f"{path} line 1: the header is not {header}")
         return schema.validate(table)
     except FileNotFoundError as error:
         raise RefusedError(f"{path}: there is no such table: collect lines of the stream first") from error
@@ -184,7 +192,7 @@ def _matches(pattern: str) -> pa.Check:
     def check(values: pd.Series[str]) -> pd.Series[bool]:
         distinct = values.unique()
         good = [value for value in distinct if isinstance(value, str) and whole.fullmatch(value)]
-        return pd.Series(True, index=values.index) if len(good) == len(distinct) else values.isin(good)
+        return pd.Series([True] * len(values), index=values.index) if len(good) == len(distinct) else values.isin(good)
 
     return pa.Check(check, name=f"the form {pattern}")
 

@@ -141,16 +141,14 @@ def ranking_figures(
     relevant = split.test[split.test.stars >= LIKED_FROM * scale[1]]
     users = _some(np.unique(split.train.user))
     catalogue = len(np.unique(split.train.film))
-    figures = {
-        ranker.name: figures_of(users, _lists(ranker, users, seen), relevant, catalogue) for ranker in rankers
-    }
+    figures = {ranker.name: figures_of(users, _lists(ranker, users, seen), relevant, catalogue) for ranker in rankers}
     return figures, int(np.setdiff1d(split.test.user, split.train.user).size)
 
 
 def figures_of(users: Rows, lists: Rows, relevant: Ratings, catalogue: int) -> RankingFigures:
     """NDCG@10 with the ideal over min(10, relevant), Recall@20 over all relevant: means over `users` with a relevant film.
 
-    `lists` has the best 20 films of each of `users`, `NONE` where there is none; `catalogue` is the number of films in training.
+    `lists` has the best 20 films of each of `users`, `NONE` where there is none; `catalogue` is how many films training had.
     """
     wanted: dict[int, set[int]] = {}
     for user, film in zip(relevant.user.tolist(), relevant.film.tolist(), strict=True):
@@ -177,5 +175,5 @@ def _some(users: Rows) -> Rows:
 
 
 def _lists(ranker: Ranker, users: Rows, seen: Seen) -> Rows:
-    """The best films of some users; blocks of all users between them would be as cheap only when they are dense."""
+    """The best films of some users, one by one: a block would rank all users between them too."""
     return np.concatenate([ranker.top(user, user + 1, seen, RECALL_AT) for user in users.tolist()])

@@ -235,18 +235,22 @@ def _reason(line: str, rules: Rules) -> str:
     if len(line) > MAX_LINE:
         return "too_long"
     fields = line.split(",", 2)
-    if len(fields) < 3:  # noqa: PLR2004 - time, user, request
+    if len(fields) < 3:
         return "fields_missing"
     time, user, request = fields
     if request.startswith("recommendation request "):
         time = _FRACTION.sub("", time)
-    if _WHOLE_TIME.fullmatch(time) is None or not _is_day(time[:10]):
-        return "time"
+    return _time_reason(time) or _user_reason(user, rules) or _request_reason(request)
+
+
+def _time_reason(time: str) -> str | None:
+    return None if _WHOLE_TIME.fullmatch(time) and _is_day(time[:10]) else "time"
+
+
+def _user_reason(user: str, rules: Rules) -> str | None:
     if _USER_ID.fullmatch(user) is None:
         return "user"
-    if int(user) > rules.user_max:
-        return "user_out_of_range"
-    return _request_reason(request)
+    return "user_out_of_range" if int(user) > rules.user_max else None
 
 
 def _request_reason(request: str) -> str:

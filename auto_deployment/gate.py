@@ -82,12 +82,13 @@ def _worth_its_factors(rmse: float, bias: float, spread: float) -> Check:
 def _worth_its_data(evaluation: Evaluation) -> Check:
     """Better than every shuffled training on every split, and by more than chance over the splits.
 
-    On ratings that say nothing the real training is just one shuffle more: it is the best of three on all of five splits once in
+    On ratings that say nothing the real training is just one shuffle more: the best of three on all of five splits once in
     243 times, and passes the t-test on the mean gain once in 100.
     """
-    gains = [fmean(noise) - real for real, noise in zip(evaluation.model.all, zip(*evaluation.shuffled, strict=True), strict=True)]
+    pairs = [(real, noise) for real, *noise in zip(evaluation.model.all, *evaluation.shuffled, strict=True)]
+    gains = [fmean(noise) - real for real, noise in pairs]
     least = T_LIMIT * stdev(gains) / sqrt(len(gains))
-    always = all(real < min(noise) for real, *noise in zip(evaluation.model.all, *evaluation.shuffled, strict=True))
+    always = all(real < min(noise) for real, noise in pairs)
     rmse, noise = fmean(evaluation.model.all), fmean(map(fmean, evaluation.shuffled))
     said = f"RMSE {rmse:.3f} is not clearly better than the same model on shuffled ratings ({noise:.3f}): they say nothing"
     return Check("shuffled", rmse, noise - least, always and fmean(gains) > least, said)

@@ -56,7 +56,12 @@ class Progress:
     def task(self, name: str, total: int, unit: str) -> Iterator[Task]:
         """A task of `total` units."""
         if self._stream.isatty():
-            columns = (TextColumn("  {task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn())
+            columns = (
+                TextColumn("  {task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TimeRemainingColumn(),
+            )
             with Bar(*columns, console=Console(file=self._stream), transient=True) as bar:
                 shown = bar.add_task(name, total=total)
                 yield Task(total, lambda done: bar.update(shown, completed=done))

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from auto_deployment.collect import told
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from auto_deployment.collect import Counts
     from auto_deployment.dataset import Dataset
-    from auto_deployment.evaluate import Errors, Evaluation
+    from auto_deployment.evaluate import Evaluation
     from auto_deployment.gate import Decision
 
 
@@ -56,6 +58,6 @@ def _ranking_verdict(evaluation: Evaluation) -> str:
     return f"the SVD predicts ratings; ranking by them is {relation} popularity here"
 
 
-def _mean(errors: Errors | object) -> str:
-    values = [error for error in errors if error is not None]  # type: ignore[attr-defined]
+def _mean(errors: Iterable[float | None]) -> str:
+    values = [error for error in errors if error is not None]
     return f"{sum(values) / len(values):.3f}" if values else "none"

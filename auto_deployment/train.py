@@ -34,7 +34,8 @@ class Factors:
     def predict(self, users: npt.NDArray[np.int32], films: npt.NDArray[np.int32]) -> Floats:
         """The predicted ratings of pairs, row by row."""
         dot = np.einsum("ij,ij->i", self.user_factors[users], self.film_factors[films])
-        return np.clip(self.mean + self.user_bias[users] + self.film_bias[films] + dot, *self.scale).astype(np.float32)
+        ratings: Floats = self.mean + self.user_bias[users] + self.film_bias[films] + dot
+        return ratings.clip(*self.scale).astype(np.float32)
 
     def arrays(self) -> dict[str, npt.NDArray[np.float32]]:
         """The arrays of the artifact's rating part."""

@@ -66,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/dev demo", description=__doc__)
-    parser.add_argument("--input", metavar="FILE", type=Path, action="append", help="stream lines; again for more (the shipped sample)")
+    parser.add_argument(
+        "--input", metavar="FILE", type=Path, action="append", help="stream lines; again for more (the shipped sample)"
+    )
     parser.add_argument("--port", type=int, default=8082, help="NGINX's port (8082)")
     parser.add_argument("--check", action="store_true", help="ask the running system its own questions, then stop")
     options = parser.parse_args(arguments)
@@ -135,8 +137,11 @@ def _serve(options: argparse.Namespace, place: Place, binary: str, metadata: dic
     running = services()
     processes = Processes(_processes(options.port, place, binary, running), progress.say)
     try:
-        processes.start()
-        _wait_ready(options.port, running, processes)
+        processes.start("shipper", *(service.name for service in running))
+        _wait_ready([service.address for service in running], processes)
+        # Not before: an NGINX that finds no service puts all of them out for a while.
+        processes.start("nginx")
+        _wait_ready([f"127.0.0.1:{options.port}"], processes)
         progress.say(f"two stable services, one canary and NGINX answer on port {options.port}")
         if options.check:
             check(f"http://127.0.0.1:{options.port}", running, place, ledger, progress)
@@ -160,21 +165,19 @@ def _processes(port: int, place: Place, binary: str, running: Sequence[Service])
     ]
 
 
-def _wait_ready(port: int, running: Sequence[Service], processes: Processes) -> None:
+def _wait_ready(waiting: list[str], processes: Processes) -> None:
     until = time.monotonic() + READY_SECONDS
-    waiting = [*(service.address for service in running), f"127.0.0.1:{port}"]
-    while waiting:
+    while waiting := [address for address in waiting if not _is_ready(address)]:
         processes.fail_on_death()
         if time.monotonic() > until:
             raise RunError(f"not ready within {READY_SECONDS:g} s: {', '.join(waiting)}; see .demo/logs")
-        waiting = [address for address in waiting if not _is_ready(address)]
         time.sleep(0.1)
 
 
 def _is_ready(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"http://{address}/readyz", timeout=2) as answer:  # noqa: S310 - http by construction
-            return bool(answer.status == 200)  # noqa: PLR2004 - OK
+        with urllib.request.urlopen(f"http://{address}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
     except OSError:
         return False
 

@@ -76,10 +76,11 @@ class Processes:
         self._processes = processes
         self._say = say
 
-    def start(self) -> None:
-        """Start them all."""
+    def start(self, *names: str) -> None:
+        """Start those of these names."""
         for process in self._processes:
-            process.start()
+            if process.name in names:
+                process.start()
 
     def mend(self) -> None:
         """Start again what has died. Raises RunError where one dies again and again."""
@@ -95,7 +96,7 @@ class Processes:
     def fail_on_death(self) -> None:
         """Raises RunError where one has ended: for the time before all are up."""
         for process in self._processes:
-            if process.has_ended():
+            if process.starts and process.has_ended():
                 raise RunError(f"{process.name} did not start: {process.last_words()} (see {process.log})")
 
     def stop(self) -> None:
