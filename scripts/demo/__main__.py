@@ -70,6 +70,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--input", metavar="FILE", type=Path, action="append", help="stream lines; again for more (the shipped sample)"
     )
     parser.add_argument("--port", type=int, default=8082, help="NGINX's port (8082)")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".demo", help="where everything is kept while it runs (.demo)")
     parser.add_argument("--check", action="store_true", help="ask the running system its own questions, then stop")
     options = parser.parse_args(arguments)
     if not 0 < options.port <= MOST_PORT:
@@ -84,7 +85,7 @@ def _stop(number: int, _frame: object) -> None:
 
 
 def _demo(options: argparse.Namespace, progress: Progress) -> None:
-    place = Place(ROOT / ".demo")
+    place = Place(options.folder.absolute())
     inputs = [path.absolute() for path in options.input or [SAMPLE]]
     missing = [str(path) for path in inputs if not path.is_file()]
     if missing:
@@ -98,7 +99,7 @@ def _demo(options: argparse.Namespace, progress: Progress) -> None:
 
 def _lock(place: Place) -> TextIO:
     """Take the demo's folder for this run and empty it. Raises LockedError where another demo has it."""
-    place.folder.mkdir(exist_ok=True)
+    place.folder.mkdir(parents=True, exist_ok=True)
     lock = (place.folder / "lock").open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -129,7 +130,7 @@ def _git_commit() -> str:
 
 def _serve(options: argparse.Namespace, place: Place, binary: str, metadata: dict[str, Any], progress: Progress) -> None:
     progress.heading("3/3 serve")
-    for folder in (place.logs, place.journals):
+    for folder in (place.logs, place.journals, place.pids):
         folder.mkdir()
     ledger = Ledger(place.provenance_url)
     ledger.create()
@@ -159,9 +160,9 @@ def _processes(port: int, place: Place, binary: str, running: Sequence[Service])
     """The shipper first, NGINX last."""
     servers = [Upstream(service.address, service.weight, service.track) for service in running]
     return [
-        Process("shipper", *shipper(place), place.logs / "shipper.log"),
-        *(Process(each.name, *gunicorn(each, place), place.logs / f"{each.name}.log") for each in running),
-        Process("nginx", prepare(place.nginx, port, servers, binary), {}, place.logs / "nginx.log"),
+        Process("shipper", *shipper(place), place.logs, place.pids),
+        *(Process(each.name, *gunicorn(each, place), place.logs, place.pids) for each in running),
+        Process("nginx", prepare(place.nginx, port, servers, binary), {}, place.logs, place.pids),
     ]
 
 
@@ -170,7 +171,7 @@ def _wait_ready(waiting: list[str], processes: Processes) -> None:
     while waiting := [address for address in waiting if not _is_ready(address)]:
         processes.fail_on_death()
         if time.monotonic() > until:
-            raise RunError(f"not ready within {READY_SECONDS:g} s: {', '.join(waiting)}; see .demo/logs")
+            raise RunError(f"not ready within {READY_SECONDS:g} s: {', '.join(waiting)}; see the logs in the demo's folder")
         time.sleep(0.1)
 
 

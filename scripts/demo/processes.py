@@ -26,14 +26,20 @@ WITHIN_SECONDS = 60.0
 
 @dataclass
 class Process:
-    """A command to keep running, with its environment and the file that takes what it says."""
+    """A command to keep running, its environment, and the folders for what it says and for its number."""
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
-    log: Path
+    logs: Path
+    pids: Path
     child: subprocess.Popen[bytes] | None = None
     starts: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_RESTARTS))
+
+    @property
+    def log(self) -> Path:
+        """The file that takes what it says."""
+        return self.logs / f"{self.name}.log"
 
     def start(self) -> None:
         """Start it, in a session of its own: Ctrl-C is for the demo, which then ends its processes in order."""
@@ -48,6 +54,7 @@ class Process:
                 start_new_session=True,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - one thread here, and no other way to ask for it
             )
+        (self.pids / f"{self.name}.pid").write_text(f"{self.child.pid}\n")
 
     def has_ended(self) -> bool:
         """Whether it runs no more."""

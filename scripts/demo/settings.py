@@ -51,6 +51,11 @@ class Place(NamedTuple):
         return self.folder / "logs"
 
     @property
+    def pids(self) -> Path:
+        """One file a process, with its number."""
+        return self.folder / "pids"
+
+    @property
     def nginx(self) -> Path:
         """NGINX's configuration, logs and temporary files."""
         return self.folder / "nginx"

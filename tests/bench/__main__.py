@@ -1,0 +1,50 @@
+"""`scripts/dev bench [NAME...] [--json FILE]`: the benchmarks, each against its baseline in the same run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from tests.bench import others, recommend
+from tests.bench.measure import machine
+
+BENCHES = {
+    "recommend": recommend.run,
+    "score": others.score,
+    "parse": others.parse,
+    "artifact": others.artifact,
+    "train": others.training,
+}
+
+
+def main() -> int:
+    """The command; 1 where a goal is not met."""
+    parser = argparse.ArgumentParser(prog="scripts/dev bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)} (all)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the rows, for programs")
+    options = parser.parse_args()
+    unknown = sorted(set(options.names) - set(BENCHES))
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}: there are {', '.join(BENCHES)}")
+    sys.stdout.write(f"{machine()}\n")
+    rows = []
+    for name in options.names or BENCHES:
+        for each in BENCHES[name]():
+            rows.append(each)
+            sys.stdout.write(f"{each.line()}\n")
+            sys.stdout.flush()
+    if options.json is not None:
+        _write(options.json, json.dumps([each.to_dict() for each in rows], indent=2) + "\n")
+    return 0 if all(each.met for each in rows) else 1
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}.new")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
