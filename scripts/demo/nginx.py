@@ -59,7 +59,7 @@ def local_files(port: int, servers: Sequence[Upstream], user: str | None) -> dic
         "",
     ]
     temporary = [f"{name}_temp_path tmp/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
-    listen = [f"listen {port} reuseport;", f"listen [::]:{port} reuseport;" if _has_ipv6() else "", ""]
+    listen = [f"listen {port};", f"listen [::]:{port};" if _has_ipv6() else "", ""]
     return {
         "main.conf": "\n".join(main),
         "listen.conf": "\n".join([*listen, ""]),

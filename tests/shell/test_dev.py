@@ -1,0 +1,55 @@
+"""`scripts/dev`, the task runner: what it lists, and what it says when it cannot work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+
+def dev(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run scripts/dev of the project in `root`."""
+    return subprocess.run(
+        ["/bin/bash", str(root / "scripts" / "dev"), *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_without_a_task_it_lists_them(root: Path) -> None:
+    """Each task of the script stands in the list with a line of its own."""
+    listed = dev(root)
+    assert listed.returncode == 0
+    tasks = [line[5:].split("(")[0] for line in (root / "scripts" / "dev").read_text().splitlines() if line.startswith("task_")]
+    assert len(tasks) >= 8
+    for task in tasks:
+        assert any(line.split()[:1] == [task] for line in listed.stdout.splitlines()), task
+
+
+def test_an_unknown_task_is_wrong_use(root: Path) -> None:
+    """A task that is not there: its name, status 2; nothing of the shell can be called by it."""
+    for name in ("tset", "main", "fail", "../x"):
+        ended = dev(root, name)
+        assert ended.returncode == 2, name
+        assert name in ended.stderr
+
+
+def test_without_a_new_enough_python_it_says_what_to_install(root: Path, tmp_path: Path) -> None:
+    """No Python 3.11 on PATH, and no .venv yet: one line with what to do, status 1."""
+    for name in ("scripts/dev", "tests/requirements.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / name, tmp_path / name)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("dirname", "cat", "cksum", "sed", "mkdir"):
+        (tools / name).symlink_to(shutil.which(name) or "")
+    (tools / "python3").write_text("#!/bin/sh\nexit 1\n")
+    (tools / "python3").chmod(0o755)
+    ended = dev(tmp_path, "python", "-V", PATH=str(tools), PYTHON="")
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert "3.11" in ended.stderr
