@@ -1,4 +1,4 @@
-"""What all tests share: the real data beside the project, which a test skips without, and the seed and length of crash tests."""
+"""What all tests share: the real data beside the project, which a test skips without, and how long crash tests go on."""
 
 from __future__ import annotations
 

@@ -18,9 +18,7 @@ DRAIN_SECONDS = 10.0
 
 def closed_loop(port: int, requests: int, users: int, clients: int = 4) -> float:
     """`clients` connections ask one after the other; requests/s. Raises RuntimeError for an answer that is not 200."""
-    threads = [
-        _Failing(target=_ask_in_turn, args=(port, range(at, requests, clients), users)) for at in range(clients)
-    ]
+    threads = [_Failing(target=_ask_in_turn, args=(port, range(at, requests, clients), users)) for at in range(clients)]
     start = time.perf_counter()
     for thread in threads:
         thread.start()

@@ -27,7 +27,8 @@ def artifact(folder: Path, users: int, films: int = FILMS) -> Path:
     first = rng.integers(0, films, size=(users, 1))
     step = rng.integers(1, films // model.RESERVE, size=(users, 1))
     top = ((first + step * np.arange(model.RESERVE)) % films).astype(model.row_type(films))
-    serving = {"users": np.arange(users, dtype=np.int64) * USER_STEP, "top": top, "cold": top[:1], **model.film_arrays(film_ids(films))}
+    known = np.arange(users, dtype=np.int64) * USER_STEP
+    serving = {"users": known, "top": top, "cold": top[:1], **model.film_arrays(film_ids(films))}
     model.save(folder, {"version": 1, "cold_lists": ["popular"]}, serving, {})
     return folder
 

@@ -88,4 +88,5 @@ def machine() -> str:
     """The machine, in a line."""
     cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown: ?")
     memory = int(Path("/proc/meminfo").read_text().split()[1]) >> 20
-    return f"{cpu.split(': ')[1]}, {os.cpu_count()} cores, {memory} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    return f"{cpu.split(': ')[1]}, {os.cpu_count()} cores, {memory} GiB, {system}"

@@ -86,11 +86,13 @@ def artifact() -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         pickled = folder / "svd.pickle"
-        pickled.write_bytes(pickle.dumps(SVD(random_state=0, n_epochs=1).fit(train._trainset(fixtures.ratings(500_000, users), SCALE))))
+        svd = SVD(random_state=0, n_epochs=1).fit(train._trainset(fixtures.ratings(500_000, users), SCALE))
+        pickled.write_bytes(pickle.dumps(svd))
         ours = fixtures.artifact(folder / "model", users)
-        sizes = [((ours / "serving" / "users.npy").stat().st_size + (ours / "serving" / "top.npy").stat().st_size) / users], [
-            pickled.stat().st_size / users
-        ]
+        sizes = (
+            [((ours / "serving" / "users.npy").stat().st_size + (ours / "serving" / "top.npy").stat().st_size) / users],
+            [pickled.stat().st_size / users],
+        )
         loads = interleaved(lambda: _seconds(lambda: load_serving(ours)), lambda: _seconds(lambda: _unpickle(pickled)))
         return [
             row("artifact", "bytes a user", list(zip(*sizes, strict=True)), "lower", BYTES_A_USER / sizes[1][0], "B"),

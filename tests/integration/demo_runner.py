@@ -40,7 +40,7 @@ class Demo:
     def start(self) -> None:
         """Start it and wait until it answers."""
         output = (self.folder.parent / f"{self.folder.name}.out").open("w")
-        self._process = subprocess.Popen(self._command, stdout=output, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        self._process = subprocess.Popen(self._command, stdout=output, stderr=subprocess.STDOUT, text=True)
         output.close()
         until = time.monotonic() + START_SECONDS
         while "Ctrl-C stops everything" not in self.output():

@@ -8,11 +8,14 @@ import signal
 import socket
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.integration.demo_runner import ROOT, Demo
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_the_sample_becomes_answers(tmp_path: Path) -> None:
@@ -58,7 +61,9 @@ def test_shuffled_ratings_are_refused_and_nothing_is_served(tmp_path: Path, real
         (b"2024-10-14T15:22,70999,GET /rate/carcasses+2009=4\n" * 5, 3, "too few"),
     ],
 )
-def test_an_input_that_cannot_be_trained_on_is_refused_in_one_line(tmp_path: Path, content: bytes, status: int, said: str) -> None:
+def test_an_input_that_cannot_be_trained_on_is_refused_in_one_line(
+    tmp_path: Path, content: bytes, status: int, said: str
+) -> None:
     """Empty, rubbish, binary or too little: one line, the status of the data check."""
     path = tmp_path / "input.log"
     path.write_bytes(content)
@@ -123,7 +128,7 @@ def test_stopping_leaves_no_process_and_loses_no_row(tmp_path: Path, number: sig
 
 
 def test_a_demo_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None:
-    """kill -9 of the demo itself: the kernel ends what it started."""
+    """After a kill -9 of the demo itself the kernel ends what it started."""
     demo = Demo(tmp_path / "demo")
     demo.start()
     demo.stop(signal.SIGKILL)

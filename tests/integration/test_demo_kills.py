@@ -7,12 +7,15 @@ import random
 import signal
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from tests.integration.demo_runner import Demo
 from tests.integration.load import Load
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 REQUESTS = 20_000
 CLIENTS = 16
@@ -38,7 +41,9 @@ def settle(demo: Demo, at_least: int) -> None:
         time.sleep(1)
 
 
-def test_no_request_fails_while_services_are_killed_and_every_answer_has_one_row(demo: Demo, request: pytest.FixtureRequest) -> None:
+def test_no_request_fails_while_services_are_killed_and_every_answer_has_one_row(
+    demo: Demo, request: pytest.FixtureRequest
+) -> None:
     """20,000 requests from 16 clients, one service after the other killed: none fails, each 200 has exactly one row."""
     seed = random.randrange(10**6)
     print(f"seed {seed}")
