@@ -24,7 +24,11 @@ except ValidationError as _error:
 # The metric files of a former life would be added to this one's, and prometheus_client reads the name on import.
 _metric_files = _settings.run_dir / "metrics"
 shutil.rmtree(_metric_files, ignore_errors=True)
-_metric_files.mkdir(parents=True)
+try:
+    _metric_files.mkdir(parents=True)
+except OSError as _error:
+    sys.stderr.write(f"RUN_DIR: {_metric_files}: {_error.strerror}: the metric files need a folder that can be written\n")
+    raise SystemExit(1) from _error
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metric_files)
 
 wsgi_app = "app.wsgi:main()"
@@ -51,7 +55,11 @@ def when_ready(server: Arbiter) -> None:
         from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics  # noqa: PLC0415 - reads the environment
 
         host, _, port = _settings.metrics_bind.rpartition(":")
-        GunicornPrometheusMetrics.start_http_server_when_ready(int(port), host)
+        try:
+            GunicornPrometheusMetrics.start_http_server_when_ready(int(port), host)
+        except OSError as error:
+            sys.stderr.write(f"METRICS_BIND: {_settings.metrics_bind}: {error.strerror}\n")
+            raise SystemExit(1) from error
         server.log.info("metrics on %s", _settings.metrics_bind)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 SUFFIX = ".tsv"
+# The form of a line, each field no longer than its column in the database: a damaged one must never get as far as that.
+LINE = re.compile(
+    rb"([!-~]{1,32})\t([!-~]{1,64})\t([0-9]{1,19})\t([0-9]{1,10})\t([!-~]{1,8})\t([0-9]{1,16})\t([!-~]{1,16})\t([!-~]{1,16})\n"
+)
 
 
 class JournalError(Exception):
@@ -47,11 +52,14 @@ def to_line(row: Row) -> bytes:
 
 def from_line(line: bytes) -> Row:
     """The row of a journal's line. Raises ValueError for anything that `to_line` does not write."""
-    fields = line.decode().removesuffix("\n").split("\t")
-    if len(fields) != len(Row._fields) or not fields[0]:
-        raise ValueError(f"{len(fields)} fields instead of {len(Row._fields)}")
-    answer_id, request_id, user_id, version_number, track, served_at, step, digest = fields
-    return Row(answer_id, request_id, int(user_id), int(version_number), track, int(served_at), step, digest)
+    match = LINE.fullmatch(line)
+    if match is None:
+        raise ValueError("not the form of a journal's line")
+    answer_id, request_id, user_id, version_number, track, served_at, step, digest = map(bytes.decode, match.groups())
+    row = Row(answer_id, request_id, int(user_id), int(version_number), track, int(served_at), step, digest)
+    if row.user_id >= 2**63 or row.version_number >= 2**31:
+        raise ValueError("a number beyond its column in the database")
+    return row
 
 
 @dataclass
@@ -101,8 +109,8 @@ class Journal:
     def close(self) -> None:
         """Let go of the file, so that the shipper may finish it."""
         if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+            file, self._file = self._file, -1
+            os.close(file)
 
     def _write(self, line: bytes) -> None:
         if self._file < 0 or self._size + len(line) > self._segment_bytes or self._pid != os.getpid():
@@ -117,16 +125,22 @@ class Journal:
         if time.monotonic() < self._retry_at:
             raise OSError(0, self.state.problem)
         self._retry_at = time.monotonic() + RETRY_SECONDS
+        self.close()  # before the room is counted: the shipper can only clear away what is closed
         if sum(_size(path) for path in self._folder.glob(f"*{SUFFIX}")) + self._segment_bytes > self._max_bytes:
             raise OSError(0, f"{self._folder} holds its {self._max_bytes >> 20} MiB: is the shipper, or the database, away?")
-        self.close()
         self._pid = os.getpid()
         path = self._folder / f"{time.time_ns():020d}-{self._pid}{SUFFIX}"
         # The shipper removes a journal whose lock is free, so it must not see the file before it is locked.
         hidden = path.with_suffix(".new")
-        self._file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        hidden.rename(path)
+        file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            hidden.rename(path)
+        except OSError:
+            os.close(file)
+            hidden.unlink(missing_ok=True)
+            raise
+        self._file = file
         self._size = 0
         self._retry_at = 0.0
 

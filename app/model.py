@@ -14,12 +14,15 @@ Arrays that a later format adds (item neighbours, more cold lists) are listed in
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -31,7 +34,11 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 RESERVE = 40
+PLAIN = re.compile(rb"[!-+\--~]*")  # what may stand between two commas of an answer
 NEEDED = ("users", "top", "cold", "film_text", "film_ends")
+# Of Linux's renameat2(2): paths are relative to where the process is; the two names change places.
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -129,7 +136,7 @@ def _write_part(folder: Path, arrays: Mapping[str, Array]) -> dict[str, dict[str
     for name, array in arrays.items():
         path = folder / f"{name}.npy"
         with path.open("wb") as file:
-            np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+            np.lib.format.write_array(file, np.asarray(array, order="C"), allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
         told[name] = {"dtype": array.dtype.str, "shape": list(array.shape), "sha256": _sha256(path)}
@@ -144,13 +151,24 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 
 def _replace_folder(new: Path, folder: Path) -> None:
-    """Move `new` to `folder`. A folder cannot be renamed over a full one, so the old one steps aside first."""
+    """Move `new` to `folder`. What was there is at `new` afterwards, or gone."""
+    if folder.exists() and _exchange(new, folder):
+        return
+    # A folder cannot be renamed over a full one, so without an exchange the old one steps aside first.
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
     new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step; False where the system cannot (all common ones of Linux can)."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is None:
+        return False
+    return bool(renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0)
 
 
 def _open_part(folder: Path, metadata: Mapping[str, Any], part: str, needed: tuple[str, ...]) -> dict[str, Array]:
@@ -170,7 +188,7 @@ def _open_array(path: Path, told: Mapping[str, Any]) -> Array:
             raise ArtifactError(
                 f"{path}: its checksum is not the one in metadata.json: cut, swapped or changed; fetch it again"
             )
-        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: Array = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror or error}: fetch the version again") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -192,13 +210,15 @@ def _check_serving(folder: Path, metadata: Mapping[str, Any], arrays: Mapping[st
     users, top, cold = arrays["users"], arrays["top"], arrays["cold"]
     films = _film_ids(folder, arrays)
     row = np.dtype(row_type(len(films)))
+    names = metadata.get("cold_lists")
     problems = {
         "no film": not films,
         "a film's id stands there twice": len(set(films)) != len(films),
         "users are not int64 in one row": users.dtype != np.int64 or users.ndim != 1,
         f"top is not {row} with {RESERVE} places for each user": top.dtype != row or top.shape != (users.size, RESERVE),
         f"cold is not {row} with {RESERVE} places": cold.dtype != row or cold.ndim != 2 or cold.shape[1:] != (RESERVE,),
-        "cold_lists names other lists than cold holds": len(metadata.get("cold_lists", ())) != cold.shape[0] or not cold.size,
+        "cold_lists names other lists than cold holds": not isinstance(names, list) or cold.shape[:1] != (len(names),),
+        "there is no cold list": not cold.size,
     }
     wrong = [text for text, is_so in problems.items() if is_so]
     if not wrong:
@@ -227,11 +247,10 @@ def _blocks(*arrays: Array, rows: int = 65_536) -> list[Array]:
 def _film_ids(folder: Path, arrays: Mapping[str, Array]) -> tuple[str, ...]:
     text, ends = arrays["film_text"], arrays["film_ends"]
     fits = text.dtype == np.uint8 and ends.dtype == np.uint32 and text.ndim == ends.ndim == 1
-    if not fits or (ends.size and (int(ends[-1]) != text.size or bool((np.diff(ends.astype(np.int64)) <= 0).any()))):
+    edges = [0, *ends.tolist()] if fits else []
+    if edges[-1:] != [text.size] or any(end <= start for start, end in pairwise(edges)):
         raise ArtifactError(f"{folder}/serving: film_ends does not fit film_text: train again")
-    try:
-        whole = text.tobytes().decode("ascii")
-    except UnicodeDecodeError as error:
-        raise ArtifactError(f"{folder}/serving/film_text.npy: not ASCII ({error}): train again") from error
-    starts = [0, *ends[:-1].tolist()]
-    return tuple(whole[start:end] for start, end in zip(starts, ends.tolist(), strict=True))
+    whole = text.tobytes()
+    if PLAIN.fullmatch(whole) is None:
+        raise ArtifactError(f"{folder}/serving/film_text.npy: not ASCII without blanks and commas: train again")
+    return tuple(whole[start:end].decode() for start, end in pairwise(edges))

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _host_and_port(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError("not HOST:PORT with a port up to 65535")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_host_and_port)]
 
 
 class ServiceSettings(BaseSettings):
@@ -17,8 +27,8 @@ class ServiceSettings(BaseSettings):
     model_dir: Path = Field(Path("data/model"), description="the artifact that is served")
     service: str = Field("stable-1", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="this service's name")
     track: Literal["stable", "canary"] = Field("stable", description="the track in headers, metrics and provenance")
-    bind: str = Field("0.0.0.0:5000", description="address and port of the answers")
-    metrics_bind: str = Field("0.0.0.0:9100", description="address and port of /metrics")
+    bind: Address = Field("0.0.0.0:5000", description="address and port of the answers")
+    metrics_bind: Address = Field("0.0.0.0:9100", description="address and port of /metrics")
     workers: int = Field(2, ge=1, le=64, description="Gunicorn worker processes")
     run_dir: Path = Field(Path("run"), description="metric files of the running workers; emptied at start")
     journal_dir: Path | None = Field(None, description="where answers are journalled; unset: they are not, and it says so")

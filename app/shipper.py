@@ -11,7 +11,6 @@ import logging
 import signal
 import sys
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
@@ -79,17 +78,20 @@ class Shipper:
             # Asked before reading: what a writer adds after that, it adds while it holds the lock.
             writer_gone = _lock_is_free(file.fileno())
             while True:
-                file.seek(taken.get(name, 0))
-                batch = cut(file.read(self._batch_bytes))
+                at = taken.get(name, 0)
+                file.seek(at)
+                # On to the end of a line, or damage as long as a batch would hide all that follows it.
+                content = file.read(self._batch_bytes) + file.readline()
+                batch = cut(content)
                 if not batch.size:
                     break
+                self._ledger.add_answers(name, batch.rows, at + batch.size)
+                taken[name] = at + batch.size
+                # Once the database has the batch, or an outage would keep the same lines again at every try.
                 self._keep_broken(path, batch.broken)
-                self._ledger.add_answers(name, batch.rows, taken.get(name, 0) + batch.size)
-                taken[name] = taken.get(name, 0) + batch.size
                 shipped += len(batch.rows)
-            rest = file.read()
         if writer_gone:
-            self._keep_broken(path, [rest] if rest else [])
+            self._keep_broken(path, [content] if content else [])
             path.unlink()
             self._ledger.forget_journal(name)
             taken.pop(name, None)
@@ -137,12 +139,15 @@ def main() -> int:
     except ValidationError as error:
         sys.stderr.write(f"{settings_problem(error)}\n")
         return 2
+    try:
+        ledger = Ledger(settings.provenance_url)
+    except (DatabaseError, ImportError, ValueError) as error:
+        sys.stderr.write(f"PROVENANCE_URL: {error}\n")
+        return 2
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    ledger = Ledger(settings.provenance_url)
-    with suppress(KeyboardInterrupt):
-        run(Shipper(settings.journal_dir, ledger, settings.ship_batch), settings.ship_seconds, stop)
+    run(Shipper(settings.journal_dir, ledger, settings.ship_batch), settings.ship_seconds, stop)
     ledger.close()
     return 0
 

@@ -154,7 +154,12 @@ class Tables:
         self.repaired = data_dir / "repaired" / "repaired.jsonl"
 
     def append(self, rows: Rows) -> None:
-        """Add a block's rows and lines, and wait until they are on the disk."""
+        """Add a block's rows and lines, and wait until they are on the disk.
+
+        Raises RefusedError, before anything is added, where a table is not in the shape that rows are added to.
+        """
+        _check_shape(self.ratings, RATING_HEADER)
+        _check_shape(self.watches, WATCH_HEADER)
         _append(self.ratings, RATING_HEADER, rows.ratings)
         _append(self.watches, WATCH_HEADER, rows.watches)
         _append(self.quarantine, None, map(_to_json, rows.rejected))
@@ -163,6 +168,17 @@ class Tables:
 
 def _to_json(aside: Aside) -> str:
     return json.dumps(aside._asdict())
+
+
+def _check_shape(path: Path, header: str) -> None:
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("rb") as file:
+        if file.readline(LONGEST_READ) != f"{header}\n".encode():
+            raise RefusedError(f"{path} line 1: the header is not {header}; nothing was added: restore the table")
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            raise RefusedError(f"{path}: the last line has no end; nothing was added: mend or remove that line")
 
 
 def _append(path: Path, header: str | None, lines: Iterable[str]) -> None:
@@ -188,7 +204,7 @@ def check_rejects(counts: Counts, max_share: float) -> None:
     rejected = counts.rejected.total()
     if not counts.lines:
         raise RefusedError("the input is empty: no line to train on")
-    if counts.lines >= JUDGED_FROM_LINES and rejected > max_share * counts.lines:
+    if counts.lines >= JUDGED_FROM_LINES and rejected / counts.lines > max_share:
         raise RefusedError(
             f"{rejected:,} of {counts.lines:,} lines were rejected, more than MAX_REJECT_SHARE ({max_share:g}): "
             f"{told(counts.rejected)}; the lines are kept in quarantine"

@@ -118,6 +118,11 @@ def top_of(scores: npt.NDArray[np.float32], users: npt.NDArray[np.int64], films:
     count_here = min(count, scores.shape[1])
     best = np.sort(np.argpartition(-scores, count_here - 1, axis=1)[:, :count_here], axis=1)
     values = np.take_along_axis(scores, best, axis=1)
+    # Where films beyond the last place score as much as it, which of them came in was chance.
+    last = values.min(axis=1, keepdims=True)
+    by_chance = (scores == last).sum(axis=1) > (values == last).sum(axis=1)
+    best[by_chance] = np.sort(np.argsort(-scores[by_chance], axis=1, kind="stable")[:, :count_here], axis=1)
+    values = np.take_along_axis(scores, best, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
     rows = np.take_along_axis(best, order, axis=1).astype(np.int32)
     rows[np.take_along_axis(values, order, axis=1) == -np.inf] = NONE

@@ -15,12 +15,12 @@ from auto_deployment.events import Rules
 class Settings(BaseSettings):
     """Settings of a retraining run."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, env_file=".env")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, env_file=".env", allow_inf_nan=False)
 
     data_dir: Path = Field(Path("data"), description="tables, quarantine and model")
     rating_min: float = Field(1.0, description="lowest rating of the scale")
     rating_max: float = Field(5.0, description="highest rating of the scale")
-    user_id_max: int = Field(1_999_999, ge=1, description="a higher user id in the stream is damage (a digit too many)")
+    user_id_max: int = Field(1_999_999, ge=1, lt=2**63, description="a higher user id is damage (a digit too many)")
     max_reject_share: float = Field(0.05, ge=0, le=1, description="more rejects than this refuse the run, from 1,000 lines on")
     trainer: Literal["surprise"] = Field("surprise", description="what predicts the rating")
     ranker: Literal["auto", "svd", "popularity"] = Field("auto", description="what ranks; auto: the better one inside the data")

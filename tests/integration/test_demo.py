@@ -8,11 +8,11 @@ import signal
 import socket
 import subprocess
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.integration.demo_runner import ROOT, Demo
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path

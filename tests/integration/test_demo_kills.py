@@ -7,12 +7,12 @@ import random
 import signal
 import time
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.integration.demo_runner import Demo
 from tests.integration.load import Load
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,7 +12,6 @@ from auto_deployment.errors import RunError
 from scripts.demo import nginx
 from scripts.demo.processes import MOST_RESTARTS, Process, Processes
 from scripts.demo.settings import free_ports, require_free
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
