@@ -31,6 +31,8 @@ REFUSED = {
     "GET /recommend/9223372036854775808": (400,),
     "GET /recommend/%C2%B2": (400,),
     "GET /recommend/": (404,),
+    "GET /recommend": (404,),
+    "OPTIONS /recommend/1": (405,),
     "GET /recommend/../metrics": (404,),
     "GET /recommend/" + "9" * 10_000: (414,),
     "POST /recommend/1": (405,),
