@@ -1,0 +1,64 @@
+"""What collection needs of a broker: one small interface, with a client for each library behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from auto_deployment.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class StreamError(RunError):
+    """The broker does not answer within its time, or does not have the topic; the text says what to look at."""
+
+
+class OffsetGoneError(Exception):
+    """Retention has removed the offset that was asked for; the partition now begins later."""
+
+    def __init__(self, partition: int, offset: int) -> None:
+        super().__init__(f"partition {partition}: offset {offset} is gone")
+        self.partition = partition
+        self.offset = offset
+
+
+class Message(NamedTuple):
+    """One message: its offset in the partition and its bytes; a message without a value has none."""
+
+    offset: int
+    value: bytes
+
+
+class Client(Protocol):
+    """Reads one topic of a broker. Every wait has a limit, after which StreamError is raised; a broker that restarts is waited for.
+
+    Nothing is committed to the broker: offsets are kept with the rows that they produced.
+    """
+
+    def partitions(self) -> list[int]:
+        """The topic's partitions, ascending. Raises StreamError where the broker is away or has no such topic."""
+        ...
+
+    def first_offsets(self) -> dict[int, int]:
+        """The first offset that each partition still has."""
+        ...
+
+    def end_offsets(self) -> dict[int, int]:
+        """The offset that each partition's next message will get."""
+        ...
+
+    def offsets_at(self, milliseconds: int) -> dict[int, int]:
+        """The first offset at or after a time, in milliseconds since 1970; the end offset where there is none."""
+        ...
+
+    def read(self, partition: int, start: int, stop: int) -> Iterator[list[Message]]:
+        """The messages with `start <= offset < stop`, in order, in batches; offsets that hold no message are passed over.
+
+        Raises OffsetGoneError where `start` is before the partition's first offset, StreamError after too long without progress.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        ...
