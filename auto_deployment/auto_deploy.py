@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from app.model import save
 from auto_deployment import report
 from auto_deployment.artifact import serving_arrays
-from auto_deployment.collect import Counts, FileSource, Tables, check_rejects, collect
+from auto_deployment.collect import Collector, check_rejects
 from auto_deployment.dataset import read
 from auto_deployment.errors import RefusedError
 from auto_deployment.evaluate import FEWEST_RATINGS, count_steps, evaluate
 from auto_deployment.gate import decide
 from auto_deployment.rank import ByRating, Popularity, Ranker, seen_of
+from auto_deployment.sources import FileSource
+from auto_deployment.tables import Tables
 from auto_deployment.train import TRAINERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from auto_deployment.collect import Counts
     from auto_deployment.dataset import Dataset
     from auto_deployment.evaluate import Evaluation
     from auto_deployment.gate import Decision
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from auto_deployment.settings import Settings
     from auto_deployment.train import Factors
 
+RECORD = "collected.json"
 PACKAGES = ("numpy", "pandas", "scikit-surprise")
 
 
@@ -43,17 +47,17 @@ class Version(NamedTuple):
 
 def collect_files(paths: Sequence[Path], settings: Settings, progress: Progress) -> Counts:
     """Append files of stream lines to the tables. Raises RefusedError where too many lines are no events."""
-    sources = [FileSource(path) for path in paths]
-    tables, total = Tables(settings.data_dir), Counts()
-    with progress.task("collect", sum(source.size for source in sources), "bytes") as task:
-        for source in sources:
-            for counts in collect(source, tables, settings.rules):
-                total.add(counts)
-                task.advance_to(sum(each.done for each in sources))
-    for line in report.collected(total):
+    source = FileSource(paths)
+    collector = Collector(Tables(settings.data_dir), settings.data_dir / RECORD, settings.rules)
+    total = source.left(source.plan(collector.record.marks), collector.record.marks)
+    with progress.task("collect", total, "bytes") as task:
+        for left in collector.collect(source, lambda: True):
+            task.advance_to(total - left)
+    counts = collector.record.counts
+    for line in report.collected(counts):
         progress.say(line)
-    check_rejects(total, settings.max_reject_share)
-    return total
+    check_rejects(counts, settings.max_reject_share)
+    return counts
 
 
 def train_version(settings: Settings, version: Version, progress: Progress) -> dict[str, Any]:

@@ -1,47 +1,32 @@
-"""Lines of the stream become rows of the tables, block by block; what is not taken is kept aside with its reason.
+"""Lines of the stream become rows of the tables, block by block, each exactly once; what is not taken is kept aside.
 
-A block is a fixed number of lines of its source. Watches are added up within a block only, so that the rows depend on the
-source alone, never on how fast it was read or how often reading was broken off.
+The record of how far the stream was read, and of the files' sizes, is replaced in one rename after each block's rows are on
+the disk. A run that was killed is cut back to its record and goes on: its tables are those of an undisturbed one to the byte.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from auto_deployment.errors import RefusedError, WrongUseError
+from auto_deployment.errors import RefusedError
 from auto_deployment.events import DEFAULT_RULES, NewAccount, Rating, Recommendation, Reject, Repaired, Rules, Watch, parse
+from auto_deployment.sources import Gap, Plan
+from auto_deployment.state import StateError, read_json, write_json_synced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-RATING_HEADER = "user_id,movie_id,rating,rated_at"
-WATCH_HEADER = "user_id,movie_id,minutes,watched_at"
-BLOCK_LINES = 100_000
-LONGEST_READ = 1 << 20
+    from auto_deployment.sources import Block, Source
+    from auto_deployment.tables import Tables
+
+log = logging.getLogger(__name__)
+
 JUDGED_FROM_LINES = 1_000
-
-
-class Block(NamedTuple):
-    """Lines of one source that are taken or left together. `first` is the number of the first one, from 1."""
-
-    source: str
-    first: int
-    lines: list[str]
-
-
-class Source(Protocol):
-    """Where lines come from. `size` and `done` are in one unit of its own choice, for progress."""
-
-    name: str
-    size: int
-    done: int
-
-    def blocks(self) -> Iterator[Block]: ...
+RECORD_FORMAT = 1
 
 
 class Aside(NamedTuple):
@@ -81,6 +66,44 @@ class Rows:
     counts: Counts
 
 
+@dataclass
+class Record:
+    """How far the stream was read, and what came of it since the last version: one JSON file.
+
+    `marks` by source; `plans` of runs under way by the source's name; `sizes` of the files in bytes; `gaps` that retention
+    made; `lags` left at the ends of the last runs, the newest last.
+    """
+
+    marks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    plans: dict[str, Plan] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
+    gaps: list[dict[str, Any]] = field(default_factory=list)
+    lags: list[int] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        """Replace the file."""
+        plans = {name: plan._asdict() for name, plan in self.plans.items()}
+        others = {"plans": plans, "counts": vars(self.counts)}
+        write_json_synced(path, {"format": RECORD_FORMAT, **vars(self), **others})
+
+    @staticmethod
+    def load(path: Path) -> Record | None:
+        """The record in the file; None where there is none. Raises StateError where it is not one."""
+        told = read_json(path)
+        if told is None:
+            return None
+        try:
+            if told.pop("format") != RECORD_FORMAT:
+                raise StateError(f"{path}: another format than {RECORD_FORMAT}")
+            counts = told.pop("counts")
+            plans = {name: Plan(**plan) for name, plan in told.pop("plans").items()}
+            kinds, rejected = Counter(counts.pop("kinds")), Counter(counts.pop("rejected"))
+            return Record(**told, plans=plans, counts=Counts(**counts, kinds=kinds, rejected=rejected))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StateError(f"{path}: not a record of the collection ({error!r})") from error
+
+
 def rows_of(block: Block, rules: Rules = DEFAULT_RULES) -> Rows:
     """The rows of a block: ratings in the order of their lines, watches added up in the order of their first line. Pure.
 
@@ -89,114 +112,100 @@ def rows_of(block: Block, rules: Rules = DEFAULT_RULES) -> Rows:
     rows = Rows([], [], [], [], Counts(lines=len(block.lines)))
     kinds = rows.counts.kinds
     minutes: dict[tuple[int, str], tuple[int, str]] = {}
-    for number, line in enumerate(block.lines, block.first):
+    watched = 0
+    for number, line in zip(block.numbers, block.lines, strict=True):
         event = parse(line, rules)
         if isinstance(event, Repaired):
             rows.repaired.append(Aside("repaired", event.line, block.source, number))
             event = event.event
-        match event:
-            case Watch(time, user, film):
-                kinds["watch"] += 1
-                count, last = minutes.get((user, film), (0, time))
-                minutes[user, film] = (count + 1, max(last, time))
-            case Rating(time, user, film, stars):
-                kinds["rating"] += 1
-                rows.ratings.append(f"{user},{film},{stars:g},{time}")
-            case Reject(reason, whole):
-                rows.counts.rejected[reason] += 1
-                rows.rejected.append(Aside(reason, whole, block.source, number))
-            case Recommendation():
-                kinds["recommendation"] += 1
-            case NewAccount():
-                kinds["new_account"] += 1
+        if isinstance(event, Watch):  # 98 lines in a hundred
+            watched += 1
+            time, user, film, _ = event
+            count, last = minutes.get((user, film), (0, time))
+            minutes[user, film] = (count + 1, max(last, time))
+        else:
+            _take(rows, event, block.source, number)
+    if watched:
+        kinds["watch"] = watched
     rows.watches = [f"{user},{film},{count},{last}" for (user, film), (count, last) in minutes.items()]
     rows.counts.repaired = len(rows.repaired)
     return rows
 
 
-class FileSource:
-    """A file of stream lines. `size` and `done` are bytes."""
+def _take(rows: Rows, event: Rating | Recommendation | NewAccount | Reject, source: str, number: int) -> None:
+    match event:
+        case Rating(time, user, film, stars):
+            rows.counts.kinds["rating"] += 1
+            rows.ratings.append(f"{user},{film},{stars:g},{time}")
+        case Reject(reason, whole):
+            rows.counts.rejected[reason] += 1
+            rows.rejected.append(Aside(reason, whole, source, number))
+        case Recommendation():
+            rows.counts.kinds["recommendation"] += 1
+        case NewAccount():
+            rows.counts.kinds["new_account"] += 1
 
-    def __init__(self, path: Path, block_lines: int = BLOCK_LINES) -> None:
-        """Raises WrongUseError where `path` is no file that can be read."""
-        try:
-            with path.open("rb"):
-                self.size = path.stat().st_size
-        except OSError as error:
-            raise WrongUseError(f"{path}: {error.strerror}: name a file of stream lines") from error
-        self.name = str(path)
-        self.done = 0
+
+class Collector:
+    """Appends sources to the tables of a data folder, exactly once."""
+
+    def __init__(self, tables: Tables, path: Path, rules: Rules) -> None:
+        """`path` is the record's file; what a killed run wrote after it is cut off. Raises StateError or TableError."""
+        self._tables = tables
         self._path = path
-        self._block_lines = block_lines
+        self._rules = rules
+        self.record = Record.load(path) or Record()
+        cut = tables.roll_back(self.record.sizes)
+        if cut:
+            log.warning("took back %d bytes that a run wrote without recording them; their lines are read again", cut)
 
-    def blocks(self) -> Iterator[Block]:
-        """The file's lines; bytes that are no UTF-8 stay as they are. A line beyond 1 MiB comes in pieces of that length."""
-        lines: list[str] = []
-        first = 1
-        with self._path.open("rb") as file:
-            while raw := file.readline(LONGEST_READ):
-                lines.append(raw.removesuffix(b"\n").decode("utf-8", "surrogateescape"))
-                self.done += len(raw)
-                if len(lines) == self._block_lines:
-                    yield Block(self.name, first, lines)
-                    first, lines = first + len(lines), []
-        if lines:
-            yield Block(self.name, first, lines)
+    def collect(self, source: Source, go_on: Callable[[], bool]) -> Iterator[int]:
+        """Read what `source` has now, or what a killed run of it left; yields how much is left after each block.
 
-
-class Tables:
-    """The two tables and the lines kept aside, under one folder; only ever appended to."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.ratings = data_dir / "clean_rating.csv"
-        self.watches = data_dir / "clean_watch.csv"
-        self.quarantine = data_dir / "quarantine" / "rejected.jsonl"
-        self.repaired = data_dir / "repaired" / "repaired.jsonl"
-
-    def append(self, rows: Rows) -> None:
-        """Add a block's rows and lines, and wait until they are on the disk.
-
-        Raises RefusedError, before anything is added, where a table is not in the shape that rows are added to.
+        `go_on` is asked before each block: a run that may not go on ends at a block's edge.
         """
-        _check_shape(self.ratings, RATING_HEADER)
-        _check_shape(self.watches, WATCH_HEADER)
-        _append(self.ratings, RATING_HEADER, rows.ratings)
-        _append(self.watches, WATCH_HEADER, rows.watches)
-        _append(self.quarantine, None, map(_to_json, rows.rejected))
-        _append(self.repaired, None, map(_to_json, rows.repaired))
+        record = self.record
+        if source.name not in record.plans:
+            record.plans[source.name] = source.plan(record.marks)
+            record.save(self._path)
+        plan = record.plans[source.name]
+        for block in source.blocks(plan, record.marks):
+            self._take(block)
+            yield source.left(plan, record.marks)
+            if not go_on():
+                break
+        del record.plans[source.name]
+        record.save(self._path)
+
+    def note_lag(self, lag: int) -> None:
+        """Remember what a run left unread; the last three are kept."""
+        self.record.lags = [*self.record.lags, lag][-3:]
+        self.record.save(self._path)
+
+    def begin_version(self) -> None:
+        """A version holds all rows so far: counts and gaps begin anew."""
+        self.record.counts, self.record.gaps = Counts(), []
+        self.record.save(self._path)
+
+    def _take(self, block: Block | Gap) -> None:
+        record = self.record
+        if isinstance(block, Gap):
+            log.error("%s: offsets %d to %d are gone, retention was faster", block.source, block.start, block.stop - 1)
+            record.gaps.append(
+                {"source": block.source, "start": block.start, "stop": block.stop, "lines": block.stop - block.start}
+            )
+        else:
+            rows = rows_of(block, self._rules)
+            self._tables.append(rows)
+            record.counts.add(rows.counts)
+        record.marks[block.source] = block.mark
+        record.sizes = self._tables.sizes()
+        record.save(self._path)
 
 
-def _to_json(aside: Aside) -> str:
-    return json.dumps(aside._asdict())
-
-
-def _check_shape(path: Path, header: str) -> None:
-    if not path.exists() or not path.stat().st_size:
-        return
-    with path.open("rb") as file:
-        if file.readline(LONGEST_READ) != f"{header}\n".encode():
-            raise RefusedError(f"{path} line 1: the header is not {header}; nothing was added: restore the table")
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            raise RefusedError(f"{path}: the last line has no end; nothing was added: mend or remove that line")
-
-
-def _append(path: Path, header: str | None, lines: Iterable[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="ascii", newline="") as file:
-        if header is not None and file.tell() == 0:
-            file.write(header + "\n")
-        file.writelines(f"{line}\n" for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def collect(source: Source, tables: Tables, rules: Rules) -> Iterator[Counts]:
-    """Append all of `source` to the tables; yields the counts of each block once it is on the disk."""
-    for block in source.blocks():
-        rows = rows_of(block, rules)
-        tables.append(rows)
-        yield rows.counts
+def lag_grows(lags: list[int]) -> bool:
+    """Whether the last run left more unread than the one before it."""
+    return len(lags) > 1 and lags[-1] > lags[-2]
 
 
 def check_rejects(counts: Counts, max_share: float) -> None:
@@ -204,7 +213,7 @@ def check_rejects(counts: Counts, max_share: float) -> None:
     rejected = counts.rejected.total()
     if not counts.lines:
         raise RefusedError("the input is empty: no line to train on")
-    if counts.lines >= JUDGED_FROM_LINES and rejected / counts.lines > max_share:
+    if counts.lines >= JUDGED_FROM_LINES and rejected > max_share * counts.lines:
         raise RefusedError(
             f"{rejected:,} of {counts.lines:,} lines were rejected, more than MAX_REJECT_SHARE ({max_share:g}): "
             f"{told(counts.rejected)}; the lines are kept in quarantine"

@@ -12,14 +12,16 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-from auto_deployment.collect import RATING_HEADER, WATCH_HEADER, Tables
 from auto_deployment.errors import RefusedError
 from auto_deployment.events import FILM
+from auto_deployment.tables import RATING_HEADER, WATCH_HEADER
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+
+    from auto_deployment.tables import Tables
 
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3,9})?"
 _NUMBER = r"\d+(?:\.\d+)?"

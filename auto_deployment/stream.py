@@ -31,7 +31,7 @@ class Message(NamedTuple):
 
 
 class Client(Protocol):
-    """Reads one topic of a broker. Every wait has a limit, after which StreamError is raised; a broker that restarts is waited for.
+    """Reads one topic of a broker. Every wait ends, in a StreamError at last; a broker that restarts is waited for.
 
     Nothing is committed to the broker: offsets are kept with the rows that they produced.
     """
@@ -53,9 +53,9 @@ class Client(Protocol):
         ...
 
     def read(self, partition: int, start: int, stop: int) -> Iterator[list[Message]]:
-        """The messages with `start <= offset < stop`, in order, in batches; offsets that hold no message are passed over.
+        """The messages with `start <= offset < stop`, in order, in batches; offsets without a message are passed over.
 
-        Raises OffsetGoneError where `start` is before the partition's first offset, StreamError after too long without progress.
+        Raises OffsetGoneError where `start` is before the partition's first offset, StreamError where it waits in vain.
         """
         ...
 

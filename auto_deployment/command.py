@@ -1,0 +1,66 @@
+"""Runs other programs: built elsewhere as plain lists, run here, with a limit to every wait."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from auto_deployment.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+SECONDS = 120.0
+# A program that could ask somebody waits for ever where nobody is: it fails instead.
+QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true", "DVC_NO_ANALYTICS": "true", "LC_ALL": "C.UTF-8"}
+
+
+class CommandError(RunError):
+    """A program ended with an error, or not within its time; `words` is what it said."""
+
+    def __init__(self, command: Sequence[str], words: str) -> None:
+        super().__init__(f"{' '.join(command[:4])}: {words}")
+        self.words = words
+
+
+class Commands:
+    """Runs programs in one folder."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._folder = folder
+        self._environment = {**os.environ, **QUIET, **(environment or {})}
+
+    def run(self, *command: str, seconds: float = SECONDS) -> str:
+        """What the program printed, without the last line's end. Raises CommandError with its own words."""
+        log.debug("running %s", " ".join(command))
+        try:
+            ended = subprocess.run(
+                command,
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CommandError(command, f"no end after {seconds:g} s") from error
+        except OSError as error:
+            raise CommandError(command, f"cannot be run: {error.strerror}") from error
+        if ended.returncode:
+            raise CommandError(command, _words(ended))
+        return ended.stdout.rstrip("\n")
+
+
+def _words(ended: subprocess.CompletedProcess[str]) -> str:
+    """The lines that say what is wrong, as one."""
+    lines = [line.strip() for line in (ended.stderr or ended.stdout).splitlines() if line.strip()]
+    told = [line for line in lines if line.lower().startswith(("fatal", "error", "! [", "remote:"))] or lines[-3:]
+    return "; ".join(told)[:500] or f"ended with {ended.returncode}"

@@ -1,0 +1,221 @@
+"""Where lines come from: files and the partitions of a topic, both cut into the same fixed blocks however they are read.
+
+A block of a topic ends at a multiple of `BLOCK_LINES` offsets, one of a file at a multiple of as many lines; the last one of
+a run ends where the run's end was fixed. Which block comes next follows from the marks and the plan alone, so that a run that
+was killed goes on in the very order of one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+from auto_deployment.errors import WrongUseError
+from auto_deployment.stream import OffsetGoneError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from auto_deployment.stream import Client
+
+    Marks: TypeAlias = Mapping[str, Mapping[str, Any]]
+
+BLOCK_LINES = 100_000
+LONGEST_READ = 1 << 20
+
+
+class Block(NamedTuple):
+    """Lines that are taken or left together: `numbers` are their offsets or line numbers, `mark` is where to go on."""
+
+    source: str
+    numbers: Sequence[int]
+    lines: list[str]
+    mark: dict[str, Any]
+
+
+class Gap(NamedTuple):
+    """Offsets that retention removed before they were read."""
+
+    source: str
+    start: int
+    stop: int
+    mark: dict[str, Any]
+
+
+class Plan(NamedTuple):
+    """What a run reads: of each source from its start to its end, fixed before the first row."""
+
+    starts: dict[str, int]
+    ends: dict[str, int]
+
+
+class Source(Protocol):
+    """Where lines come from. Units are the source's own: bytes of a file, offsets of a topic."""
+
+    name: str
+
+    def plan(self, marks: Marks) -> Plan:
+        """Fix what is to be read, given how far each source was read before."""
+        ...
+
+    def blocks(self, plan: Plan, marks: Marks) -> Iterator[Block | Gap]:
+        """What is left of a plan, in its fixed order. `marks` must follow each block before the next is asked for."""
+        ...
+
+    def left(self, plan: Plan, marks: Marks) -> int:
+        """How much of the plan is not read yet."""
+        ...
+
+
+class FileSource:
+    """Files of stream lines. A file is known by its path and the checksum of what was read of it."""
+
+    name = "files"
+
+    def __init__(self, paths: Sequence[Path], block_lines: int = BLOCK_LINES) -> None:
+        """Raises WrongUseError where one of `paths` is no file that can be read."""
+        self._paths = list(dict.fromkeys(path.absolute() for path in paths))
+        self._block_lines = block_lines
+        for path in self._paths:
+            _check_readable(path)
+
+    def plan(self, marks: Marks) -> Plan:
+        """See `Source`: from where each file was read to, to its size now."""
+        keys = {_key(path, marks): path for path in self._paths}
+        return Plan(
+            {key: int(marks.get(key, {}).get("bytes", 0)) for key in keys},
+            {key: path.stat().st_size for key, path in keys.items()},
+        )
+
+    def blocks(self, plan: Plan, marks: Marks) -> Iterator[Block]:
+        """See `Source`: file by file. Bytes that are no UTF-8 stay as they are; a line beyond 1 MiB comes in pieces."""
+        for key, end in plan.ends.items():
+            if int(marks.get(key, {}).get("bytes", 0)) < end:
+                yield from self._file_blocks(key, _path_of(key, self._paths), end, marks)
+
+    def left(self, plan: Plan, marks: Marks) -> int:
+        """See `Source`: bytes."""
+        return sum(end - int(marks.get(key, {}).get("bytes", 0)) for key, end in plan.ends.items())
+
+    def _file_blocks(self, key: str, path: Path, end: int, marks: Marks) -> Iterator[Block]:
+        mark = marks.get(key, {"bytes": 0, "lines": 0})
+        at, number = int(mark["bytes"]), int(mark["lines"])
+        digest = _digest(path, at)
+        with path.open("rb") as file:
+            file.seek(at)
+            while at < end:
+                lines: list[str] = []
+                stop = (number // self._block_lines + 1) * self._block_lines
+                while number + len(lines) < stop and at < end:
+                    raw = file.readline(min(LONGEST_READ, end - at))
+                    if not raw:
+                        raise WrongUseError(f"{path}: is shorter than when the run began: leave it alone while it is read")
+                    at += len(raw)
+                    digest.update(raw)
+                    lines.append(raw.removesuffix(b"\n").decode("utf-8", "surrogateescape"))
+                numbers = range(number + 1, number + 1 + len(lines))
+                number += len(lines)
+                yield Block(key, numbers, lines, {"bytes": at, "lines": number, "sha256": digest.hexdigest()})
+
+
+class TopicSource:
+    """The partitions of a topic, block by block in turn."""
+
+    def __init__(self, client: Client, topic: str, begin: str = "earliest", block_offsets: int = BLOCK_LINES) -> None:
+        """`begin` says where the very first run starts: `earliest`, `latest`, or the first offset at or after a time in ms."""
+        self.name = f"topic {topic}"
+        self._client = client
+        self._topic = topic
+        self._begin = begin
+        self._block = block_offsets
+
+    def plan(self, marks: Marks) -> Plan:
+        """See `Source`: to the end offsets of this moment. A partition that is new starts at its first offset."""
+        ends = self._client.end_offsets()
+        begin = self._first_run() if not any(self._key(each) in marks for each in ends) else self._client.first_offsets()
+        starts = {self._key(each): int(marks.get(self._key(each), {"offset": begin[each]})["offset"]) for each in sorted(ends)}
+        return Plan(starts, {self._key(each): max(ends[each], starts[self._key(each)]) for each in sorted(ends)})
+
+    def blocks(self, plan: Plan, marks: Marks) -> Iterator[Block | Gap]:
+        """See `Source`: the partition that has had the fewest blocks of this run is next, of equals the lowest."""
+        while (key := self._next(plan, marks)) is not None:
+            start = self._at(key, plan, marks)
+            stop = min((start // self._block + 1) * self._block, plan.ends[key])
+            try:
+                yield self._read(key, start, stop)
+            except OffsetGoneError:
+                first = min(self._client.first_offsets()[_partition(key)], plan.ends[key])
+                yield Gap(key, start, first, {"offset": first})
+
+    def left(self, plan: Plan, marks: Marks) -> int:
+        """See `Source`: offsets."""
+        return sum(end - self._at(key, plan, marks) for key, end in plan.ends.items())
+
+    def lag(self, marks: Marks) -> int:
+        """The offsets between what was read and the topic's end now."""
+        ends = self._client.end_offsets()
+        return sum(max(end - int(marks.get(self._key(each), {}).get("offset", end)), 0) for each, end in ends.items())
+
+    def _read(self, key: str, start: int, stop: int) -> Block:
+        numbers: list[int] = []
+        lines: list[str] = []
+        for batch in self._client.read(_partition(key), start, stop):
+            numbers.extend([message.offset for message in batch])
+            lines.extend([message.value.decode("utf-8", "surrogateescape") for message in batch])
+        return Block(key, numbers, lines, {"offset": stop})
+
+    def _next(self, plan: Plan, marks: Marks) -> str | None:
+        open_ones = [key for key, end in plan.ends.items() if self._at(key, plan, marks) < end]
+        return min(open_ones, key=lambda key: (self._rounds(key, plan, marks), _partition(key)), default=None)
+
+    def _rounds(self, key: str, plan: Plan, marks: Marks) -> int:
+        return self._at(key, plan, marks) // self._block - plan.starts[key] // self._block
+
+    def _at(self, key: str, plan: Plan, marks: Marks) -> int:
+        return int(marks.get(key, {"offset": plan.starts[key]})["offset"])
+
+    def _first_run(self) -> dict[int, int]:
+        if self._begin == "earliest":
+            return self._client.first_offsets()
+        return self._client.end_offsets() if self._begin == "latest" else self._client.offsets_at(int(self._begin))
+
+    def _key(self, partition: int) -> str:
+        return f"{self._topic}/{partition}"
+
+
+def _partition(key: str) -> int:
+    return int(key.rpartition("/")[2])
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        with path.open("rb"):
+            return
+    except OSError as error:
+        raise WrongUseError(f"{path}: {error.strerror}: name a file of stream lines") from error
+
+
+def _key(path: Path, marks: Marks) -> str:
+    """The key of a file: that of the mark whose bytes it begins with, else a new one."""
+    known = [key for key in marks if key.startswith("file:") and key.rpartition("#")[0] == f"file:{path}"]
+    for key in known:
+        size = int(marks[key]["bytes"])
+        if path.stat().st_size >= size and _digest(path, size).hexdigest() == marks[key]["sha256"]:
+            return key
+    return f"file:{path}#{len(known)}"
+
+
+def _path_of(key: str, paths: Sequence[Path]) -> Path:
+    told = key.removeprefix("file:").rpartition("#")[0]
+    return next(path for path in paths if str(path) == told)
+
+
+def _digest(path: Path, size: int) -> hashlib._Hash:
+    """The checksum of the first `size` bytes of a file, to be gone on with."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while size > 0 and (block := file.read(min(size, LONGEST_READ))):
+            digest.update(block)
+            size -= len(block)
+    return digest

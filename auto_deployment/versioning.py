@@ -1,0 +1,315 @@
+"""Versions of data and model: numbered parts under DVC, a commit with exactly the files named, an annotated tag, a push.
+
+Every function can be run again after a kill at any moment and ends where it would have ended.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auto_deployment.command import CommandError, Commands
+from auto_deployment.errors import RunError
+from auto_deployment.state import write_synced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+log = logging.getLogger(__name__)
+
+PUSH_TRIES = 5
+PUSH_SECONDS = 600.0
+TABLES = ("clean_rating", "clean_watch")
+
+
+class VersioningError(RunError):
+    """The tree, the branch, the remote or version.txt is not as a release needs it; the text says what to do."""
+
+
+class OtherReleaseError(VersioningError):
+    """Somebody else pushed a version of the same number."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a checkout keeps its versions. `root` is the checkout, `data` its data folder."""
+
+    root: Path
+    data: Path
+
+    @property
+    def version_file(self) -> Path:
+        """One integer: the last version."""
+        return self.data / "version.txt"
+
+    @property
+    def versioning(self) -> Path:
+        """The parts, the reports and the stream's offsets."""
+        return self.data / "versioning"
+
+    @property
+    def offsets(self) -> Path:
+        """How far the stream is in the last version's data."""
+        return self.versioning / "offsets.json"
+
+    def part(self, table: str, number: int) -> Path:
+        """The rows that a version added to a table."""
+        return self.versioning / f"{table}_{number}.csv"
+
+    def report(self, number: int) -> Path:
+        """The report of a version."""
+        return self.versioning / f"report_{number}.json"
+
+    def tracked(self, number: int) -> list[str]:
+        """The files of a version's commit, relative to the checkout, in a fixed order."""
+        model, parts = self.data / "model.dvc", [Path(f"{self.part(table, number)}.dvc") for table in TABLES]
+        ignores = [self.data / ".gitignore", self.versioning / ".gitignore"]
+        files = [self.version_file, model, *ignores, *parts, self.report(number), self.offsets]
+        return [str(path.relative_to(self.root)) for path in files]
+
+
+def message(number: int) -> str:
+    """The commit message of a version."""
+    return f"Data and Model version update: [{number}]"
+
+
+def tag(number: int) -> str:
+    """The tag of a version."""
+    return f"model-{number}"
+
+
+class Versions:
+    """The versions of one checkout."""
+
+    def __init__(self, places: Places, git_remote: str, branch: str, dvc_remote: str) -> None:
+        self.places = places
+        self._git_remote = git_remote
+        self._branch = branch
+        self._dvc_remote = dvc_remote
+        self._commands = Commands(places.root)
+
+    def check_tree(self, unfinished: int | None) -> None:
+        """Refuse a checkout from which no release can be made, before any minute is spent.
+
+        `unfinished` is the number of a version that an earlier run began: its own files may differ from what git has. Raises
+        VersioningError with what to do.
+        """
+        self._mend_after_kill()
+        branch = self._ask("symbolic-ref", "--quiet", "--short", "HEAD", otherwise="")
+        if branch != self._branch:
+            where = f"on {branch}" if branch else "at a detached HEAD"
+            raise VersioningError(f"the checkout is {where}, not on {self._branch} (GIT_BRANCH): git switch {self._branch}")
+        if self._git_remote not in self._git("remote").split():
+            raise VersioningError(
+                f"there is no git remote {self._git_remote} (GIT_REMOTE): git remote add {self._git_remote} URL"
+            )
+        if self._dvc_remote not in self._dvc_remotes():
+            raise VersioningError(
+                f"there is no DVC remote {self._dvc_remote} (DVC_REMOTE): dvc remote add {self._dvc_remote} URL"
+            )
+        self._check_dirt(unfinished)
+        self.current()
+
+    def current(self) -> int:
+        """The last version's number; 0 before the first. Raises VersioningError where version.txt and the tags disagree."""
+        path = self.places.version_file
+        try:
+            text = path.read_text(encoding="ascii")
+        except FileNotFoundError:
+            text = "0\n"
+        except (OSError, UnicodeDecodeError) as error:
+            raise VersioningError(f"{path}: cannot be read ({error}): git checkout -- {path}") from error
+        if re.fullmatch(r"(?:0|[1-9]\d{0,8})\n?", text) is None:
+            raise VersioningError(f"{path}: {text[:40]!r} is not one whole number: git checkout -- {path}")
+        return int(text)
+
+    def head(self) -> str:
+        """The commit that is checked out."""
+        return self._git("rev-parse", "HEAD")
+
+    def is_committed(self, number: int) -> bool:
+        """Whether the last commit of the branch is that version's."""
+        return self._ask("log", "-1", "--format=%s", otherwise="") == message(number)
+
+    def is_tagged(self, number: int) -> bool:
+        """Whether the version has its tag here."""
+        return bool(self._ask("rev-parse", "--quiet", "--verify", f"refs/tags/{tag(number)}", otherwise=""))
+
+    def commit(self, number: int) -> None:
+        """Put parts and model under DVC, commit exactly the version's files, and tag the commit."""
+        if not self.is_committed(number):
+            model = self.places.data / "model"
+            self._run_dvc("add", "--quiet", *(str(path) for path in [model, *self._parts(number)]))
+            files = self.places.tracked(number)
+            self._git("add", "--force", "--", *files)
+            self._git("commit", "--quiet", "--no-verify", "-m", message(number), "--", *files)
+        if not self.is_tagged(number):
+            self._git("tag", "--annotate", tag(number), "-m", message(number))
+
+    def push(self, number: int) -> None:
+        """Push data and model to the DVC remote, then commit and tag to the git remote, both or none.
+
+        A push that somebody else came before is fetched, rebased and tried again. Raises CommandError where a remote is away,
+        OtherReleaseError where it has a version of this number; what is here stays as it is.
+        """
+        self._run_dvc("push", "--quiet", "--remote", self._dvc_remote, seconds=PUSH_SECONDS)
+        for _ in range(PUSH_TRIES):
+            try:
+                self._git("push", "--quiet", "--atomic", self._git_remote, self._branch, tag(number), seconds=PUSH_SECONDS)
+            except CommandError as error:
+                if not _was_rejected(error):
+                    raise
+                log.warning("the push was rejected, somebody was first: %s", error.words)
+                self._rebase(number)
+            else:
+                return
+        raise VersioningError(
+            f"version {number} was rejected {PUSH_TRIES} times by {self._git_remote}: the next run tries again"
+        )
+
+    def drop_old(self, number: int) -> None:
+        """Let the parts and models before version `number` leave the working copy and the cache; the DVC remote keeps them."""
+        kept = {self.places.part(table, number) for table in TABLES}
+        for path in self.places.versioning.glob("clean_*_*.csv"):
+            if path not in kept:
+                path.unlink()
+        wanted = {_md5_of(Path(f"{path}.dvc")) for path in kept} | _objects_of(self._cache(), self.places.data / "model.dvc")
+        for path in self._cache().glob("??/*"):
+            if f"{path.parent.name}{path.name}" not in wanted:
+                path.unlink()
+
+    def pull(self, *paths: Path) -> None:
+        """Fetch files that DVC knows. Raises CommandError where the remote is away or does not have them."""
+        self._run_dvc("pull", "--quiet", "--force", "--remote", self._dvc_remote, *map(str, paths), seconds=PUSH_SECONDS)
+
+    def _rebase(self, number: int) -> None:
+        """Put this version's commit on top of what the remote has; its tag moves along."""
+        self._git("fetch", "--quiet", self._git_remote, self._branch, "--tags", seconds=PUSH_SECONDS)
+        theirs = self._ask("ls-remote", self._git_remote, f"refs/tags/{tag(number)}", otherwise="")
+        if theirs:
+            raise OtherReleaseError(
+                f"{self._git_remote} has a version {number} of somebody else: only one host may release; "
+                f"look at it, then git reset --hard {self._git_remote}/{self._branch} here and run again"
+            )
+        if self.is_tagged(number):
+            self._git("tag", "--delete", tag(number))
+        self._git("rebase", "--quiet", "FETCH_HEAD")
+        self._git("tag", "--annotate", tag(number), "-m", message(number))
+
+    def _mend_after_kill(self) -> None:
+        """Take back a broken rebase and remove the locks of a killed git: only one run of ours has this checkout."""
+        git = Path(self._git("rev-parse", "--absolute-git-dir"))
+        for lock in _git_locks(git):
+            log.warning("removing %s, which a killed git has left", lock)
+            lock.unlink(missing_ok=True)
+        if (git / "rebase-merge").exists() or (git / "rebase-apply").exists():
+            log.warning("taking back a rebase that was broken off")
+            self._git("rebase", "--abort")
+
+    def _check_dirt(self, unfinished: int | None) -> None:
+        ours = set(self.places.tracked(unfinished)) if unfinished is not None else set()
+        changed = [line[3:].strip('"') for line in self._git("status", "--porcelain", "--untracked-files=normal").splitlines()]
+        foreign = [path for path in changed if path not in ours and not any(each.startswith(path) for each in ours)]
+        if foreign:
+            shown = ", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else "")
+            raise VersioningError(f"the checkout has changes that are not ours ({shown}): commit, stash or remove them")
+
+    def _parts(self, number: int) -> list[Path]:
+        return [self.places.part(table, number) for table in TABLES]
+
+    def _cache(self) -> Path:
+        return self.places.root / ".dvc" / "cache" / "files" / "md5"
+
+    def _dvc_remotes(self) -> list[str]:
+        try:
+            listed = self._run_dvc("remote", "list")
+        except CommandError as error:
+            raise VersioningError(f"DVC does not know this checkout ({error.words}): dvc init") from error
+        return [line.split()[0] for line in listed.splitlines() if line.split()]
+
+    def _run_dvc(self, *arguments: str, seconds: float = PUSH_SECONDS) -> str:
+        return self._commands.run(sys.executable, "-m", "dvc", *arguments, seconds=seconds)
+
+    def _git(self, *arguments: str, seconds: float = 60.0) -> str:
+        return self._commands.run("git", *arguments, seconds=seconds)
+
+    def _ask(self, *arguments: str, otherwise: str) -> str:
+        try:
+            return self._git(*arguments)
+        except CommandError:
+            return otherwise
+
+
+def write_parts(places: Places, number: int, added: Mapping[str, tuple[int, int]]) -> None:
+    """Write a version's parts: of each table the bytes from the last version's end to this one's, under the header."""
+    places.versioning.mkdir(parents=True, exist_ok=True)
+    for table, (start, stop) in added.items():
+        part = places.part(table, number)
+        aside = part.with_name(f".{part.name}.new")
+        with (places.data / f"{table}.csv").open("rb") as whole, aside.open("wb") as new:
+            header = whole.readline()
+            new.write(header)
+            begin = max(start, len(header))
+            whole.seek(begin)
+            _copy(whole, new, stop - begin)
+        aside.replace(part)
+
+
+def rebuild(places: Places, versions: Sequence[int]) -> Iterator[Path]:
+    """Write each table again from its parts in order; yields the tables. The parts must be there: see `Versions.pull`."""
+    for table in TABLES:
+        path = places.data / f"{table}.csv"
+        aside = path.with_name(f".{path.name}.new")
+        with aside.open("wb") as whole:
+            for at, number in enumerate(versions):
+                with places.part(table, number).open("rb") as part:
+                    header = part.readline()
+                    whole.write(b"" if at else header)
+                    shutil.copyfileobj(part, whole)
+        aside.replace(path)
+        yield path
+
+
+def set_version(places: Places, number: int) -> None:
+    """Write version.txt."""
+    write_synced(places.version_file, f"{number}\n".encode())
+
+
+def _copy(source: object, target: object, size: int) -> None:
+    while size > 0:
+        block = source.read(min(size, 1 << 20))  # type: ignore[attr-defined]
+        if not block:
+            raise VersioningError("a table is shorter than its recorded size: restore it with the parts (see the README)")
+        target.write(block)  # type: ignore[attr-defined]
+        size -= len(block)
+
+
+def _was_rejected(error: CommandError) -> bool:
+    """Whether somebody else was first; a remote that declines for reasons of its own is asked once."""
+    return any(word in error.words for word in ("[rejected]", "fetch first", "non-fast-forward", "cannot lock ref"))
+
+
+def _git_locks(git: Path) -> list[Path]:
+    return [*git.glob("*.lock"), *(git / "refs").rglob("*.lock")]
+
+
+def _md5_of(pointer: Path) -> str:
+    """The checksum in a `.dvc` file."""
+    found = re.search(r"md5: ([0-9a-f]{32}(?:\.dir)?)$", pointer.read_text() if pointer.exists() else "", re.MULTILINE)
+    if found is None:
+        raise VersioningError(f"{pointer}: not a .dvc file: git checkout -- {pointer}")
+    return found[1]
+
+
+def _objects_of(cache: Path, pointer: Path) -> set[str]:
+    """A folder's object in the cache and those of its files."""
+    whole = _md5_of(pointer)
+    listing = cache / whole[:2] / whole[2:]
+    files = json.loads(listing.read_bytes()) if listing.exists() else []
+    return {whole, *(str(each["md5"]) for each in files)}
