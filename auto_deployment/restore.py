@@ -1,0 +1,79 @@
+"""`python -m auto_deployment.restore`: build the tables again from the parts of all versions.
+
+What was collected after the last version is not in them: its offsets are forgotten with it, and the next run reads it again from
+the stream, as far back as the stream's retention goes.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auto_deployment.collect import Record
+from auto_deployment.errors import RunError
+from auto_deployment.lock import run_lock
+from auto_deployment.settings import load_settings
+from auto_deployment.state import StateError, read_json
+from auto_deployment.tables import Tables
+from auto_deployment.versioning import TABLES, Places, Versions, rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log = logging.getLogger(__name__)
+
+RECORD = "collected.json"
+LOCK = ".run.lock"
+
+
+def restore(places: Places, versions: Versions, *, anew: bool = False) -> bool:
+    """Where there is no record of the collection, as in a fresh clone, or `anew`: tables and record as of the last version.
+
+    Whether anything was done. Raises StateError where the parts do not add up to what the last version recorded.
+    """
+    path = places.data / RECORD
+    offsets = read_json(places.offsets)
+    if offsets is None or (path.exists() and not anew):
+        return False
+    numbers = versions_of(places)
+    parts = [places.part(table, number) for table in TABLES for number in numbers]
+    log.info("building the tables again from the parts of %d versions", len(numbers))
+    versions.pull(*(Path(f"{part}.dvc") for part in parts if not part.exists()))
+    for table in rebuild(places, numbers):
+        expected = int(offsets["sizes"][table.stem])
+        if table.stat().st_size != expected:
+            raise StateError(f"{table}: {table.stat().st_size:,} bytes from its parts instead of {expected:,}: is one damaged?")
+    Tables(places.data).forget_asides()
+    Record(marks=offsets["marks"], sizes=dict(offsets["sizes"])).save(path)
+    versions.drop_old(max(numbers))
+    return True
+
+
+def versions_of(places: Places) -> list[int]:
+    """The numbers of the versions that git names, ascending."""
+    names = (re.fullmatch(r"clean_rating_(\d+)\.csv\.dvc", path.name) for path in places.versioning.glob("*.dvc"))
+    return sorted(int(found[1]) for found in names if found is not None)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit status by contracts."""
+    if arguments or (arguments is None and len(sys.argv) > 1):
+        sys.stderr.write("use: python -m auto_deployment.restore\n")
+        return 2
+    try:
+        settings = load_settings()
+        places = Places(Path.cwd(), settings.data_dir.absolute())
+        with run_lock(places.data / LOCK):
+            done = restore(places, Versions(places, settings.git_remote, settings.git_branch, settings.dvc_remote), anew=True)
+    except RunError as error:
+        sys.stderr.write(f"restore: {error}\n")
+        return error.status
+    sys.stdout.write("the tables are those of the last version\n" if done else "there is no version yet: nothing to restore\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

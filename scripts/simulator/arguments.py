@@ -1,0 +1,125 @@
+"""The command line of `scripts/simulate`, read into options."""
+
+import argparse
+from collections.abc import Sequence
+
+from scripts.simulator import values
+from scripts.simulator.damage import DamageRates
+from scripts.simulator.options import DEFAULT_LINES, StreamOptions
+from scripts.simulator.sink import STDOUT
+from scripts.simulator.visit import VisitOptions
+
+USERS, FILMS, VISITORS = 10_000, 2_000, "1000000"
+KINDS_OF_DAMAGE = 3
+
+_STREAM, _VISIT, _RATES = StreamOptions(), VisitOptions(url=""), DamageRates()
+_UPLIFT = (
+    "effect of recommendations: in a session that begins with one, the weight of each recommended film in the user's "
+    "choice is multiplied by 1 + UPLIFT (%(default)s)"
+)
+_DAMAGE = (
+    "shares of ratings damaged, of watch lines damaged and of ratings left empty; a single RATE stands for all three "
+    f"(as measured: {_RATES.ratings} {_RATES.watches} {_RATES.empty_ratings})"
+)
+
+
+def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; wrong use ends the program with status 2."""
+    parser = argparse.ArgumentParser(prog="simulate", description="Stands in for the film service.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="stream|visit|api")
+    stream = commands.add_parser("stream", help="write lines of the service's stream")
+    _add_stream(stream)
+    _add_visit(commands.add_parser("visit", help="visit a recommender as the service would, and log what it answers"))
+    _add_api(commands.add_parser("api", help="answer /user/<id> and /movie/<id> as the service does"))
+    read = parser.parse_args(arguments)
+    if read.command == "stream" and len(read.damage) not in {1, KINDS_OF_DAMAGE}:
+        stream.error("argument --damage: give one RATE, or three")
+    return read
+
+
+def stream_options(read: argparse.Namespace) -> StreamOptions:
+    """Take the options of `stream` from what was read."""
+    return StreamOptions(
+        start=read.start,
+        days=read.days,
+        lines=read.lines,
+        ratings=read.ratings,
+        rating_share=read.rating_share,
+        request_share=read.request_share,
+        minutes_share=read.minutes_share,
+        uplift=read.uplift,
+        recommender=read.recommender,
+        timeout_ms=read.timeout_ms,
+        damage=DamageRates(*(read.damage * KINDS_OF_DAMAGE)[:KINDS_OF_DAMAGE]),
+    )
+
+
+def visit_options(read: argparse.Namespace) -> VisitOptions:
+    """Take the options of `visit` from what was read."""
+    return VisitOptions(read.url, read.count, read.rate, read.clients, read.timeout_ms)
+
+
+def _add_stream(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    _add_world(parser)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--lines", type=values.count, metavar="N", help=f"so many lines ({DEFAULT_LINES})")
+    length.add_argument("--ratings", type=values.count, metavar="N", help="lines until so many of them are ratings")
+    add("--start", type=values.time, default=_STREAM.start, metavar="TIME", help="the beginning (2026-01-05T08:00:00)")
+    add("--days", type=values.positive, default=_STREAM.days, metavar="D", help="time spanned, about (%(default)s)")
+    shares = (
+        ("rating", _STREAM.rating_share, "films that are rated after they are watched"),
+        ("request", _STREAM.request_share, "sessions that begin with a recommendation request"),
+        ("minutes", _STREAM.minutes_share, "watched minutes that get a line"),
+    )
+    for name, default, text in shares:
+        add(f"--{name}-share", type=values.share, default=default, metavar="SHARE", help=f"{text} (%(default)s)")
+    rates = [_RATES.ratings, _RATES.watches, _RATES.empty_ratings]
+    add("--damage", type=values.share, nargs="+", default=rates, metavar="RATE", help=_DAMAGE)
+    who = "who answers the requests (%(default)s)"
+    add("--recommender", type=values.recommender, default=_STREAM.recommender, metavar="none|popular|URL", help=who)
+    _add_timeout(parser, _STREAM.timeout_ms)
+    add("--uplift", type=values.not_negative, default=_STREAM.uplift, metavar="UPLIFT", help=_UPLIFT)
+    _add_output(parser)
+
+
+def _add_visit(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--url", type=values.service, required=True, help="the recommender, http://HOST:PORT")
+    who = "ids from 1 to N at random, or the lines of FILE over and over (%(default)s)"
+    add("--users", default=VISITORS, metavar="FILE|N", help=who)
+    add("--count", type=values.count, default=_VISIT.count, metavar="N", help="visits (%(default)s)")
+    add("--rate", type=values.positive, metavar="R", help="visits a second, begun on time (as fast as --clients can)")
+    clients = "without --rate: clients that visit again once they are answered (%(default)s)"
+    add("--clients", type=values.count, default=_VISIT.clients, metavar="N", help=clients)
+    _add_timeout(parser, _VISIT.timeout_ms)
+    add("--seed", type=values.whole, default=0, metavar="N", help="picks the visitors (%(default)s)")
+    _add_output(parser)
+
+
+def _add_api(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    add("--port", type=values.port, default=8080, metavar="N", help="0 takes any free one (%(default)s)")
+    add("--rate-limit", type=values.positive, metavar="R", help="requests a second that are answered (all)")
+    _add_world(parser)
+
+
+def _add_world(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--seed", type=values.whole, default=0, metavar="N", help="same seed, same world and stream (%(default)s)")
+    add("--users", type=values.count, default=USERS, metavar="N", help="users of the world (%(default)s)")
+    add("--films", type=values.count, default=FILMS, metavar="N", help="films of the world (%(default)s)")
+    skew = "popularity falls with the rank as 1 / rank ** SKEW (%(default)s)"
+    add("--skew", type=values.not_negative, default=1.0, metavar="SKEW", help=skew)
+
+
+def _add_timeout(parser: argparse.ArgumentParser, default: float) -> None:
+    patience = "patience with a service's answer (%(default)g)"
+    parser.add_argument("--timeout-ms", type=values.positive, default=default, metavar="MS", help=patience)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    where = "a file, which appears once it is whole, or - for standard output (%(default)s)"
+    parser.add_argument("--output", default=STDOUT, metavar="FILE|-", help=where)
+    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")

@@ -1,0 +1,93 @@
+"""Which film a user picks, and what a recommendation does to it.
+
+The weight of film f for user u is `popularity[f] * exp(PULL * taste[u] . direction[f])`; films that the user saw lately
+weigh nothing. In a session that begins with a successful recommendation, the weight of each recommended film is
+multiplied by `1 + uplift`, in that session only. One film is drawn in proportion to the weights.
+
+So `uplift` is the planted effect: for a given user and history, the odds of picking a recommended film are `1 + uplift`
+times the odds without the recommendation. Pooled over users and histories the ratio of the odds comes out nearer to 1;
+to recover `uplift` exactly, take each session's own odds from `weights`.
+"""
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from scripts.simulator.draws import Draws, Floats, Indexes
+from scripts.simulator.world import World
+
+PULL = 2.0
+TRIES_AT_ONCE = 64
+ROUNDS = 32
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The films that a session was offered, by position, and how much more weight they get."""
+
+    films: Sequence[int] = ()
+    uplift: float = 0.0
+
+
+NO_OFFER = Offer()
+
+
+def weights(world: World, user: int, seen: Container[int] = (), offer: Offer = NO_OFFER) -> Floats:
+    """Weigh every film for the user at this position, as the module's text says."""
+    films = world.films
+    weighed: Floats = films.popularity * np.exp(PULL * (films.directions @ world.users.tastes[user]))
+    weighed[list(offer.films)] *= 1.0 + offer.uplift
+    weighed[[film in seen for film in range(len(weighed))]] = 0.0
+    return weighed
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """Draws films exactly in proportion to their weights, without weighing all of them.
+
+    Films are proposed by popularity (and offer) and taken with the probability that the taste leaves; a unit direction
+    bounds the pull by the length of the user's taste.
+    """
+
+    world: World
+    draws: Draws
+    _bounds: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Sum up the popularity once."""
+        bounds = np.cumsum(self.world.films.popularity)
+        bounds[-1] = 1.0
+        object.__setattr__(self, "_bounds", bounds)
+
+    def pick(self, user: int, seen: Container[int] = (), offer: Offer = NO_OFFER) -> int:
+        """Draw a film for the user at this position; one who saw everything watches something again."""
+        taste = self.world.users.tastes[user]
+        farthest = float(np.linalg.norm(taste))
+        for _ in range(ROUNDS):
+            proposed = self._propose(offer)
+            pull = PULL * (self.world.films.directions[proposed] @ taste - farthest)
+            taken = proposed[self.draws.rng.random(len(proposed)) < np.exp(pull)]
+            for film in taken.tolist():
+                if film not in seen:
+                    return int(film)
+        return self._weigh_all(user, seen, offer)
+
+    def _propose(self, offer: Offer) -> Indexes:
+        points = self.draws.rng.random(TRIES_AT_ONCE)
+        if not offer.films or not offer.uplift:
+            return self._bounds.searchsorted(points, side="right")
+        offered = np.asarray(offer.films)
+        extra = np.cumsum(offer.uplift * self.world.films.popularity[offered])
+        points *= 1.0 + extra[-1]
+        proposed = self._bounds.searchsorted(points, side="right")
+        beyond = points >= 1.0
+        proposed[beyond] = offered[extra[:-1].searchsorted(points[beyond] - 1.0, side="right")]
+        return proposed
+
+    def _weigh_all(self, user: int, seen: Container[int], offer: Offer) -> int:
+        bounds = np.cumsum(weights(self.world, user, seen, offer))
+        if not bounds[-1]:
+            bounds = np.cumsum(weights(self.world, user, (), offer))
+        place = bounds.searchsorted(self.draws.uniform() * bounds[-1], side="right")
+        return min(int(place), len(bounds) - 1)

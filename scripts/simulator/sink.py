@@ -1,0 +1,80 @@
+"""Where lines go."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from scripts.simulator.errors import OutputError
+
+STDOUT = "-"
+
+
+class Sink(Protocol):
+    """Takes lines one at a time, in order."""
+
+    def write(self, line: str, /) -> None:
+        """Take one line, given without its line end."""
+
+
+class TextSink:
+    """Writes to an open text stream."""
+
+    def __init__(self, stream: TextIO, *, live: bool = False) -> None:
+        """Write to `stream`; with `live` each line is passed on at once."""
+        self._stream = stream
+        self._live = live
+
+    def write(self, line: str, /) -> None:
+        """Write the line and its end."""
+        self._stream.write(line + "\n")
+        if self._live:
+            self._stream.flush()
+
+
+class ReaderGoneError(Exception):
+    """Nobody reads standard output any more: a quiet end, not a failure."""
+
+
+@contextmanager
+def open_sink(output: str, *, live: bool = False) -> Iterator[Sink]:
+    """Open a file by its name, or standard output as `-`. A file appears under its name only when it is whole."""
+    if output == STDOUT:
+        with _stdout() as stream:
+            yield TextSink(stream, live=live)
+        return
+    path = Path(output)
+    try:
+        with _whole(path) if path.is_file() or not path.exists() else _device(path) as stream:
+            yield TextSink(stream, live=live)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place with --output") from error
+
+
+@contextmanager
+def _stdout() -> Iterator[TextIO]:
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        # What is left in the buffer has nowhere to go; without this the interpreter complains when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ReaderGoneError from error
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[TextIO]:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as stream:
+            yield stream
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _device(path: Path) -> TextIO:
+    """Open a pipe or a device, which must not be replaced by a file."""
+    return path.open("w", encoding="utf-8", newline="\n")

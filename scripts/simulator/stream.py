@@ -1,0 +1,100 @@
+"""The stream: sessions that begin at random times and run side by side, merged into lines in the order of time."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from scripts.simulator.agenda import merged
+from scripts.simulator.audience import Audience
+from scripts.simulator.damage import Damager
+from scripts.simulator.draws import BLOCK, Draws
+from scripts.simulator.episode import Episode, Event
+from scripts.simulator.lines import SECOND, Kind, exact_stamp, whole_stamp
+from scripts.simulator.options import NO_RECOMMENDER, POPULAR, StreamOptions
+from scripts.simulator.recommenders import PopularRecommender, Recommender
+from scripts.simulator.service import Client
+from scripts.simulator.world import World
+
+SHORTEST_SESSION_SECONDS = 60
+
+_ARRIVALS, _DAMAGE, _RECOMMENDER = 20, 21, 22
+
+
+@dataclass
+class Tally:
+    """How many lines of each kind have been given out, counted by what they were before any damage."""
+
+    counts: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
+
+    @property
+    def lines(self) -> int:
+        """All lines so far."""
+        return sum(self.counts.values())
+
+
+def stream_lines(world: World, options: StreamOptions, tally: Tally | None = None) -> Iterator[str]:
+    """Yield the lines, without line ends; same world, same options, same lines (but for a real service's answers).
+
+    Memory holds the sessions that are open, and what the users remember. A `tally` is kept up to date on the way.
+    """
+    counts = (tally or Tally()).counts
+    seed = world.seed if options.seed is None else options.seed
+    measure = None if options.ratings is None else Kind.RATING
+    left = options.wanted
+    with _recommender(world, options, seed) as recommender:
+        audience = Audience(world, options, recommender)
+        arrivals = _arrivals(world, options, audience.mean_minutes, seed)
+        events = merged(_episodes(audience, arrivals))
+        for kind, line in _written(events, Damager(options.damage, Draws(seed, _DAMAGE))):
+            counts[kind] += 1
+            yield line
+            if measure is None or kind is measure:
+                left -= 1
+                if not left:
+                    return
+
+
+@contextmanager
+def _recommender(world: World, options: StreamOptions, seed: int) -> Iterator[Recommender | None]:
+    if options.recommender == NO_RECOMMENDER:
+        yield None
+    elif options.recommender == POPULAR:
+        yield PopularRecommender(world, Draws(seed, _RECOMMENDER))
+    else:
+        with closing(Client(options.recommender, options.timeout_ms)) as client:
+            yield client
+
+
+def _arrivals(world: World, options: StreamOptions, minutes: float, seed: int) -> Iterator[tuple[int, int]]:
+    """Yield, without end, the nanosecond (of a whole second) at which a user comes by, and the user's position."""
+    draws = Draws(seed, _ARRIVALS)
+    # Who is still watching begins nothing: a higher rate than this would only be turned away, without end.
+    rate = min(options.session_rate(minutes), len(world.users.ids) / SHORTEST_SESSION_SECONDS)
+    bounds = np.cumsum(world.users.activity)
+    now = options.start.timestamp()
+    while True:
+        times = now + np.cumsum(draws.rng.exponential(1 / rate, BLOCK))
+        users = np.searchsorted(bounds, draws.rng.random(BLOCK) * bounds[-1], side="right")
+        yield from zip((times.astype(np.int64) * SECOND).tolist(), users.tolist(), strict=True)
+        now = float(times[-1])
+
+
+def _episodes(audience: Audience, arrivals: Iterable[tuple[int, int]]) -> Iterator[Episode]:
+    for begin, user in arrivals:
+        episode = audience.visit(user, begin)
+        if episode:
+            yield episode
+
+
+def _written(events: Iterable[Event], damage: Damager) -> Iterator[tuple[Kind, str]]:
+    """Put the times in front, and damage what is to be damaged."""
+    stamped, stamp = -1, ""
+    for time, kind, body in events:
+        if kind is Kind.RECOMMENDATION:
+            yield kind, f"{exact_stamp(time)},{body}"
+            continue
+        if time != stamped:
+            stamped, stamp = time, whole_stamp(time // SECOND)
+        yield kind, damage(kind, f"{stamp},{body}")
