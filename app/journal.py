@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
 SUFFIX = ".tsv"
 # The form of a line, each field no longer than its column in the database: a damaged one must never get as far as that.
+_WORD, _NUMBER = rb"([!-~]{1,%d})", rb"(0|[1-9][0-9]{0,%d})"
 LINE = re.compile(
-    rb"([!-~]{1,32})\t([!-~]{1,64})\t([0-9]{1,19})\t([0-9]{1,10})\t([!-~]{1,8})\t([0-9]{1,16})\t([!-~]{1,16})\t([!-~]{1,16})\n"
+    b"\t".join((_WORD % 32, _WORD % 64, _NUMBER % 18, _NUMBER % 9, _WORD % 8, _NUMBER % 15, _WORD % 16, _WORD % 16)) + b"\n"
 )
 
 

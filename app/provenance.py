@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from app.journal import Row
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)  # the tables hold UTC without saying so
 _tables = sa.MetaData()
 
 reccom = sa.Table(
@@ -94,7 +95,7 @@ class Ledger:
         """Put a version's `tracking` row, by the names of its columns; a row that is there already is replaced."""
         with self._engine.begin() as connection:
             connection.execute(sa.delete(tracking).where(tracking.c.version_number == version["version_number"]))
-            connection.execute(sa.insert(tracking), dict(version))
+            connection.execute(sa.insert(tracking).values(dict(version)))
 
     def count(self) -> int:
         """How many answers there are."""
@@ -133,7 +134,7 @@ def _ignoring_known(table: sa.Table) -> sa.Insert:
 
 
 def _columns(row: Row) -> dict[str, Any]:
-    return {**row._asdict(), "served_at": datetime.fromtimestamp(row.served_at / 1e6, UTC).replace(tzinfo=None)}
+    return {**row._asdict(), "served_at": _EPOCH + timedelta(microseconds=row.served_at)}
 
 
 def _wait_for_other_writers(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own

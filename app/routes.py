@@ -83,7 +83,6 @@ def user_of(text: str) -> int | None:
 def add_routes(app: Flask, service: Service) -> None:
     """Give `app` the routes of the HTTP contract."""
     app.url_map.merge_slashes = False
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # OPTIONS is a method like the others: 405
     app.before_request(_note_start)
     app.add_url_rule("/recommend/<user>", "recommend", _Recommend(service), methods=["GET"])

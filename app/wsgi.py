@@ -41,4 +41,6 @@ def _journal(settings: ServiceSettings) -> Journal | None:
         log.warning("JOURNAL_DIR is not set: answers are not journalled, nobody can trace them later")
         return None
     folder = settings.journal_dir / settings.service
-    return Journal(folder, settings.journal_max_mb * MIB, settings.journal_segment_mb * MIB)
+    max_bytes = settings.journal_max_mb * MIB
+    # Every worker holds a segment that cannot be cleared away, and needs room for the next one.
+    return Journal(folder, max_bytes, min(settings.journal_segment_mb * MIB, max_bytes // (2 * settings.workers)))

@@ -1,157 +1,283 @@
-"""The pipeline: the one place where the order of the steps stands. Collect, check, train, gate, build the artifact."""
+"""`python -m auto_deployment.auto_deploy`: the pipeline, the one place where the order of the steps stands.
+
+Collect, check, train, gate, version, push, track, tell. A release that was begun is on record, and each of its steps can be
+done again: after a kill, or with a remote away, the next run goes on where it stood.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import platform
+import argparse
+import logging
+import sys
+import time
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version as package_version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from app.model import save
-from auto_deployment import report
-from auto_deployment.artifact import serving_arrays
-from auto_deployment.collect import Collector, check_rejects
-from auto_deployment.dataset import read
-from auto_deployment.errors import RefusedError
-from auto_deployment.evaluate import FEWEST_RATINGS, count_steps, evaluate
-from auto_deployment.gate import decide
-from auto_deployment.rank import ByRating, Popularity, Ranker, seen_of
-from auto_deployment.sources import FileSource
+from app.model import read_metadata
+from auto_deployment import champion, notify, quality, report
+from auto_deployment.candidate import Version, tracking_row, train_version
+from auto_deployment.collect import Collector, Counts, check_rejects, check_share, lag_grows
+from auto_deployment.errors import RefusedError, RunError
+from auto_deployment.kafka.opening import open_client
+from auto_deployment.lock import run_lock
+from auto_deployment.logs import configure, secrets_of
+from auto_deployment.progress import Progress
+from auto_deployment.release import Release
+from auto_deployment.restore import LOCK, RECORD, restore
+from auto_deployment.settings import load_settings
+from auto_deployment.sources import FileSource, TopicSource
+from auto_deployment.state import read_json, write_json_synced
+from auto_deployment.stop import Stop, StoppedError
 from auto_deployment.tables import Tables
-from auto_deployment.train import TRAINERS
+from auto_deployment.track import put_rows
+from auto_deployment.versioning import TABLES, Places, Versions, set_version, write_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
-    from auto_deployment.collect import Counts
-    from auto_deployment.dataset import Dataset
-    from auto_deployment.evaluate import Evaluation
-    from auto_deployment.gate import Decision
-    from auto_deployment.progress import Progress
     from auto_deployment.settings import Settings
-    from auto_deployment.train import Factors
+    from auto_deployment.sources import Source
 
-RECORD = "collected.json"
-PACKAGES = ("numpy", "pandas", "scikit-surprise")
+log = logging.getLogger(__name__)
 
-
-class Version(NamedTuple):
-    """A version's number, the commit of the code and when its data was made, as ISO 8601 in UTC."""
-
-    number: int
-    git_commit: str
-    data_creation: str
+RELEASE = "release.json"
+PENDING = "tracking_pending.json"
+GOES_ON = "Nothing is lost: the next run goes on from there. The log has the details."
 
 
 def collect_files(paths: Sequence[Path], settings: Settings, progress: Progress) -> Counts:
-    """Append files of stream lines to the tables. Raises RefusedError where too many lines are no events."""
-    source = FileSource(paths)
+    """Append files of stream lines to the tables of a data folder. Raises RefusedError where too many lines are no events."""
     collector = Collector(Tables(settings.data_dir), settings.data_dir / RECORD, settings.rules)
+    _collect_showing(collector, FileSource(paths), progress, lambda: True)
+    for line in report.collected(collector.record.counts):
+        progress.say(line)
+    check_rejects(collector.record.counts, settings.max_reject_share)
+    return collector.record.counts
+
+
+def _collect_showing(collector: Collector, source: Source, progress: Progress, go_on: Callable[[], bool]) -> None:
+    """Collect, showing how much of it is done, how fast, and what became of it."""
+    counts, begun = collector.record.counts, time.monotonic()
     total = source.left(source.plan(collector.record.marks), collector.record.marks)
-    with progress.task("collect", total, "bytes") as task:
-        for left in collector.collect(source, lambda: True):
+    with progress.task("collect", total, source.unit) as task:
+        for left in collector.collect(source, go_on):
+            rate = counts.lines / max(time.monotonic() - begun, 1e-3)
+            task.note(f"{rate:,.0f} lines/s, {report.short(counts)}")
             task.advance_to(total - left)
-    counts = collector.record.counts
-    for line in report.collected(counts):
-        progress.say(line)
-    check_rejects(counts, settings.max_reject_share)
-    return counts
 
 
-def train_version(settings: Settings, version: Version, progress: Progress) -> dict[str, Any]:
-    """Train on the tables and, if the gate lets it, write the artifact to `data_dir/model`; its metadata.
+class Pipeline:
+    """One run. `step` is what it does now, for whoever is told of its end."""
 
-    Raises RefusedError, with the reasons, where the table or the model is not good enough; nothing is written then.
-    """
-    tables = Tables(settings.data_dir)
-    dataset = read(tables, settings.scale)
-    for line in report.data(dataset):
-        progress.say(line)
-    if len(dataset.ratings) < FEWEST_RATINGS:
-        raise RefusedError(f"{len(dataset.ratings)} ratings are too few to judge a model: {FEWEST_RATINGS} are needed")
-    evaluation, decision = _judge(dataset, settings, progress)
-    if not decision.passed:
-        raise RefusedError("the gate refused the model: " + "; ".join(decision.reasons))
-    progress.say("the gate lets it pass")
-    return _build(dataset, settings, version, evaluation, decision, progress)
+    def __init__(
+        self,
+        settings: Settings,
+        options: argparse.Namespace,
+        progress: Progress,
+        channels: Sequence[notify.Channel],
+        stop: Stop,
+    ) -> None:
+        self._settings = settings
+        self._options = options
+        self._progress = progress
+        self._channels = channels
+        self._stop = stop
+        self._data = settings.data_dir.absolute()
+        self._places = Places(Path.cwd(), self._data)
+        self._versions = Versions(self._places, settings.git_remote, settings.git_branch, settings.dvc_remote)
+        self._lag = 0
+        self.step = "check"
+
+    def run(self) -> int:
+        """Do it, and tell how it ended; the exit status."""
+        try:
+            notice = self._run()
+        except StoppedError as stopped:
+            log.warning("stopped before the step '%s'; the next run goes on", self.step)
+            return stopped.status
+        except RefusedError as error:
+            notice = notify.refused([str(error)], error.figures, self._settings.rmse_limit)
+            return self._end(notice, error.status, str(error))
+        except RunError as error:
+            return self._end(notify.failed(self.step, str(error), GOES_ON), error.status, f"{self.step}: {error}")
+        except Exception as error:
+            log.exception("the step '%s' failed", self.step)
+            return self._end(notify.failed(self.step, repr(error), GOES_ON), 1, f"{self.step}: {error!r} (see the log)")
+        if notice is not None:
+            notify.tell(notice, self._channels)
+        return 0
+
+    def _run(self) -> notify.Notice | None:
+        release = Release.load(self._data / RELEASE)
+        self._begin_step("check")
+        if not self._options.collect_only or release is not None:
+            self._versions.check_tree(release.number if release else None)
+        restore(self._places, self._versions)
+        if release is not None:
+            log.info("going on with version %d, which an earlier run began (%s)", release.number, release.stage)
+            was_waiting = release.stage != "begun"
+            notice = self._finish(release)
+            if self._options.collect_only or not was_waiting:
+                return notice
+            notify.tell(notice, self._channels)
+        collector = self._collect()
+        if self._options.collect_only:
+            return self._lag_alarm(collector)
+        check_share(collector.record.counts, self._settings.max_reject_share)
+        begun = self._begin(collector)
+        return self._finish(begun) if begun is not None else self._nothing_new()
+
+    def _collect(self) -> Collector:
+        """Append what the stream, or the files, have now."""
+        self._begin_step("collect")
+        collector = Collector(Tables(self._data), self._data / RECORD, self._settings.rules)
+        until = time.monotonic() + 60 * self._settings.collect_minutes
+        with self._source() as source:
+            _collect_showing(collector, source, self._progress, lambda: time.monotonic() < until and not self._stop.asked())
+            self._stop.check()
+            if isinstance(source, TopicSource):
+                self._lag = source.lag(collector.record.marks)
+                collector.note_lag(self._lag)
+        for line in report.collected(collector.record.counts):
+            self._progress.say(line)
+        if self._lag:
+            self._progress.say(f"{self._lag:,} lines of the stream are left unread")
+        return collector
+
+    @contextmanager
+    def _source(self) -> Iterator[Source]:
+        if self._options.input:
+            yield FileSource(self._options.input)
+            return
+        with closing(open_client(self._settings)) as client:
+            yield TopicSource(client, self._settings.kafka_topic, self._settings.collect_begin(time.time()))
+
+    def _begin(self, collector: Collector) -> Release | None:
+        """Record a release of all rows so far; None where no row is new."""
+        self._begin_step("begin")
+        record, offsets = collector.record, read_json(self._places.offsets)
+        starts = {table: int((offsets or {"sizes": {}})["sizes"].get(table, 0)) for table in TABLES}
+        stops = {table: record.sizes.get(table, 0) for table in TABLES}
+        if starts == stops:
+            return None
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        lines = {**vars(record.counts), "kinds": dict(record.counts.kinds), "rejected": dict(record.counts.rejected)}
+        release = Release(
+            self._versions.current() + 1,
+            self._versions.head(),
+            now,
+            now,
+            starts,
+            stops,
+            record.marks,
+            lines,
+            record.gaps,
+            self._lag,
+        )
+        release.save(self._data / RELEASE, "begun")
+        return release
+
+    def _finish(self, release: Release) -> notify.Notice:
+        """Bring a release from its stage to its end."""
+        if release.stage == "begun":
+            self._train(release)
+            self._commit(release)
+        if release.stage == "committed" and not self._options.no_push:
+            self._push(release)
+        if release.stage in ("committed", "pushed"):
+            self._track(release)
+        told = read_json(self._places.report(release.number)) or {}
+        (self._data / RELEASE).unlink()
+        details = quality.lines(told) + (["It was not pushed (--no-push)."] if self._options.no_push else [])
+        return notify.released(release.number, told["gate"]["rmse"], told["data"]["ratings"]["pairs"], details)
+
+    def _train(self, release: Release) -> None:
+        """Train, judge, and write artifact and report. A refused candidate leaves its rows for the next run."""
+        self._begin_step("train")
+        version = Version(release.number, release.base, release.data_creation, release.trained_on)
+        before = read_json(self._places.report(release.number - 1))
+        try:
+            metadata = train_version(self._settings, version, self._progress, champion.recipe_of(before))
+        except RefusedError:
+            (self._data / RELEASE).unlink()
+            raise
+        told = quality.report(metadata, release.counts, release.gaps, release.lag, before)
+        write_json_synced(self._places.report(release.number), told)
+
+    def _commit(self, release: Release) -> None:
+        self._begin_step("version")
+        write_parts(self._places, release.number, {table: (release.starts[table], release.stops[table]) for table in TABLES})
+        write_json_synced(self._places.offsets, {"version": release.number, "marks": release.marks, "sizes": release.stops})
+        set_version(self._places, release.number)
+        self._versions.commit(release.number)
+        Collector(Tables(self._data), self._data / RECORD, self._settings.rules).begin_version(release.number)
+        release.save(self._data / RELEASE, "committed")
+
+    def _push(self, release: Release) -> None:
+        self._begin_step("push")
+        self._versions.push()
+        release.save(self._data / RELEASE, "pushed")
+        self._versions.drop_old(release.number)
+
+    def _track(self, release: Release) -> None:
+        """Put the `tracking` row, and those of earlier versions that the database has missed."""
+        self._begin_step("track")
+        path = self._data / PENDING
+        pending = (read_json(path) or {"rows": []})["rows"]
+        row = tracking_row(read_metadata(self._data / "model"), self._data / "model")
+        pending = [*(each for each in pending if each["version_number"] != release.number), row]
+        write_json_synced(path, {"rows": put_rows(self._settings.database_url, pending)})
+        release.save(self._data / RELEASE, "tracked")
+
+    def _nothing_new(self) -> notify.Notice:
+        """No version is made; what `--no-push` has kept back is pushed now."""
+        self._progress.say("nothing new: no version is made")
+        if not self._options.no_push and self._versions.unpushed():
+            self._begin_step("push")
+            self._versions.push()
+        return notify.nothing_new()
+
+    def _lag_alarm(self, collector: Collector) -> notify.Notice | None:
+        lags = collector.record.lags
+        return notify.lag_alarm(lags[-1], lags[-2]) if lag_grows(lags) else None
+
+    def _begin_step(self, name: str) -> None:
+        """The boundary between two steps."""
+        self._stop.check()
+        self.step = name
+        self._progress.heading(name)
+        log.info("step %s", name)
+
+    def _end(self, notice: notify.Notice, status: int, said: str) -> int:
+        log.error("%s", said)
+        notify.tell(notice, self._channels)
+        return status
 
 
-def tracking_row(metadata: dict[str, Any], model_dir: Path) -> dict[str, Any]:
-    """The `tracking` row of a version. Its `model_md5` is of the metadata, which holds the checksum of every array."""
-    return {
-        "version_number": metadata["version"],
-        "data_creation": datetime.fromisoformat(metadata["data_creation"]).replace(tzinfo=None),
-        "trained_on": datetime.fromisoformat(metadata["trained_on"]).replace(tzinfo=None),
-        "model_rmse": metadata["rmse"],
-        "git_commit": metadata["git_commit"],
-        "data_md5": metadata["data_md5"],
-        "model_md5": _md5(model_dir / "metadata.json"),
-    }
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit status by contracts."""
+    options = _options(arguments)
+    try:
+        settings = load_settings()
+        run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        configure(settings.log_dir, run_id, secrets=secrets_of(settings))
+        channels = notify.open_channels(settings)
+        with run_lock(settings.data_dir / LOCK):
+            return Pipeline(settings, options, Progress(sys.stdout), channels, Stop()).run()
+    except RunError as error:
+        sys.stderr.write(f"auto_deploy: {error}\n")
+        return error.status
 
 
-def _judge(dataset: Dataset, settings: Settings, progress: Progress) -> tuple[Evaluation, Decision]:
-    trainer = TRAINERS[settings.trainer]()
-    with progress.task("evaluate", count_steps(), "trainings") as task:
-        evaluation = evaluate(dataset, trainer, settings.scale, settings.random_state, task.advance)
-    decision = decide(evaluation, settings.rmse_limit, settings.scale)
-    for line in report.figures(evaluation, decision):
-        progress.say(line)
-    return evaluation, decision
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m auto_deployment.auto_deploy", description="one retraining run")
+    parser.add_argument("--input", metavar="FILE", type=Path, action="append", help="stream lines from files, not from Kafka")
+    parser.add_argument("--no-push", action="store_true", help="make the version here; the next run without it pushes")
+    parser.add_argument("--collect-only", action="store_true", help="append to the tables and stop")
+    return parser.parse_args(arguments)
 
 
-def _build(
-    dataset: Dataset, settings: Settings, version: Version, evaluation: Evaluation, decision: Decision, progress: Progress
-) -> dict[str, Any]:
-    shape = (len(dataset.users), len(dataset.films))
-    factors = TRAINERS[settings.trainer]().fit(dataset.ratings, shape, settings.scale, settings.random_state)
-    popularity = Popularity(dataset.ratings, dataset.watches, shape[1], settings.scale)
-    ranker = _ranker(settings.ranker, evaluation, dataset, factors, popularity)
-    progress.say(f"ranked by {ranker.name}" + (" (the better one by NDCG@10)" if settings.ranker == "auto" else ""))
-    with progress.task("precompute", shape[0], "users") as task:
-        serving = serving_arrays(dataset, ranker, popularity, seen_of(dataset), task.advance)
-    metadata = _metadata(settings, version, evaluation, decision, dataset, ranker.name)
-    save(settings.data_dir / "model", metadata, serving, factors.arrays())
-    return metadata
-
-
-def _ranker(name: str, evaluation: Evaluation, dataset: Dataset, factors: Factors, popularity: Popularity) -> Ranker:
-    """The ranker of that name; `auto` is the SVD only where it beat popularity."""
-    if name == "auto":
-        name = max(("popularity", "svd"), key=lambda each: evaluation.ranking[each].ndcg_at_10)
-    return popularity if name == "popularity" else ByRating(factors, dataset.ratings, popularity)
-
-
-def _metadata(
-    settings: Settings, version: Version, evaluation: Evaluation, decision: Decision, dataset: Dataset, ranker: str
-) -> dict[str, Any]:
-    tables = Tables(settings.data_dir)
-    data = {
-        path.name: {"md5": _md5(path), "rows": dataset.rows[name]}
-        for name, path in (("ratings", tables.ratings), ("watches", tables.watches))
-    }
-    return {
-        "version": version.number,
-        "trained_on": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "data_creation": version.data_creation,
-        "data_md5": data[tables.ratings.name]["md5"],
-        "data": data,
-        "git_commit": version.git_commit,
-        "random_state": settings.random_state,
-        "rmse": decision.rmse,
-        "metrics": {"evaluation": evaluation.to_dict(), "gate": decision.to_dict()},
-        "trainer": settings.trainer,
-        "ranker": ranker,
-        "scale": list(settings.scale),
-        "cold_lists": ["popular"],
-        "users": len(dataset.users),
-        "films": len(dataset.films),
-        "look_alikes": list(dataset.look_alikes),
-        "packages": {"python": platform.python_version(), **{name: package_version(name) for name in PACKAGES}},
-    }
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+if __name__ == "__main__":
+    sys.exit(main())

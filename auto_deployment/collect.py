@@ -71,7 +71,7 @@ class Record:
     """How far the stream was read, and what came of it since the last version: one JSON file.
 
     `marks` by source; `plans` of runs under way by the source's name; `sizes` of the files in bytes; `gaps` that retention
-    made; `lags` left at the ends of the last runs, the newest last.
+    made; `lags` left at the ends of the last runs, the newest last; `version` that the counts began after.
     """
 
     marks: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -80,6 +80,7 @@ class Record:
     counts: Counts = field(default_factory=Counts)
     gaps: list[dict[str, Any]] = field(default_factory=list)
     lags: list[int] = field(default_factory=list)
+    version: int = 0
 
     def save(self, path: Path) -> None:
         """Replace the file."""
@@ -154,7 +155,12 @@ class Collector:
         self._tables = tables
         self._path = path
         self._rules = rules
-        self.record = Record.load(path) or Record()
+        record = Record.load(path)
+        if record is None and any(tables.sizes().values()):
+            raise StateError(
+                f"{path}: is missing, but there are rows that it has to account for: restore it, or move them away"
+            )
+        self.record = record or Record()
         cut = tables.roll_back(self.record.sizes)
         if cut:
             log.warning("took back %d bytes that a run wrote without recording them; their lines are read again", cut)
@@ -165,27 +171,33 @@ class Collector:
         `go_on` is asked before each block: a run that may not go on ends at a block's edge.
         """
         record = self.record
-        if source.name not in record.plans:
+        resumed = source.name in record.plans
+        if not resumed:
             record.plans[source.name] = source.plan(record.marks)
+            record.marks |= source.begin(record.plans[source.name], record.marks)
             record.save(self._path)
         plan = record.plans[source.name]
         for block in source.blocks(plan, record.marks):
             self._take(block)
             yield source.left(plan, record.marks)
             if not go_on():
+                resumed = False
                 break
         del record.plans[source.name]
         record.save(self._path)
+        if resumed:  # what that run read is not all that this one was asked for
+            yield from self.collect(source, go_on)
 
     def note_lag(self, lag: int) -> None:
         """Remember what a run left unread; the last three are kept."""
         self.record.lags = [*self.record.lags, lag][-3:]
         self.record.save(self._path)
 
-    def begin_version(self) -> None:
-        """A version holds all rows so far: counts and gaps begin anew."""
-        self.record.counts, self.record.gaps = Counts(), []
-        self.record.save(self._path)
+    def begin_version(self, number: int) -> None:
+        """Version `number` holds all rows so far: counts and gaps begin anew, once."""
+        if self.record.version < number:
+            self.record.counts, self.record.gaps, self.record.version = Counts(), [], number
+            self.record.save(self._path)
 
     def _take(self, block: Block | Gap) -> None:
         record = self.record
@@ -209,17 +221,24 @@ def lag_grows(lags: list[int]) -> bool:
 
 
 def check_rejects(counts: Counts, max_share: float) -> None:
-    """Refuse lines of which too many were rejected, or of which none is a rating. Raises RefusedError."""
-    rejected = counts.rejected.total()
+    """Refuse an input without a rating, or of which too many lines were rejected. Raises RefusedError."""
     if not counts.lines:
         raise RefusedError("the input is empty: no line to train on")
-    if counts.lines >= JUDGED_FROM_LINES and rejected > max_share * counts.lines:
-        raise RefusedError(
-            f"{rejected:,} of {counts.lines:,} lines were rejected, more than MAX_REJECT_SHARE ({max_share:g}): "
-            f"{told(counts.rejected)}; the lines are kept in quarantine"
-        )
+    check_share(counts, max_share)
     if not counts.kinds["rating"]:
         raise RefusedError(f"none of {counts.lines:,} lines is a rating ({told(counts.rejected) or 'all of other kinds'})")
+
+
+def check_share(counts: Counts, max_share: float) -> None:
+    """Refuse lines of which too many were rejected; judged from 1,000 lines on. Raises RefusedError."""
+    rejected = counts.rejected.total()
+    figures = {"lines": counts.lines, "rejected": rejected}
+    if counts.lines >= JUDGED_FROM_LINES and rejected / counts.lines > max_share:
+        raise RefusedError(
+            f"{rejected:,} of {counts.lines:,} lines were rejected, more than MAX_REJECT_SHARE ({max_share:g}): "
+            f"{told(counts.rejected)}; the lines are kept in quarantine",
+            figures,
+        )
 
 
 def told(counts: Counter[str]) -> str:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 class RunError(Exception):
     """A run cannot go on; the text is one readable line with what to do."""
@@ -16,6 +21,10 @@ class WrongUseError(RunError):
 
 
 class RefusedError(RunError):
-    """The data check or the gate says no. Nothing of the run is served."""
+    """The data check or the gate says no. Nothing of the run is served. `figures` are what was judged, by name."""
 
     status = 3
+
+    def __init__(self, text: str, figures: Mapping[str, float] | None = None) -> None:
+        super().__init__(text)
+        self.figures = dict(figures or {})

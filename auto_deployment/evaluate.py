@@ -71,6 +71,7 @@ class Evaluation:
     shuffled: tuple[tuple[float, ...], ...]
     ranking: dict[str, RankingFigures]
     absent_users: int
+    champion: Errors | None = None
 
     def to_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -90,36 +91,45 @@ def rmse(predicted: npt.NDArray[np.float32], actual: npt.NDArray[np.float32]) ->
     return float(np.sqrt(np.mean(np.square(predicted.astype(np.float64) - actual))))
 
 
-def evaluate(dataset: Dataset, trainer: Trainer, scale: tuple[float, float], seed: int, step: Callable[[], None]) -> Evaluation:
+def evaluate(
+    dataset: Dataset,
+    trainer: Trainer,
+    scale: tuple[float, float],
+    seed: int,
+    step: Callable[[], None],
+    rival: tuple[Trainer, int] | None = None,
+) -> Evaluation:
     """Train and score on every split, beside it user-plus-film bias and the same model on shuffled ratings.
 
-    `step` is called after each of `count_steps()` trainings. At least `FEWEST_RATINGS` ratings are needed.
+    `rival`, a trainer and its seed, is trained and scored on the very same rows. `step` is called after each of `count_steps`
+    trainings. At least `FEWEST_RATINGS` ratings are needed.
     """
     shape = (len(dataset.users), len(dataset.films))
     splits = time_splits(dataset.ratings)
     known = [np.isin(split.test.user, split.train.user) for split in splits]
 
-    def errors_of(model: Trainer, shuffle: int | None = None) -> Errors:
+    def errors_of(model: Trainer, shuffle: int | None = None, model_seed: int = seed) -> Errors:
         found = []
         for at, (train, test) in enumerate(splits):
             rows = train if shuffle is None else shuffled(train, seed + 1000 * at + shuffle)
-            predicted = model.fit(rows, shape, scale, seed).predict(test.user, test.film)
+            predicted = model.fit(rows, shape, scale, model_seed).predict(test.user, test.film)
             found.append([rmse(predicted[mask], test.stars[mask]) for mask in (slice(None), known[at], ~known[at])])
             step()
         everybody, of_known, of_unknown = zip(*found, strict=True)
         return Errors(everybody, of_known, of_unknown)
 
     model, bias = errors_of(trainer), errors_of(UserFilmBias())
+    champion = errors_of(rival[0], model_seed=rival[1]) if rival is not None else None
     noise = tuple(errors_of(trainer, shuffle).all for shuffle in range(1, SHUFFLES + 1))
     ranking, absent = ranking_figures(dataset, trainer, scale, seed)
     step()
     sizes, known_sizes = tuple(len(split.test) for split in splits), tuple(int(mask.sum()) for mask in known)
-    return Evaluation(len(dataset.ratings), sizes, known_sizes, model, bias, noise, ranking, absent)
+    return Evaluation(len(dataset.ratings), sizes, known_sizes, model, bias, noise, ranking, absent, champion)
 
 
-def count_steps() -> int:
+def count_steps(*, rival: bool = False) -> int:
     """How many times `evaluate` calls `step`."""
-    return len(CUTS) * (2 + SHUFFLES) + 1
+    return len(CUTS) * (2 + SHUFFLES + rival) + 1
 
 
 def shuffled(ratings: Ratings, seed: int) -> Ratings:
@@ -140,15 +150,14 @@ def ranking_figures(
     seen = Seen.of(split.train.user, split.train.film, shape[0])
     relevant = split.test[split.test.stars >= LIKED_FROM * scale[1]]
     users = _some(np.unique(split.train.user))
-    catalogue = len(np.unique(split.train.film))
-    figures = {ranker.name: figures_of(users, _lists(ranker, users, seen), relevant, catalogue) for ranker in rankers}
+    figures = {ranker.name: figures_of(users, _lists(ranker, users, seen), relevant, shape[1]) for ranker in rankers}
     return figures, int(np.setdiff1d(split.test.user, split.train.user).size)
 
 
 def figures_of(users: Rows, lists: Rows, relevant: Ratings, catalogue: int) -> RankingFigures:
     """NDCG@10 with the ideal over min(10, relevant), Recall@20 over all relevant: means over `users` with a relevant film.
 
-    `lists` has the best 20 films of each of `users`, `NONE` where there is none; `catalogue` is how many films training had.
+    `lists` has the best 20 films of each of `users`, `NONE` where there is none; `catalogue` is how many films there are.
     """
     wanted: dict[int, set[int]] = {}
     for user, film in zip(relevant.user.tolist(), relevant.film.tolist(), strict=True):
@@ -156,7 +165,7 @@ def figures_of(users: Rows, lists: Rows, relevant: Ratings, catalogue: int) -> R
     pairs = [(row, wanted[user]) for user, row in zip(users.tolist(), lists.tolist(), strict=True) if user in wanted]
     ndcg = np.array([_ndcg(row[:NDCG_AT], films) for row, films in pairs])
     recall = [len(films.intersection(row[:RECALL_AT])) / len(films) for row, films in pairs]
-    shown = np.unique(lists[lists != NONE]).size / max(catalogue, 1)
+    shown = np.unique(lists[lists != NONE]).size / catalogue
     if not pairs:
         return RankingFigures(0.0, 0.0, 0.0, shown, 0)
     error = float(ndcg.std(ddof=1) / np.sqrt(len(ndcg))) if len(ndcg) > 1 else 0.0

@@ -116,7 +116,7 @@ class Rules:
     @cached_property
     def stars(self) -> dict[str, float]:
         """Every rating of the scale, by its text."""
-        step = 1.0 if self.rating_min.is_integer() and self.rating_max.is_integer() else 0.5
+        step = 1.0 if self.rating_min % 1 == self.rating_max % 1 == 0 else 0.5
         count = int((self.rating_max - self.rating_min) / step) + 1
         return {f"{value:g}": value for value in (self.rating_min + step * at for at in range(count))}
 
@@ -159,7 +159,7 @@ def _parse_sound(line: str, rules: Rules, *, _new: Callable[..., Any] = tuple.__
         return _parse_rare(line.rstrip("\r\n"), rules)
     time, late, seconds, user_text, rated, stars_text, watched, minute = found.groups()
     user = int(user_text)
-    if user > rules.user_max or (late is not None and not _is_day(time[:10])):
+    if user > rules.user_max or len(line) > MAX_LINE or (late is not None and not _is_day(time[:10])):
         return None
     if seconds is None:
         time += ":00"

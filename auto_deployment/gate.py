@@ -7,11 +7,13 @@ plain biases, and worth its data beside the same model on shuffled ratings.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import sqrt
+from math import isfinite, nan, sqrt
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from auto_deployment.evaluate import Evaluation
 
 ENOUGH_KNOWN_ROWS = 100
@@ -50,14 +52,18 @@ class Decision:
         return {**asdict(self), "checks": [check._asdict() for check in self.checks]}
 
 
-def decide(evaluation: Evaluation, rmse_limit: float, scale: tuple[float, float]) -> Decision:
-    """Pass or refuse a model by its evaluation. `rmse_limit` is meant for a scale of 1 to 5 and scales with the range."""
+def decide(evaluation: Evaluation, rmse_limit: float, scale: tuple[float, float], champion_loss: str = "refuse") -> Decision:
+    """Pass or refuse a model by its evaluation. `rmse_limit` is meant for a scale of 1 to 5 and scales with the range.
+
+    Where the champion's recipe was trained beside it, a loss against it beyond the spread refuses, or with `warn` is only told.
+    """
     errors, rows = _judged(evaluation)
-    rmse, spread = fmean(errors), stdev(errors)
+    rmse, spread = fmean(errors), _spread(errors)
     checks = (
         _below_limit(rmse, rows, rmse_limit * (scale[1] - scale[0]) / USUAL_RANGE),
-        _worth_its_factors(fmean(evaluation.model.all), fmean(evaluation.bias.all), stdev(evaluation.model.all)),
+        _worth_its_factors(fmean(evaluation.model.all), fmean(evaluation.bias.all), _spread(evaluation.model.all)),
         _worth_its_data(evaluation),
+        *_no_worse_than_champion(evaluation, champion_loss),
     )
     return Decision(all(check.passed for check in checks), rmse, spread, rows, checks)
 
@@ -87,8 +93,22 @@ def _worth_its_data(evaluation: Evaluation) -> Check:
     """
     pairs = [(real, noise) for real, *noise in zip(evaluation.model.all, *evaluation.shuffled, strict=True)]
     gains = [fmean(noise) - real for real, noise in pairs]
-    least = T_LIMIT * stdev(gains) / sqrt(len(gains))
+    least = T_LIMIT * _spread(gains) / sqrt(len(gains))
     always = all(real < min(noise) for real, noise in pairs)
     rmse, noise = fmean(evaluation.model.all), fmean(map(fmean, evaluation.shuffled))
     said = f"RMSE {rmse:.3f} is not clearly better than the same model on shuffled ratings ({noise:.3f}): they say nothing"
     return Check("shuffled", rmse, noise - least, always and fmean(gains) > least, said)
+
+
+def _no_worse_than_champion(evaluation: Evaluation, loss: str) -> tuple[Check, ...]:
+    """Against the recipe of the version in service, trained on the same rows: its artifact may have seen the test rows."""
+    if evaluation.champion is None:
+        return ()
+    rmse, rival, spread = fmean(evaluation.model.all), fmean(evaluation.champion.all), _spread(evaluation.model.all)
+    said = f"RMSE {rmse:.3f} is worse than that of the recipe in service ({rival:.3f}) by more than the spread ({spread:.3f})"
+    return (Check("champion", rmse, rival + spread, rmse <= rival + spread or loss == "warn", said),)
+
+
+def _spread(values: Sequence[float]) -> float:
+    """The standard deviation; no number where a training ran away and one of `values` is none: every check then refuses."""
+    return stdev(values) if all(map(isfinite, values)) else nan

@@ -20,10 +20,11 @@ PLAIN_EVERY_SECONDS = 5.0
 class Task:
     """One piece of long work with a known total."""
 
-    def __init__(self, total: int, show: Callable[[int], None]) -> None:
+    def __init__(self, total: int, show: Callable[[int, str], None]) -> None:
         self._total = total
         self._done = 0
         self._show = show
+        self._noted = ""
 
     def advance(self, by: int = 1) -> None:
         """`by` more is done."""
@@ -32,7 +33,11 @@ class Task:
     def advance_to(self, done: int) -> None:
         """`done` of the total is done."""
         self._done = min(done, self._total)
-        self._show(self._done)
+        self._show(self._done, self._noted)
+
+    def note(self, text: str) -> None:
+        """What to say beside how far it is, from the next advance on."""
+        self._noted = text
 
 
 class Progress:
@@ -61,21 +66,22 @@ class Progress:
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f} %"),
                 TimeRemainingColumn(),
+                TextColumn("{task.fields[noted]}"),
             )
             with Bar(*columns, console=Console(file=self._stream), transient=True) as bar:
-                shown = bar.add_task(name, total=total)
-                yield Task(total, lambda done: bar.update(shown, completed=done))
+                shown = bar.add_task(name, total=total, noted="")
+                yield Task(total, lambda done, noted: bar.update(shown, completed=done, noted=noted))
         else:
             yield Task(total, self._plain(name, total, unit))
 
-    def _plain(self, name: str, total: int, unit: str) -> Callable[[int], None]:
+    def _plain(self, name: str, total: int, unit: str) -> Callable[[int, str], None]:
         """Shows a line at most every five seconds, so that short work shows none."""
         told_at = self._clock()
 
-        def show(done: int) -> None:
+        def show(done: int, noted: str) -> None:
             nonlocal told_at
             if self._clock() - told_at >= PLAIN_EVERY_SECONDS:
                 told_at = self._clock()
-                self.say(f"{name}: {done:,} of {total:,} {unit}")
+                self.say(f"{name}: {done:,} of {total:,} {unit}" + (f", {noted}" if noted else ""))
 
         return show

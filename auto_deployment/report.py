@@ -25,6 +25,11 @@ def collected(counts: Counts) -> list[str]:
     return lines
 
 
+def short(counts: Counts) -> str:
+    """What became of the lines, for a line of progress."""
+    return f"{counts.kinds.total():,} taken, {counts.repaired:,} repaired, {told(counts.rejected) or 'none'} quarantined"
+
+
 def data(dataset: Dataset) -> list[str]:
     """What the tables hold."""
     lines = [

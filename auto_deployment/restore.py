@@ -1,7 +1,7 @@
 """`python -m auto_deployment.restore`: build the tables again from the parts of all versions.
 
-What was collected after the last version is not in them: its offsets are forgotten with it, and the next run reads it again from
-the stream, as far back as the stream's retention goes.
+What was collected after the last version is not in them: its offsets are forgotten with it, and the next run reads it again
+from the stream, as far back as the stream's retention goes.
 """
 
 from __future__ import annotations
@@ -46,8 +46,7 @@ def restore(places: Places, versions: Versions, *, anew: bool = False) -> bool:
         expected = int(offsets["sizes"][table.stem])
         if table.stat().st_size != expected:
             raise StateError(f"{table}: {table.stat().st_size:,} bytes from its parts instead of {expected:,}: is one damaged?")
-    Tables(places.data).forget_asides()
-    Record(marks=offsets["marks"], sizes=dict(offsets["sizes"])).save(path)
+    Record(marks=offsets["marks"], sizes={**Tables(places.data).sizes(), **offsets["sizes"]}).save(path)
     versions.drop_old(max(numbers))
     return True
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import quote_plus
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from auto_deployment.errors import WrongUseError
@@ -15,7 +17,14 @@ from auto_deployment.events import Rules
 class Settings(BaseSettings):
     """Settings of a retraining run."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, env_file=".env", allow_inf_nan=False)
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        env_file=".env",
+        allow_inf_nan=False,
+        hide_input_in_errors=True,  # it would show the secrets
+    )
 
     data_dir: Path = Field(Path("data"), description="tables, quarantine and model")
     rating_min: float = Field(1.0, description="lowest rating of the scale")
@@ -26,12 +35,103 @@ class Settings(BaseSettings):
     ranker: Literal["auto", "svd", "popularity"] = Field("auto", description="what ranks; auto: the better one inside the data")
     rmse_limit: float = Field(1.0, gt=0, description="the gate's limit, for a scale of 1 to 5; it scales with the range")
     random_state: int = Field(0, ge=0, lt=2**32, description="seed of the training")
+    champion_loss: Literal["refuse", "warn"] = Field("refuse", description="what a loss against the recipe in service does")
+    collect_minutes: float = Field(15.0, gt=0, description="a collection ends after so long, at a block's edge")
+    collect_from: str = Field(
+        "earliest", pattern=r"^(earliest|latest|minutes:\d{1,6})$", description="where the very first collection starts"
+    )
+    kafka_bootstrap_servers: str | None = Field(None, description="the broker, host:port, several joined by commas")
+    kafka_topic: str = Field("movielog4", pattern=r"^[A-Za-z0-9._-]{1,249}$", description="the stream's topic")
+    kafka_client: Literal["kafka-python", "confluent-kafka"] = Field("kafka-python", description="the library that reads it")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] | None = Field(
+        None, description="how the broker is spoken to; unset: PLAINTEXT"
+    )
+    kafka_security_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="how the user logs in, with SASL_*"
+    )
+    kafka_security_user: str | None = Field(None, description="name at the broker, with SASL_*")
+    kafka_security_password: SecretStr | None = Field(None, description="password at the broker")
+    kafka_security_ca_file: FilePath | None = Field(None, description="authorities to trust, in PEM; unset: the system's")
+    kafka_security_cert_file: FilePath | None = Field(None, description="our own certificate, in PEM")
+    kafka_security_key_file: FilePath | None = Field(None, description="its private key, in PEM, not encrypted")
+    git_remote: str = Field("origin", description="where versions are pushed")
+    git_branch: str = Field("main", description="the branch that versions are committed to")
+    dvc_remote: str = Field("local", description="where data and models are pushed")
+    mysql_host: str = Field("127.0.0.1", description="the database's host")
+    mysql_port: int = Field(3306, ge=1, le=65535, description="its port")
+    mysql_database: str = Field("movierec", description="its name")
+    mysql_user: str | None = Field(None, description="unset: there is no database")
+    mysql_password: SecretStr | None = Field(None, description="the user's password")
+    provenance_url: SecretStr | None = Field(None, description="the database as a SQLAlchemy URL, instead of MYSQL_*")
+    retrain_days: float = Field(2.0, gt=0, le=365, description="days from the start of one full run to the next")
+    collect_every_hours: float = Field(6.0, gt=0, le=8760, description="hours between collections, between full runs")
+    run_max_hours: float = Field(12.0, gt=0, le=8760, description="a run that goes on for longer hangs, and is ended")
+    log_dir: Path = Field(Path("logs"), description="the rotating log file's folder")
+    smtp_host: str | None = Field(None, description="the mail server; unset: no mail is sent")
+    smtp_port: int = Field(587, ge=1, le=65535, description="its port; 465 means TLS from the first byte")
+    smtp_user: str | None = Field(None, description="name at the mail server; unset: no login")
+    smtp_password: SecretStr | None = Field(None, description="password at the mail server")
+    mail_from: str | None = Field(None, description="the sender's address")
+    mail_to: str | None = Field(None, description="the recipients' addresses, separated by commas")
+    slack_webhook_url: SecretStr | None = Field(None, description="an incoming webhook; unset: Slack is told nothing")
 
     @model_validator(mode="after")
     def _scale_has_a_range(self) -> Self:
         if not self.rating_min < self.rating_max:
             raise ValueError(f"RATING_MIN ({self.rating_min:g}) must be below RATING_MAX ({self.rating_max:g})")
         return self
+
+    @model_validator(mode="after")
+    def _user_has_a_password(self) -> Self:
+        if self.mysql_user and self.mysql_password is None:
+            raise ValueError("MYSQL_PASSWORD: is missing, but MYSQL_USER is set")
+        return self
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _servers_have_ports(cls, given: str | None) -> str | None:
+        servers = [server.strip() for server in (given or "").split(",")]
+        if given is not None and not all(re.fullmatch(r"[^\s/]+:\d{1,5}", server) for server in servers):
+            raise ValueError("give host:port, several joined by commas")
+        return given and ",".join(servers)
+
+    @model_validator(mode="after")
+    def _broker_is_spoken_to_in_one_way(self) -> Self:
+        protocol = self.kafka_security_protocol or "PLAINTEXT"
+        login, tls = protocol.startswith("SASL"), protocol.endswith("SSL")
+        user, password = self.kafka_security_user, self.kafka_security_password
+        certificate, key = self.kafka_security_cert_file, self.kafka_security_key_file
+        problems = {
+            "KAFKA_SECURITY_PASSWORD: is missing, but KAFKA_SECURITY_USER is set": user and password is None,
+            f"KAFKA_SECURITY_USER: is missing, but KAFKA_SECURITY_PROTOCOL is {protocol}": login and not user,
+            f"KAFKA_SECURITY_MECHANISM: is missing, but KAFKA_SECURITY_PROTOCOL is {protocol}": (
+                login and self.kafka_security_mechanism is None
+            ),
+            "KAFKA_SECURITY_PROTOCOL: must be SASL_PLAINTEXT or SASL_SSL with KAFKA_SECURITY_USER": user and not login,
+            "KAFKA_SECURITY_PROTOCOL: must be SSL or SASL_SSL with KAFKA_SECURITY_CA_FILE, _CERT_FILE or _KEY_FILE": (
+                not tls and (self.kafka_security_ca_file or certificate or key)
+            ),
+            "KAFKA_SECURITY_KEY_FILE: is missing, but KAFKA_SECURITY_CERT_FILE is set": certificate and not key,
+            "KAFKA_SECURITY_CERT_FILE: is missing, but KAFKA_SECURITY_KEY_FILE is set": key and not certificate,
+        }
+        if found := [problem for problem, there in problems.items() if there]:
+            raise ValueError("; ".join(found))
+        return self
+
+    @property
+    def database_url(self) -> str | None:
+        """The database as a SQLAlchemy URL, password and all; None where there is none."""
+        if self.provenance_url is not None:
+            return self.provenance_url.get_secret_value()
+        if self.mysql_user is None or self.mysql_password is None:
+            return None
+        user, password = quote_plus(self.mysql_user), quote_plus(self.mysql_password.get_secret_value())
+        return f"mysql+pymysql://{user}:{password}@{self.mysql_host}:{self.mysql_port}/{self.mysql_database}"
+
+    def collect_begin(self, now: float) -> str:
+        """Where the very first collection starts, for `TopicSource`; `now` in seconds since 1970."""
+        kind, _, minutes = self.collect_from.partition(":")
+        return str(int((now - 60 * int(minutes)) * 1000)) if kind == "minutes" else kind
 
     @property
     def rules(self) -> Rules:

@@ -8,6 +8,7 @@ was killed goes on in the very order of one that was not.
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from auto_deployment.errors import WrongUseError
@@ -15,7 +16,6 @@ from auto_deployment.stream import OffsetGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from auto_deployment.stream import Client
 
@@ -54,9 +54,14 @@ class Source(Protocol):
     """Where lines come from. Units are the source's own: bytes of a file, offsets of a topic."""
 
     name: str
+    unit: str
 
     def plan(self, marks: Marks) -> Plan:
         """Fix what is to be read, given how far each source was read before."""
+        ...
+
+    def begin(self, plan: Plan, marks: Marks) -> dict[str, dict[str, Any]]:
+        """The marks of sources that have none yet and must have one even if nothing of them is read."""
         ...
 
     def blocks(self, plan: Plan, marks: Marks) -> Iterator[Block | Gap]:
@@ -72,6 +77,7 @@ class FileSource:
     """Files of stream lines. A file is known by its path and the checksum of what was read of it."""
 
     name = "files"
+    unit = "bytes"
 
     def __init__(self, paths: Sequence[Path], block_lines: int = BLOCK_LINES) -> None:
         """Raises WrongUseError where one of `paths` is no file that can be read."""
@@ -88,11 +94,15 @@ class FileSource:
             {key: path.stat().st_size for key, path in keys.items()},
         )
 
+    def begin(self, plan: Plan, marks: Marks) -> dict[str, dict[str, Any]]:  # noqa: ARG002 - the interface
+        """See `Source`: none, a file that was not read is as good as unknown."""
+        return {}
+
     def blocks(self, plan: Plan, marks: Marks) -> Iterator[Block]:
         """See `Source`: file by file. Bytes that are no UTF-8 stay as they are; a line beyond 1 MiB comes in pieces."""
         for key, end in plan.ends.items():
             if int(marks.get(key, {}).get("bytes", 0)) < end:
-                yield from self._file_blocks(key, _path_of(key, self._paths), end, marks)
+                yield from self._file_blocks(key, _path_of(key), end, marks)
 
     def left(self, plan: Plan, marks: Marks) -> int:
         """See `Source`: bytes."""
@@ -101,6 +111,7 @@ class FileSource:
     def _file_blocks(self, key: str, path: Path, end: int, marks: Marks) -> Iterator[Block]:
         mark = marks.get(key, {"bytes": 0, "lines": 0})
         at, number = int(mark["bytes"]), int(mark["lines"])
+        _check_readable(path)
         digest = _digest(path, at)
         with path.open("rb") as file:
             file.seek(at)
@@ -122,6 +133,8 @@ class FileSource:
 class TopicSource:
     """The partitions of a topic, block by block in turn."""
 
+    unit = "offsets"
+
     def __init__(self, client: Client, topic: str, begin: str = "earliest", block_offsets: int = BLOCK_LINES) -> None:
         """`begin` says where the very first run starts: `earliest`, `latest`, or the first offset at or after a time in ms."""
         self.name = f"topic {topic}"
@@ -136,6 +149,10 @@ class TopicSource:
         begin = self._first_run() if not any(self._key(each) in marks for each in ends) else self._client.first_offsets()
         starts = {self._key(each): int(marks.get(self._key(each), {"offset": begin[each]})["offset"]) for each in sorted(ends)}
         return Plan(starts, {self._key(each): max(ends[each], starts[self._key(each)]) for each in sorted(ends)})
+
+    def begin(self, plan: Plan, marks: Marks) -> dict[str, dict[str, Any]]:
+        """See `Source`: each partition, so that the first run is first only once."""
+        return {key: {"offset": start} for key, start in plan.starts.items() if key not in marks}
 
     def blocks(self, plan: Plan, marks: Marks) -> Iterator[Block | Gap]:
         """See `Source`: the partition that has had the fewest blocks of this run is next, of equals the lowest."""
@@ -206,9 +223,9 @@ def _key(path: Path, marks: Marks) -> str:
     return f"file:{path}#{len(known)}"
 
 
-def _path_of(key: str, paths: Sequence[Path]) -> Path:
-    told = key.removeprefix("file:").rpartition("#")[0]
-    return next(path for path in paths if str(path) == told)
+def _path_of(key: str) -> Path:
+    """The file of a key: that of a killed run may not be among those of this one."""
+    return Path(key.removeprefix("file:").rpartition("#")[0])
 
 
 def _digest(path: Path, size: int) -> hashlib._Hash:

@@ -17,7 +17,10 @@ TIMES = ("data_creation", "trained_on")
 
 
 def put_rows(url: str | None, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Put rows, whose times are ISO 8601 in UTC; the rows that could not be put, for the next run. Putting one twice is no harm."""
+    """Put rows, whose times are ISO 8601 in UTC; the rows that could not be put, for the next run.
+
+    Putting a row twice is no harm.
+    """
     if url is None:
         log.info("MYSQL_USER is not set: there is no database, %d tracking rows are kept for later", len(rows))
         return list(rows)

@@ -68,9 +68,8 @@ class Places:
 
     def tracked(self, number: int) -> list[str]:
         """The files of a version's commit, relative to the checkout, in a fixed order."""
-        model, parts = self.data / "model.dvc", [Path(f"{self.part(table, number)}.dvc") for table in TABLES]
-        ignores = [self.data / ".gitignore", self.versioning / ".gitignore"]
-        files = [self.version_file, model, *ignores, *parts, self.report(number), self.offsets]
+        parts = [Path(f"{self.part(table, number)}.dvc") for table in TABLES]
+        files = [self.version_file, self.data / "model.dvc", *parts, self.report(number), self.offsets]
         return [str(path.relative_to(self.root)) for path in files]
 
 
@@ -152,26 +151,35 @@ class Versions:
         if not self.is_tagged(number):
             self._git("tag", "--annotate", tag(number), "-m", message(number))
 
-    def push(self, number: int) -> None:
-        """Push data and model to the DVC remote, then commit and tag to the git remote, both or none.
+    def unpushed(self) -> list[int]:
+        """The versions whose tags the remote does not have, ascending. Raises CommandError where the remote is away."""
+        listed = self._git("ls-remote", "--tags", "--refs", self._git_remote, "model-*", seconds=PUSH_SECONDS)
+        theirs = {line.rpartition("/")[2] for line in listed.splitlines()}
+        ours = self._git("tag", "--list", "model-*").split()
+        return sorted(int(name.removeprefix("model-")) for name in ours if name not in theirs)
+
+    def push(self) -> None:
+        """Push data and models to the DVC remote, then commits and tags to the git remote, all of them or none.
 
         A push that somebody else came before is fetched, rebased and tried again. Raises CommandError where a remote is away,
-        OtherReleaseError where it has a version of this number; what is here stays as it is.
+        OtherReleaseError where it has a version of the same number; what is here stays as it is.
         """
-        self._run_dvc("push", "--quiet", "--remote", self._dvc_remote, seconds=PUSH_SECONDS)
+        waiting = self.unpushed()
+        older = ["--all-tags"] if len(waiting) > 1 else []
+        self._run_dvc("push", "--quiet", "--remote", self._dvc_remote, *older, seconds=PUSH_SECONDS)
         for _ in range(PUSH_TRIES):
+            self._tag_again(waiting)
             try:
-                self._git("push", "--quiet", "--atomic", self._git_remote, self._branch, tag(number), seconds=PUSH_SECONDS)
+                tags = map(tag, waiting)
+                self._git("push", "--quiet", "--atomic", self._git_remote, self._branch, *tags, seconds=PUSH_SECONDS)
             except CommandError as error:
                 if not _was_rejected(error):
                     raise
                 log.warning("the push was rejected, somebody was first: %s", error.words)
-                self._rebase(number)
+                self._rebase(waiting)
             else:
                 return
-        raise VersioningError(
-            f"version {number} was rejected {PUSH_TRIES} times by {self._git_remote}: the next run tries again"
-        )
+        raise VersioningError(f"{self._git_remote} rejected the push {PUSH_TRIES} times: the next run tries again")
 
     def drop_old(self, number: int) -> None:
         """Let the parts and models before version `number` leave the working copy and the cache; the DVC remote keeps them."""
@@ -188,19 +196,27 @@ class Versions:
         """Fetch files that DVC knows. Raises CommandError where the remote is away or does not have them."""
         self._run_dvc("pull", "--quiet", "--force", "--remote", self._dvc_remote, *map(str, paths), seconds=PUSH_SECONDS)
 
-    def _rebase(self, number: int) -> None:
-        """Put this version's commit on top of what the remote has; its tag moves along."""
-        self._git("fetch", "--quiet", self._git_remote, self._branch, "--tags", seconds=PUSH_SECONDS)
-        theirs = self._ask("ls-remote", self._git_remote, f"refs/tags/{tag(number)}", otherwise="")
-        if theirs:
+    def _rebase(self, numbers: Sequence[int]) -> None:
+        """Put the versions' commits on top of what the remote has; their tags move along."""
+        self._git("fetch", "--quiet", self._git_remote, self._branch, seconds=PUSH_SECONDS)
+        theirs = self._ask("show", f"FETCH_HEAD:{self.places.tracked(0)[0]}", otherwise="0").strip()
+        if int(theirs) >= min(numbers, default=0):
             raise OtherReleaseError(
-                f"{self._git_remote} has a version {number} of somebody else: only one host may release; "
-                f"look at it, then git reset --hard {self._git_remote}/{self._branch} here and run again"
+                f"{self._git_remote} has version {theirs} from another host, and only one may release: look at both, "
+                f"then reset this branch to {self._git_remote}/{self._branch}, drop the tags that are not pushed, and run again"
             )
-        if self.is_tagged(number):
-            self._git("tag", "--delete", tag(number))
         self._git("rebase", "--quiet", "FETCH_HEAD")
-        self._git("tag", "--annotate", tag(number), "-m", message(number))
+
+    def _tag_again(self, numbers: Sequence[int]) -> None:
+        """Have each version's tag point at its commit on this branch, which a rebase may have moved."""
+        commits: dict[str, str] = {}
+        for line in self._git("log", "-1000", "--format=%H %s").splitlines():
+            commit, _, subject = line.partition(" ")
+            commits.setdefault(subject, commit)
+        for number in numbers:
+            wanted = commits[message(number)]
+            if self._ask("rev-parse", f"{tag(number)}^{{commit}}", otherwise="") != wanted:
+                self._git("tag", "--force", "--annotate", tag(number), "-m", message(number), wanted)
 
     def _mend_after_kill(self) -> None:
         """Take back a broken rebase and remove the locks of a killed git: only one run of ours has this checkout."""

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.provenance import Ledger
-from auto_deployment.auto_deploy import Version, collect_files, tracking_row, train_version
+from auto_deployment.auto_deploy import collect_files
+from auto_deployment.candidate import Version, tracking_row, train_version
 from auto_deployment.errors import RunError, WrongUseError
 from auto_deployment.progress import Progress
 from auto_deployment.settings import load_settings
+from auto_deployment.track import put_rows
 from scripts.demo.check import check
 from scripts.demo.nginx import Upstream, find_nginx, prepare
 from scripts.demo.processes import Process, Processes
@@ -117,7 +119,7 @@ def _train(inputs: Sequence[Path], place: Place, progress: Progress) -> dict[str
     collect_files(inputs, settings, progress)
     progress.heading("2/3 train")
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return train_version(settings, Version(0, _git_commit(), now), progress)
+    return train_version(settings, Version(0, _git_commit(), now, now), progress)
 
 
 def _git_commit() -> str:
@@ -134,7 +136,7 @@ def _serve(options: argparse.Namespace, place: Place, binary: str, metadata: dic
         folder.mkdir()
     ledger = Ledger(place.provenance_url)
     ledger.create()
-    ledger.track(tracking_row(metadata, place.data / "model"))
+    put_rows(place.provenance_url, [tracking_row(metadata, place.data / "model")])
     running = services()
     processes = Processes(_processes(options.port, place, binary, running), progress.say)
     try:

@@ -1,0 +1,157 @@
+"""A candidate: trained on the tables, judged by the gate, and built into an artifact where it passes."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from importlib.metadata import version as package_version
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from app.model import save
+from auto_deployment import report
+from auto_deployment.artifact import serving_arrays
+from auto_deployment.champion import Recipe
+from auto_deployment.dataset import read
+from auto_deployment.errors import RefusedError
+from auto_deployment.evaluate import FEWEST_RATINGS, count_steps, evaluate
+from auto_deployment.gate import decide
+from auto_deployment.rank import ByRating, Popularity, Ranker, seen_of
+from auto_deployment.tables import Tables
+from auto_deployment.train import TRAINERS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from auto_deployment.dataset import Dataset
+    from auto_deployment.evaluate import Evaluation
+    from auto_deployment.gate import Decision
+    from auto_deployment.progress import Progress
+    from auto_deployment.settings import Settings
+    from auto_deployment.train import Factors
+
+PACKAGES = ("numpy", "pandas", "scikit-surprise")
+
+
+class Version(NamedTuple):
+    """A version's number, the commit of the code, and when its data and its model were made, as ISO 8601 in UTC."""
+
+    number: int
+    git_commit: str
+    data_creation: str
+    trained_on: str
+
+
+def train_version(settings: Settings, version: Version, progress: Progress, champion: Recipe | None = None) -> dict[str, Any]:
+    """Train on the tables and, if the gate lets it, write the artifact to `data_dir/model`; its metadata.
+
+    Raises RefusedError, with the reasons, where the table or the model is not good enough; nothing is written then.
+    """
+    tables = Tables(settings.data_dir)
+    dataset = read(tables, settings.scale)
+    for line in report.data(dataset):
+        progress.say(line)
+    if len(dataset.ratings) < FEWEST_RATINGS:
+        raise RefusedError(f"{len(dataset.ratings)} ratings are too few to judge a model: {FEWEST_RATINGS} are needed")
+    evaluation, decision = _judge(dataset, settings, progress, champion)
+    if not decision.passed:
+        figures = {check.name: check.value for check in decision.checks}
+        raise RefusedError("the gate refused the model: " + "; ".join(decision.reasons), figures)
+    progress.say("the gate lets it pass")
+    return _build(dataset, settings, version, evaluation, decision, progress)
+
+
+def tracking_row(metadata: dict[str, Any], model_dir: Path) -> dict[str, Any]:
+    """The `tracking` row of a version, its times as ISO 8601.
+
+    Its `model_md5` is of the metadata, which holds the checksum of every array.
+    """
+    return {
+        "version_number": metadata["version"],
+        "data_creation": metadata["data_creation"],
+        "trained_on": metadata["trained_on"],
+        "model_rmse": metadata["rmse"],
+        "git_commit": metadata["git_commit"],
+        "data_md5": metadata["data_md5"],
+        "model_md5": _md5(model_dir / "metadata.json"),
+    }
+
+
+def _judge(dataset: Dataset, settings: Settings, progress: Progress, champion: Recipe | None) -> tuple[Evaluation, Decision]:
+    """Evaluate and decide. A champion of the same recipe would give the same figures and is not trained again."""
+    trainer, seed = TRAINERS[settings.trainer](), settings.random_state
+    rival = None
+    if champion is not None and champion != Recipe(settings.trainer, seed):
+        rival = (TRAINERS[champion.trainer](), champion.random_state)
+    with progress.task("evaluate", count_steps(rival=rival is not None), "trainings") as task:
+        evaluation = evaluate(dataset, trainer, settings.scale, seed, task.advance, rival)
+    decision = decide(evaluation, settings.rmse_limit, settings.scale, settings.champion_loss)
+    for line in report.figures(evaluation, decision):
+        progress.say(line)
+    return evaluation, decision
+
+
+def _build(
+    dataset: Dataset, settings: Settings, version: Version, evaluation: Evaluation, decision: Decision, progress: Progress
+) -> dict[str, Any]:
+    shape = (len(dataset.users), len(dataset.films))
+    factors = TRAINERS[settings.trainer]().fit(dataset.ratings, shape, settings.scale, settings.random_state)
+    popularity = Popularity(dataset.ratings, dataset.watches, shape[1], settings.scale)
+    ranker = _ranker(settings.ranker, evaluation, dataset, factors, popularity)
+    progress.say(f"ranked by {ranker.name}" + (" (the better one by NDCG@10)" if settings.ranker == "auto" else ""))
+    with progress.task("precompute", shape[0], "users") as task:
+        serving = serving_arrays(dataset, ranker, popularity, seen_of(dataset), task.advance)
+    metadata = _metadata(settings, version, evaluation, decision, dataset, ranker.name)
+    save(settings.data_dir / "model", metadata, serving, factors.arrays())
+    return metadata
+
+
+def _ranker(name: str, evaluation: Evaluation, dataset: Dataset, factors: Factors, popularity: Popularity) -> Ranker:
+    """The ranker of that name; `auto` is the SVD only where it beat popularity."""
+    if name == "auto":
+        name = max(("popularity", "svd"), key=lambda each: evaluation.ranking[each].ndcg_at_10)
+    return popularity if name == "popularity" else ByRating(factors, dataset.ratings, popularity)
+
+
+def _metadata(
+    settings: Settings, version: Version, evaluation: Evaluation, decision: Decision, dataset: Dataset, ranker: str
+) -> dict[str, Any]:
+    tables = Tables(settings.data_dir)
+    data = {
+        path.name: {"md5": _md5(path), "rows": dataset.rows[name]}
+        for name, path in (("ratings", tables.ratings), ("watches", tables.watches))
+    }
+    return {
+        "version": version.number,
+        "trained_on": version.trained_on,
+        "data_creation": version.data_creation,
+        "data_md5": data[tables.ratings.name]["md5"],
+        "data": data,
+        "git_commit": version.git_commit,
+        "random_state": settings.random_state,
+        "rmse": decision.rmse,
+        "metrics": {"evaluation": evaluation.to_dict(), "gate": decision.to_dict()},
+        "trainer": settings.trainer,
+        "ranker": ranker,
+        "scale": list(settings.scale),
+        "cold_lists": ["popular"],
+        "users": len(dataset.users),
+        "films": len(dataset.films),
+        "look_alikes": list(dataset.look_alikes),
+        "ratings": _ratings(dataset),
+        "packages": {"python": platform.python_version(), **{name: package_version(name) for name in PACKAGES}},
+    }
+
+
+def _ratings(dataset: Dataset) -> dict[str, Any]:
+    """How the ratings that count are spread, and how many rows gave a pair's rating again."""
+    stars, counts = np.unique(dataset.ratings.stars, return_counts=True)
+    pairs = len(dataset.ratings)
+    spread = {f"{value:g}": int(count) for value, count in zip(stars.tolist(), counts.tolist(), strict=True)}
+    return {"pairs": pairs, "duplicates": dataset.rows["ratings"] - pairs, "distribution": spread}
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

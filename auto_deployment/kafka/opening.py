@@ -1,0 +1,33 @@
+"""The client that the settings ask for. Only the library that is chosen gets imported."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from auto_deployment.errors import WrongUseError
+from auto_deployment.kafka.outage import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from auto_deployment.settings import Settings
+    from auto_deployment.stream import Client
+
+
+def open_client(settings: Settings, patience: float = PATIENCE_SECONDS) -> Client:
+    """A client of the settings' broker and topic, connected. `patience` is how long, in seconds, an outage is waited out.
+
+    Raises WrongUseError where no broker is named or a file of certificates cannot be used, StreamError where the broker
+    is away or refuses.
+    """
+    if settings.kafka_bootstrap_servers is None:
+        raise WrongUseError("KAFKA_BOOTSTRAP_SERVERS is not set: name the broker, or read files with --input")
+    if settings.kafka_client == "kafka-python":
+        with warnings.catch_warnings():
+            # The library reads its schemas with a function that Python 3.11 and 3.12 call deprecated.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from auto_deployment.kafka.kafka_python import KafkaPythonClient  # noqa: PLC0415 - see above
+
+        return KafkaPythonClient(settings, patience)
+    from auto_deployment.kafka.confluent import ConfluentClient  # noqa: PLC0415 - see above
+
+    return ConfluentClient(settings, patience)

@@ -1,0 +1,80 @@
+"""A checkout that releases: a git clone with a bare remote and a DVC remote, all in a folder of the test's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN_SECONDS = 300.0
+IGNORED = (".gitignore", ".dvc/config", ".dvc/.gitignore", ".dvcignore", "data/version.txt")
+
+
+class Checkout:
+    """One host's clone of the project."""
+
+    def __init__(self, folder: Path, base: Path, *, first: bool = True) -> None:
+        """`base` holds the remotes; the `first` checkout makes them, another one is cloned from them."""
+        self.folder = folder
+        self.remote = base / "remote.git"
+        self.dvc_remote = base / "dvc"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "KAFKA_", "SMTP_", "MYSQL_"))},
+            "PYTHONPATH": str(ROOT),
+            "GIT_CONFIG_GLOBAL": str(base / "gitconfig"),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "DVC_SITE_CACHE_DIR": str(base / "dvc-site"),
+        }
+        if first:
+            self._make(base)
+        else:
+            self.command("git", "clone", "--quiet", str(self.remote), str(folder), cwd=base)
+        self._use_remote()
+
+    def _make(self, base: Path) -> None:
+        (base / "gitconfig").write_text("[user]\n name = Test\n email = test@example.org\n[init]\n defaultBranch = main\n")
+        self.command("git", "init", "--quiet", "--bare", str(self.remote), cwd=base)
+        self.folder.mkdir()
+        self.command("git", "init", "--quiet")
+        for name in IGNORED:
+            source, target = ROOT / name, self.folder / name
+            if source.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(source.read_bytes())
+        self.command("git", "add", "--all")
+        self.command("git", "commit", "--quiet", "-m", "The code")
+        self.command("git", "remote", "add", "origin", str(self.remote))
+        self.command("git", "push", "--quiet", "origin", "main")
+
+    def _use_remote(self) -> None:
+        (self.folder / ".dvc" / "config.local").write_text(f"['remote \"local\"']\n    url = {self.dvc_remote}\n")
+
+    def command(self, *command: str, cwd: Path | None = None) -> str:
+        """Run a program in the checkout; what it printed."""
+        ended = subprocess.run(
+            command, cwd=cwd or self.folder, env=self.environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert ended.returncode == 0, f"{command}: {ended.stdout}{ended.stderr}"
+        return ended.stdout.strip()
+
+    def argv(self, *arguments: str) -> list[str]:
+        """The command of a run."""
+        return [sys.executable, "-m", "auto_deployment.auto_deploy", *arguments]
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """One run of the pipeline, to its end."""
+        return subprocess.run(
+            self.argv(*arguments),
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+            check=False,
+        )
+
+    def data(self, name: str) -> Path:
+        """A file of the data folder."""
+        return self.folder / "data" / name

@@ -1,0 +1,256 @@
+"""A real Apache Kafka broker: one node with storage of its own, on loopback ports that it keeps when it is started again."""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from tests.integration.kafka.certificates import HOST, write_certificates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from confluent_kafka import Message
+
+USER, PASSWORD = "reader", "a-password-of-the-tests"
+LISTENERS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
+JVM = ("java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+STARTED = "Kafka Server started"
+START_SECONDS = 60.0
+PR_SET_PDEATHSIG = 1
+SETTINGS = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{controller}
+controller.listener.names=CONTROLLER
+listeners={listeners},CONTROLLER://{controller}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
+inter.broker.listener.name=PLAINTEXT
+log.dirs={folder}/data
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+group.initial.rebalance.delay.ms=0
+log.cleaner.backoff.ms=100
+auto.create.topics.enable=true
+# A node that was killed is taken back as soon as its session has run out: by default after 9 s.
+broker.session.timeout.ms=1500
+broker.heartbeat.interval.ms=150
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+ssl.keystore.type=PEM
+ssl.keystore.location={certificates.broker}
+ssl.truststore.type=PEM
+ssl.truststore.location={certificates.authority}
+listener.name.ssl.ssl.client.auth=required
+"""
+SECURITY = "org.apache.kafka.common.security"
+LOGIN = """
+listener.name.{listener}.plain.sasl.jaas.config={security}.plain.PlainLoginModule required user_{user}="{password}";
+listener.name.{listener}.scram-sha-256.sasl.jaas.config={security}.scram.ScramLoginModule required;
+listener.name.{listener}.scram-sha-512.sasl.jaas.config={security}.scram.ScramLoginModule required;
+"""
+
+
+class Broker:
+    """A broker in `folder` with four listeners: open, TLS with a client's certificate, and USER's login without and with TLS.
+
+    It starts empty, creates a topic that a client asks for (unless the client says not to), and never outlives its parent.
+    """
+
+    def __init__(self, folder: Path, libs: Path) -> None:
+        self.certificates = write_certificates(folder / "certificates")
+        self._folder = folder
+        self._libs = libs
+        self._ports = dict(zip((*LISTENERS, "CONTROLLER"), _free_ports(len(LISTENERS) + 1), strict=True))
+        self._admin = AdminClient({"bootstrap.servers": self.address(), "log_level": 0})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._formatted = False
+
+    def address(self, listener: str = "PLAINTEXT") -> str:
+        """The `host:port` of a listener."""
+        return f"{HOST}:{self._ports[listener]}"
+
+    def start(self) -> None:
+        """Start it, or start it again after `kill` or `stop`, and wait until it serves."""
+        if not self._formatted:
+            self._format()
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*self._java, "kafka.Kafka", str(self._settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - there is no other way to ask for it
+            )
+        self._wait_until_started()
+
+    def stop(self) -> None:
+        """Have it end in order."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill it with -9; nothing happens where it does not run."""
+        self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Have it stand still: connections stay, nothing is answered."""
+        self._running.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Have it go on after `freeze`."""
+        self._running.send_signal(signal.SIGCONT)
+
+    def is_running(self) -> bool:
+        """Whether its process is there, frozen or not."""
+        return self._process is not None and self._process.poll() is None
+
+    def create_topic(self, name: str, partitions: int = 1, configs: Mapping[str, str] | None = None) -> None:
+        """Create a topic and wait until it is there."""
+        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(configs or {}))
+        self._admin.create_topics([topic])[name].result(30)
+        self._wait_for_leaders(name, partitions)
+
+    def add_partitions(self, name: str, partitions: int) -> None:
+        """Have a topic grow to so many partitions in all."""
+        self._admin.create_partitions([NewPartitions(name, partitions)])[name].result(30)
+        self._wait_for_leaders(name, partitions)
+
+    def topics(self) -> set[str]:
+        """The names of all topics."""
+        return set(self._admin.list_topics(timeout=10).topics)
+
+    def delete_records(self, topic: str, partition: int, before: int) -> None:
+        """Remove what is before an offset, as retention does."""
+        where = TopicPartition(topic, partition, before)
+        for done in self._admin.delete_records([where]).values():
+            done.result(30)
+
+    def produce(self, topic: str, values: Iterable[bytes | None], partition: int = 0, key: bytes | None = None) -> None:
+        """Append messages to a partition, in order, and wait until the broker has them."""
+        producer = self.producer()
+        send(producer, topic, values, partition, key)
+        assert producer.flush(60) == 0, "the broker did not take all messages"
+
+    def committed(self, group: str, where: TopicPartition) -> int | None:
+        """The offset that a group has committed, if it has."""
+        asked = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, [where])])
+        found: list[TopicPartition] = asked[group].result(30).topic_partitions
+        return found[0].offset if found[0].offset >= 0 else None
+
+    def producer(self, **options: str) -> Producer:
+        """A producer of librdkafka's with settings of its own."""
+        return Producer(
+            {"bootstrap.servers": self.address(), "linger.ms": 5, "enable.idempotence": True, "log_level": 0, **options}
+        )
+
+    def log_text(self) -> str:
+        """What it has said since its last start."""
+        return self._log.read_text(errors="replace")
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "the broker was not started"
+        return self._process
+
+    @property
+    def _java(self) -> list[str]:
+        return [*JVM, "-cp", f"{self._libs}/*"]
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "broker.log"
+
+    @property
+    def _settings(self) -> Path:
+        return self._folder / "server.properties"
+
+    def _format(self) -> None:
+        """Write the settings and make the storage, with the users that are kept in it."""
+        self._settings.write_text(self._settings_text())
+        users = [f"--add-scram={mechanism}=[name={USER},password={PASSWORD}]" for mechanism in SCRAM]
+        tool = [*self._java, "kafka.tools.StorageTool", "format", "-c", str(self._settings), "-t", _cluster_id()]
+        subprocess.run([*tool, *users], check=True, capture_output=True, timeout=START_SECONDS)
+        self._formatted = True
+
+    def _settings_text(self) -> str:
+        listeners = ",".join(f"{name}://{self.address(name)}" for name in LISTENERS)
+        controller, certificates = self.address("CONTROLLER"), self.certificates
+        text = SETTINGS.format(listeners=listeners, controller=controller, folder=self._folder, certificates=certificates)
+        names = [name.lower() for name in LISTENERS if name.startswith("SASL")]
+        return text + "".join(LOGIN.format(listener=name, security=SECURITY, user=USER, password=PASSWORD) for name in names)
+
+    def _wait_until_started(self) -> None:
+        until = time.monotonic() + START_SECONDS
+        while STARTED not in self.log_text():
+            assert self._running.poll() is None, f"the broker ended: {self.log_text()[-2000:]}"
+            assert time.monotonic() < until, f"the broker does not start: {self.log_text()[-2000:]}"
+            time.sleep(0.05)
+
+    def _wait_for_leaders(self, topic: str, partitions: int) -> None:
+        until = time.monotonic() + START_SECONDS
+        while True:
+            found = self._admin.list_topics(topic, timeout=10).topics[topic].partitions
+            if len(found) == partitions and all(one.leader == 1 for one in found.values()):
+                return
+            assert time.monotonic() < until, f"{topic} does not get its partitions"
+            time.sleep(0.05)
+
+    def _end(self, number: int) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(60)
+
+
+def send(producer: Producer, topic: str, values: Iterable[bytes | None], partition: int = 0, key: bytes | None = None) -> None:
+    """Hand messages to a producer, waiting where its queue is full."""
+    for value in values:
+        while True:
+            try:
+                producer.produce(topic, value, key, partition, on_delivery=_check_delivery)
+                break
+            except BufferError:
+                producer.poll(0.1)
+
+
+def _check_delivery(error: KafkaError | None, _message: Message) -> None:
+    assert error is None, error
+
+
+def _cluster_id() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode().replace("-", "A")
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, below those that the system gives to outgoing connections.
+
+    A client that knocks at a dead broker's port could otherwise be given that very port for its own end.
+    """
+    held: list[socket.socket] = []
+    while len(held) < count:
+        try:
+            held.append(socket.create_server((HOST, 20_000 + secrets.randbelow(12_000))))
+        except OSError:
+            continue
+    ports = [int(one.getsockname()[1]) for one in held]
+    for one in held:
+        one.close()
+    return ports
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end the broker when the tests are killed without a chance to do so."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,82 @@
+"""A real broker for a session, topics for a test, and clients of either library."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from auto_deployment.kafka.opening import open_client
+from tests.integration.kafka.broker import Broker
+from tests.integration.kafka.jars import MissingToolError, kafka_libs
+from tests.integration.kafka.lines import settings_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from auto_deployment.stream import Client
+
+
+class MakeClient(Protocol):
+    """Opens a client of a topic; it is closed with the test."""
+
+    def __call__(self, topic: str, patience: float = 30.0, **security: object) -> Client:
+        """A client of `topic`."""
+        ...
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker that all tests of a worker share: a test that ends it takes `mortal`, which starts it again."""
+    try:
+        libs = kafka_libs()
+    except MissingToolError as error:
+        pytest.skip(str(error))
+    made = Broker(tmp_path_factory.mktemp("kafka"), libs)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.kill()
+
+
+@pytest.fixture
+def mortal(broker: Broker) -> Iterator[Broker]:
+    """The broker, to be killed or frozen: afterwards it runs again."""
+    yield broker
+    if broker.is_running():
+        broker.thaw()
+    else:
+        broker.start()
+
+
+@pytest.fixture
+def topic(broker: Broker) -> str:
+    """A topic of the test's own, with one partition."""
+    name = new_name()
+    broker.create_topic(name)
+    return name
+
+
+@pytest.fixture(params=["kafka-python", "confluent-kafka"])
+def library(request: pytest.FixtureRequest) -> str:
+    """The value of KAFKA_CLIENT."""
+    return str(request.param)
+
+
+@pytest.fixture
+def make_client(broker: Broker, library: str) -> Iterator[MakeClient]:
+    """See `MakeClient`; of `library`."""
+    with ExitStack() as opened:
+
+        def make(topic: str, patience: float = 30.0, **security: object) -> Client:
+            return opened.enter_context(closing(open_client(settings_for(broker, library, topic, **security), patience)))
+
+        yield make
+
+
+def new_name() -> str:
+    """A name that no other topic has."""
+    return f"movielog-{secrets.token_hex(4)}"

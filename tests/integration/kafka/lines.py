@@ -1,0 +1,39 @@
+"""What the tests put on a topic, and the settings that a client reads it with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from auto_deployment.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from auto_deployment.settings import Settings
+    from auto_deployment.stream import Client
+    from tests.integration.kafka.broker import Broker
+
+TOPIC_OF_LINES = "movielog4"
+
+
+def stream_lines(count: int, first: int = 0) -> Iterator[bytes]:
+    """Watch lines of the stream's form and length, no two alike."""
+    for at in range(first, first + count):
+        second, user, minute = at % 60, 100_000 + at * 7919 % 900_000, at % 180
+        yield f"2023-10-29T07:20:{second:02},{user},GET /data/m/the+film+with+number+{at}+1994/{minute}.mpg".encode()
+
+
+def settings_for(broker: Broker, client: str, topic: str = TOPIC_OF_LINES, **security: object) -> Settings:
+    """Settings of a client of `broker`; `security` are those of `KAFKA_SECURITY_*`, protocol and all, without that prefix.
+
+    The protocol says which listener is asked, unless `at` names another one.
+    """
+    address = broker.address(str(security.pop("at", security.get("protocol", "PLAINTEXT"))))
+    secured = {f"kafka_security_{name}": value for name, value in security.items()}
+    given = {"kafka_bootstrap_servers": address, "kafka_topic": topic, "kafka_client": client, **secured}
+    return load_settings(_env_file=None, **given)
+
+
+def read_all(client: Client, partition: int, start: int, stop: int) -> list[bytes]:
+    """The values that a read gives."""
+    return [message.value for batch in client.read(partition, start, stop) for message in batch]

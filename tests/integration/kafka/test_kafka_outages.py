@@ -1,0 +1,98 @@
+"""What both clients do when the broker dies, hangs or was never there."""
+
+from __future__ import annotations
+
+import time
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import pytest
+
+from auto_deployment.stream import StreamError
+from tests.integration.kafka.conftest import new_name
+from tests.integration.kafka.lines import read_all, stream_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.integration.kafka.broker import Broker
+    from tests.integration.kafka.conftest import MakeClient
+
+LINES = list(stream_lines(40_000))
+
+
+def in_the_background(work: Callable[[], None]) -> Thread:
+    """A thread that is at work."""
+    thread = Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_a_read_goes_on_after_the_broker_was_killed(mortal: Broker, topic: str, make_client: MakeClient) -> None:
+    """With -9 in the midst of it: once the broker is back nothing is missing and nothing comes twice."""
+    mortal.produce(topic, LINES[:30_000])
+    reading = make_client(topic).read(0, 0, 40_000)
+    found = [message.value for message in next(reading)]
+    mortal.kill()
+
+    def revive() -> None:
+        time.sleep(1)
+        mortal.start()
+        mortal.produce(topic, LINES[30_000:])
+
+    reviving = in_the_background(revive)
+    found += [message.value for batch in reading for message in batch]
+    reviving.join()
+    assert found == LINES
+
+
+def test_questions_wait_for_a_broker_that_restarts(mortal: Broker, topic: str, make_client: MakeClient) -> None:
+    """Partitions and offsets are answered once it is back."""
+    mortal.produce(topic, LINES[:10])
+    client = make_client(topic)
+    mortal.stop()
+    reviving = in_the_background(mortal.start)
+    assert client.end_offsets() == {0: 10}
+    reviving.join()
+    assert (client.partitions(), client.first_offsets(), client.offsets_at(0)) == ([0], {0: 0}, {0: 0})
+
+
+def test_a_broker_that_stays_away_ends_a_read(
+    mortal: Broker, topic: str, make_client: MakeClient, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """After the patience, with one error that names it, nothing on the console, and a client that can be closed at once."""
+    mortal.produce(topic, LINES)
+    client = make_client(topic, patience=1.0)
+    reading = client.read(0, 0, 50_000)
+    next(reading)
+    mortal.kill()
+    start = time.monotonic()
+    with pytest.raises(StreamError, match=f"no answer from {mortal.address()} within 1 s, waiting for offset"):
+        list(reading)
+    with pytest.raises(StreamError, match=f"no answer from {mortal.address()} within 1 s, waiting for an answer"):
+        client.end_offsets()
+    client.close()
+    assert time.monotonic() - start < 12
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_broker_that_hangs_is_one_that_is_away(mortal: Broker, topic: str, make_client: MakeClient) -> None:
+    """Its connections stand, but nothing comes: the patience ends; when it goes on, so does the client."""
+    mortal.produce(topic, LINES[:10])
+    client = make_client(topic, patience=1.0)
+    mortal.freeze()
+    with pytest.raises(StreamError, match=f"no answer from {mortal.address()}"):
+        read_all(client, 0, 0, 10)
+    with pytest.raises(StreamError, match=f"no answer from {mortal.address()}"):
+        client.partitions()
+    mortal.thaw()
+    patient = make_client(topic)
+    assert read_all(patient, 0, 0, 10) == LINES[:10]
+
+
+def test_a_topic_that_does_not_exist_is_named_and_not_made(broker: Broker, make_client: MakeClient) -> None:
+    """Although this broker makes a topic for everybody who does not say otherwise."""
+    topic = new_name()
+    with pytest.raises(StreamError, match=f"has no topic {topic}: set KAFKA_TOPIC"):
+        make_client(topic).partitions()
+    assert topic not in broker.topics()

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.conftest import Server, wait_until
+from tests.unit.app import samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+DURATION = "flask_http_request_duration_seconds"
+SERVICE = {"track": "canary", "version": str(samples.VERSION)}
+ANSWERS = {"method": "GET", "status": "200", "url_rule": "/recommend/<user>"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sound artifact."""
+    return samples.save(tmp_path_factory.mktemp("artifact") / "model")
+
+
+@pytest.fixture(scope="module")
+def server(make_server: Callable[..., Server], model: Path) -> Iterator[Server]:
+    """A running service with two workers."""
+    made = make_server(model, TRACK="canary", SERVICE="canary")
+    made.start()
+    yield made
+    assert made.stop() == 0
+
+
+def value(server: Server, name: str, **labels: str) -> float:
+    """A series of the service; 0 where it is not there yet."""
+    return server.scrape().get((name, frozenset({**SERVICE, **labels}.items())), 0.0)
+
+
+def series(server: Server) -> set[object]:
+    """All series there are."""
+    return set(server.scrape())
+
+
+def test_durations_are_grouped_by_route_with_track_and_version(server: Server) -> None:
+    """Each answer is one observation of its route, whoever asked."""
+    before = value(server, f"{DURATION}_count", **ANSWERS), value(server, f"{DURATION}_sum", **ANSWERS)
+    for user in range(10):
+        server.ask(f"/recommend/{user}")
+    after = value(server, f"{DURATION}_count", **ANSWERS), value(server, f"{DURATION}_sum", **ANSWERS)
+    assert after[0] - before[0] == 10
+    assert 0 < after[1] - before[1] < 10
+
+
+def test_refusals_are_counted_by_their_status(server: Server) -> None:
+    """400 under the route, 404 and 405 under none."""
+    asked = [
+        ("/recommend/x", "GET", "400", "/recommend/<user>"),
+        ("/nothing", "GET", "404", "None"),
+        ("/recommend/5", "POST", "405", "None"),
+    ]
+    for path, method, status, rule in asked:
+        labels = {"method": method, "status": status, "url_rule": rule}
+        before = value(server, f"{DURATION}_count", **labels)
+        assert str(server.ask(path, method).status) == status
+        assert value(server, f"{DURATION}_count", **labels) == before + 1
+
+
+def test_the_edges_are_those_of_the_contract(server: Server) -> None:
+    """From 0.5 ms to 2 s, each at most 1.5 times the last, with edges at 0.5, 0.6 and 0.8 s."""
+    server.ask("/recommend/5")
+    edges = sorted(
+        float(dict(labels)["le"])
+        for name, labels in server.scrape()
+        if name == f"{DURATION}_bucket" and ANSWERS.items() <= dict(labels).items()
+    )
+    assert edges[-1] == float("inf")
+    assert (edges[0], edges[-2]) == (0.0005, 2.0)
+    assert {0.5, 0.6, 0.8} <= set(edges)
+    assert max(after / before for before, after in pairwise(edges[:-1])) <= 1.5 + 1e-9
+
+
+def test_every_series_carries_track_and_version(server: Server) -> None:
+    """Whatever is exported can be told apart by the service's track and the model's version."""
+    for path in ("/recommend/5", "/recommend/x", "/nothing", "/readyz"):
+        server.ask(path)
+    found = server.scrape()
+    assert found
+    assert [name for name, labels in found if not SERVICE.items() <= dict(labels).items()] == []
+
+
+def test_health_routes_are_not_counted(server: Server) -> None:
+    """Probes are no traffic."""
+    server.ask("/recommend/5")
+    before = server.scrape()
+    for _ in range(5):
+        server.ask("/healthz")
+        server.ask("/readyz")
+    assert server.scrape() == before
+
+
+def test_users_paths_and_methods_add_no_series(server: Server) -> None:
+    """A hundred users, unknown paths and invented methods later there are as many series as after the first of each."""
+
+    def ask(number: int) -> None:
+        server.ask(f"/recommend/{number}")
+        server.ask(f"/recommend/x{number}")
+        server.ask(f"/nothing/{number}")
+        server.ask("/recommend/5", f"INVENTED{number}")
+        server.ask("/recommend/5", headers={"X-Request-ID": f"asked-{number}"})
+
+    ask(0)
+    before = series(server)
+    for number in range(1, 100):
+        ask(number)
+    assert series(server) == before
+
+
+def test_the_port_of_the_answers_has_no_metrics(server: Server) -> None:
+    """/metrics is not found there, and leaves no trace of what it would show."""
+    answer = server.ask("/metrics")
+    assert answer.status == 404
+    assert answer.body == b"not found"
+
+
+def test_metrics_answer_while_every_worker_is_held_up(server: Server) -> None:
+    """A service that hangs can still be looked at."""
+    workers = server.workers()
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        assert server.scrape()
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_counts_survive_a_worker_that_is_killed(server: Server) -> None:
+    """Kill -9 of a worker: the master starts another, what was counted stays, and counting goes on."""
+    for _ in range(20):
+        server.ask("/recommend/5")
+    before, workers = value(server, f"{DURATION}_count", **ANSWERS), server.workers()
+    found = series(server)
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    wait_until(lambda: len(server.workers()) == 2 and workers[0] not in server.workers())
+    assert value(server, f"{DURATION}_count", **ANSWERS) == before
+    for _ in range(20):
+        assert server.ask("/recommend/5").status == 200
+    assert value(server, f"{DURATION}_count", **ANSWERS) == before + 20
+    assert series(server) == found
+
+
+def test_counts_of_a_former_life_are_forgotten(make_server: Callable[..., Server], model: Path) -> None:
+    """The metric folder is emptied at the start: the files of a killed service are not added to the new one's counts."""
+    server = make_server(model, TRACK="canary", WORKERS="1")
+    server.start()
+    for _ in range(5):
+        server.ask("/recommend/5")
+    assert value(server, f"{DURATION}_count", **ANSWERS) == 5
+    left = server.folder / "left"
+    shutil.copytree(server.folder / "run" / "metrics", left)
+    assert server.stop() == 0
+    shutil.copytree(left, server.folder / "run" / "metrics", dirs_exist_ok=True)
+    server.start()
+    server.ask("/recommend/5")
+    assert value(server, f"{DURATION}_count", **ANSWERS) == 1
+    assert server.stop() == 0
+
+
+def test_metrics_can_be_switched_off(make_server: Callable[..., Server], model: Path) -> None:
+    """METRICS=0: lists are served, and nobody listens on the port of the metrics."""
+    server = make_server(model, METRICS="0", WORKERS="1")
+    server.start()
+    assert server.ask("/recommend/5").status == 200
+    with pytest.raises(ConnectionRefusedError):
+        server.scrape()
+    os.kill(server.workers()[0], signal.SIGKILL)
+    wait_until(server.is_up)
+    assert server.stop() == 0
+    assert "Traceback" not in server.errors()

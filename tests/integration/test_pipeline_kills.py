@@ -1,0 +1,107 @@
+"""A run that is killed at any moment is gone on with by the next one, to the very end of an undisturbed one."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from app.model import load_rating
+from tests.integration.checkout import ROOT, Checkout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SAMPLE = ROOT / "data" / "sample" / "movielog.log"
+KILLS = 5
+LONGEST_SECONDS = 5.0
+
+pytestmark = [pytest.mark.crash, pytest.mark.slow]
+
+
+def outcome(checkout: Checkout) -> dict[str, object]:
+    """Everything that an undisturbed run and a killed one must have in common."""
+    files = ("clean_rating.csv", "clean_watch.csv", "quarantine/rejected.jsonl", "repaired/repaired.jsonl", "version.txt")
+    parts = sorted(checkout.folder.glob("data/versioning/clean_*.csv.dvc"))
+    here = ["data/model.dvc", "data/versioning/clean_rating_2.csv.dvc", "data/versioning/clean_watch_2.csv.dvc"]
+    return {
+        **{name: checkout.data(name).read_bytes() for name in files},
+        **{path.name: path.read_bytes() for path in parts},
+        "offsets": checkout.data("versioning/offsets.json").read_bytes(),
+        "commits": checkout.command("git", "log", "--format=%s"),
+        "pushed": checkout.command("git", "log", "--format=%s", "origin/main"),
+        "tags": checkout.command("git", "tag", "--list"),
+        "tags there": [line.split("\t")[1] for line in checkout.command("git", "ls-remote", "--tags", "origin").splitlines()],
+        "changes": checkout.command("git", "status", "--short"),
+        "dvc": checkout.command("dvc", "status", "--quiet", *here),
+        "in the DVC remote": checkout.command("dvc", "status", "--quiet", "--cloud", *here),
+    }
+
+
+def kill_at(checkout: Checkout, seconds: float, *arguments: str) -> bool:
+    """Start a run and kill all of its processes after a while; whether it was still running."""
+    process = subprocess.Popen(
+        checkout.argv(*arguments),
+        cwd=checkout.folder,
+        env=checkout.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+    return False
+
+
+def inputs(folder: Path) -> list[list[str]]:
+    """The arguments of two runs: the sample's first part, then all of it."""
+    folder.mkdir(exist_ok=True)
+    lines = SAMPLE.read_bytes().splitlines(keepends=True)
+    first, second = folder / "first.log", folder / "second.log"
+    first.write_bytes(b"".join(lines[:9000]))
+    second.write_bytes(b"".join(lines[9000:]))
+    return [["--input", str(first)], ["--input", str(first), "--input", str(second)]]
+
+
+def test_kills_at_random_moments_change_nothing(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Killed with -9 again and again: tables, parts, version, commits, tags, remotes and model as undisturbed."""
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    (tmp_path / "calm").mkdir()
+    runs = inputs(tmp_path / "inputs")
+    calm = Checkout(tmp_path / "calm" / "host", tmp_path / "calm")
+    for arguments in runs:
+        assert calm.run(*arguments).returncode == 0
+    expected = outcome(calm)
+    until = time.monotonic() + 3600 * request.config.getoption("--soak-hours")
+    kills = 0
+    while kills < KILLS or time.monotonic() < until:
+        base = tmp_path / f"killed-{kills}"
+        base.mkdir()
+        kills += killed(base, runs, chance, expected, calm)
+    print(f"{kills} kills")
+
+
+def killed(base: Path, runs: list[list[str]], chance: random.Random, expected: dict[str, object], calm: Checkout) -> int:
+    """The same two runs with kills in between; how many."""
+    checkout, kills = Checkout(base / "host", base), 0
+    for arguments in runs:
+        for _ in range(3):
+            kills += kill_at(checkout, chance.uniform(0.3, LONGEST_SECONDS), *arguments)
+        ended = checkout.run(*arguments)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert outcome(checkout) == expected
+    ours, theirs = load_rating(checkout.data("model")), load_rating(calm.data("model"))
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+    return kills

@@ -1,0 +1,291 @@
+"""One retraining run after another, on a real git remote and a real DVC remote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import sqlite3
+import subprocess
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from app.model import load_rating, load_serving
+from tests.integration.checkout import ROOT, Checkout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+SAMPLE = ROOT / "data" / "sample" / "movielog.log"
+
+
+@pytest.fixture
+def halves(tmp_path: Path) -> tuple[Path, Path]:
+    """The sample in two files, the earlier lines first."""
+    lines = SAMPLE.read_bytes().splitlines(keepends=True)
+    cut = len(lines) * 2 // 3
+    first, second = tmp_path / "first.log", tmp_path / "second.log"
+    first.write_bytes(b"".join(lines[:cut]))
+    second.write_bytes(b"".join(lines[cut:]))
+    return first, second
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """A host that releases."""
+    return Checkout(tmp_path / "host", tmp_path)
+
+
+def released(checkout: Checkout, *inputs: Path, **environment: str) -> str:
+    """A run that has to end with 0; what it printed."""
+    ended = checkout.run(*(word for path in inputs for word in ("--input", str(path))), **environment)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def subjects(checkout: Checkout, where: str = "HEAD") -> list[str]:
+    """The commits' first lines, newest first."""
+    return checkout.command("git", "log", "--format=%s", where).splitlines()
+
+
+def report(checkout: Checkout, number: int) -> dict[str, Any]:
+    """A version's report."""
+    told: dict[str, Any] = json.loads(checkout.data(f"versioning/report_{number}.json").read_bytes())
+    return told
+
+
+def md5(path: Path) -> str:
+    """A file's checksum."""
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def test_a_second_clone_gets_every_row_and_the_model(checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path) -> None:
+    """Two versions are pushed; another clone pulls parts and model, builds the same tables, and checksums agree."""
+    released(checkout, halves[0])
+    released(checkout, *halves)
+    assert checkout.data("version.txt").read_text() == "2\n"
+    assert subjects(checkout, "origin/main")[:2] == [f"Data and Model version update: [{number}]" for number in (2, 1)]
+    assert checkout.command("git", "cat-file", "-t", "model-2") == "tag"
+    assert checkout.command("git", "status", "--short") == ""
+
+    other = Checkout(tmp_path / "other", tmp_path, first=False)
+    other.command("dvc", "pull", "--quiet")
+    metadata = json.loads(other.data("model/metadata.json").read_bytes())
+    assert metadata["version"] == load_serving(other.data("model")).version == 2
+    assert metadata["git_commit"] == checkout.command("git", "rev-parse", "HEAD~1")
+    ended = subprocess.run(
+        [*checkout.argv()[:2], "auto_deployment.restore"], cwd=other.folder, env=other.environment, check=True, capture_output=True
+    )
+    assert b"last version" in ended.stdout
+    for table in ("clean_rating.csv", "clean_watch.csv"):
+        assert other.data(table).read_bytes() == checkout.data(table).read_bytes()
+        assert metadata["data"][table]["md5"] == md5(other.data(table))
+    assert metadata["data_md5"] == md5(other.data("clean_rating.csv"))
+
+
+def test_a_part_holds_only_the_rows_that_its_version_added(checkout: Checkout, halves: tuple[Path, Path]) -> None:
+    """The second part is the rest of the table under the header; the first has left the working copy."""
+    released(checkout, halves[0])
+    first = checkout.data("versioning/clean_rating_1.csv").read_bytes()
+    released(checkout, *halves)
+    second = checkout.data("versioning/clean_rating_2.csv").read_bytes()
+    header, _, rest = second.partition(b"\n")
+    assert header == b"user_id,movie_id,rating,rated_at"
+    assert first + rest == checkout.data("clean_rating.csv").read_bytes()
+    assert not checkout.data("versioning/clean_rating_1.csv").exists()
+
+
+def test_training_again_from_commit_and_data_gives_the_same_arrays(
+    checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The same rows and settings, on another host: serving and rating part equal to the bit."""
+    released(checkout, *halves)
+    base = tmp_path / "again"
+    base.mkdir()
+    again = Checkout(base / "host", base)
+    released(again, *halves)
+    for load in (lambda folder: vars(load_serving(folder)), load_rating):
+        ours, theirs = load(checkout.data("model")), load(again.data("model"))
+        for name in ours:
+            if isinstance(ours[name], np.ndarray):
+                assert np.array_equal(ours[name], theirs[name]), name
+
+
+def test_what_was_read_of_a_file_is_not_read_again(checkout: Checkout, halves: tuple[Path, Path]) -> None:
+    """The same file, or the same and more: nothing new makes no version, a grown file gives its new lines."""
+    released(checkout, halves[0])
+    assert "nothing new" in released(checkout, halves[0])
+    assert checkout.data("version.txt").read_text() == "1\n"
+    with halves[0].open("ab") as file:
+        file.write(halves[1].read_bytes())
+    released(checkout, halves[0])
+    assert report(checkout, 1)["lines"]["in"] + report(checkout, 2)["lines"]["in"] == len(SAMPLE.read_bytes().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [({"RMSE_LIMIT": "0.1"}, "RMSE_LIMIT"), ({"MAX_REJECT_SHARE": "0.001"}, "MAX_REJECT_SHARE")],
+)
+def test_a_refused_run_versions_nothing_and_keeps_the_rows(
+    checkout: Checkout, halves: tuple[Path, Path], environment: dict[str, str], said: str
+) -> None:
+    """Gate or data check says no: status 3; the next run, with a looser limit, has all rows."""
+    released(checkout, halves[0])
+    model = md5(checkout.data("model/metadata.json"))
+    refused = checkout.run("--input", str(halves[1]), **environment)
+    assert refused.returncode == 3, refused.stdout + refused.stderr
+    assert said in refused.stderr
+    assert checkout.data("version.txt").read_text() == "1\n"
+    assert checkout.command("git", "status", "--short") == ""
+    assert md5(checkout.data("model/metadata.json")) == model
+    released(checkout, halves[1])
+    assert report(checkout, 2)["lines"]["in"] == len(halves[1].read_bytes().splitlines())
+
+
+def test_shuffled_ratings_are_refused(checkout: Checkout, tmp_path: Path, real_ratings: Path) -> None:
+    """Real lines whose ratings were shuffled among the rows: status 3, nothing versioned."""
+    lines = [line.rpartition("=") for line in real_ratings.read_text().splitlines()]
+    stars = [line[2] for line in lines]
+    random.Random(2).shuffle(stars)
+    shuffled = tmp_path / "shuffled.log"
+    shuffled.write_text("".join(f"{head}={star}\n" for (head, _, _), star in zip(lines, stars, strict=True)))
+    assert checkout.run("--input", str(shuffled)).returncode == 3
+    assert checkout.data("version.txt").read_text() == "0\n"
+
+
+def test_a_remote_that_is_away_is_caught_up_with(checkout: Checkout, halves: tuple[Path, Path]) -> None:
+    """git remote away, then DVC remote away: the version stands here, and the next run finishes it."""
+    aside = checkout.remote.with_name("away.git")
+    checkout.remote.rename(aside)
+    failed = checkout.run("--input", str(halves[0]))
+    assert failed.returncode == 1
+    assert "push" in failed.stderr
+    assert subjects(checkout)[0] == "Data and Model version update: [1]"
+    assert checkout.run().returncode == 1
+    aside.rename(checkout.remote)
+    checkout.dvc_remote.write_text("in the way")
+    assert checkout.run("--input", str(halves[0])).returncode == 1
+    checkout.dvc_remote.unlink()
+    released(checkout, *halves)
+    assert subjects(checkout, "origin/main")[:2] == [f"Data and Model version update: [{number}]" for number in (2, 1)]
+
+
+def test_a_push_that_somebody_came_before_is_rebased(checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path) -> None:
+    """Somebody pushed a commit first: ours goes on top of it, its tag moves along."""
+    other = Checkout(tmp_path / "other", tmp_path, first=False)
+    (other.folder / "README.md").write_text("more\n")
+    other.command("git", "add", "README.md")
+    other.command("git", "commit", "--quiet", "-m", "A word more")
+    other.command("git", "push", "--quiet", "origin", "main")
+    released(checkout, halves[0])
+    assert subjects(checkout, "origin/main") == ["Data and Model version update: [1]", "A word more", "The code"]
+    assert checkout.command("git", "rev-parse", "model-1^{commit}") == checkout.command("git", "rev-parse", "origin/main")
+
+
+def test_a_second_host_that_releases_the_same_number_is_told(checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path) -> None:
+    """Two hosts make version 1: the later one fails, says why, and overwrites nothing."""
+    other = Checkout(tmp_path / "other", tmp_path, first=False)
+    released(checkout, halves[0])
+    failed = other.run("--input", str(halves[1]))
+    assert failed.returncode == 1
+    assert "another host" in failed.stderr
+    assert checkout.command("git", "ls-remote", "origin", "refs/heads/main").split()[0] == checkout.command("git", "rev-parse", "HEAD")
+
+
+def test_without_push_versions_wait_here_and_go_out_together(checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path) -> None:
+    """`--no-push` twice, then a run without it: both versions arrive, the older model too."""
+    for path in halves:
+        assert checkout.run("--input", str(path), "--no-push").returncode == 0
+    assert subjects(checkout, "origin/main") == ["The code"]
+    released(checkout, *halves)
+    other = Checkout(tmp_path / "other", tmp_path, first=False)
+    other.command("git", "checkout", "--quiet", "model-1")
+    other.command("dvc", "pull", "--quiet")
+    assert load_serving(other.data("model")).version == 1
+
+
+def test_a_database_that_is_away_gets_its_rows_later(checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path) -> None:
+    """The `tracking` rows of two versions, one of them missed, are there in the end, once each."""
+    url = f"sqlite:///{tmp_path / 'late' / 'provenance.sqlite'}"
+    released(checkout, halves[0], PROVENANCE_URL=url)
+    (tmp_path / "late").mkdir()
+    released(checkout, *halves, PROVENANCE_URL=url)
+    with closing(sqlite3.connect(tmp_path / "late" / "provenance.sqlite")) as database:
+        rows = database.execute("select version_number, data_md5 from tracking order by version_number").fetchall()
+    assert [row[0] for row in rows] == [1, 2]
+    assert rows[1][1] == md5(checkout.data("clean_rating.csv"))
+
+
+def spoil(checkout: Checkout, what: str) -> None:
+    """Bring the checkout into a state that no release can be made from."""
+    table = checkout.data("clean_rating.csv")
+    match what:
+        case "dirt":
+            checkout.folder.joinpath("notes.txt").write_text("mine\n")
+        case "detached":
+            checkout.command("git", "checkout", "--quiet", "--detach")
+        case "no remote":
+            checkout.command("git", "remote", "remove", "origin")
+        case "version.txt":
+            checkout.data("version.txt").write_text("two\n")
+            checkout.command("git", "commit", "--quiet", "--all", "-m", "oops")
+        case "record":
+            checkout.data("collected.json").write_text("{")
+        case "rows lost":
+            table.write_bytes(table.read_bytes()[:-100])
+        case "row of another width":
+            lines = table.read_text().splitlines(keepends=True)
+            lines[500] = lines[500].replace(",", ",,", 1)[:-2] + "\n"
+            table.write_text("".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "said"),
+    [
+        ("dirt", 1, "notes.txt"),
+        ("detached", 1, "detached HEAD"),
+        ("no remote", 1, "GIT_REMOTE"),
+        ("version.txt", 1, "version.txt"),
+        ("record", 1, "collected.json"),
+        ("rows lost", 1, "rows are missing"),
+        ("row of another width", 3, "clean_rating.csv line 501"),
+    ],
+)
+def test_what_cannot_be_released_from_is_named_and_left_alone(
+    checkout: Checkout, halves: tuple[Path, Path], what: str, status: int, said: str
+) -> None:
+    """A spoilt checkout, version, record or table: the fault is named, nothing is versioned."""
+    released(checkout, halves[0])
+    spoil(checkout, what)
+    ended = checkout.run("--input", str(halves[1]))
+    assert ended.returncode == status, ended.stdout + ended.stderr
+    assert said in ended.stderr
+    assert not checkout.data("versioning/report_2.json").exists()
+
+
+def test_a_second_run_is_turned_away(checkout: Checkout, halves: tuple[Path, Path]) -> None:
+    """While one run goes on another ends with 75 and says who has the lock."""
+    first = subprocess.Popen(
+        checkout.argv("--input", str(halves[0])), cwd=checkout.folder, env=checkout.environment, stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdout is not None
+    first.stdout.readline()
+    second = checkout.run("--input", str(halves[0]))
+    assert second.returncode == 75
+    assert f"process {first.pid}" in second.stderr
+    first.communicate()
+    assert first.returncode == 0
+
+
+def test_a_bad_setting_is_named_before_anything_is_done(checkout: Checkout) -> None:
+    """RMSE_LIMIT that is no number, a database user without a password: status 2 and the names."""
+    for environment, name in (({"RMSE_LIMIT": "low"}, "RMSE_LIMIT"), ({"MYSQL_USER": "x"}, "MYSQL_PASSWORD")):
+        ended = checkout.run(**environment)
+        assert ended.returncode == 2
+        assert name in ended.stderr
+        assert not checkout.data("collected.json").exists()

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app import journal, wsgi
+from app.settings import ServiceSettings
+from tests.unit.app import samples
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def environment(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sound artifact; no metrics, whose files would need a folder before anything is imported."""
+    monkeypatch.setenv("MODEL_DIR", str(artifact))
+    monkeypatch.setenv("METRICS", "0")
+
+
+def refusal(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that is told at the end of a start that failed."""
+    with pytest.raises(SystemExit) as ended:
+        wsgi.main()
+    assert ended.value.code == wsgi.APP_LOAD_ERROR
+    told = capsys.readouterr().err
+    assert told.endswith("\n")
+    assert told.count("\n") == 1
+    return told
+
+
+def test_the_application_answers_from_the_artifact(caplog: pytest.LogCaptureFixture) -> None:
+    """What the environment names is served; that nothing is journalled is said."""
+    response = wsgi.main().test_client().get(f"/recommend/{samples.FEW}")
+    assert response.text == ",".join(samples.FILMS[49:44:-1])
+    assert response.headers["X-Model-Version"] == str(samples.VERSION)
+    assert "JOURNAL_DIR is not set: answers are not journalled" in caplog.text
+
+
+def test_answers_are_journalled_in_a_folder_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With JOURNAL_DIR each answer is a line in the service's own folder."""
+    monkeypatch.setenv("JOURNAL_DIR", str(tmp_path / "journals"))
+    monkeypatch.setenv("SERVICE", "stable-2")
+    app = wsgi.main()
+    client = app.test_client()
+    response = client.get("/recommend/1")
+    (path,) = (tmp_path / "journals" / "stable-2").glob("*.tsv")
+    row = journal.from_line(path.read_bytes())
+    assert row.answer_id == response.headers["X-Answer-ID"]
+    assert row.step == "popular"
+    assert client.get("/readyz").get_json()["journal"] == {"ok": True, "problem": "", "rows_lost": 0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "segment"),
+    [
+        ({}, 8 << 20),
+        ({"JOURNAL_SEGMENT_MB": "1"}, 1 << 20),
+        ({"JOURNAL_MAX_MB": "8"}, 2 << 20),
+        ({"JOURNAL_MAX_MB": "1", "WORKERS": "64"}, 1 << 13),
+    ],
+)
+def test_every_worker_has_room_for_two_segments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], segment: int
+) -> None:
+    """Segments are as large as told, but never so large that workers take the bound from each other."""
+    monkeypatch.setenv("JOURNAL_DIR", str(tmp_path / "journals"))
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    made = wsgi._journal(ServiceSettings())
+    assert made is not None
+    assert made._segment_bytes == segment
+
+
+def test_a_missing_model_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No artifact: one line with its path."""
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "nothing"))
+    assert refusal(capsys).startswith(f"{tmp_path}/nothing/metadata.json: No such file or directory: is there a trained model?")
+
+
+def test_a_broken_model_is_told_in_one_line(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A damaged artifact: one line with the array's file."""
+    (artifact / "serving" / "top.npy").write_bytes(b"")
+    assert f"{artifact}/serving/top.npy: its checksum" in refusal(capsys)
+
+
+def test_a_bad_setting_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bad value: one line with its variable."""
+    monkeypatch.setenv("TRACK", "beta")
+    assert refusal(capsys).startswith("TRACK: ")
+
+
+def test_a_journal_that_cannot_be_made_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file in the place of the journals' folder: one line with its path."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JOURNAL_DIR", str(tmp_path / "file"))
+    assert refusal(capsys).startswith(f"{tmp_path}/file/stable-1: Not a directory")
+
+
+def test_the_log_line_of_an_answer_is_json(capfd: pytest.CaptureFixture[str]) -> None:
+    """The whole application logs what it answered."""
+    wsgi.main().test_client().get("/recommend/1", headers={"X-Request-ID": "asked-1"})
+    told = json.loads(capfd.readouterr().out)
+    assert (told["request_id"], told["user"], told["status"]) == ("asked-1", 1, 200)

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from io import StringIO
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from app.model import ArtifactError, load_rating, load_serving, read_metadata
+from auto_deployment.auto_deploy import collect_files
+from auto_deployment.candidate import Version, tracking_row, train_version
+from auto_deployment.champion import Recipe, recipe_of
+from auto_deployment.errors import RefusedError
+from auto_deployment.progress import Progress
+from auto_deployment.settings import Settings
+from tests.unit.auto_deployment.samples import WATCH_ONLY, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+VERSION = Version(7, "c0ffee", "2026-01-05T09:00:00Z", "2026-01-05T09:10:00Z")
+DAMAGED = ["2026-01-05T08:00:00,1x,GET /rate/alpha+beta+1950=4", "2026-01-05T08:00 :00,100,GET /rate/alpha+beta+1950=4"]
+
+
+class Run(NamedTuple):
+    """A candidate that was trained: where, from which lines, and what was told of it."""
+
+    settings: Settings
+    lines: list[str]
+    metadata: dict[str, Any]
+    told: str
+
+    @property
+    def model(self) -> Path:
+        """The artifact's folder."""
+        return self.settings.data_dir / "model"
+
+    def seen(self) -> dict[int, set[str]]:
+        """The films that each user rated or watched, read from the lines themselves."""
+        seen: dict[int, set[str]] = {}
+        for line in self.lines:
+            _, user, request = line.split(",")
+            film = request.removeprefix("GET /rate/").removeprefix("GET /data/m/").replace("=", "/").split("/")[0]
+            seen.setdefault(int(user), set()).add(film)
+        return seen
+
+
+def settings_in(folder: Path, **given: Any) -> Settings:
+    """Settings of a data folder of its own."""
+    return Settings(_env_file=None, data_dir=folder / "data", **given)
+
+
+def collected(folder: Path, lines: list[str], **given: Any) -> Settings:
+    """Settings of a data folder whose tables hold the lines."""
+    settings = settings_in(folder, **given)
+    path = folder / "movie.log"
+    path.write_text("\n".join(lines) + "\n")
+    collect_files([path], settings, Progress(StringIO()))
+    return settings
+
+
+def trained(folder: Path, **given: Any) -> Run:
+    """A candidate of the generated stream."""
+    lines, told = stream(), StringIO()
+    settings = collected(folder, lines + DAMAGED, **given)
+    return Run(settings, lines, train_version(settings, VERSION, Progress(told)), told.getvalue())
+
+
+def files(folder: Path) -> Mapping[str, bytes]:
+    """Every file of an artifact."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A candidate with the default settings."""
+    return trained(tmp_path_factory.mktemp("run"))
+
+
+def lists(run: Run) -> dict[int, list[str]]:
+    """Every known user's list, as a service reads it."""
+    model = load_serving(run.model)
+    rows = {int(user): row.tolist() for user, row in zip(model.users, model.top, strict=True)}
+    return {user: [model.films[film] for film in row if film != model.empty] for user, row in rows.items()}
+
+
+def test_lines_become_an_artifact_that_a_service_loads(run: Run) -> None:
+    """All users and films of the stream, under the version's number."""
+    model = load_serving(run.model)
+    seen = run.seen()
+    assert model.version == 7
+    assert model.users.tolist() == sorted(seen)
+    assert set(model.films) == set().union(*seen.values())
+    assert set(load_rating(run.model)) == {"mean", "user_bias", "film_bias", "user_factors", "film_factors"}
+
+
+def test_nobody_is_shown_what_they_saw(run: Run) -> None:
+    """Rated or watched: each list is all the others, each once; who saw everything has an empty one."""
+    films = set(load_serving(run.model).films)
+    for user, shown in lists(run).items():
+        assert len(shown) == len(set(shown))
+        assert set(shown) == films - run.seen()[user]
+    assert lists(run)[WATCH_ONLY[-1]] == []
+
+
+def test_who_only_watched_is_a_known_user(run: Run) -> None:
+    """With the popular films but for what they watched."""
+    model = load_serving(run.model)
+    popular = [model.films[film] for film in model.cold[0] if film != model.empty]
+    for user in WATCH_ONLY:
+        assert lists(run)[user] == [film for film in popular if film not in run.seen()[user]]
+
+
+def test_the_metadata_says_what_was_made_of_what(run: Run) -> None:
+    """Every key of the contract, on the disk as it was returned."""
+    told = read_metadata(run.model)
+    wanted = (
+        "format version trained_on data_creation data_md5 data git_commit random_state rmse metrics trainer ranker packages"
+    )
+    assert set(wanted.split()) <= set(told)
+    assert {key: told[key] for key in run.metadata} == json.loads(json.dumps(run.metadata))
+    assert (told["version"], told["git_commit"]) == (7, "c0ffee")
+    assert (told["data_creation"], told["trained_on"]) == ("2026-01-05T09:00:00Z", "2026-01-05T09:10:00Z")
+    assert (told["trainer"], told["random_state"]) == ("surprise", 0)
+    tables = {name: run.settings.data_dir / name for name in ("clean_rating.csv", "clean_watch.csv")}
+    assert told["data"] == {
+        name: {"md5": hashlib.md5(path.read_bytes()).hexdigest(), "rows": path.read_text().count("\n") - 1}  # noqa: S324
+        for name, path in tables.items()
+    }
+    assert told["data_md5"] == told["data"]["clean_rating.csv"]["md5"]
+    assert told["rmse"] == told["metrics"]["gate"]["rmse"] < 1
+    assert told["metrics"]["gate"]["passed"]
+    assert told["packages"]["scikit-surprise"] == "1.1.5"
+
+
+def test_repeated_ratings_are_counted(run: Run) -> None:
+    """Pairs, rows that rated one again, and the spread of those that count."""
+    told = run.metadata["ratings"]
+    rows = run.metadata["data"]["clean_rating.csv"]["rows"]
+    assert told["pairs"] + told["duplicates"] == rows == 901
+    assert 900 <= told["pairs"] <= 901
+    assert sum(told["distribution"].values()) == told["pairs"]
+    assert list(told["distribution"]) == ["1", "2", "3", "4", "5"]
+
+
+def test_automatic_choice_is_the_better_ranker(run: Run) -> None:
+    """By NDCG@10 of the evaluation, of equal ones popularity; it is told."""
+    ranking = run.metadata["metrics"]["evaluation"]["ranking"]
+    better = "svd" if ranking["svd"]["ndcg_at_10"] > ranking["popularity"]["ndcg_at_10"] else "popularity"
+    assert run.metadata["ranker"] == better
+    assert f"ranked by {better} (the better one by NDCG@10)" in run.told
+    assert "the gate lets it pass" in run.told
+
+
+def test_a_ranker_that_is_asked_for_is_taken(tmp_path: Path, run: Run) -> None:
+    """The SVD's own order, or the popular one, whatever is better."""
+    told = {}
+    for ranker in ("svd", "popularity"):
+        (tmp_path / ranker).mkdir()
+        other = trained(tmp_path / ranker, ranker=ranker)
+        assert other.metadata["ranker"] == ranker
+        assert f"ranked by {ranker}\n" in other.told
+        told[ranker] = lists(other)
+    assert told["svd"] != told["popularity"]
+    assert lists(run) in told.values()
+
+
+def test_the_same_lines_give_the_same_bytes(tmp_path: Path, run: Run) -> None:
+    """Every array and the metadata, from the lines on."""
+    assert files(trained(tmp_path).model) == files(run.model)
+
+
+def test_a_refused_candidate_leaves_the_last_one_as_it_was(tmp_path: Path) -> None:
+    """The reasons and the figures are told, and nothing is written: where there was no artifact there is none."""
+    settings = collected(tmp_path, stream(), rmse_limit=0.01)
+    with pytest.raises(
+        RefusedError, match=r"the gate refused the model: RMSE .* is not below the limit 0\.01 \(RMSE_LIMIT"
+    ) as raised:
+        train_version(settings, VERSION, Progress(StringIO()))
+    assert set(raised.value.figures) >= {"rmse", "bias", "shuffled"}
+    with pytest.raises(ArtifactError):
+        load_serving(settings.data_dir / "model")
+    train_version(settings.model_copy(update={"rmse_limit": 1.0}), VERSION, Progress(StringIO()))
+    before = files(settings.data_dir)
+    with pytest.raises(RefusedError):
+        train_version(settings, VERSION._replace(number=8), Progress(StringIO()))
+    assert files(settings.data_dir) == before
+
+
+def test_ratings_that_say_nothing_are_refused(tmp_path: Path) -> None:
+    """The same lines with the stars of each other."""
+    lines = stream()
+    rated = [at for at, line in enumerate(lines) if "GET /rate/" in line]
+    stars = [lines[at][-1] for at in rated]
+    random.Random(1).shuffle(stars)
+    for at, star in zip(rated, stars, strict=True):
+        lines[at] = lines[at][:-1] + star
+    with pytest.raises(RefusedError, match="shuffled ratings"):
+        train_version(collected(tmp_path, lines), VERSION, Progress(StringIO()))
+
+
+def test_a_later_candidate_replaces_the_artifact_whole(tmp_path: Path) -> None:
+    """With more lines: the new version's users and number, nothing left of the old one or beside it."""
+    lines = stream()
+    settings = collected(tmp_path, lines)
+    train_version(settings, VERSION, Progress(StringIO()))
+    settings = collected(tmp_path, [*lines, "2026-01-06T08:00:00,555,GET /data/m/alpha+beta+1950/1.mpg"])
+    train_version(settings, VERSION._replace(number=8), Progress(StringIO()))
+    model = load_serving(settings.data_dir / "model")
+    assert model.version == 8
+    assert 555 in model.users.tolist()
+    assert not [path for path in settings.data_dir.iterdir() if path.name.startswith(".model")]
+
+
+def test_too_few_ratings_are_refused(tmp_path: Path) -> None:
+    """49 cannot tell a model from chance."""
+    lines = [line for line in stream() if "GET /rate/" in line]
+    with pytest.raises(RefusedError, match="49 ratings are too few to judge a model: 50 are needed"):
+        train_version(collected(tmp_path, lines[:49]), VERSION, Progress(StringIO()))
+
+
+def test_a_damaged_table_is_refused_by_line(tmp_path: Path) -> None:
+    """Before anything is trained."""
+    settings = collected(tmp_path, stream())
+    with (settings.data_dir / "clean_rating.csv").open("a") as file:
+        file.write("1,2,3\n")
+    with pytest.raises(RefusedError, match=r"clean_rating\.csv line 902: not a row"):
+        train_version(settings, VERSION, Progress(StringIO()))
+
+
+def test_another_recipe_in_service_is_trained_beside_it(tmp_path: Path, run: Run) -> None:
+    """On the same rows, with its own seed; the same recipe is not trained again."""
+    settings = collected(tmp_path, stream())
+    metadata = train_version(settings, VERSION, Progress(StringIO()), Recipe("surprise", 5))
+    champion = metadata["metrics"]["evaluation"]["champion"]
+    assert champion["all"] != metadata["metrics"]["evaluation"]["model"]["all"]
+    assert [check["name"] for check in metadata["metrics"]["gate"]["checks"]][-1] == "champion"
+    metadata = train_version(settings, VERSION, Progress(StringIO()), Recipe("surprise", 0))
+    assert metadata["metrics"]["evaluation"]["champion"] is None
+    assert run.metadata["metrics"]["evaluation"]["champion"] is None
+
+
+def test_the_recipe_in_service_stands_in_its_report() -> None:
+    """Trainer and seed; before the first version there is none."""
+    assert recipe_of({"recipe": {"trainer": "surprise", "random_state": 3, "ranker": "svd"}}) == Recipe("surprise", 3)
+    assert recipe_of(None) is None
+
+
+def test_a_version_has_a_row_to_be_tracked_by(run: Run) -> None:
+    """Its times, its error, and what data, code and model are, by their checksums."""
+    assert tracking_row(run.metadata, run.model) == {
+        "version_number": 7,
+        "data_creation": "2026-01-05T09:00:00Z",
+        "trained_on": "2026-01-05T09:10:00Z",
+        "model_rmse": run.metadata["rmse"],
+        "git_commit": "c0ffee",
+        "data_md5": run.metadata["data_md5"],
+        "model_md5": hashlib.md5((run.model / "metadata.json").read_bytes()).hexdigest(),  # noqa: S324
+    }
+
+
+def test_collecting_tells_what_became_of_the_lines(tmp_path: Path) -> None:
+    """All lines, with what was repaired and quarantined; the counts are returned."""
+    told = StringIO()
+    path = tmp_path / "movie.log"
+    path.write_text("\n".join(stream() + DAMAGED))
+    counts = collect_files([path], settings_in(tmp_path), Progress(told))
+    assert counts.lines == len(stream()) + 2
+    assert (counts.kinds["rating"], counts.repaired, counts.rejected) == (901, 1, {"user": 1})
+    assert "1 of them repaired, the originals kept\n  1 quarantined: user 1\n" in told.getvalue()
+
+
+def test_too_many_damaged_lines_are_refused(tmp_path: Path) -> None:
+    """By the share of the setting."""
+    path = tmp_path / "movie.log"
+    path.write_text("\n".join(stream() + DAMAGED[:1] * 100))
+    with pytest.raises(RefusedError, match="MAX_REJECT_SHARE"):
+        collect_files([path], settings_in(tmp_path), Progress(StringIO()))

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+
+from auto_deployment.progress import Progress
+
+
+class Clock:
+    """A time that goes on when it is told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        """Now."""
+        return self.now
+
+
+class Terminal(StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Always."""
+        return True
+
+
+def test_lines_stand_under_their_heading() -> None:
+    """A heading at the edge, what was found under it, both at once on the stream."""
+    stream = StringIO()
+    progress = Progress(stream)
+    progress.heading("1/3 collect")
+    progress.say("12 lines")
+    assert stream.getvalue() == "1/3 collect\n  12 lines\n"
+
+
+def test_a_log_gets_a_line_every_five_seconds() -> None:
+    """Not more often, and with how much of how much is done."""
+    stream, clock = StringIO(), Clock()
+    with Progress(stream, clock).task("collect", 2_000, "bytes") as task:
+        for seconds, by in ((4.9, 500), (0.1, 500), (4.0, 100), (1.0, 100)):
+            clock.now += seconds
+            task.advance(by)
+    assert stream.getvalue() == "  collect: 1,000 of 2,000 bytes\n  collect: 1,200 of 2,000 bytes\n"
+
+
+def test_short_work_shows_nothing_in_a_log() -> None:
+    """Work of less than five seconds leaves no line."""
+    stream, clock = StringIO(), Clock()
+    with Progress(stream, clock).task("evaluate", 2, "trainings") as task:
+        task.advance()
+        clock.now += 4.9
+        task.advance()
+    assert stream.getvalue() == ""
+
+
+def test_no_more_than_the_total_is_done() -> None:
+    """A source that grew while it was read does not make more than all of it."""
+    stream, clock = StringIO(), Clock()
+    with Progress(stream, clock).task("collect", 10, "bytes") as task:
+        clock.now += 9
+        task.advance_to(99)
+        clock.now += 9
+        task.advance()
+    assert stream.getvalue() == "  collect: 10 of 10 bytes\n" * 2
+
+
+def test_a_terminal_gets_a_bar_that_goes_away() -> None:
+    """With the work's name and its share; nothing of it is left behind, not even after an error."""
+    stream = Terminal()
+
+    def fail_half_way() -> None:
+        with Progress(stream).task("evaluate", 4, "trainings") as task:
+            task.advance(3)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
+    shown = stream.getvalue()
+    assert "evaluate" in shown
+    assert "75 %" in shown
+    assert shown.rstrip().endswith("\x1b[2K")
+
+
+def test_a_note_stands_beside_how_far_it_is() -> None:
+    """From the next advance on, in a log and on a terminal."""
+    for stream in (StringIO(), Terminal()):
+        clock = Clock()
+        with Progress(stream, clock).task("collect", 10, "bytes") as task:
+            task.note("3 taken")
+            clock.now += 5
+            task.advance(1)
+        assert "3 taken" in stream.getvalue()

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from auto_deployment.errors import WrongUseError
+from auto_deployment.events import Rules
+from auto_deployment.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder without a `.env` of its own."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_any_setting_the_defaults_hold() -> None:
+    """Those of the contract."""
+    settings = load_settings()
+    assert (settings.rating_min, settings.rating_max, settings.max_reject_share) == (1.0, 5.0, 0.05)
+    assert (settings.trainer, settings.ranker, settings.rmse_limit, settings.random_state) == ("surprise", "auto", 1.0, 0)
+    assert settings.data_dir == Path("data")
+    assert settings.scale == (1.0, 5.0)
+    assert settings.rules == Rules(1.0, 5.0, 1_999_999)
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the names of the settings, and reaches what is made of them."""
+    for name, value in {
+        "RATING_MIN": "0.5",
+        "RATING_MAX": "10",
+        "USER_ID_MAX": "7",
+        "DATA_DIR": "/else",
+        "RANKER": "svd",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.rules == Rules(0.5, 10.0, 7)
+    assert settings.scale == (0.5, 10.0)
+    assert (settings.data_dir, settings.ranker) == (Path("/else"), "svd")
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`.env` is read where the run stands; what is given wins over both; an empty value is none; others are left alone."""
+    Path(".env").write_text("RMSE_LIMIT=0.9\nRANDOM_STATE=3\nTRAINER=\nSOMETHING_ELSE=1\n# RATING_MAX=9\n")
+    monkeypatch.setenv("RANDOM_STATE", "4")
+    settings = load_settings(data_dir=Path("given"))
+    assert (settings.rmse_limit, settings.random_state, settings.data_dir) == (0.9, 4, Path("given"))
+    assert (settings.trainer, settings.rating_max) == ("surprise", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("RMSE_LIMIT", value) for value in ("one", "0", "-1", "nan", "inf")),
+        *(("RATING_MIN", value) for value in ("low", "5", "6", "nan", "-inf")),
+        *(("RATING_MAX", value) for value in ("high", "1", "0", "inf")),
+        *(("USER_ID_MAX", value) for value in ("many", "0", "1.5", "9223372036854775808")),
+        *(("MAX_REJECT_SHARE", value) for value in ("few", "-0.1", "1.1", "5%")),
+        *(("RANDOM_STATE", value) for value in ("seed", "-1", "4294967296")),
+        ("TRAINER", "mine"),
+        ("RANKER", "best"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """One line with the variable's name, as wrong use."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(WrongUseError) as raised:
+        load_settings()
+    assert name in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_all_bad_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody mends one to be told of the next."""
+    monkeypatch.setenv("RMSE_LIMIT", "one")
+    monkeypatch.setenv("TRAINER", "mine")
+    with pytest.raises(WrongUseError, match=r"TRAINER: .*; RMSE_LIMIT: "):
+        load_settings()
+
+
+def test_settings_do_not_change_under_way() -> None:
+    """They are what the run began with."""
+    settings = load_settings()
+    with pytest.raises(ValidationError):
+        settings.random_state = 1  # type: ignore[misc]
+
+
+def test_there_is_a_database_where_there_is_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a URL whose parts are quoted; another URL wins; without a user there is none."""
+    assert load_settings().database_url is None
+    monkeypatch.setenv("MYSQL_USER", "me@home")
+    monkeypatch.setenv("MYSQL_PASSWORD", "a/b:c")
+    assert load_settings().database_url == "mysql+pymysql://me%40home:a%2Fb%3Ac@127.0.0.1:3306/movierec"
+    monkeypatch.setenv("PROVENANCE_URL", "sqlite:///x")
+    assert load_settings().database_url == "sqlite:///x"
+
+
+def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in the settings as text nor in what is wrong with them."""
+    secrets = {"MYSQL_PASSWORD": "s3cret-a", "PROVENANCE_URL": "mysql://me:s3cret-b@h/d", "SLACK_WEBHOOK_URL": "s3cret-c"}
+    for name, value in {**secrets, "MYSQL_USER": "me", "SMTP_PASSWORD": "s3cret-d"}.items():
+        monkeypatch.setenv(name, value)
+    assert "s3cret" not in repr(load_settings())
+    for name in ("RATING_MIN", "MYSQL_PORT"):
+        monkeypatch.setenv(name, "99999999")
+    with pytest.raises(WrongUseError) as raised:
+        load_settings()
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("told", "begin"), [("earliest", "earliest"), ("latest", "latest"), ("minutes:30", "8200000")])
+def test_the_first_collection_begins_where_it_is_told(monkeypatch: pytest.MonkeyPatch, told: str, begin: str) -> None:
+    """At an end of the topic, or so many minutes ago, in milliseconds."""
+    monkeypatch.setenv("COLLECT_FROM", told)
+    assert load_settings().collect_begin(10_000.0) == begin
+
+
+@pytest.mark.parametrize("server", ["host", "host:", "host:x", "http://host:9092", "a:1,b", "a:1,,b:2"])
+def test_a_broker_has_a_port(monkeypatch: pytest.MonkeyPatch, server: str) -> None:
+    """Each of several."""
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", server)
+    with pytest.raises(WrongUseError, match=r"KAFKA_BOOTSTRAP_SERVERS: .*host:port"):
+        load_settings()
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "a:1, b.c:9092")
+    assert load_settings().kafka_bootstrap_servers == "a:1,b.c:9092"
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"MYSQL_USER": "me"}, ["MYSQL_PASSWORD: is missing"]),
+        (
+            {"KAFKA_SECURITY_USER": "me"},
+            ["KAFKA_SECURITY_PASSWORD: is missing", "KAFKA_SECURITY_PROTOCOL: must be SASL_PLAINTEXT or SASL_SSL"],
+        ),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"},
+            ["KAFKA_SECURITY_USER: is missing", "KAFKA_SECURITY_MECHANISM: is missing"],
+        ),
+        ({"KAFKA_SECURITY_CA_FILE": "ca.pem"}, ["KAFKA_SECURITY_PROTOCOL: must be SSL or SASL_SSL"]),
+        ({"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SECURITY_CERT_FILE": "ca.pem"}, ["KAFKA_SECURITY_KEY_FILE: is missing"]),
+        ({"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SECURITY_KEY_FILE": "ca.pem"}, ["KAFKA_SECURITY_CERT_FILE: is missing"]),
+        ({"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SECURITY_CA_FILE": "no.pem"}, ["KAFKA_SECURITY_CA_FILE: "]),
+        ({"KAFKA_SECURITY_PROTOCOL": "TLS"}, ["KAFKA_SECURITY_PROTOCOL: "]),
+        ({"KAFKA_CLIENT": "mine"}, ["KAFKA_CLIENT: "]),
+        ({"COLLECT_FROM": "yesterday"}, ["COLLECT_FROM: "]),
+        ({"SMTP_PORT": "0"}, ["SMTP_PORT: "]),
+    ],
+)
+def test_settings_that_belong_together_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], named: list[str]
+) -> None:
+    """A missing secret, user, key or protocol is named by its variable."""
+    Path("ca.pem").touch()
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(WrongUseError) as raised:
+        load_settings()
+    assert [name for name in named if name not in str(raised.value)] == []

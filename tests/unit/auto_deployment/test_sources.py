@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from auto_deployment.errors import WrongUseError
+from auto_deployment.sources import Block, FileSource, Gap, TopicSource
+from auto_deployment.stream import Message, OffsetGoneError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from auto_deployment.sources import Source
+
+LINES = [f"line {at}" for at in range(1, 13)]
+
+
+class Topic:
+    """A broker's topic: messages by partition and offset, of which retention removes the first."""
+
+    def __init__(self, **partitions: list[int]) -> None:
+        """Offsets that hold a message, by `p0`, `p1`, ..."""
+        self.offsets = {int(name[1:]): offsets for name, offsets in partitions.items()}
+        self.begins = {partition: min(offsets, default=0) for partition, offsets in self.offsets.items()}
+
+    def partitions(self) -> list[int]:
+        """All of them."""
+        return sorted(self.offsets)
+
+    def first_offsets(self) -> dict[int, int]:
+        """What retention left."""
+        return dict(self.begins)
+
+    def end_offsets(self) -> dict[int, int]:
+        """One beyond the last message."""
+        return {partition: max(offsets, default=-1) + 1 for partition, offsets in self.offsets.items()}
+
+    def offsets_at(self, milliseconds: int) -> dict[int, int]:
+        """An offset a millisecond."""
+        return {partition: min(milliseconds, end) for partition, end in self.end_offsets().items()}
+
+    def read(self, partition: int, start: int, stop: int) -> Iterator[list[Message]]:
+        """In batches of two."""
+        if start < self.begins[partition]:
+            raise OffsetGoneError(partition, start)
+        held = [each for each in self.offsets[partition] if start <= each < stop]
+        for at in range(0, len(held), 2):
+            yield [Message(offset, f"line {offset}".encode()) for offset in held[at : at + 2]]
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def run(source: Source, marks: dict[str, Any], blocks: int = 1_000) -> list[Block | Gap]:
+    """At most so many blocks of a source, its marks following each."""
+    taken: list[Block | Gap] = []
+    plan = source.plan(marks)
+    for block in source.blocks(plan, marks):
+        marks[block.source] = block.mark
+        taken.append(block)
+        if len(taken) == blocks:
+            break
+    return taken
+
+
+def lines_of(blocks: list[Block | Gap]) -> list[str]:
+    """The lines of blocks."""
+    return [line for block in blocks if isinstance(block, Block) for line in block.lines]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+@pytest.mark.parametrize("block_lines", [1, 5, 12, 13])
+def test_a_file_comes_in_blocks_of_fixed_length(tmp_path: Path, block_lines: int, end: bytes) -> None:
+    """Blocks are as long as told but for the last, number their lines on, and nothing is left after them."""
+    path = tmp_path / "movie.log"
+    path.write_bytes("\n".join(LINES).encode() + end)
+    source, marks = FileSource([path], block_lines), dict[str, Any]()
+    plan = source.plan(marks)
+    assert source.left(plan, marks) == path.stat().st_size
+    blocks = run(source, marks)
+    assert lines_of(blocks) == LINES
+    assert all(isinstance(block, Block) and len(block.lines) == block_lines for block in blocks[:-1])
+    assert [number for block in blocks if isinstance(block, Block) for number in block.numbers] == list(range(1, 13))
+    assert source.left(plan, marks) == 0
+
+
+def test_blocks_end_where_they_would_have_ended(tmp_path: Path) -> None:
+    """A file that grew goes on in the block that its end had cut short."""
+    path, marks = tmp_path / "movie.log", dict[str, Any]()
+    path.write_text("\n".join(LINES[:5]) + "\n")
+    assert [len(block.lines) for block in run(FileSource([path], 4), marks) if isinstance(block, Block)] == [4, 1]
+    path.write_text("\n".join(LINES) + "\n")
+    assert [len(block.lines) for block in run(FileSource([path], 4), marks) if isinstance(block, Block)] == [3, 4]
+
+
+def test_a_run_ends_where_the_file_ended_when_it_began(tmp_path: Path) -> None:
+    """What is written meanwhile is the next run's."""
+    path = tmp_path / "movie.log"
+    path.write_text("one\ntwo\n")
+    source, marks = FileSource([path]), dict[str, Any]()
+    plan = source.plan(marks)
+    path.write_text("one\ntwo\nthree\n")
+    assert [list(block.lines) for block in source.blocks(plan, marks)] == [["one", "two"]]
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_named(tmp_path: Path) -> None:
+    """Wrong use, not an endless wait for its end."""
+    path = tmp_path / "movie.log"
+    path.write_text("one\ntwo\n")
+    source = FileSource([path])
+    plan = source.plan({})
+    path.write_text("one\n")
+    with pytest.raises(WrongUseError, match=f"{path}: is shorter"):
+        list(source.blocks(plan, {}))
+
+
+def test_files_come_one_after_the_other_and_each_once(tmp_path: Path) -> None:
+    """In the order given; a file that is named twice, or was read before, is not read again."""
+    first, second = tmp_path / "b.log", tmp_path / "a.log"
+    first.write_text("one\n")
+    second.write_text("two\n")
+    marks: dict[str, Any] = {}
+    assert lines_of(run(FileSource([first, second, first]), marks)) == ["one", "two"]
+    assert run(FileSource([second, first]), marks) == []
+
+
+def test_another_file_of_the_same_name_is_read_whole(tmp_path: Path) -> None:
+    """A file is known by what was read of it, not by its name."""
+    path, marks = tmp_path / "movie.log", dict[str, Any]()
+    for content in ("one\n", "two\nthree\n", ""):
+        path.write_text(content)
+        assert lines_of(run(FileSource([path]), marks)) == content.split()
+
+
+def test_an_empty_file_has_no_block(tmp_path: Path) -> None:
+    """Nothing comes of nothing."""
+    path = tmp_path / "movie.log"
+    path.touch()
+    assert run(FileSource([path]), {}) == []
+
+
+def test_what_is_no_readable_file_is_named(tmp_path: Path) -> None:
+    """Missing, a folder, beyond reach: wrong use that names the path and says what to do."""
+    loop = tmp_path / "loop.log"
+    loop.symlink_to(loop)
+    for path in (tmp_path / "missing.log", tmp_path, loop, tmp_path / ("x" * 300)):
+        with pytest.raises(WrongUseError) as raised:
+            FileSource([path])
+        assert str(path) in str(raised.value)
+        assert "name a file of stream lines" in str(raised.value)
+
+
+def test_partitions_come_in_turn_in_blocks_of_fixed_edges() -> None:
+    """Blocks end at multiples of their length whatever the first offset; gaps in the offsets are no gaps in the stream."""
+    topic = Topic(p0=[3, 4, 6, 7, 8, 9], p1=[0, 1])
+    source = TopicSource(topic, "movielog4", block_offsets=4)
+    marks: dict[str, Any] = {}
+    assert source.left(source.plan(marks), marks) == 9
+    assert [(block.source, list(block.numbers), block.mark) for block in run(source, marks) if isinstance(block, Block)] == [
+        ("movielog4/0", [3], {"offset": 4}),
+        ("movielog4/1", [0, 1], {"offset": 2}),
+        ("movielog4/0", [4, 6, 7], {"offset": 8}),
+        ("movielog4/0", [8, 9], {"offset": 10}),
+    ]
+    assert source.lag(marks) == 0
+    topic.offsets[1].append(2)
+    assert source.lag(marks) == 1
+
+
+def test_a_run_that_was_broken_off_goes_on_in_the_same_order() -> None:
+    """After any number of blocks: what is left of the plan comes as it would have come."""
+    topic = Topic(p0=list(range(9)), p1=list(range(5)), p2=[])
+    whole = run(TopicSource(topic, "movielog4", block_offsets=2), {})
+    assert len(whole) == 8
+    for count in range(len(whole)):
+        marks: dict[str, Any] = {}
+        source = TopicSource(topic, "movielog4", block_offsets=2)
+        plan = source.plan(marks)
+        taken = []
+        for _ in range(count + 1):
+            block = next(source.blocks(plan, marks))
+            marks[block.source] = block.mark
+            taken.append(block)
+        assert taken == whole[: count + 1]
+
+
+@pytest.mark.parametrize(("begin", "first"), [("earliest", 3), ("latest", 10), ("7", 7), ("99", 10)])
+def test_the_very_first_run_starts_where_it_is_told(begin: str, first: int) -> None:
+    """At the first offset, at the end, or at a time; a later run where the last one ended, a new partition at its first."""
+    topic = Topic(p0=list(range(3, 10)))
+    marks: dict[str, Any] = {}
+    source = TopicSource(topic, "movielog4", begin)
+    assert lines_of(run(source, marks)) == [f"line {offset}" for offset in range(first, 10)]
+    marks.setdefault("movielog4/0", {"offset": 10})
+    topic.offsets[0].append(10)
+    topic.offsets[1], topic.begins[1] = [0, 1], 0
+    assert lines_of(run(source, marks)) == ["line 10", "line 0", "line 1"]
+
+
+def test_offsets_that_retention_removed_are_told_as_a_gap() -> None:
+    """From where the last run ended to the first that is left, also where nothing of the plan is left."""
+    topic = Topic(p0=list(range(10)))
+    source = TopicSource(topic, "movielog4", block_offsets=4)
+    marks: dict[str, Any] = {}
+    run(source, marks, 1)
+    topic.begins[0] = 7
+    gap, *blocks = run(source, marks)
+    assert gap == Gap("movielog4/0", 4, 7, {"offset": 7})
+    assert lines_of(blocks) == ["line 7", "line 8", "line 9"]
+    plan = source.plan({"movielog4/0": {"offset": 4}})
+    topic.begins[0] = 50
+    assert next(source.blocks(plan, {"movielog4/0": {"offset": 8}})) == Gap("movielog4/0", 8, 10, {"offset": 10})

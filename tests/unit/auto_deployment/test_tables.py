@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from auto_deployment.collect import Aside, Counts, Rows
+from auto_deployment.tables import RATING_HEADER, WATCH_HEADER, TableError, Tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS = Rows(["1,a+1999,4,2024-01-01T00:00:00"], [], [Aside("film", "\udcff\n", "f", 1)], [], Counts())
+
+
+def test_rows_stand_under_their_header_and_asides_as_json(tmp_path: Path) -> None:
+    """In the places that the contract names; the sizes are those of the files."""
+    tables = Tables(tmp_path / "data")
+    assert set(tables.sizes().values()) == {0}
+    tables.append(ROWS)
+    tables.append(ROWS)
+    assert (tmp_path / "data" / "clean_rating.csv").read_text() == "\n".join([RATING_HEADER, *ROWS.ratings * 2, ""])
+    assert (tmp_path / "data" / "clean_watch.csv").read_text() == f"{WATCH_HEADER}\n"
+    kept = tmp_path / "data" / "quarantine" / "rejected.jsonl"
+    assert kept.read_text().splitlines() == [r'{"reason": "film", "line": "\udcff\n", "source": "f", "number": 1}'] * 2
+    assert tables.sizes() == {"clean_rating": 95, "clean_watch": 36, "rejected": kept.stat().st_size, "repaired": 0}
+
+
+def test_rolling_back_cuts_off_what_was_not_recorded(tmp_path: Path) -> None:
+    """To the recorded bytes of each file, and tells how many were too many."""
+    tables = Tables(tmp_path)
+    tables.append(ROWS)
+    before, sizes = tables.ratings.read_bytes(), tables.sizes()
+    tables.append(ROWS)
+    assert tables.roll_back(sizes) == 31 + tables.quarantine.stat().st_size
+    assert tables.ratings.read_bytes() == before
+    assert tables.sizes() == sizes
+    assert tables.roll_back(sizes) == 0
+
+
+def test_a_table_shorter_than_recorded_is_refused(tmp_path: Path) -> None:
+    """By name, with both sizes; a missing one too; nothing else is cut."""
+    tables = Tables(tmp_path)
+    tables.append(ROWS)
+    sizes = tables.sizes()
+    tables.ratings.write_text("")
+    with pytest.raises(TableError, match=f"{tables.ratings}: 0 bytes, but {sizes['clean_rating']} are recorded"):
+        tables.roll_back(sizes)
+    tables.ratings.unlink()
+    with pytest.raises(TableError, match="rows are missing"):
+        tables.roll_back(sizes)
+
+
+def test_a_table_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """With the system's word and what to do."""
+    tables = Tables(tmp_path)
+    tables.ratings.mkdir()
+    with pytest.raises(TableError, match=f"{tables.ratings}: Is a directory: make room, then run again"):
+        tables.append(ROWS)

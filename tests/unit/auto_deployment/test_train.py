@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from surprise import SVD, BaselineOnly
+
+from auto_deployment.train import TRAINERS, Factors, SurpriseSVD, UserFilmBias
+from tests.unit.auto_deployment.samples import SCALE, random_ratings, ratings_of, surprise_trainset
+
+if TYPE_CHECKING:
+    from auto_deployment.train import Trainer
+
+USERS, FILMS = 20, 15
+RATED = random_ratings(120, USERS - 2, FILMS - 2)
+
+
+def bits(factors: Factors) -> dict[str, bytes]:
+    """Every array, to the bit."""
+    return {name: array.tobytes() for name, array in factors.arrays().items()}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(SurpriseSVD(), SVD(random_state=4)), (UserFilmBias(), BaselineOnly(verbose=False))]
+)
+def test_it_predicts_what_surprise_predicts(ours: Trainer, theirs: SVD | BaselineOnly) -> None:
+    """For every pair of the data set, known to the training or not, the library's own `predict` says the same."""
+    factors = ours.fit(ratings_of(RATED), (USERS, FILMS), SCALE, 4)
+    theirs.fit(surprise_trainset(RATED))
+    users, films = (each.ravel().astype(np.int32) for each in np.meshgrid(np.arange(USERS), np.arange(FILMS)))
+    expected = [theirs.predict(user, film).est for user, film in zip(users.tolist(), films.tolist(), strict=True)]
+    assert len({user for user, _, _ in RATED}) < USERS
+    assert len({film for _, film, _ in RATED}) < FILMS
+    np.testing.assert_allclose(factors.predict(users, films), expected, rtol=0, atol=1e-5)
+
+
+def test_the_same_data_and_seed_give_the_same_bits() -> None:
+    """Twice the same; another seed gives others."""
+    first, again, other = (SurpriseSVD().fit(ratings_of(RATED), (USERS, FILMS), SCALE, seed) for seed in (1, 1, 2))
+    assert bits(first) == bits(again)
+    assert bits(first)["user_factors"] != bits(other)["user_factors"]
+
+
+def test_biases_know_no_chance() -> None:
+    """The seed does not matter to the baseline."""
+    first, other = (UserFilmBias().fit(ratings_of(RATED), (USERS, FILMS), SCALE, seed) for seed in (1, 2))
+    assert bits(first) == bits(other)
+
+
+def test_what_training_did_not_see_is_zero() -> None:
+    """Arrays have a row for every user and film of the data set, in its order, as float32."""
+    factors = SurpriseSVD().fit(ratings_of([(3, 2, 5.0), (1, 4, 2.0), (3, 4, 3.0)]), (5, 6), SCALE, 0)
+    arrays = factors.arrays()
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "mean": (1,),
+        "user_bias": (5,),
+        "film_bias": (6,),
+        "user_factors": (5, 100),
+        "film_factors": (6, 100),
+    }
+    assert {array.dtype for array in arrays.values()} == {np.dtype(np.float32)}
+    assert arrays["mean"][0] == pytest.approx(10 / 3)
+    assert np.flatnonzero(arrays["user_bias"]).tolist() == np.flatnonzero(arrays["user_factors"].any(axis=1)).tolist() == [1, 3]
+    assert np.flatnonzero(arrays["film_bias"]).tolist() == np.flatnonzero(arrays["film_factors"].any(axis=1)).tolist() == [2, 4]
+
+
+def test_predictions_stay_on_the_scale() -> None:
+    """A sum beyond the scale is its end, as on Surprise's own predictions."""
+    one = np.ones((1, 1), dtype=np.float32)
+    none = np.zeros(1, dtype=np.int32)
+    for mean, expected in ((9.0, 4.0), (-9.0, 2.0), (1.5, 2.5)):
+        factors = Factors(mean, (2.0, 4.0), one[0], one[0] - 1, one, one - 1)
+        assert factors.predict(none, none).tolist() == [expected]
+
+
+def test_the_trainer_of_the_setting_is_the_svd() -> None:
+    """The name that stands in the settings and the metadata."""
+    assert [(name, kind.name) for name, kind in TRAINERS.items()] == [("surprise", SurpriseSVD.name)]
