@@ -12,7 +12,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from auto_deployment.errors import RefusedError
-from auto_deployment.events import DEFAULT_RULES, NewAccount, Rating, Recommendation, Reject, Repaired, Rules, Watch, parse
+from auto_deployment.events import (
+    DEFAULT_RULES,
+    NewAccount,
+    Rating,
+    Recommendation,
+    Reject,
+    Repaired,
+    Rules,
+    Watch,
+    parse,
+    watches_of,
+)
 from auto_deployment.sources import Gap, Plan
 from auto_deployment.state import StateError, read_json, write_json_synced
 
@@ -111,40 +122,47 @@ def rows_of(block: Block, rules: Rules = DEFAULT_RULES) -> Rows:
     One line of a watch is one minute; the row's time is that of the latest one.
     """
     rows = Rows([], [], [], [], Counts(lines=len(block.lines)))
-    kinds = rows.counts.kinds
-    minutes: dict[tuple[int, str], tuple[int, str]] = {}
-    watched = 0
-    for number, line in zip(block.numbers, block.lines, strict=True):
-        event = parse(line, rules)
-        if isinstance(event, Repaired):
-            rows.repaired.append(Aside("repaired", event.line, block.source, number))
-            event = event.event
-        if isinstance(event, Watch):  # 98 lines in a hundred
-            watched += 1
-            time, user, film, _ = event
-            count, last = minutes.get((user, film), (0, time))
-            minutes[user, film] = (count + 1, max(last, time))
+    minutes: dict[tuple[str, str], list[Any]] = {}
+    for at, (time, user, film) in enumerate(watches_of(block.lines, rules) or [("", "", "")] * len(block.lines)):
+        if not film:
+            time, user, film = _take(rows, block, at, rules)  # noqa: PLW2901 - a watch after all: it was repaired
+            if not film:
+                continue
+        pair = (user, film)
+        known = minutes.get(pair)
+        if known is None:
+            minutes[pair] = [1, time]
         else:
-            _take(rows, event, block.source, number)
+            known[0] += 1
+            known[1] = max(known[1], time)
+    watched = sum(count for count, _ in minutes.values())
     if watched:
-        kinds["watch"] = watched
+        rows.counts.kinds["watch"] = watched
     rows.watches = [f"{user},{film},{count},{last}" for (user, film), (count, last) in minutes.items()]
     rows.counts.repaired = len(rows.repaired)
     return rows
 
 
-def _take(rows: Rows, event: Rating | Recommendation | NewAccount | Reject, source: str, number: int) -> None:
+def _take(rows: Rows, block: Block, at: int, rules: Rules) -> tuple[str, str, str]:
+    """Take one line; what it says of a watch, or three empty texts."""
+    event, number = parse(block.lines[at], rules), block.numbers[at]
+    if isinstance(event, Repaired):
+        rows.repaired.append(Aside("repaired", event.line, block.source, number))
+        event = event.event
     match event:
+        case Watch(time, user, film):
+            return time, str(user), film
         case Rating(time, user, film, stars):
             rows.counts.kinds["rating"] += 1
             rows.ratings.append(f"{user},{film},{stars:g},{time}")
         case Reject(reason, whole):
             rows.counts.rejected[reason] += 1
-            rows.rejected.append(Aside(reason, whole, source, number))
+            rows.rejected.append(Aside(reason, whole, block.source, number))
         case Recommendation():
             rows.counts.kinds["recommendation"] += 1
         case NewAccount():
             rows.counts.kinds["new_account"] += 1
+    return "", "", ""
 
 
 class Collector:

@@ -36,8 +36,9 @@ MAX_SECONDS = 24 * 3600.0
 KEPT = 14
 MASK = "***"
 SHORTEST_PART = 6
-# They tell much at INFO that nobody needs.
-QUIETED = ("kafka", "urllib3")
+# By logger; some libraries tell much at INFO that nobody needs.
+LEVELS = {"": logging.INFO, "auto_deployment": logging.DEBUG, "kafka": logging.WARNING, "urllib3": logging.WARNING}
+UNSET = {"": logging.WARNING}
 _USERINFO = pattern_of(r"(?<=://)[^\s/?#'\"]*@")
 _CONTROL = pattern_of(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
@@ -223,9 +224,8 @@ def configure(log_dir: Path, run_id: str, console_level: int = logging.INFO, sec
     console = _Console()
     console.setLevel(console_level)
     _add(console, _OneLine(run_id, redact))
-    logging.getLogger("auto_deployment").setLevel(logging.DEBUG)
-    for name in QUIETED:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, level in LEVELS.items():
+        logging.getLogger(name).setLevel(level)
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
         _add(RotatingLog(log_dir / FILE), _Lines(run_id, redact))
@@ -234,16 +234,16 @@ def configure(log_dir: Path, run_id: str, console_level: int = logging.INFO, sec
 
 
 def shut() -> None:
-    """Take away what `configure` has set, and close the file."""
+    """Take back what `configure` has set, and close the file."""
     root = logging.getLogger()
     for handler in [each for each in root.handlers if isinstance(each, RotatingLog | _Console)]:
         root.removeHandler(handler)
         with suppress(OSError):
             handler.close()
+    for name in LEVELS:
+        logging.getLogger(name).setLevel(UNSET.get(name, logging.NOTSET))
 
 
 def _add(handler: logging.Handler, formatter: logging.Formatter) -> None:
     handler.setFormatter(formatter)
-    root = logging.getLogger()
-    root.setLevel(logging.INFO)
-    root.addHandler(handler)
+    logging.getLogger().addHandler(handler)

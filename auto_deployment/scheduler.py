@@ -47,6 +47,7 @@ BUSY_SECONDS, BUSY_RETRIES = 300.0, 12
 STOP_SECONDS = 900.0
 # A jump of the clock is noticed, and an adopted run's end seen, this late at most.
 LOOK_SECONDS = 30.0
+STOP_LOOK_SECONDS = 1.0
 # A clock that is set right by less is none that was set back.
 SLACK_SECONDS = 60.0
 WORDS = {
@@ -523,7 +524,7 @@ class Daemon:
                 log.error("pid %s did not end on TERM, and is killed", running.pid)
                 running.kill()
                 return -signal.SIGKILL
-            self.signals.wait(min(left, self.times.look))
+            self.signals.wait(min(left, STOP_LOOK_SECONDS))
         return status
 
     def _over(self, job: str, status: int) -> None:

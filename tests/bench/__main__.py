@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.bench import others, recommend
+from tests.bench import collect, others, recommend
 from tests.bench.measure import machine
 
 BENCHES = {
@@ -16,6 +16,8 @@ BENCHES = {
     "parse": others.parse,
     "artifact": others.artifact,
     "train": others.training,
+    "collect": collect.run,
+    "append": collect.append,
 }
 
 

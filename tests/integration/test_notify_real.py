@@ -209,6 +209,14 @@ def test_a_wrong_password_is_tried_once_and_not_repeated(trusting: Certificates)
     assert office.logins == [PASSWORD.encode()]
 
 
+def test_a_password_that_cannot_be_sent_is_said(trusting: Certificates) -> None:
+    """SMTP's logins here are ASCII; the password is not shown."""
+    office = PostOffice()
+    with mail_server(office, **with_login(trusting, office)) as port:
+        (problem,) = quick(channel(port, user=USER, password="hünter2"))  # noqa: S106 - of nothing
+    assert problem.endswith("the mail or the login cannot be sent (UnicodeEncodeError)")
+
+
 def test_refused_recipients_are_told_and_not_tried_again() -> None:
     """550 stays 550; the addresses and the server's words stand in the failure."""
     office = PostOffice(ann=["550 no such user"] * 3, bea=["550 moved"] * 3)

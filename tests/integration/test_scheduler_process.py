@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -117,6 +118,10 @@ class Schedulers:
         """What is remembered."""
         return Memory(self.data / "scheduler.json").read()[0]
 
+    def has_looked(self, times: int) -> bool:
+        """Whether so many schedulers have looked at what is due."""
+        return self.log().count("the scheduler runs") == times
+
     def log(self) -> str:
         """The log file."""
         path = self.folder / "logs" / "auto_deploy.log"
@@ -165,10 +170,10 @@ def test_a_restart_makes_up_for_missed_runs_once(schedulers: Schedulers) -> None
     week_ago = time.time() - 7 * 24 * HOUR
     schedulers.remember(retrain=Run(week_ago, week_ago + 60, 0), collect=Run(week_ago + HOUR, week_ago + HOUR + 60, 0))
     schedulers.let_go()
-    for time_ in (1, 2):
+    for times in (1, 2):
         scheduler = schedulers.start()
         wait_until(lambda: (schedulers.runs()[RETRAIN].ended or 0) > week_ago + 60)
-        wait_until(lambda times=time_: schedulers.log().count("the scheduler runs") == times)
+        wait_until(partial(schedulers.has_looked, times))
         assert schedulers.ended(scheduler, signal.SIGTERM).status == 143
     assert schedulers.begun() == [[]]
 
@@ -199,6 +204,7 @@ def test_a_run_that_outlives_a_killed_scheduler_is_waited_for(schedulers: Schedu
     """Only the scheduler gets kill -9: its run goes on, the next one starts none beside it and takes note of its end."""
     scheduler = schedulers.start()
     pid = schedulers.wait_for_run(1)
+    wait_until(lambda: schedulers.runs()[RETRAIN].pid)
     assert schedulers.ended(scheduler, signal.SIGKILL).status == -9
     again = schedulers.start()
     wait_until(lambda: f"retrain of an earlier scheduler still goes on (pid {pid})" in schedulers.log())
@@ -230,6 +236,16 @@ def test_a_run_that_dies_is_recorded_and_the_scheduler_goes_on(schedulers: Sched
     wait_until(lambda: schedulers.runs()[RETRAIN].ended)
     assert schedulers.runs()[RETRAIN].status == -9
     assert "killed by signal 9" in schedulers.status()
+    assert schedulers.ended(scheduler, signal.SIGTERM).status == 143
+
+
+def test_a_run_that_hangs_is_ended(schedulers: Schedulers) -> None:
+    """After RUN_MAX_HOURS, here half a second; it is recorded as failed, and the scheduler goes on."""
+    scheduler = schedulers.start(RUN_MAX_HOURS=str(0.5 / HOUR))
+    wait_until(lambda: [words[0] for words in schedulers.noted()] == ["begin", "end"])
+    wait_until(lambda: schedulers.runs()[RETRAIN].ended)
+    assert schedulers.runs()[RETRAIN].status == 1
+    assert "1 failed: hung, ended after" in schedulers.status()
     assert schedulers.ended(scheduler, signal.SIGTERM).status == 143
 
 

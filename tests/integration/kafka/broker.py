@@ -11,14 +11,14 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from tests.integration.kafka.certificates import HOST, write_certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from confluent_kafka import Message
@@ -76,7 +76,7 @@ class Broker:
         self._folder = folder
         self._libs = libs
         self._ports = dict(zip((*LISTENERS, "CONTROLLER"), _free_ports(len(LISTENERS) + 1), strict=True))
-        self._admin = AdminClient({"bootstrap.servers": self.address(), "log_level": 0})
+        self._admin: AdminClient
         self._process: subprocess.Popen[bytes] | None = None
         self._formatted = False
 
@@ -86,6 +86,11 @@ class Broker:
 
     def start(self) -> None:
         """Start it, or start it again after `kill` or `stop`, and wait until it serves."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start it and do not wait. The kernel ends it with the thread that calls this: let that be the main one."""
         if not self._formatted:
             self._format()
         with self._log.open("wb") as log:
@@ -96,7 +101,11 @@ class Broker:
                 stderr=subprocess.STDOUT,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - there is no other way to ask for it
             )
-        self._wait_until_started()
+
+    def wait(self) -> None:
+        """Wait until it serves."""
+        self._wait_until(lambda: STARTED in self.log_text(), "the start")
+        self._wait_until(self._serves, "an answer")
 
     def stop(self) -> None:
         """Have it end in order."""
@@ -111,8 +120,9 @@ class Broker:
         self._running.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Have it go on after `freeze`."""
+        """Have it go on after `freeze`, and wait until it serves."""
         self._running.send_signal(signal.SIGCONT)
+        self.wait()
 
     def is_running(self) -> bool:
         """Whether its process is there, frozen or not."""
@@ -193,21 +203,27 @@ class Broker:
         names = [name.lower() for name in LISTENERS if name.startswith("SASL")]
         return text + "".join(LOGIN.format(listener=name, security=SECURITY, user=USER, password=PASSWORD) for name in names)
 
-    def _wait_until_started(self) -> None:
+    def _wait_until(self, condition: Callable[[], object], what: str) -> None:
         until = time.monotonic() + START_SECONDS
-        while STARTED not in self.log_text():
-            assert self._running.poll() is None, f"the broker ended: {self.log_text()[-2000:]}"
-            assert time.monotonic() < until, f"the broker does not start: {self.log_text()[-2000:]}"
+        while not condition():
+            assert self.is_running(), f"the broker ended: {self.log_text()[-2000:]}"
+            assert time.monotonic() < until, f"{what} does not come: {self.log_text()[-2000:]}"
             time.sleep(0.05)
 
+    def _serves(self) -> bool:
+        """Whether it names itself as a broker. Each time asked by a new client, for one that is told of none asks no more."""
+        self._admin = AdminClient({"bootstrap.servers": self.address(), "log_level": 0})
+        try:
+            return bool(self._admin.list_topics(timeout=2).brokers)
+        except KafkaException:
+            return False
+
     def _wait_for_leaders(self, topic: str, partitions: int) -> None:
-        until = time.monotonic() + START_SECONDS
-        while True:
+        def have_come() -> bool:
             found = self._admin.list_topics(topic, timeout=10).topics[topic].partitions
-            if len(found) == partitions and all(one.leader == 1 for one in found.values()):
-                return
-            assert time.monotonic() < until, f"{topic} does not get its partitions"
-            time.sleep(0.05)
+            return len(found) == partitions and all(one.leader == 1 for one in found.values())
+
+        self._wait_until(have_come, f"topic {topic}")
 
     def _end(self, number: int) -> None:
         if self._process is not None:

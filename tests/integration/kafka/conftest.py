@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Protocol
@@ -46,6 +47,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def mortal(broker: Broker) -> Iterator[Broker]:
     """The broker, to be killed or frozen: afterwards it runs again."""
     yield broker
+    gc.collect()
     if broker.is_running():
         broker.thaw()
     else:

@@ -94,7 +94,9 @@ def test_the_tables_hold_what_an_independent_reader_makes_of_the_stream(broker: 
 
 
 @pytest.mark.crash
-def test_kills_while_collecting_change_no_byte(broker: Broker, library: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_kills_while_collecting_change_no_byte(
+    broker: Broker, library: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Killed with -9 at random moments: tables and lines kept aside equal those of an undisturbed run, byte for byte."""
     seed = random.randrange(10**6)
     print(f"seed {seed}")

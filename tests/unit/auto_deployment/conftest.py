@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,15 @@ from auto_deployment.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Read when NumPy is loaded: beside each other, workers with a thread a core each would wait for one another.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Tools keep what they remember in .cache; a busy machine is no failure.
 set_hypothesis_home_dir(Path(__file__).parents[3] / ".cache" / "hypothesis")
 settings.register_profile("host", deadline=None)
 settings.load_profile("host")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def bare_environment() -> Iterator[None]:
     """No setting comes from the shell that runs the tests."""
     with pytest.MonkeyPatch.context() as patch:

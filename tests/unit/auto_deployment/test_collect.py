@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -331,13 +331,14 @@ class Hole:
         assert marks == {}
         return Plan({"t/0": 0}, {"t/0": 10})
 
-    def begin(self, _plan: Plan, _marks: Marks) -> dict[str, dict[str, int]]:
-        """No mark before the first block."""
-        return {}
+    def begin(self, plan: Plan, marks: Marks) -> dict[str, dict[str, Any]]:
+        """Another partition has nothing to read yet."""
+        assert (plan.starts, marks) == ({"t/0": 0}, {})
+        return {"t/1": {"offset": 3}}
 
     def blocks(self, plan: Plan, marks: Marks) -> Iterator[Block | Gap]:
         """Five are gone."""
-        assert (plan.ends, marks) == ({"t/0": 10}, {})
+        assert (plan.ends, marks) == ({"t/0": 10}, {"t/1": {"offset": 3}})
         yield Gap("t/0", 0, 5, {"offset": 5})
         yield Block("t/0", [5, 8], [LINES[1], LINES[4]], {"offset": 10})
 
@@ -351,7 +352,7 @@ def test_what_retention_removed_is_on_record(tmp_path: Path, caplog: pytest.LogC
     collector = collector_of(tmp_path)
     assert list(collector.collect(Hole(), lambda: True)) == [5, 0]
     assert collector.record.gaps == [{"source": "t/0", "start": 0, "stop": 5, "lines": 5}]
-    assert collector.record.marks == {"t/0": {"offset": 10}}
+    assert collector.record.marks == {"t/0": {"offset": 10}, "t/1": {"offset": 3}}
     assert len(contents(tmp_path)[0].splitlines()) == 3
     assert "offsets 0 to 4 are gone" in caplog.text
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from auto_deployment.logs import FILE, KEPT, MASK, Redactor, RotatingLog, configure, secrets_of, shut
+from auto_deployment.logs import FILE, KEPT, LEVELS, MASK, Redactor, RotatingLog, configure, secrets_of, shut
 from auto_deployment.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,14 +45,10 @@ class Logged:
 
 
 @pytest.fixture(autouse=True)
-def root_as_it_was() -> Iterator[None]:
-    """The levels that a configuration sets are taken back."""
-    loggers = [logging.getLogger(name) for name in (None, "auto_deployment")]
-    levels = [logger.level for logger in loggers]
+def nothing_left() -> Iterator[None]:
+    """A configuration is taken back."""
     yield
     shut()
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
 
 
 @pytest.fixture
@@ -332,3 +328,14 @@ def test_a_full_disk_is_said_once_and_without_the_line(capsys: pytest.CaptureFix
 def test_defaults_keep_a_fortnight() -> None:
     """10 MiB or a day, 14 old files."""
     assert KEPT == 14
+
+
+def test_a_configuration_that_is_taken_back_leaves_nothing(tmp_path: Path) -> None:
+    """No handler, and the levels that Python has by itself."""
+    handlers = list(logging.getLogger().handlers)
+    configure(tmp_path, "run-7")
+    assert logging.getLogger("auto_deployment").level == logging.DEBUG
+    shut()
+    assert logging.getLogger().handlers == handlers
+    levels = {name: logging.getLogger(name).level for name in LEVELS}
+    assert levels == {**dict.fromkeys(LEVELS, logging.NOTSET), "": logging.WARNING}

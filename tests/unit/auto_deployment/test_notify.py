@@ -163,7 +163,7 @@ def test_a_mail_says_that_no_person_wrote_it() -> None:
 
 def test_channels_without_settings_are_off_and_say_so(caplog: pytest.LogCaptureFixture) -> None:
     """Once each, at INFO, naming the setting."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="auto_deployment")
     assert open_channels(settings()) == []
     assert [(record.levelname, "is not set" in record.getMessage()) for record in caplog.records] == [("INFO", True)] * 2
     assert "SMTP_HOST" in caplog.text
@@ -253,6 +253,7 @@ def test_a_channel_is_tried_three_times_with_growing_pauses() -> None:
 
 def test_what_could_not_be_told_is_returned_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     """The reason of the last try, by channel; the others are told all the same."""
+    caplog.set_level(logging.WARNING, logger="auto_deployment")
     deaf, other = Listener(*[NotifyError(f"away {number}") for number in range(5)]), Listener(name="other")
     assert tell(NOTICE, [deaf, other], sleep=lambda _seconds: None) == ["drum: away 2 (3 tries)"]
     assert (deaf.tries, other.tries) == (3, 1)

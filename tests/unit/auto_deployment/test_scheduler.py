@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auto_deployment import logs
 from auto_deployment.scheduler import (
     BUSY,
     BUSY_RETRIES,
@@ -19,6 +21,7 @@ from auto_deployment.scheduler import (
     COLLECT,
     RETRAIN,
     UNSEEN,
+    Adopted,
     Child,
     Daemon,
     Every,
@@ -40,6 +43,7 @@ from auto_deployment.scheduler import (
     to_document,
     words_of,
 )
+from auto_deployment.state import StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -224,6 +228,14 @@ def test_a_file_that_cannot_be_written_is_no_reason_to_stop(tmp_path: Path, capl
     (tmp_path / "file").write_text("in the way")
     Memory(tmp_path / "file" / "scheduler.json").write(NEVER, {RETRAIN: NOW, COLLECT: NOW})
     assert "cannot be written" in caplog.text
+
+
+def test_a_file_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
+    """It may be sound: it is not set aside."""
+    (tmp_path / "scheduler.json").mkdir()
+    with pytest.raises(StateError, match=r"scheduler\.json"):
+        Memory(tmp_path / "scheduler.json").recall()
+    assert (tmp_path / "scheduler.json").exists()
 
 
 def test_status_tells_last_and_next_of_each_job() -> None:
@@ -518,7 +530,8 @@ def test_a_run_that_outlived_its_scheduler_may_hang_no_longer_than_others(world:
 
 def test_what_happens_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """Begin and end of each run, a failure as a warning."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="auto_deployment")
+    caplog.set_level(logging.INFO, logger="schedule")
     world.outcomes = lambda job: Process(world.clock, 60, 0 if job == RETRAIN else 1)
     world.serve(7)
     lines = [f"{record.levelname} {record.getMessage()}" for record in caplog.records]
@@ -589,6 +602,29 @@ def test_a_run_inherits_the_lock_that_says_that_it_goes_on(tmp_path: Path) -> No
             signals.wait(20)
         assert run.poll() == 0
     assert not is_held(lock)
+
+
+def test_a_run_that_has_just_ended_may_be_asked_to_end(tmp_path: Path) -> None:
+    """Or one whose process is not known."""
+    with subprocess.Popen(["true"], start_new_session=True) as process:
+        process.wait()
+    for run in (Adopted(process.pid, tmp_path / "lock"), Adopted(None, tmp_path / "lock")):
+        run.terminate()
+        run.kill()
+        assert run.poll() == UNSEEN
+
+
+def test_an_error_that_nobody_foresaw_is_one_line_and_its_traceback_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 1, so that systemd starts it again."""
+    monkeypatch.chdir(tmp_path)
+    try:
+        assert main([], command=[object()]) == 1  # type: ignore[list-item]
+    finally:
+        logs.shut()
+    assert "the scheduler failed" in capsys.readouterr().err.splitlines()[-1]
+    assert "Traceback" in (tmp_path / "logs" / "auto_deploy.log").read_text()
 
 
 def test_a_wrong_argument_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:

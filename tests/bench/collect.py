@@ -1,0 +1,193 @@
+"""`bench collect` and `append`: from a real broker into the tables, beside a bare consume loop of the same client."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Consumer
+from confluent_kafka import TopicPartition as Place
+from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
+
+from auto_deployment.collect import Collector, Counts, Rows
+from auto_deployment.events import DEFAULT_RULES
+from auto_deployment.kafka import confluent, kafka_python
+from auto_deployment.kafka.opening import open_client
+from auto_deployment.sources import TopicSource
+from auto_deployment.stream import Message
+from auto_deployment.tables import RATING_HEADER, Tables
+from tests.bench.measure import Row, interleaved, processor_seconds, row
+from tests.integration.kafka.broker import Broker
+from tests.integration.kafka.jars import kafka_libs
+from tests.integration.kafka.lines import TOPIC_OF_LINES, settings_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "data" / "sample" / "movielog.log"
+LINES = 300_000
+PAIRS = 5
+BARE_SHARE = 0.7
+CLIENTS_RATIO = 3.0
+MEMORY_RATIO = 1.2
+APPEND_RATIO = 1.5
+APPENDED = 1_000
+SMALL, LARGE = 1_000, 10_000_000
+
+
+def run() -> list[Row]:
+    """From Kafka into the tables, with both clients, and the memory that ten times the lines take."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        with _broker(folder) as broker:
+            ours = {each: _lines_per_second(partial(_collect, broker, each, folder)) for each in BARE}
+            bare = {each: _lines_per_second(partial(loop, broker)) for each, loop in BARE.items()}
+            pairs = {each: interleaved(ours[each], bare[each], PAIRS) for each in BARE}
+            both = interleaved(ours["confluent-kafka"], ours["kafka-python"], PAIRS)
+    return [
+        row("collect", "kafka-python, of a bare loop", pairs["kafka-python"], "higher", BARE_SHARE, "lines/s"),
+        row("collect", "confluent-kafka, of a bare loop", pairs["confluent-kafka"], "higher", None, "lines/s"),
+        row("collect", "confluent-kafka, of kafka-python", both, "higher", CLIENTS_RATIO, "lines/s"),
+        row("collect", "memory of 10 million lines", [(_memory(10), _memory(1))], "lower", MEMORY_RATIO, "MiB"),
+    ]
+
+
+def append() -> list[Row]:
+    """A thousand new rows onto ten million, against the same onto a thousand; the append alone, until it is on the disk."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        large, small = (_table(Path(name) / str(rows), rows) for rows in (LARGE, SMALL))
+        rows = Rows([f"{user},a+film+1999,4,2026-01-05T08:00:00" for user in range(APPENDED)], [], [], [], Counts())
+        pairs = interleaved(lambda: _append(large, rows), lambda: _append(small, rows), 15)
+    return [row("append", "1,000 rows onto 10 million", pairs, "lower", APPEND_RATIO, "us")]
+
+
+def _append(tables: Tables, rows: Rows) -> float:
+    """Processor time, in microseconds: what the disk takes for its part is the same for both and swings."""
+    return min(processor_seconds(lambda: tables.append(rows)) for _ in range(3)) * 1e6
+
+
+def _table(folder: Path, rows: int) -> Tables:
+    tables = Tables(folder)
+    folder.mkdir()
+    block = "".join(f"{user},the+film+number+{user % 97}+1999,4,2026-01-05T08:00:00\n" for user in range(1_000)).encode()
+    with tables.ratings.open("wb") as file:
+        file.write(RATING_HEADER.encode() + b"\n")
+        for _ in range(rows // 1_000):
+            file.write(block)
+    return tables
+
+
+@contextmanager
+def _broker(folder: Path) -> Iterator[Broker]:
+    broker = Broker(folder / "kafka", kafka_libs())
+    try:
+        broker.start()
+        broker.create_topic(TOPIC_OF_LINES)
+        lines = [line for line in SAMPLE.read_bytes().splitlines() if b"/data/m/" in line]
+        broker.produce(TOPIC_OF_LINES, (lines * (LINES // len(lines) + 1))[:LINES])
+        yield broker
+    finally:
+        broker.kill()
+
+
+def _lines_per_second(read: Callable[[], None]) -> Callable[[], float]:
+    def measure() -> float:
+        start = time.perf_counter()
+        read()
+        return LINES / (time.perf_counter() - start)
+
+    return measure
+
+
+def _collect(broker: Broker, library: str, folder: Path) -> None:
+    """All of the topic into new tables."""
+    data = folder / "data"
+    shutil.rmtree(data, ignore_errors=True)
+    collector = Collector(Tables(data), data / "collected.json", DEFAULT_RULES)
+    with closing(open_client(settings_for(broker, library))) as client:
+        for _ in collector.collect(TopicSource(client, TOPIC_OF_LINES), lambda: True):
+            pass
+    assert collector.record.counts.lines == LINES
+
+
+def _bare_kafka_python(broker: Broker) -> None:
+    consumer = KafkaConsumer(**kafka_python.consumer_options(settings_for(broker, "kafka-python")))
+    where = TopicPartition(TOPIC_OF_LINES, 0)
+    consumer.assign([where])
+    consumer.seek(where, 0)
+    read = 0
+    while read < LINES:
+        for records in consumer.poll(timeout_ms=200).values():
+            read += len([record.value for record in records])
+    consumer.close()
+
+
+def _bare_confluent(broker: Broker) -> None:
+    consumer = Consumer(confluent.consumer_options(settings_for(broker, "confluent-kafka")))
+    consumer.assign([Place(TOPIC_OF_LINES, 0, 0)])
+    read = 0
+    while read < LINES:
+        messages = consumer.consume(min(10_000, LINES - read), 0.2)
+        read += len([message.value() for message in messages if not message.error()])
+    consumer.close()
+
+
+BARE: dict[str, Callable[[Broker], None]] = {"kafka-python": _bare_kafka_python, "confluent-kafka": _bare_confluent}
+
+
+def _memory(millions: int) -> float:
+    """The most memory, in MiB, that collecting so many million lines takes a process of its own."""
+    command = [sys.executable, "-m", "tests.bench.collect", str(millions)]
+    return float(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+
+
+class _MadeUp:
+    """A topic of watches, made as they are read: a hundred lines for each pair of user and film."""
+
+    def __init__(self, lines: int) -> None:
+        self._lines = lines
+
+    def partitions(self) -> list[int]:
+        return [0]
+
+    def first_offsets(self) -> dict[int, int]:
+        return {0: 0}
+
+    def end_offsets(self) -> dict[int, int]:
+        return {0: self._lines}
+
+    def offsets_at(self, milliseconds: int) -> dict[int, int]:  # noqa: ARG002 - the interface
+        return {0: 0}
+
+    def read(self, partition: int, start: int, stop: int) -> Iterator[list[Message]]:  # noqa: ARG002 - the interface
+        pairs = self._lines // 100
+        for first in range(start, stop, 10_000):
+            yield [
+                Message(at, b"2026-01-05T08:00:00,%d,GET /data/m/film+%d+1999/1.mpg" % (at % pairs, at % pairs % 977))
+                for at in range(first, min(first + 10_000, stop))
+            ]
+
+    def close(self) -> None:
+        pass
+
+
+def _collect_made_up(millions: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        client: Any = _MadeUp(millions * 1_000_000)
+        collector = Collector(Tables(Path(name)), Path(name) / "collected.json", DEFAULT_RULES)
+        for _ in collector.collect(TopicSource(client, "made-up"), lambda: True):
+            pass
+    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}\n")
+
+
+if __name__ == "__main__":
+    _collect_made_up(int(sys.argv[1]))
