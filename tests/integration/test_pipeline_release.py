@@ -79,7 +79,11 @@ def test_a_second_clone_gets_every_row_and_the_model(checkout: Checkout, halves:
     assert metadata["version"] == load_serving(other.data("model")).version == 2
     assert metadata["git_commit"] == checkout.command("git", "rev-parse", "HEAD~1")
     ended = subprocess.run(
-        [*checkout.argv()[:2], "auto_deployment.restore"], cwd=other.folder, env=other.environment, check=True, capture_output=True
+        [*checkout.argv()[:2], "auto_deployment.restore"],
+        cwd=other.folder,
+        env=other.environment,
+        check=True,
+        capture_output=True,
     )
     assert b"last version" in ended.stdout
     for table in ("clean_rating.csv", "clean_watch.csv"):
@@ -159,7 +163,7 @@ def test_shuffled_ratings_are_refused(checkout: Checkout, tmp_path: Path, real_r
 
 
 def test_a_remote_that_is_away_is_caught_up_with(checkout: Checkout, halves: tuple[Path, Path]) -> None:
-    """git remote away, then DVC remote away: the version stands here, and the next run finishes it."""
+    """The git remote away, then the DVC remote: the version stands here, and the next run finishes it."""
     aside = checkout.remote.with_name("away.git")
     checkout.remote.rename(aside)
     failed = checkout.run("--input", str(halves[0]))
@@ -187,17 +191,23 @@ def test_a_push_that_somebody_came_before_is_rebased(checkout: Checkout, halves:
     assert checkout.command("git", "rev-parse", "model-1^{commit}") == checkout.command("git", "rev-parse", "origin/main")
 
 
-def test_a_second_host_that_releases_the_same_number_is_told(checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_second_host_that_releases_the_same_number_is_told(
+    checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path
+) -> None:
     """Two hosts make version 1: the later one fails, says why, and overwrites nothing."""
     other = Checkout(tmp_path / "other", tmp_path, first=False)
     released(checkout, halves[0])
     failed = other.run("--input", str(halves[1]))
     assert failed.returncode == 1
     assert "another host" in failed.stderr
-    assert checkout.command("git", "ls-remote", "origin", "refs/heads/main").split()[0] == checkout.command("git", "rev-parse", "HEAD")
+    assert checkout.command("git", "ls-remote", "origin", "refs/heads/main").split()[0] == checkout.command(
+        "git", "rev-parse", "HEAD"
+    )
 
 
-def test_without_push_versions_wait_here_and_go_out_together(checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path) -> None:
+def test_without_push_versions_wait_here_and_go_out_together(
+    checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path
+) -> None:
     """`--no-push` twice, then a run without it: both versions arrive, the older model too."""
     for path in halves:
         assert checkout.run("--input", str(path), "--no-push").returncode == 0
@@ -271,7 +281,11 @@ def test_what_cannot_be_released_from_is_named_and_left_alone(
 def test_a_second_run_is_turned_away(checkout: Checkout, halves: tuple[Path, Path]) -> None:
     """While one run goes on another ends with 75 and says who has the lock."""
     first = subprocess.Popen(
-        checkout.argv("--input", str(halves[0])), cwd=checkout.folder, env=checkout.environment, stdout=subprocess.PIPE, text=True
+        checkout.argv("--input", str(halves[0])),
+        cwd=checkout.folder,
+        env=checkout.environment,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert first.stdout is not None
     first.stdout.readline()
