@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from app.model import read_metadata
 from auto_deployment import champion, notify, quality, report
 from auto_deployment.candidate import Version, tracking_row, train_version
-from auto_deployment.collect import Collector, Counts, check_rejects, check_share, lag_grows
+from auto_deployment.collect import Collector, check_rejects, check_share, lag_grows
 from auto_deployment.errors import RefusedError, RunError
 from auto_deployment.kafka.opening import open_client
 from auto_deployment.lock import run_lock
@@ -37,6 +37,7 @@ from auto_deployment.versioning import TABLES, Places, Versions, set_version, wr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from auto_deployment.rows import Counts
     from auto_deployment.settings import Settings
     from auto_deployment.sources import Source
 
@@ -98,7 +99,7 @@ class Pipeline:
             log.warning("stopped before the step '%s'; the next run goes on", self.step)
             return stopped.status
         except RefusedError as error:
-            notice = notify.refused([str(error)], error.figures, self._settings.rmse_limit)
+            notice = notify.refused([str(error)], error.figures, error.limit)
             return self._end(notice, error.status, str(error))
         except RunError as error:
             return self._end(notify.failed(self.step, str(error), GOES_ON), error.status, f"{self.step}: {error}")

@@ -57,7 +57,7 @@ def train_version(settings: Settings, version: Version, progress: Progress, cham
     evaluation, decision = _judge(dataset, settings, progress, champion)
     if not decision.passed:
         figures = {check.name: check.value for check in decision.checks}
-        raise RefusedError("the gate refused the model: " + "; ".join(decision.reasons), figures)
+        raise RefusedError("the gate refused the model: " + "; ".join(decision.reasons), figures, settings.rmse_limit)
     progress.say("the gate lets it pass")
     return _build(dataset, settings, version, evaluation, decision, progress)
 

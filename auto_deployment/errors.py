@@ -21,10 +21,11 @@ class WrongUseError(RunError):
 
 
 class RefusedError(RunError):
-    """The data check or the gate says no. Nothing of the run is served. `figures` are what was judged, by name."""
+    """The data check or the gate says no: `figures` are what was judged, by name, `limit` what they were held against."""
 
     status = 3
 
-    def __init__(self, text: str, figures: Mapping[str, float] | None = None) -> None:
+    def __init__(self, text: str, figures: Mapping[str, float] | None = None, limit: float | str = "none") -> None:
         super().__init__(text)
         self.figures = dict(figures or {})
+        self.limit = limit

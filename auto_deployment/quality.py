@@ -6,12 +6,12 @@ from collections import Counter
 from math import log
 from typing import TYPE_CHECKING, Any
 
-from auto_deployment.collect import told
+from auto_deployment.rows import told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from auto_deployment.collect import Counts
+    from auto_deployment.rows import Counts
 
 # Below 0.1 a population is taken as unmoved, above 0.25 as another one (Siddiqi, Credit Risk Scorecards, 2006).
 MOVED = 0.1

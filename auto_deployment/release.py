@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from auto_deployment.collect import Counts
+from auto_deployment.rows import Counts
 from auto_deployment.state import StateError, read_json, write_json_synced
 
 if TYPE_CHECKING:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from auto_deployment.collect import told
+from auto_deployment.rows import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from auto_deployment.collect import Counts
     from auto_deployment.dataset import Dataset
     from auto_deployment.evaluate import Evaluation
     from auto_deployment.gate import Decision
+    from auto_deployment.rows import Counts
 
 
 def collected(counts: Counts) -> list[str]:

@@ -46,7 +46,9 @@ def restore(places: Places, versions: Versions, *, anew: bool = False) -> bool:
         expected = int(offsets["sizes"][table.stem])
         if table.stat().st_size != expected:
             raise StateError(f"{table}: {table.stat().st_size:,} bytes from its parts instead of {expected:,}: is one damaged?")
-    Record(marks=offsets["marks"], sizes={**Tables(places.data).sizes(), **offsets["sizes"]}).save(path)
+    tables = Tables(places.data)
+    tables.roll(max(numbers))
+    Record(marks=offsets["marks"], sizes={**tables.sizes(), **offsets["sizes"]}, version=max(numbers)).save(path)
     versions.drop_old(max(numbers))
     return True
 

@@ -41,7 +41,7 @@ JOBS = (RETRAIN, COLLECT)
 COMMAND = (sys.executable, "-m", "auto_deployment.auto_deploy")
 ARGUMENTS: dict[str, tuple[str, ...]] = {RETRAIN: (), COLLECT: ("--collect-only",)}
 
-STATE, LOCK, RUN_LOCK = "scheduler.json", "scheduler.lock", "scheduler.run.lock"
+STATE, LOCK, RUN_LOCK = "scheduler.json", "scheduler.lock", ".scheduler.run.lock"
 BUSY = 75
 BUSY_SECONDS, BUSY_RETRIES = 300.0, 12
 STOP_SECONDS = 900.0

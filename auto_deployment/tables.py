@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from auto_deployment.collect import Aside, Rows
+    from auto_deployment.rows import Aside, Rows
 
 RATING_HEADER = "user_id,movie_id,rating,rated_at"
 WATCH_HEADER = "user_id,movie_id,minutes,watched_at"
+KEPT_VERSIONS = 30
 
 
 class TableError(RunError):
@@ -28,9 +29,26 @@ class Tables:
     def __init__(self, data_dir: Path) -> None:
         self.ratings = data_dir / "clean_rating.csv"
         self.watches = data_dir / "clean_watch.csv"
-        self.quarantine = data_dir / "quarantine" / "rejected.jsonl"
-        self.repaired = data_dir / "repaired" / "repaired.jsonl"
-        self._files = {path.stem: path for path in (self.ratings, self.watches, self.quarantine, self.repaired)}
+        self._data_dir = data_dir
+        self.roll(0)
+
+    def roll(self, version: int) -> None:
+        """Keep lines aside in files of their own from `version` on; those of the last `KEPT_VERSIONS` versions stay."""
+        ending = f"_since_{version}.jsonl" if version else ".jsonl"
+        self.quarantine = self._data_dir / "quarantine" / f"rejected{ending}"
+        self.repaired = self._data_dir / "repaired" / f"repaired{ending}"
+        for path in self._data_dir.glob("*/re*_since_*.jsonl"):
+            if int(path.stem.rpartition("_")[2]) < version - KEPT_VERSIONS:
+                path.unlink()
+
+    @property
+    def _files(self) -> dict[str, Path]:
+        return {
+            self.ratings.stem: self.ratings,
+            self.watches.stem: self.watches,
+            "rejected": self.quarantine,
+            "repaired": self.repaired,
+        }
 
     def append(self, rows: Rows) -> None:
         """Add a block's rows and lines, and wait until they are on the disk. Raises TableError where they cannot be."""

@@ -38,7 +38,6 @@ BATCH = 500
 POLL_SECONDS = 0.2
 ASK_SECONDS = 5.0
 KNOCK_SECONDS = 0.5
-RENEW_SECONDS = 3.0
 # The names of librdkafka's own errors begin so.
 _PASSED, _OUT_OF_RANGE = KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 _NO_LOGIN, _NO_NEWS = KafkaError._AUTHENTICATION, KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
@@ -55,13 +54,14 @@ class ConfluentClient:
         """
         self._servers = str(settings.kafka_bootstrap_servers)
         self._topic = settings.kafka_topic
-        self._options = consumer_options(settings)
         self._patience = patience
         self._outage = Outage(self._servers, patience)
         self._at: tuple[int, int] | None = None
-        self._is_cut_off = False
-        self._renewed = 0.0
-        self._consumer = self._made()
+        try:
+            self._consumer = Consumer({**consumer_options(settings), "error_cb": self._note}, logger=_Details())
+        except KafkaException as error:
+            reason = _error_of(error).str()
+            raise WrongUseError(f"KAFKA_SECURITY_CA_FILE, _CERT_FILE or _KEY_FILE cannot be used: {reason}") from error
         try:
             self._connect(connect)
         except BaseException:
@@ -115,7 +115,7 @@ class ConfluentClient:
             if failure:
                 raise failure
             if after == position:
-                self._wait(f"offset {position} of partition {partition}")
+                self._outage.go_on(f"offset {position} of partition {partition}")
             else:
                 self._outage.end()
             position = after
@@ -123,24 +123,6 @@ class ConfluentClient:
     def close(self) -> None:
         """See `Client`."""
         self._consumer.close()
-
-    def _made(self) -> Consumer:
-        try:
-            return Consumer({**self._options, "error_cb": self._note}, logger=_Details())
-        except KafkaException as error:
-            reason = _error_of(error).str()
-            raise WrongUseError(f"KAFKA_SECURITY_CA_FILE, _CERT_FILE or _KEY_FILE cannot be used: {reason}") from error
-
-    def _wait(self, what: str) -> None:
-        """Wait for a moment, now and then with a new consumer.
-
-        One that is told of no broker, as by a broker that is just starting, forgets them all and never connects again.
-        """
-        self._outage.wait(what)
-        if self._is_cut_off and time.monotonic() - self._renewed > RENEW_SECONDS:
-            self._consumer.close()
-            self._consumer = self._made()
-            self._at, self._is_cut_off, self._renewed = None, False, time.monotonic()
 
     def _connect(self, seconds: float) -> None:
         while not self._has_answered():
@@ -174,9 +156,8 @@ class ConfluentClient:
             except KafkaException as error:
                 if _error_of(error).code() == _NO_RIGHTS:
                     raise not_readable(self._topic, _error_of(error).str()) from error
-                self._is_cut_off = True
                 self._outage.note(_error_of(error).str())
-                self._wait("an answer")
+                self._outage.wait("an answer")
 
     def _move(self, partition: int, position: int) -> None:
         """Read on from `position`, unless that is where the consumer stands anyway."""
@@ -199,7 +180,6 @@ class ConfluentClient:
 
     def _note(self, error: KafkaError) -> None:
         """Keep what librdkafka says of its connections; it calls this from within its other methods."""
-        self._is_cut_off = True
         text = error.str()
         if error.code() == _NO_NEWS:
             return
@@ -243,6 +223,7 @@ def consumer_options(settings: Settings) -> dict[str, Any]:
         "allow.auto.create.topics": False,
         # By default it stops fetching for a whole second whenever it has fetched enough ahead.
         "fetch.queue.backoff.ms": 10,
+        "fetch.wait.max.ms": 100,
         "reconnect.backoff.max.ms": 1_000,
         "socket.timeout.ms": 10_000,
         "security.protocol": settings.kafka_security_protocol or "PLAINTEXT",

@@ -105,7 +105,7 @@ class KafkaPythonClient:
             self._move(partition, position)
             records, after = self._poll(partition, position, min(BATCH, stop - position))
             if after == position:
-                self._outage.wait(f"offset {position} of partition {partition}")
+                self._outage.go_on(f"offset {position} of partition {partition}")
                 continue
             self._outage.end()
             self._at, position = (partition, after), after
@@ -159,6 +159,7 @@ class KafkaPythonClient:
             raise out_of_range(self._topic, partition, position, self.first_offsets()[partition]) from error
         except RetriableError as error:
             self._outage.note(str(error))
+            time.sleep(PAUSE_SECONDS)
             return [], position
         except KafkaError as error:
             raise not_readable(self._topic, str(error)) from error

@@ -42,7 +42,12 @@ class Outage:
         self.refusal = error
 
     def wait(self, what: str, patience: float | None = None) -> None:
-        """Pause for a moment. Raises StreamError when there was no progress for all the patience; `what` is waited for."""
+        """Pause for a moment; see `go_on`."""
+        self.go_on(what, patience)
+        time.sleep(PAUSE_SECONDS)
+
+    def go_on(self, what: str, patience: float | None = None) -> None:
+        """There was no progress. Raises StreamError when that lasted for all the patience; `what` is waited for."""
         patience = self._patience if patience is None else patience
         now = time.monotonic()
         self._since = now if self._since is None else self._since
@@ -51,7 +56,6 @@ class Outage:
         if now - self._since >= TOLD_AFTER_SECONDS and not self._told:
             self._told = True
             log.warning("%s: still waiting for %s, up to %g s%s", self._servers, what, patience, _bracketed(self._reason))
-        time.sleep(PAUSE_SECONDS)
 
     def failure(self, seconds: float, what: str) -> StreamError:
         """The error to give up with after so long."""

@@ -17,10 +17,11 @@ from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Place
 from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
 
-from auto_deployment.collect import Collector, Counts, Rows
+from auto_deployment.collect import Collector
 from auto_deployment.events import DEFAULT_RULES
 from auto_deployment.kafka import confluent, kafka_python
 from auto_deployment.kafka.opening import open_client
+from auto_deployment.rows import Counts, Rows
 from auto_deployment.sources import TopicSource
 from auto_deployment.stream import Message
 from auto_deployment.tables import RATING_HEADER, Tables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +79,21 @@ class Checkout:
     def data(self, name: str) -> Path:
         """A file of the data folder."""
         return self.folder / "data" / name
+
+    def kill_at(self, seconds: float, *arguments: str) -> bool:
+        """Start a run and kill all of its processes after a while; whether it was still running."""
+        process = subprocess.Popen(
+            self.argv(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
+        return False

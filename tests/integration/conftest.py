@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.settings import ServiceSettings, ShipperSettings
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -36,6 +38,12 @@ def free_port() -> int:
         except OSError:
             continue
         return port
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that is told these settings and none of the caller's own."""
+    names = {name.upper() for name in {**ServiceSettings.model_fields, **ShipperSettings.model_fields}}
+    return {**{name: value for name, value in os.environ.items() if name not in names}, **settings}
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
@@ -83,7 +91,7 @@ class Server:
         command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "app" / "gunicorn.conf.py"), "--chdir", str(ROOT)]
         with (self.folder / "out").open("ab") as out, (self.folder / "err").open("ab") as err:
             self._process = subprocess.Popen(
-                command, env={**os.environ, **self.settings}, cwd=ROOT, stdout=out, stderr=err, start_new_session=True
+                command, env=environment(self.settings), cwd=ROOT, stdout=out, stderr=err, start_new_session=True
             )
 
     def start(self) -> None:

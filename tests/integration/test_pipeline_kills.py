@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -27,7 +24,8 @@ pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 def outcome(checkout: Checkout) -> dict[str, object]:
     """Everything that an undisturbed run and a killed one must have in common."""
-    files = ("clean_rating.csv", "clean_watch.csv", "quarantine/rejected.jsonl", "repaired/repaired.jsonl", "version.txt")
+    aside = sorted(str(path.relative_to(checkout.data(""))) for path in checkout.folder.glob("data/*/re*.jsonl"))
+    files = ["clean_rating.csv", "clean_watch.csv", "version.txt", *aside]
     parts = sorted(checkout.folder.glob("data/versioning/clean_*.csv.dvc"))
     here = ["data/model.dvc", "data/versioning/clean_rating_2.csv.dvc", "data/versioning/clean_watch_2.csv.dvc"]
     return {
@@ -42,25 +40,6 @@ def outcome(checkout: Checkout) -> dict[str, object]:
         "dvc": checkout.command("dvc", "status", "--quiet", *here),
         "in the DVC remote": checkout.command("dvc", "status", "--quiet", "--cloud", *here),
     }
-
-
-def kill_at(checkout: Checkout, seconds: float, *arguments: str) -> bool:
-    """Start a run and kill all of its processes after a while; whether it was still running."""
-    process = subprocess.Popen(
-        checkout.argv(*arguments),
-        cwd=checkout.folder,
-        env=checkout.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return True
-    return False
 
 
 def inputs(folder: Path) -> list[list[str]]:
@@ -98,7 +77,7 @@ def killed(base: Path, runs: list[list[str]], chance: random.Random, expected: d
     checkout, kills = Checkout(base / "host", base), 0
     for arguments in runs:
         for _ in range(3):
-            kills += kill_at(checkout, chance.uniform(0.3, LONGEST_SECONDS), *arguments)
+            kills += checkout.kill_at(chance.uniform(0.3, LONGEST_SECONDS), *arguments)
         ended = checkout.run(*arguments)
         assert ended.returncode == 0, ended.stdout + ended.stderr
     assert outcome(checkout) == expected

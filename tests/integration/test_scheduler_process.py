@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from auto_deployment.scheduler import COLLECT, RETRAIN, Memory, Run, is_held
+from auto_deployment.scheduler import COLLECT, RETRAIN, RUN_LOCK, Memory, Run, is_held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -136,7 +136,7 @@ class Schedulers:
             process.wait(30)
         for file in self._files:
             file.close()
-        wait_until(lambda: not is_held(self.data / "scheduler.run.lock"))
+        wait_until(lambda: not is_held(self.data / RUN_LOCK))
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def test_a_run_that_was_killed_with_its_scheduler_is_made_up_for_once(schedulers
     pid = schedulers.wait_for_run(1)
     schedulers.ended(scheduler, signal.SIGKILL)
     os.killpg(pid, signal.SIGKILL)
-    wait_until(lambda: not is_held(schedulers.data / "scheduler.run.lock"))
+    wait_until(lambda: not is_held(schedulers.data / RUN_LOCK))
     schedulers.let_go()
     again = schedulers.start()
     wait_until(lambda: schedulers.runs()[RETRAIN].ended and not schedulers.runs()[RETRAIN].cut_off)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.journal import Journal, to_line
-from tests.integration.conftest import ROOT, Server, wait_until
+from tests.integration.conftest import ROOT, Server, environment, wait_until
 from tests.unit.app import samples
 from tests.unit.app.crashes import child, rounds
 from tests.unit.app.samples import row
@@ -62,8 +62,8 @@ class Shipping:
     def start(self) -> None:
         """Start one."""
         with self._errors.open("ab") as errors:
-            environment = {**os.environ, **self.settings}
-            self._process = subprocess.Popen([sys.executable, "-m", "app.shipper"], env=environment, cwd=ROOT, stderr=errors)
+            command = [sys.executable, "-m", "app.shipper"]
+            self._process = subprocess.Popen(command, env=environment(self.settings), cwd=ROOT, stderr=errors)
 
     def end(self, number: int) -> int:
         """End it; its exit status."""

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
-import signal
-import subprocess
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -114,31 +111,12 @@ def test_kills_while_collecting_change_no_byte(
     rounds = 0
     while rounds == 0 or time.monotonic() < until:
         killed = checkout_for(broker, topic, library, tmp_path / f"killed-{rounds}")
-        kills = sum(kill_at(killed, chance.uniform(0.3, 0.8) * seconds) for _ in range(KILLS))
+        kills = sum(killed.kill_at(chance.uniform(0.3, 0.8) * seconds, "--collect-only") for _ in range(KILLS))
         collected(killed, "--collect-only")
         for name in TABLES:
             assert killed.data(name).read_bytes() == calm.data(name).read_bytes(), name
         rounds += 1
     print(f"{rounds} rounds, {kills} kills in the last")
-
-
-def kill_at(checkout: Checkout, seconds: float) -> bool:
-    """Start a collection and kill it after a while; whether it was still running."""
-    process = subprocess.Popen(
-        checkout.argv("--collect-only"),
-        cwd=checkout.folder,
-        env=checkout.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return True
-    return False
 
 
 def test_a_partition_that_is_added_is_read_from_its_start(broker: Broker, library: str, tmp_path: Path) -> None:

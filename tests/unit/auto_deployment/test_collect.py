@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_deployment.collect import Aside, Collector, Counts, Record, check_rejects, lag_grows, rows_of, told
+from auto_deployment.collect import Collector, Record, check_rejects, lag_grows
 from auto_deployment.errors import RefusedError, WrongUseError
 from auto_deployment.events import DEFAULT_RULES, Rules
+from auto_deployment.rows import Aside, Counts, rows_of, told
 from auto_deployment.sources import LONGEST_READ, Block, FileSource, Gap, Plan
 from auto_deployment.state import StateError
 from auto_deployment.tables import RATING_HEADER, WATCH_HEADER, TableError, Tables
@@ -105,6 +106,13 @@ def test_what_is_kept_aside_says_where_it_stood() -> None:
         Aside("rating_missing", LINES[11], "movie.log", 1012),
     ]
     assert rows.repaired == [Aside("repaired", LINES[7], "movie.log", 1008)]
+
+
+def test_a_line_that_is_too_long_alone_is_too_long_in_a_block() -> None:
+    """Whatever it says: neither a minute nor a rating of a film of ten thousand letters."""
+    long = [line.replace("b+", "b" * 10_000 + "+").replace("a+", "a" * 10_000 + "+") for line in LINES[:2]]
+    assert rows_of(block_of([*long, LINES[2]])).counts.rejected == {"too_long": 2}
+    assert rows_of(block_of([*long, LINES[2]])).watches == ["7,b+1999,1,2024-10-14T15:24:02"]
 
 
 def test_rules_reach_the_lines() -> None:

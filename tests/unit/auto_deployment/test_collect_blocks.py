@@ -7,8 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_deployment.collect import rows_of
 from auto_deployment.events import Rating, Reject, Repaired, Rules, Watch, parse, watches_of
+from auto_deployment.rows import rows_of
 from auto_deployment.sources import Block
 
 SOUND = (

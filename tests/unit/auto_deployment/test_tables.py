@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.collect import Aside, Counts, Rows
+from auto_deployment.rows import Aside, Counts, Rows
 from auto_deployment.tables import RATING_HEADER, WATCH_HEADER, TableError, Tables
 
 if TYPE_CHECKING:
@@ -57,3 +57,16 @@ def test_a_table_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     tables.ratings.mkdir()
     with pytest.raises(TableError, match=f"{tables.ratings}: Is a directory: make room, then run again"):
         tables.append(ROWS)
+
+
+def test_lines_kept_aside_roll_with_the_version(tmp_path: Path) -> None:
+    """Each version begins files of its own; those of thirty versions are kept, a table never goes."""
+    tables = Tables(tmp_path)
+    for version in range(35):
+        tables.roll(version)
+        tables.append(Rows(["1,a+1999,4,2026-01-05T08:00:00"], [], [Aside("user", "x", "f", 1)], [], Counts()))
+    kept = sorted(path.name for path in tables.quarantine.parent.iterdir())
+    assert len(kept) == 32
+    assert "rejected_since_3.jsonl" not in kept
+    assert tables.sizes()["rejected"] == tables.quarantine.stat().st_size > 0
+    assert len(tables.ratings.read_text().splitlines()) == 36

@@ -1,0 +1,114 @@
+"""What lines become: rows of the tables, lines kept aside, and counts in which every line has its place. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from auto_deployment.events import (
+    DEFAULT_RULES,
+    NewAccount,
+    Rating,
+    Recommendation,
+    Reject,
+    Repaired,
+    Rules,
+    Watch,
+    parse,
+    watches_of,
+)
+
+if TYPE_CHECKING:
+    from auto_deployment.sources import Block
+
+
+class Aside(NamedTuple):
+    """A line that was rejected or repaired, as it came, and where."""
+
+    reason: str
+    line: str
+    source: str
+    number: int
+
+
+@dataclass
+class Counts:
+    """What became of the lines. Every line is in exactly one of `kinds` and `rejected`; `repaired` is a part of `kinds`."""
+
+    lines: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    repaired: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Counts) -> None:
+        """Take the counts of more lines in."""
+        self.lines += other.lines
+        self.kinds.update(other.kinds)
+        self.repaired += other.repaired
+        self.rejected.update(other.rejected)
+
+
+@dataclass
+class Rows:
+    """What one block adds: rows of the two tables, in order, and the lines kept aside."""
+
+    ratings: list[str]
+    watches: list[str]
+    rejected: list[Aside]
+    repaired: list[Aside]
+    counts: Counts
+
+
+def rows_of(block: Block, rules: Rules = DEFAULT_RULES) -> Rows:
+    """The rows of a block: ratings in the order of their lines, watches added up in the order of their first line. Pure.
+
+    One line of a watch is one minute; the row's time is that of the latest one.
+    """
+    rows = Rows([], [], [], [], Counts(lines=len(block.lines)))
+    minutes: dict[tuple[str, str], list[Any]] = {}
+    for at, (time, user, film) in enumerate(watches_of(block.lines, rules) or [("", "", "")] * len(block.lines)):
+        if not film:
+            time, user, film = _take(rows, block, at, rules)  # noqa: PLW2901 - a watch after all: it was repaired
+            if not film:
+                continue
+        pair = (user, film)
+        known = minutes.get(pair)
+        if known is None:
+            minutes[pair] = [1, time]
+        else:
+            known[0] += 1
+            known[1] = max(known[1], time)
+    watched = sum(count for count, _ in minutes.values())
+    if watched:
+        rows.counts.kinds["watch"] = watched
+    rows.watches = [f"{user},{film},{count},{last}" for (user, film), (count, last) in minutes.items()]
+    rows.counts.repaired = len(rows.repaired)
+    return rows
+
+
+def _take(rows: Rows, block: Block, at: int, rules: Rules) -> tuple[str, str, str]:
+    """Take one line; what it says of a watch, or three empty texts."""
+    event, number = parse(block.lines[at], rules), block.numbers[at]
+    if isinstance(event, Repaired):
+        rows.repaired.append(Aside("repaired", event.line, block.source, number))
+        event = event.event
+    match event:
+        case Watch(time, user, film):
+            return time, str(user), film
+        case Rating(time, user, film, stars):
+            rows.counts.kinds["rating"] += 1
+            rows.ratings.append(f"{user},{film},{stars:g},{time}")
+        case Reject(reason, whole):
+            rows.counts.rejected[reason] += 1
+            rows.rejected.append(Aside(reason, whole, block.source, number))
+        case Recommendation():
+            rows.counts.kinds["recommendation"] += 1
+        case NewAccount():
+            rows.counts.kinds["new_account"] += 1
+    return "", "", ""
+
+
+def told(counts: Counter[str]) -> str:
+    """Counts as a person reads them, the most frequent first."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
