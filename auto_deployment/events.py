@@ -133,7 +133,7 @@ def parse(line: str, rules: Rules = DEFAULT_RULES) -> Parsed:
 
 
 def watches_of(lines: Sequence[str], rules: Rules = DEFAULT_RULES) -> list[tuple[str, str, str]] | None:
-    """Each line's time, user and film where it is an undamaged watch, else three empty texts; None where one breaks or is too long.
+    """Each line's time, user and film where it is an undamaged watch, else three empty texts; None: read them alone.
 
     What `parse` says of each line, for many at once in half the time: 98 lines of the stream in a hundred are watches.
     """

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import configuration
+
+# Two workers on two cores: threads of their own for tiny matrices would only spin. Before anything loads NumPy.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
+configuration.set_hypothesis_home_dir(ROOT / ".cache" / "hypothesis")
 SHARED = ROOT.parent / "shared" / "data"
 
 

@@ -12,6 +12,7 @@ from kafka.errors import (  # type: ignore[import-untyped]
     KafkaTimeoutError,
     OffsetOutOfRangeError,
     RetriableError,
+    UnsupportedCodecError,
 )
 from kafka.net.compat import KafkaNetClient  # type: ignore[import-untyped]
 from kafka.net.selector import NetworkSelector  # type: ignore[import-untyped]
@@ -24,6 +25,7 @@ from auto_deployment.kafka.outage import (
     PAUSE_SECONDS,
     TOPIC_SECONDS,
     Outage,
+    no_codec,
     no_topic,
     not_readable,
     out_of_range,
@@ -157,6 +159,8 @@ class KafkaPythonClient:
         except OffsetOutOfRangeError as error:
             self._at = None
             raise out_of_range(self._topic, partition, position, self.first_offsets()[partition]) from error
+        except UnsupportedCodecError as error:
+            raise no_codec(self._topic, str(error)) from error
         except RetriableError as error:
             self._outage.note(str(error))
             time.sleep(PAUSE_SECONDS)

@@ -6,18 +6,18 @@ import warnings
 from typing import TYPE_CHECKING
 
 from auto_deployment.errors import WrongUseError
-from auto_deployment.kafka.outage import PATIENCE_SECONDS
+from auto_deployment.kafka.outage import CONNECT_SECONDS, PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from auto_deployment.settings import Settings
     from auto_deployment.stream import Client
 
 
-def open_client(settings: Settings, patience: float = PATIENCE_SECONDS) -> Client:
-    """A client of the settings' broker and topic, connected. `patience` is how long, in seconds, an outage is waited out.
+def open_client(settings: Settings, patience: float = PATIENCE_SECONDS, connect: float = CONNECT_SECONDS) -> Client:
+    """A client of the settings' broker and topic, connected within `connect` seconds.
 
-    Raises WrongUseError where no broker is named or a file of certificates cannot be used, StreamError where the broker
-    is away or refuses.
+    `patience` is how long, in seconds, it waits out an outage later on. Raises WrongUseError where no broker is named or a
+    file of certificates cannot be used, StreamError where the broker is away or refuses.
     """
     if settings.kafka_bootstrap_servers is None:
         raise WrongUseError("KAFKA_BOOTSTRAP_SERVERS is not set: name the broker, or read files with --input")
@@ -27,7 +27,7 @@ def open_client(settings: Settings, patience: float = PATIENCE_SECONDS) -> Clien
             warnings.simplefilter("ignore", DeprecationWarning)
             from auto_deployment.kafka.kafka_python import KafkaPythonClient  # noqa: PLC0415 - see above
 
-        return KafkaPythonClient(settings, patience)
+        return KafkaPythonClient(settings, patience, connect)
     from auto_deployment.kafka.confluent import ConfluentClient  # noqa: PLC0415 - see above
 
-    return ConfluentClient(settings, patience)
+    return ConfluentClient(settings, patience, connect)

@@ -96,6 +96,11 @@ def not_readable(topic: str, reason: str) -> StreamError:
     return StreamError(f"topic {topic} cannot be read ({reason}): check the topic, and the rights of KAFKA_SECURITY_USER")
 
 
+def no_codec(topic: str, reason: str) -> StreamError:
+    """The messages are compressed in a way that this library cannot undo here."""
+    return StreamError(f"topic {topic} cannot be read ({reason}): set KAFKA_CLIENT=confluent-kafka, which knows all codecs")
+
+
 def out_of_range(topic: str, partition: int, offset: int, first: int) -> Exception:
     """An offset was asked for that the partition, which now begins at `first`, has no more, or not yet."""
     if offset < first:

@@ -77,6 +77,7 @@ class Broker:
         self._libs = libs
         self._ports = dict(zip((*LISTENERS, "CONTROLLER"), _free_ports(len(LISTENERS) + 1), strict=True))
         self._admin: AdminClient
+        self._producer: Producer | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._formatted = False
 
@@ -93,6 +94,7 @@ class Broker:
         """Start it and do not wait. The kernel ends it with the thread that calls this: let that be the main one."""
         if not self._formatted:
             self._format()
+        self._producer = None
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*self._java, "kafka.Kafka", str(self._settings)],
@@ -151,9 +153,9 @@ class Broker:
 
     def produce(self, topic: str, values: Iterable[bytes | None], partition: int = 0, key: bytes | None = None) -> None:
         """Append messages to a partition, in order, and wait until the broker has them."""
-        producer = self.producer()
-        send(producer, topic, values, partition, key)
-        assert producer.flush(60) == 0, "the broker did not take all messages"
+        self._producer = self._producer or self.producer()
+        send(self._producer, topic, values, partition, key)
+        assert self._producer.flush(60) == 0, "the broker did not take all messages"
 
     def committed(self, group: str, where: TopicPartition) -> int | None:
         """The offset that a group has committed, if it has."""

@@ -13,7 +13,7 @@ import pytest
 from auto_deployment.kafka.opening import open_client
 from tests.integration.kafka.broker import Broker
 from tests.integration.kafka.jars import MissingToolError, kafka_libs
-from tests.integration.kafka.lines import settings_for
+from tests.integration.kafka.lines import LINES, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +71,15 @@ def topic(broker: Broker) -> str:
     """A topic of the test's own, with one partition."""
     name = new_name()
     broker.create_topic(name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def lasting_topic(broker: Broker) -> str:
+    """A topic that holds `LINES` in its one partition, for tests that only read."""
+    name = new_name()
+    broker.create_topic(name)
+    broker.produce(name, LINES)
     return name
 
 

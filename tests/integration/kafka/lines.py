@@ -23,6 +23,9 @@ def stream_lines(count: int, first: int = 0) -> Iterator[bytes]:
         yield f"2023-10-29T07:20:{second:02},{user},GET /data/m/the+film+with+number+{at}+1994/{minute}.mpg".encode()
 
 
+LINES = list(stream_lines(3_000))
+
+
 def settings_for(broker: Broker, client: str, topic: str = TOPIC_OF_LINES, **security: object) -> Settings:
     """Settings of a client of `broker`; `security` are those of `KAFKA_SECURITY_*`, protocol and all, without that prefix.
 

@@ -10,13 +10,12 @@ import pytest
 from auto_deployment.errors import WrongUseError
 from auto_deployment.stream import StreamError
 from tests.integration.kafka.broker import PASSWORD, USER
-from tests.integration.kafka.lines import read_all, stream_lines
+from tests.integration.kafka.lines import LINES, read_all
 
 if TYPE_CHECKING:
     from tests.integration.kafka.broker import Broker
     from tests.integration.kafka.conftest import MakeClient
 
-LINES = list(stream_lines(100))
 SECONDS = 8.0
 
 
@@ -30,54 +29,54 @@ def login(protocol: str, mechanism: str, password: str = PASSWORD) -> dict[str, 
     [("SASL_SSL", "PLAIN"), ("SASL_SSL", "SCRAM-SHA-256"), ("SASL_PLAINTEXT", "PLAIN"), ("SASL_PLAINTEXT", "SCRAM-SHA-512")],
 )
 def test_a_user_with_the_right_password_reads(
-    broker: Broker, topic: str, make_client: MakeClient, protocol: str, mechanism: str
+    broker: Broker, lasting_topic: str, make_client: MakeClient, protocol: str, mechanism: str
 ) -> None:
     """With and without TLS, by each mechanism."""
-    broker.produce(topic, LINES)
     authority: dict[str, Any] = {"ca_file": broker.certificates.authority} if protocol == "SASL_SSL" else {}
-    client = make_client(topic, **login(protocol, mechanism), **authority)
+    client = make_client(lasting_topic, **login(protocol, mechanism), **authority)
     assert read_all(client, 0, 0, client.end_offsets()[0]) == LINES
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
-def test_a_wrong_password_is_told_at_once(broker: Broker, topic: str, make_client: MakeClient, mechanism: str) -> None:
+def test_a_wrong_password_is_told_at_once(broker: Broker, lasting_topic: str, make_client: MakeClient, mechanism: str) -> None:
     """As a failed authentication, not as a broker that is away, and without the password."""
     start = time.monotonic()
     with pytest.raises(StreamError, match=r"authentication failed at 127\.0\.0\.1.*KAFKA_SECURITY_PASSWORD") as caught:
-        make_client(topic, **login("SASL_SSL", mechanism, "hunter2hunter2"), ca_file=broker.certificates.authority)
+        make_client(lasting_topic, **login("SASL_SSL", mechanism, "hunter2hunter2"), ca_file=broker.certificates.authority)
     assert time.monotonic() - start < SECONDS
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_broker_without_logins_is_told_as_such(topic: str, make_client: MakeClient) -> None:
+def test_a_broker_without_logins_is_told_as_such(lasting_topic: str, make_client: MakeClient) -> None:
     """A login where none is asked for fails as an authentication."""
     with pytest.raises(StreamError, match="authentication failed"):
-        make_client(topic, **login("SASL_PLAINTEXT", "PLAIN"), at="PLAINTEXT")
+        make_client(lasting_topic, **login("SASL_PLAINTEXT", "PLAIN"), at="PLAINTEXT")
 
 
-def test_a_clients_certificate_lets_it_in(broker: Broker, topic: str, make_client: MakeClient) -> None:
+def test_a_clients_certificate_lets_it_in(broker: Broker, lasting_topic: str, make_client: MakeClient) -> None:
     """Where the broker asks for one."""
-    broker.produce(topic, LINES)
     files = broker.certificates
-    client = make_client(topic, protocol="SSL", ca_file=files.authority, cert_file=files.client, key_file=files.client_key)
-    assert read_all(client, 0, 0, 100) == LINES
+    client = make_client(
+        lasting_topic, protocol="SSL", ca_file=files.authority, cert_file=files.client, key_file=files.client_key
+    )
+    assert read_all(client, 0, 0, 3_000) == LINES
 
 
 @pytest.mark.parametrize(
     ("protocol", "authority"), [("SSL", "stranger"), ("SASL_SSL", "stranger"), ("SSL", "authority")], ids=lambda value: value
 )
 def test_a_certificate_that_is_not_trusted_is_told_at_once(
-    broker: Broker, topic: str, make_client: MakeClient, protocol: str, authority: str
+    broker: Broker, lasting_topic: str, make_client: MakeClient, protocol: str, authority: str
 ) -> None:
     """The broker's, from an authority that is not ours; or ours, which the broker misses."""
     secured = login(protocol, "PLAIN") if protocol == "SASL_SSL" else {"protocol": protocol}
     start = time.monotonic()
     with pytest.raises(StreamError, match=r"no TLS connection to 127\.0\.0\.1.*certificate.*KAFKA_SECURITY_CA_FILE"):
-        make_client(topic, **secured, ca_file=getattr(broker.certificates, authority))
+        make_client(lasting_topic, **secured, ca_file=getattr(broker.certificates, authority))
     assert time.monotonic() - start < SECONDS
 
 
-def test_a_file_that_is_no_certificate_is_wrong_use(broker: Broker, topic: str, make_client: MakeClient) -> None:
+def test_a_file_that_is_no_certificate_is_wrong_use(broker: Broker, lasting_topic: str, make_client: MakeClient) -> None:
     """It is told by its setting, before anybody is asked."""
     with pytest.raises(WrongUseError, match="KAFKA_SECURITY_CA_FILE"):
-        make_client(topic, protocol="SSL", ca_file=broker.certificates.client_key)
+        make_client(lasting_topic, protocol="SSL", ca_file=broker.certificates.client_key)

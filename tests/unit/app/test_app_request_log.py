@@ -18,6 +18,7 @@ WRITE = """
 import os, sys
 from app.request_log import write
 from tests.unit.app.test_app_request_log import ANSWERED, REFUSED
+sys.stdout = None  # whose buffer would be written later
 if len(sys.argv) > 1:
     os.dup2(os.open(sys.argv[1], os.O_WRONLY), 1)
 write(ANSWERED)
@@ -67,6 +68,11 @@ def test_any_path_gives_one_json_line(path: str) -> None:
     assert line.isascii()
     assert len(line.splitlines()) == 1
     assert json.loads(line)["path"] == path[:200]
+
+
+def test_a_long_path_is_cut() -> None:
+    """A line stays short enough to be written in one piece: 200 characters of the path are told."""
+    assert json.loads(request_log.to_json(REFUSED._replace(path="é" * 10_000), 0.0))["path"] == "é" * 200
 
 
 @given(

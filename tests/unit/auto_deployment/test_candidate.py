@@ -279,3 +279,14 @@ def test_too_many_damaged_lines_are_refused(tmp_path: Path) -> None:
     path.write_text("\n".join(stream() + DAMAGED[:1] * 100))
     with pytest.raises(RefusedError, match="MAX_REJECT_SHARE"):
         collect_files([path], settings_in(tmp_path), Progress(StringIO()))
+
+
+def test_a_champion_trained_on_the_test_rows_gains_nothing_by_it(tmp_path: Path) -> None:
+    """What stands in `data/model` has seen every row; the decision about a candidate is the same with it and without."""
+    settings = collected(tmp_path, stream())
+    recipe = Recipe("surprise", 5)
+    alone = train_version(settings, VERSION, Progress(StringIO()), recipe)
+    assert (settings.data_dir / "model" / "rating").is_dir()
+    beside = train_version(settings, VERSION, Progress(StringIO()), recipe)
+    assert beside["metrics"] == alone["metrics"]
+    assert min(beside["metrics"]["evaluation"]["champion"]["all"]) > 0.9 * min(alone["metrics"]["evaluation"]["model"]["all"])

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+
+from auto_deployment.kafka import outage as module
+from auto_deployment.kafka.outage import Outage, not_authenticated, out_of_range
+from auto_deployment.stream import OffsetGoneError, StreamError
+
+
+def wait_for_ever(outage: Outage) -> None:
+    """Without progress."""
+    while True:
+        outage.wait("tea")
+
+
+def test_patience_lasts_as_long_as_it_is_given() -> None:
+    """Then the error names the servers, the time, what was waited for, and the last reason."""
+    outage = Outage("a:1,b:2", patience=0.2)
+    outage.note("connection reset")
+    outage.note("connection refused")
+    start = time.monotonic()
+    told = r"^no answer from a:1,b:2 within 0\.2 s, waiting for tea \(connection refused\): is the broker up"
+    with pytest.raises(StreamError, match=told):
+        wait_for_ever(outage)
+    assert 0.2 <= time.monotonic() - start < 1
+
+
+def test_progress_makes_patience_new() -> None:
+    """The time before it does not count."""
+    outage = Outage("a:1", patience=0.2)
+    for _ in range(4):
+        outage.wait("tea")
+        outage.end()
+
+
+def test_time_in_which_nobody_waits_does_not_count() -> None:
+    """A reader may work on a batch for longer than its patience lasts."""
+    outage = Outage("a:1", patience=0.05)
+    outage.end()
+    time.sleep(0.1)
+    outage.go_on("tea")
+
+
+def test_a_refusal_is_what_the_error_says_in_the_end() -> None:
+    """Unless the library said something else after it."""
+    outage = Outage("a:1", patience=0)
+    outage.refuse(not_authenticated("a:1", "bad password"))
+    with pytest.raises(StreamError, match=r"authentication failed at a:1 \(bad password\)"):
+        outage.go_on("tea")
+    outage.note("connection refused")
+    with pytest.raises(StreamError, match="no answer from a:1"):
+        outage.go_on("tea")
+
+
+def test_a_long_wait_is_told_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning for each outage, not for each attempt."""
+    monkeypatch.setattr(module, "TOLD_AFTER_SECONDS", 0)
+    outage = Outage("a:1", patience=30)
+    with caplog.at_level(logging.DEBUG):
+        for _ in range(3):
+            outage.go_on("tea")
+        outage.end()
+        outage.go_on("coffee")
+    assert [record.message for record in caplog.records] == [
+        "a:1: still waiting for tea, up to 30 s",
+        "a:1: still waiting for coffee, up to 30 s",
+    ]
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+@pytest.mark.parametrize(("offset", "kind"), [(4, OffsetGoneError), (5, StreamError), (6, StreamError)])
+def test_an_offset_out_of_range_is_gone_or_not_there_yet(offset: int, kind: type[Exception]) -> None:
+    """Before the first one it was removed; after the end it never was."""
+    assert isinstance(out_of_range("movielog4", 0, offset, first=5), kind)
