@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from aiosmtpd.smtp import SMTP, Envelope, Session
 
+pytestmark = pytest.mark.slow
+
 USER, PASSWORD = "bot", "hunter2/is+it"
 WEBHOOK_PATH = "/services/T000AAAA/B000BBBB/zyxwvuts98765"
 SECRETS = (PASSWORD, WEBHOOK_PATH, WEBHOOK_PATH[1:], "zyxwvuts98765", base64.b64encode(PASSWORD.encode()).decode())

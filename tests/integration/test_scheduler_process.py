@@ -18,6 +18,8 @@ from auto_deployment.scheduler import COLLECT, RETRAIN, RUN_LOCK, Memory, Run, i
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 HOUR = 3600.0
 # The command as it is, but for what a run is.

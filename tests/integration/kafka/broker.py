@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, AdminClient, ResourcePatternType, ResourceType
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from tests.integration.kafka.certificates import HOST, write_certificates
@@ -56,6 +56,10 @@ ssl.keystore.location={certificates.broker}
 ssl.truststore.type=PEM
 ssl.truststore.location={certificates.authority}
 listener.name.ssl.ssl.client.auth=required
+# Everybody may do everything but what `deny` takes away; the open listener's nameless user is never stopped.
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+super.users=User:ANONYMOUS
 """
 SECURITY = "org.apache.kafka.common.security"
 LOGIN = """
@@ -156,6 +160,13 @@ class Broker:
         self._producer = self._producer or self.producer()
         send(self._producer, topic, values, partition, key)
         assert self._producer.flush(60) == 0, "the broker did not take all messages"
+
+    def deny(self, kind: ResourceType, name: str) -> None:
+        """Take all rights to a topic or a group away from USER."""
+        rule = AclBinding(
+            kind, name, ResourcePatternType.LITERAL, f"User:{USER}", "*", AclOperation.ALL, AclPermissionType.DENY
+        )
+        self._admin.create_acls([rule])[rule].result(30)
 
     def committed(self, group: str, where: TopicPartition) -> int | None:
         """The offset that a group has committed, if it has."""

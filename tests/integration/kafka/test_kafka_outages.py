@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.integration.kafka.broker import Broker
     from tests.integration.kafka.conftest import MakeClient
 
+pytestmark = pytest.mark.slow
+
 LINES = list(stream_lines(40_000))
 
 

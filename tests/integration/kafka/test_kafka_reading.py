@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.integration.kafka.broker import Broker
     from tests.integration.kafka.conftest import MakeClient
 
+pytestmark = pytest.mark.slow
+
 
 def test_all_partitions_are_read_from_the_first_offset_to_the_end(broker: Broker, make_client: MakeClient) -> None:
     """Of three partitions, one of them empty, each gives exactly its own messages."""

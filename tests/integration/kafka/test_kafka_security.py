@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confluent_kafka.admin import ResourceType
 
 from auto_deployment.errors import WrongUseError
 from auto_deployment.stream import StreamError
@@ -15,6 +16,8 @@ from tests.integration.kafka.lines import LINES, read_all
 if TYPE_CHECKING:
     from tests.integration.kafka.broker import Broker
     from tests.integration.kafka.conftest import MakeClient
+
+pytestmark = pytest.mark.slow
 
 SECONDS = 8.0
 
@@ -80,3 +83,21 @@ def test_a_file_that_is_no_certificate_is_wrong_use(broker: Broker, lasting_topi
     """It is told by its setting, before anybody is asked."""
     with pytest.raises(WrongUseError, match="KAFKA_SECURITY_CA_FILE"):
         make_client(lasting_topic, protocol="SSL", ca_file=broker.certificates.client_key)
+
+
+def test_a_topic_that_the_user_may_not_read_is_told(broker: Broker, topic: str, make_client: MakeClient) -> None:
+    """At once, and whichever question is asked first."""
+    broker.deny(ResourceType.TOPIC, topic)
+    client = make_client(topic, **login("SASL_PLAINTEXT", "PLAIN"))
+    with pytest.raises(StreamError, match=f"topic {topic} cannot be read.*rights of KAFKA_SECURITY_USER"):
+        client.partitions()
+    with pytest.raises(StreamError, match=f"topic {topic} cannot be read.*rights of KAFKA_SECURITY_USER"):
+        list(client.read(0, 0, 10))
+
+
+def test_no_right_to_a_group_is_needed(broker: Broker, lasting_topic: str, make_client: MakeClient) -> None:
+    """None is joined, so none has to be allowed."""
+    broker.deny(ResourceType.GROUP, "movierec")
+    client = make_client(lasting_topic, **login("SASL_PLAINTEXT", "PLAIN"))
+    assert read_all(client, 0, 0, 3_000) == LINES
+    assert read_all(client, 0, 0, client.end_offsets()[0]) == LINES

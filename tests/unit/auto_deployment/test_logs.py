@@ -98,8 +98,8 @@ def test_levels_choose_what_is_shown(logged: Logged) -> None:
     log.info("ours")
     logging.getLogger("some.library").debug("theirs, detailed")
     logging.getLogger("some.library").info("theirs")
-    logging.getLogger("kafka.conn").info("noise")
-    logging.getLogger("kafka.conn").warning("trouble")
+    logging.getLogger("urllib3.pool").info("noise")
+    logging.getLogger("urllib3.pool").warning("trouble")
     assert [line.rsplit(": ", 1)[1] for line in logged.file()] == ["ours, detailed", "ours", "theirs", "trouble"]
     assert [line.rsplit(": ", 1)[1] for line in logged.console()] == ["trouble"]
 
