@@ -40,8 +40,10 @@ ASK_SECONDS = 5.0
 KNOCK_SECONDS = 0.5
 # The names of librdkafka's own errors begin so.
 _PASSED, _OUT_OF_RANGE = KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
-_NO_LOGIN, _NO_NEWS = KafkaError._AUTHENTICATION, KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
+_NO_LOGIN, _NO_BROKER = KafkaError._AUTHENTICATION, KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
 _NO_RIGHTS = KafkaError.TOPIC_AUTHORIZATION_FAILED
+# The one follows from errors that say more, the other is about the group, of which nothing is wanted.
+_NO_NEWS = (_NO_BROKER, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
 class ConfluentClient:
@@ -174,14 +176,14 @@ class ConfluentClient:
                 return position, out_of_range(self._topic, partition, position, self.first_offsets()[partition])
             elif code == _NO_RIGHTS:
                 return position, not_readable(self._topic, event.error().str())
-            elif code != _PASSED:
+            elif code not in {_PASSED, *_NO_NEWS}:
                 self._outage.note(event.error().str())
         return position, None
 
     def _note(self, error: KafkaError) -> None:
         """Keep what librdkafka says of its connections; it calls this from within its other methods."""
         text = error.str()
-        if error.code() == _NO_NEWS:
+        if error.code() in _NO_NEWS:
             return
         self._outage.note(text)
         if error.code() == _NO_LOGIN:

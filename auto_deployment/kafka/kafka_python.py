@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 # Larger ones are slower: 700 new objects start the garbage collector, and what was read leaves the processor's cache.
 BATCH = 500
 POLL_MS = 200
+REFRESH_MS = 3_000
 CLOSE_MS = 2_000
 
 
@@ -73,12 +74,14 @@ class KafkaPythonClient:
 
     def partitions(self) -> list[int]:
         """See `Client`."""
+        self._outage.end()
         until = time.monotonic() + TOPIC_SECONDS
         while True:
-            self._ask(lambda limit: self._consumer.bootstrap(timeout_ms=limit, refresh=True))
-            if found := self._connections.cluster.partitions_for_topic(self._topic):
+            if not self._is_up_to_date():
+                self._outage.go_on("an answer")
+            elif found := self._connections.cluster.partitions_for_topic(self._topic):
                 return sorted(found)
-            if time.monotonic() > until:
+            elif time.monotonic() > until:
                 raise no_topic(self._servers, self._topic)
             time.sleep(PAUSE_SECONDS)
 
@@ -127,6 +130,16 @@ class KafkaPythonClient:
         self._connections = WatchedConnections(net, self._outage, self._servers, **options)
         self._network = KafkaNetClient(net, self._connections, **options)
         return self._network
+
+    def _is_up_to_date(self) -> bool:
+        """Whether the broker has told just now which topics and partitions there are."""
+        try:
+            self._consumer.bootstrap(timeout_ms=min(REFRESH_MS, int(self._patience * 1000)), refresh=True)
+        except KafkaTimeoutError:
+            if self._topic in self._connections.cluster.unauthorized_topics:
+                raise not_readable(self._topic, "TopicAuthorizationFailedError") from None
+            return False
+        return True
 
     def _all(self) -> list[TopicPartition]:
         return [TopicPartition(self._topic, partition) for partition in self.partitions()]

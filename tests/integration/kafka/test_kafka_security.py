@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka.admin import ResourceType
+from confluent_kafka.admin._resource import ResourceType
 
 from auto_deployment.errors import WrongUseError
 from auto_deployment.stream import StreamError
@@ -86,13 +86,24 @@ def test_a_file_that_is_no_certificate_is_wrong_use(broker: Broker, lasting_topi
 
 
 def test_a_topic_that_the_user_may_not_read_is_told(broker: Broker, topic: str, make_client: MakeClient) -> None:
-    """At once, and whichever question is asked first."""
+    """As a matter of rights, not as a broker that is away."""
     broker.deny(ResourceType.TOPIC, topic)
     client = make_client(topic, **login("SASL_PLAINTEXT", "PLAIN"))
+    start = time.monotonic()
     with pytest.raises(StreamError, match=f"topic {topic} cannot be read.*rights of KAFKA_SECURITY_USER"):
-        client.partitions()
+        client.end_offsets()
+    assert time.monotonic() - start < SECONDS
+
+
+def test_rights_that_are_taken_away_end_a_read(broker: Broker, topic: str, make_client: MakeClient) -> None:
+    """With what was there before."""
+    broker.produce(topic, LINES[:100])
+    client = make_client(topic, **login("SASL_PLAINTEXT", "PLAIN"))
+    assert read_all(client, 0, 0, 100) == LINES[:100]
+    broker.deny(ResourceType.TOPIC, topic)
+    broker.produce(topic, LINES[100:200])
     with pytest.raises(StreamError, match=f"topic {topic} cannot be read.*rights of KAFKA_SECURITY_USER"):
-        list(client.read(0, 0, 10))
+        read_all(client, 0, 100, 201)
 
 
 def test_no_right_to_a_group_is_needed(broker: Broker, lasting_topic: str, make_client: MakeClient) -> None:
