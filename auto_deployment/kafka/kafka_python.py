@@ -12,6 +12,7 @@ from kafka.errors import (  # type: ignore[import-untyped]
     KafkaTimeoutError,
     OffsetOutOfRangeError,
     RetriableError,
+    TopicAuthorizationFailedError,
     UnsupportedCodecError,
 )
 from kafka.net.compat import KafkaNetClient  # type: ignore[import-untyped]
@@ -60,12 +61,12 @@ class KafkaPythonClient:
         self._patience = patience
         self._outage = Outage(self._servers, patience)
         self._at: tuple[int, int] | None = None
+        self._network: KafkaNetClient | None = None
         options = {**consumer_options(settings), "bootstrap_timeout_ms": int(connect * 1000)}
         try:
             self._consumer = KafkaConsumer(**options, kafka_client=self._make_network)
         except BaseException as error:
-            # Nobody else can: the consumer that began this network's thread is not there.
-            self._network.close()
+            self._abandon_network()
             if isinstance(error, KafkaTimeoutError):
                 raise self._outage.failure(connect, "a connection") from error
             raise
@@ -131,13 +132,20 @@ class KafkaPythonClient:
         self._network = KafkaNetClient(net, self._connections, **options)
         return self._network
 
+    def _abandon_network(self) -> None:
+        """End the thread of a consumer that was not made, and so cannot be closed."""
+        if self._network is not None:
+            self._network.close()
+
     def _is_up_to_date(self) -> bool:
         """Whether the broker has told just now which topics and partitions there are."""
         try:
             self._consumer.bootstrap(timeout_ms=min(REFRESH_MS, int(self._patience * 1000)), refresh=True)
-        except KafkaTimeoutError:
+        except KafkaError as error:
             if self._topic in self._connections.cluster.unauthorized_topics:
-                raise not_readable(self._topic, "TopicAuthorizationFailedError") from None
+                raise not_readable(self._topic, TopicAuthorizationFailedError.__name__) from error
+            if not isinstance(error, RetriableError):
+                raise not_readable(self._topic, str(error)) from error
             return False
         return True
 

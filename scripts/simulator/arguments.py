@@ -120,6 +120,6 @@ def _add_timeout(parser: argparse.ArgumentParser, default: float) -> None:
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
-    where = "a file, which appears once it is whole, or - for standard output (%(default)s)"
-    parser.add_argument("--output", default=STDOUT, metavar="FILE|-", help=where)
+    where = "a file, which appears once it is whole, kafka://HOST:PORT/TOPIC, or - for standard output (%(default)s)"
+    parser.add_argument("--output", type=values.output, default=STDOUT, metavar="FILE|TOPIC|-", help=where)
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")

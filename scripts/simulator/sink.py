@@ -1,15 +1,17 @@
 """Where lines go."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TextIO
 
-from scripts.simulator.errors import OutputError
+from scripts.simulator.errors import InputError, OutputError
 
 STDOUT = "-"
+KAFKA = "kafka://"
 
 
 class Sink(Protocol):
@@ -40,7 +42,16 @@ class ReaderGoneError(Exception):
 
 @contextmanager
 def open_sink(output: str, *, live: bool = False) -> Iterator[Sink]:
-    """Open a file by its name, or standard output as `-`. A file appears under its name only when it is whole."""
+    """Open a file by its name, standard output as `-`, or a topic as `kafka://HOST:PORT/TOPIC`.
+
+    A file appears under its name only when it is whole.
+    """
+    if output.startswith(KAFKA):
+        from scripts.simulator.kafka_sink import open_kafka  # noqa: PLC0415 - who writes files needs no library for it
+
+        with open_kafka(*kafka_address(output)) as sink:
+            yield sink
+        return
     if output == STDOUT:
         with _stdout() as stream:
             yield TextSink(stream, live=live)
@@ -51,6 +62,14 @@ def open_sink(output: str, *, live: bool = False) -> Iterator[Sink]:
             yield TextSink(stream, live=live)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place with --output") from error
+
+
+def kafka_address(output: str) -> tuple[str, str]:
+    """Split `kafka://HOST:PORT[,HOST:PORT...]/TOPIC` into servers and topic."""
+    address = re.fullmatch(r"kafka://([^\s/,]+:\d+(?:,[^\s/,]+:\d+)*)/([A-Za-z0-9._-]+)", output)
+    if not address:
+        raise InputError(f"{output!r} is no topic: give it as kafka://HOST:PORT/TOPIC")
+    return address[1], address[2]
 
 
 @contextmanager

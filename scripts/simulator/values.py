@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from scripts.simulator.errors import InputError
 from scripts.simulator.options import NO_RECOMMENDER, POPULAR
 from scripts.simulator.service import server_of
+from scripts.simulator.sink import KAFKA, kafka_address
 
 HIGHEST_PORT = 65_535
 
@@ -89,3 +90,13 @@ def service(text: str) -> str:
 def recommender(text: str) -> str:
     """Read who is to answer requests: `none`, `popular`, or the address of a service."""
     return text if text in {NO_RECOMMENDER, POPULAR} else service(text)
+
+
+def output(text: str) -> str:
+    """Read where lines go; an address of a topic must be one."""
+    if text.startswith(KAFKA):
+        try:
+            kafka_address(text)
+        except InputError as error:
+            raise ArgumentTypeError(str(error)) from error
+    return text

@@ -54,6 +54,16 @@ def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
+def handles_signals(pid: int) -> bool:
+    """Whether a worker of Gunicorn has come so far that it hears signals; ABRT is the last one that it asks for."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGABRT - 1) & 1)
+
+
 class Answer(NamedTuple):
     """What came back."""
 
@@ -129,9 +139,12 @@ class Server:
                 self._process.wait()
 
     def workers(self) -> list[int]:
-        """The numbers of the worker processes."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in children.read_text().split()] if children.exists() else []
+        """The numbers of the worker processes that are up: a signal before that would be lost."""
+        try:
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        except FileNotFoundError:
+            return []
+        return [int(pid) for pid in children if handles_signals(int(pid))]
 
     def output(self) -> list[str]:
         """The lines of its standard output."""

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
+import signal
 import socket
 import time
 from collections import Counter
@@ -36,6 +38,11 @@ def server(make_server: Callable[..., Server], tmp_path_factory: pytest.TempPath
     assert made.stop() == 0
 
 
+def ids_in(path: Path) -> set[str]:
+    """The answer ids of one journal."""
+    return {from_line(line).answer_id for line in path.read_bytes().splitlines(keepends=True)}
+
+
 def rows(journals: Path) -> list[str]:
     """The answer ids of all journals."""
     paths = journals.glob("*/*.tsv")
@@ -43,23 +50,15 @@ def rows(journals: Path) -> list[str]:
 
 
 def say(server: Server, text: bytes) -> bytes:
-    """Send bytes as they are and read all that comes back until the server hangs up, or is silent for a while."""
+    """Send bytes as they are and read all that comes back until the server hangs up."""
     with server.raw() as connection:
         connection.sendall(text)
-        connection.settimeout(0.2)
-        heard = b""
-        try:
-            while piece := connection.recv(100_000):
-                heard += piece
-                connection.settimeout(0.05)
-        except TimeoutError:
-            pass
-        return heard
+        return b"".join(iter(lambda: connection.recv(100_000), b""))
 
 
-def request(target: bytes, method: bytes = b"GET", head: bytes = b"Host: here\r\n") -> bytes:
-    """A request, its target as it stands."""
-    return method + b" " + target + b" HTTP/1.1\r\n" + head + b"\r\n"
+def request(target: bytes, method: bytes = b"GET", head: bytes = b"Host: here\r\n", *, last: bool = True) -> bytes:
+    """A request, its target as it stands; the last one asks the server to hang up."""
+    return method + b" " + target + b" HTTP/1.1\r\n" + head + (b"Connection: close\r\n" if last else b"") + b"\r\n"
 
 
 def status_of(heard: bytes) -> int:
@@ -136,9 +135,7 @@ def test_targets_are_answered_as_the_contract_says(server: Server, target: bytes
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_target_is_an_error_of_the_server(server: Server, user: bytes) -> None:
     """Whatever bytes stand in the place of a user: a list, or a refusal."""
-    with server.raw() as connection:
-        connection.sendall(request(b"/recommend/" + user, head=b"Host: here\r\nConnection: close\r\n"))
-        heard = connection.recv(100_000)
+    heard = say(server, request(b"/recommend/" + user))
     meant = unquote_to_bytes(user)
     is_user = re.fullmatch(rb"[0-9]{1,19}", meant) and int(meant) < 2**63
     assert status_of(heard) in ({200} if is_user else {400, 404})
@@ -174,8 +171,8 @@ def test_no_header_is_an_error_of_the_server(server: Server, head: bytes) -> Non
 @pytest.mark.parametrize("method", [b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"TRACE", b"INVENTED"])
 def test_other_methods_are_not_allowed(server: Server, method: bytes) -> None:
     """405 with the methods that are, and the connection can be used again even after a body."""
-    body = b"Host: here\r\nContent-Length: 5\r\n"
-    heard = say(server, request(b"/recommend/5", method, body) + b"hello" + request(b"/recommend/5"))
+    first = request(b"/recommend/5", method, b"Host: here\r\nContent-Length: 5\r\n", last=False) + b"hello"
+    heard = say(server, first + request(b"/recommend/5"))
     assert STATUS.findall(heard) == [b"405", b"200"]
     assert heard.endswith(FULL_LIST)
     (allowed,) = re.findall(rb"\r\nAllow: (.*)\r\n", heard)
@@ -187,7 +184,7 @@ def test_an_answer_arrives_in_one_piece(server: Server) -> None:
     with server.raw() as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for _ in range(50):
-            connection.sendall(request(b"/recommend/5"))
+            connection.sendall(request(b"/recommend/5", last=False))
             heard = connection.recv(100_000)
             assert heard.startswith(b"HTTP/1.1 200 ")
             assert heard.endswith(b"\r\n\r\n" + FULL_LIST)
@@ -209,15 +206,15 @@ def test_a_connection_is_kept(server: Server) -> None:
 
 def test_requests_that_are_sent_together_are_answered_in_order(server: Server) -> None:
     """Several requests in one packet: as many answers, each to its own."""
-    targets = [b"/recommend/5", b"/recommend/x", b"/healthz", b"/recommend/1"]
-    heard = say(server, b"".join(map(request, targets)))
+    first = b"".join(request(target, last=False) for target in (b"/recommend/5", b"/recommend/x", b"/healthz"))
+    heard = say(server, first + request(b"/recommend/1"))
     assert STATUS.findall(heard) == [b"200", b"400", b"200", b"200"]
     assert heard.endswith(samples.POPULAR.encode())
 
 
 def test_head_has_no_body(server: Server) -> None:
     """After the head of the first answer follows the second one at once."""
-    heard = say(server, request(b"/recommend/5", b"HEAD") + request(b"/recommend/1"))
+    heard = say(server, request(b"/recommend/5", b"HEAD", last=False) + request(b"/recommend/1"))
     first, _, rest = heard.partition(b"\r\n\r\n")
     assert f"Content-Length: {len(FULL_LIST)}".encode() in first
     assert b"X-Answer-ID: " in first
@@ -226,9 +223,7 @@ def test_head_has_no_body(server: Server) -> None:
 
 def test_a_client_of_http_1_0_gets_its_answer(server: Server) -> None:
     """Without keep-alive the connection is closed behind the answer."""
-    with server.raw() as connection:
-        connection.sendall(b"GET /recommend/5 HTTP/1.0\r\n\r\n")
-        heard = b"".join(iter(lambda: connection.recv(100_000), b""))
+    heard = say(server, b"GET /recommend/5 HTTP/1.0\r\n\r\n")
     assert heard.endswith(FULL_LIST)
 
 
@@ -256,7 +251,20 @@ def test_every_answer_of_many_clients_has_one_row_and_one_line(server: Server) -
     assert [each for each in load.answer_ids if journalled[each] != 1] == []
     logged = Counter(json.loads(line).get("answer_id") for line in server.output())
     assert [each for each in load.answer_ids if logged[each] != 1] == []
-    assert len(list(server.journals.glob("*/*.tsv"))) == 2
+
+
+def test_each_worker_writes_a_journal_of_its_own(server: Server) -> None:
+    """Whichever of the two workers has to answer alone, its answers are in a file that the other one does not write."""
+    files = set()
+    for held_up in server.workers():
+        os.kill(held_up, signal.SIGSTOP)
+        try:
+            asked = {server.ask("/recommend/5").headers["X-Answer-ID"] for _ in range(3)}
+        finally:
+            os.kill(held_up, signal.SIGCONT)
+        (path,) = [path for path in server.journals.glob("*/*.tsv") if asked <= ids_in(path)]
+        files.add(path)
+    assert len(files) == 2
 
 
 def test_ids_of_one_connection_are_ordered(server: Server) -> None:

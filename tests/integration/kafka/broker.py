@@ -172,8 +172,17 @@ class Broker:
 
     def committed(self, group: str, where: TopicPartition) -> int | None:
         """The offset that a group has committed, if it has."""
-        asked = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, [where])])
-        found: list[TopicPartition] = asked[group].result(30).topic_partitions
+        found: list[TopicPartition] = []
+
+        def is_told() -> bool:
+            asked = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, [where])])
+            try:
+                found[:] = asked[group].result(30).topic_partitions
+            except KafkaException:  # a coordinator that is still loading
+                return False
+            return True
+
+        self._wait_until(is_told, f"group {group}")
         return found[0].offset if found[0].offset >= 0 else None
 
     def producer(self, **options: str) -> Producer:
@@ -247,7 +256,8 @@ class Broker:
 
 
 def send(producer: Producer, topic: str, values: Iterable[bytes | None], partition: int = 0, key: bytes | None = None) -> None:
-    """Hand messages to a producer, waiting where its queue is full."""
+    """Hand messages to a producer, waiting where its queue is full, or where a partition is too new for it to know."""
+    until = time.monotonic() + START_SECONDS
     for value in values:
         while True:
             try:
@@ -255,6 +265,10 @@ def send(producer: Producer, topic: str, values: Iterable[bytes | None], partiti
                 break
             except BufferError:
                 producer.poll(0.1)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError._UNKNOWN_PARTITION or time.monotonic() > until:
+                    raise
+                producer.list_topics(topic, 10)
 
 
 def _check_delivery(error: KafkaError | None, _message: Message) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from auto_deployment.settings import load_settings
@@ -40,3 +41,11 @@ def settings_for(broker: Broker, client: str, topic: str = TOPIC_OF_LINES, **sec
 def read_all(client: Client, partition: int, start: int, stop: int) -> list[bytes]:
     """The values that a read gives."""
     return [message.value for batch in client.read(partition, start, stop) for message in batch]
+
+
+def wait_for_end(client: Client, end: int) -> None:
+    """Wait until partition 0 ends there: the markers that end a transaction are written after it has been ended."""
+    until = time.monotonic() + 20
+    while client.end_offsets()[0] != end:
+        assert time.monotonic() < until, f"the end is {client.end_offsets()}, not {end}"
+        time.sleep(0.05)

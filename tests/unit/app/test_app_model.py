@@ -5,7 +5,7 @@ import os
 import pickle
 import random
 import threading
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,6 +94,21 @@ def test_a_reader_of_the_replaced_artifact_goes_on(artifact: Path) -> None:
     new = model.load_serving(artifact)
     assert new.version == 4
     assert new.users.tolist() == [1, 2, 3]
+
+
+class Immovable(PosixPath):
+    """A folder that nobody may move out of the way."""
+
+    def rename(self, target: str | os.PathLike[str]) -> Immovable:
+        """Fail, because nothing would be there for a moment."""
+        raise AssertionError(f"{self} was moved to {target}")
+
+
+def test_an_artifact_is_replaced_in_one_step(artifact: Path) -> None:
+    """The old version is never moved away before the new one is there."""
+    samples.save(Immovable(artifact), {"version": 4})
+    assert model.load_serving(artifact).version == 4
+    assert list(artifact.parent.iterdir()) == [artifact]
 
 
 def test_there_is_an_artifact_at_every_moment_of_a_replacement(artifact: Path) -> None:
