@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.settings import ServiceSettings, ShipperSettings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
+set_hypothesis_home_dir(ROOT / ".cache" / "hypothesis")  # tools keep what they remember in .cache
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 # Below the ports from which the system serves itself, so that no connection takes one away between choice and use.
