@@ -43,9 +43,14 @@ def find_nginx() -> str:
 
 
 def upstream_conf(servers: Sequence[Upstream]) -> str:
-    """The upstream block. A canary is never ejected: its errors have to be seen, and NGINX asks another server at once."""
+    """The upstream block.
+
+    A canary is never ejected: its errors have to be seen, and NGINX asks another server at once. A stable server is, so that one that
+    hangs costs few requests their time; it comes again as a backup, so that none is refused while all of them are ejected.
+    """
     lines = [f"    server {server.address} weight={server.weight} {_ejection(server.track)};" for server in servers]
-    return "\n".join(["upstream recommend {", *lines, "    keepalive 32;", "    keepalive_timeout 60s;", "}", ""])
+    backups = [f"    server {server.address} backup max_fails=0;" for server in servers if server.track == "stable"]
+    return "\n".join(["upstream recommend {", *lines, *backups, "    keepalive 32;", "    keepalive_timeout 60s;", "}", ""])
 
 
 def local_files(port: int, servers: Sequence[Upstream], user: str | None) -> dict[str, str]:
@@ -91,7 +96,7 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def _ejection(track: str) -> str:
-    return "max_fails=0" if track == "canary" else "max_fails=3 fail_timeout=2s"
+    return "max_fails=0" if track == "canary" else "max_fails=5 fail_timeout=2s"
 
 
 def _has_ipv6() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -16,6 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120.0
+SERVICES = ("stable-1", "stable-2", "canary")  # as upstream.conf has them
 
 
 def free_port() -> int:
@@ -66,6 +68,16 @@ class Demo:
     def kill(self, name: str) -> None:
         """Kill a service with -9, master and workers at once."""
         os.killpg(self.pid(name), signal.SIGKILL)
+
+    def is_back(self, name: str) -> bool:
+        """Whether a service answers on its own port."""
+        servers = re.findall(r"server (\S+) weight", (self.folder / "nginx" / "upstream.conf").read_text())
+        address = dict(zip(SERVICES, servers, strict=True))[name]
+        try:
+            with urllib.request.urlopen(f"http://{address}/readyz", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
 
     def processes(self) -> list[str]:
         """The command lines of all processes that name its folder or that it started."""

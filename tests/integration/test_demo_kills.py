@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.demo_runner import Demo
+from tests.integration.demo_runner import SERVICES, Demo
 from tests.integration.load import Load
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 REQUESTS = 20_000
 CLIENTS = 16
-SERVICES = ("stable-1", "stable-2", "canary")
 
 pytestmark = pytest.mark.crash
 
@@ -71,6 +70,7 @@ def one_round(demo: Demo, chance: random.Random) -> list[str]:
         wait_for(load, int(REQUESTS * (0.1 + 0.25 * kills + 0.1 * chance.random())))
         demo.kill(name) if chance.random() < 0.7 else os.kill(demo.pid(name), signal.SIGKILL)
         kills += 1
+        wait_until_back(demo, name)
     load.finish()
     assert load.failures == []
     assert load.statuses == Counter({200: REQUESTS})
@@ -81,6 +81,14 @@ def wait_for(load: Load, done: int) -> None:
     """Wait until `done` requests have ended."""
     while load.done() < done and load.running():
         time.sleep(0.005)
+
+
+def wait_until_back(demo: Demo, name: str) -> None:
+    """Wait until a service answers again: what is promised is that any one of them may die."""
+    until = time.monotonic() + 30
+    while not demo.is_back(name):
+        assert time.monotonic() < until, f"{name} did not come back"
+        time.sleep(0.05)
 
 
 def unaccounted(demo: Demo, before: int, kills: int) -> list[str]:

@@ -25,9 +25,15 @@ SERVERS = [
 
 def test_the_canary_is_never_ejected_and_gets_a_fifth() -> None:
     """Weights 2/2/1; only stable servers are put out after failures."""
-    lines = [line.strip() for line in nginx.upstream_conf(SERVERS).splitlines() if "server " in line]
+    lines = [line.strip() for line in nginx.upstream_conf(SERVERS).splitlines() if "weight=" in line]
     assert [line.split("weight=")[1][0] for line in lines] == ["2", "2", "1"]
     assert [("max_fails=0" in line) for line in lines] == [False, False, True]
+
+
+def test_stable_servers_stay_reachable_while_they_are_ejected() -> None:
+    """Each stable server comes again as a backup that is never ejected; the canary does not."""
+    backups = [line.split()[1] for line in nginx.upstream_conf(SERVERS).splitlines() if "backup max_fails=0" in line]
+    assert backups == ["127.0.0.1:1", "127.0.0.1:2"]
 
 
 def test_nginx_takes_the_configuration(tmp_path: Path) -> None:
