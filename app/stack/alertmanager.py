@@ -75,7 +75,8 @@ def _route() -> dict[str, Any]:
 
 def _inhibitions() -> list[dict[str, Any]]:
     """Of a service that is down it is not told as well that it fails."""
-    return [{"source_matchers": ['alertname="ServiceDown"'], "target_matchers": ['severity="warning"'], "equal": ["service"]}]
+    down = 'alertname=~"ServiceDown|CanaryDown"'
+    return [{"source_matchers": [down], "target_matchers": ['severity="warning"'], "equal": ["service"]}]
 
 
 def _mail(environment: Mapping[str, str], folder: str) -> dict[str, Any] | None:
