@@ -52,20 +52,20 @@ errorlog = "-"
 def when_ready(server: Arbiter) -> None:
     """Open the port of the metrics, in the master: a saturated worker must not starve the scrape."""
     if _settings.metrics:
-        from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics  # noqa: PLC0415 - reads the environment
+        from app.metrics import serve  # noqa: PLC0415 - reads the environment
 
-        host, _, port = _settings.metrics_bind.rpartition(":")
         try:
-            GunicornPrometheusMetrics.start_http_server_when_ready(int(port), host)
+            serve(server.app.wsgi(), _settings)
         except OSError as error:
             sys.stderr.write(f"METRICS_BIND: {_settings.metrics_bind}: {error.strerror}\n")
             raise SystemExit(1) from error
         server.log.info("metrics on %s", _settings.metrics_bind)
 
 
-def child_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 - Gunicorn's signature
-    """Let go of the gauges of a worker that is gone."""
+def child_exit(server: Arbiter, worker: Worker) -> None:
+    """Count a worker that is gone, and let go of its gauges."""
     if _settings.metrics:
-        from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics  # noqa: PLC0415 - reads the environment
+        from app.metrics import GunicornPrometheusMetrics, metrics_of  # noqa: PLC0415 - reads the environment
 
+        metrics_of(server.app.wsgi()).worker_exits.inc()
         GunicornPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)

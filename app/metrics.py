@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from flask import request
-from prometheus_client import REGISTRY, Counter
+from prometheus_client import REGISTRY, Counter, Gauge
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
     from flask import Flask
+
+    from app.settings import ServiceSettings
 
 # Answers take 1 to 3 ms, the client gives up at 600: fine at both ends, each edge at most 1.5 times the last.
 SECONDS = (
@@ -19,19 +27,76 @@ SECONDS = (
 HEALTH_PATHS = ("^/healthz$", "^/readyz$")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-_rows_lost = Counter(
-    "journal_rows_lost", "Answers whose provenance row could not be journalled", ("track", "version"), registry=REGISTRY
+MIB = 1 << 20
+LABELS = ("track", "version")
+
+_rows_lost = Counter("journal_rows_lost", "Answers whose provenance row could not be journalled", LABELS, registry=REGISTRY)
+_worker_exits = Counter("service_worker_exits", "Workers that ended, and were replaced", LABELS, registry=REGISTRY)
+# The master alone sets it. In the file of a worker it begins at 0, so that of all processes the largest value is right.
+_start_time = Gauge(
+    "service_start_time_seconds",
+    "When the service started, in seconds since 1970",
+    LABELS,
+    registry=REGISTRY,
+    multiprocess_mode="max",
 )
 
 
 class Metrics:
-    """The metrics of one service: those of every request, and the rows that its journal lost."""
+    """The metrics of one service: those of every request, the rows that its journal lost, its start and its workers' ends."""
 
     def __init__(self, app: Flask, track: str, version: int) -> None:
-        labels = {"track": track, "version": str(version)}
+        self.labels = labels = {"track": track, "version": str(version)}
+        app.extensions["movierec_metrics"] = self
         app.before_request(_name_odd_method)
         _Exporter(app, group_by="url_rule", buckets=SECONDS, static_labels=labels, excluded_paths=list(HEALTH_PATHS))
         self.rows_lost = _rows_lost.labels(**labels)
+        self.worker_exits = _worker_exits.labels(**labels)
+        _start_time.labels(**labels).set(time.time())
+
+
+def metrics_of(app: Flask) -> Metrics:
+    """The metrics that an application was made with."""
+    found: Metrics = app.extensions["movierec_metrics"]
+    return found
+
+
+def serve(app: Flask, settings: ServiceSettings) -> None:
+    """Open the port of the metrics in this process, the master. Raises OSError where it cannot be had."""
+    host, _, port = settings.metrics_bind.rpartition(":")
+    exporter = GunicornPrometheusMetrics()
+    if settings.journal_dir is not None:
+        folder, most = settings.journal_dir / settings.service, settings.journal_max_mb * MIB
+        exporter.registry.register(JournalSize(folder, most, metrics_of(app).labels))
+    exporter.start_http_server(int(port), host)
+
+
+class JournalSize(Collector):
+    """What a service's journals hold, asked of the disk when the metrics are asked for: no request pays for it."""
+
+    def __init__(self, folder: Path, most: int, labels: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._most = most
+        self._labels = labels
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The bytes that there are, and how many there may be."""
+        told = (
+            ("journal_bytes", "Bytes that the service's journals hold", sum(map(_size, self._folder.glob("*")))),
+            ("journal_max_bytes", "Bytes that they may hold: beyond, rows are lost", self._most),
+        )
+        for name, text, value in told:
+            family = GaugeMetricFamily(name, text, labels=tuple(self._labels))
+            family.add_metric(tuple(self._labels.values()), value)
+            yield family
+
+
+def _size(path: Path) -> int:
+    """A file's size; 0 when the shipper has just removed it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 class _Exporter(GunicornPrometheusMetrics):  # type: ignore[misc]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -152,6 +153,50 @@ def test_counts_survive_a_worker_that_is_killed(server: Server) -> None:
         assert server.ask("/recommend/5").status == 200
     assert value(server, f"{DURATION}_count", **ANSWERS) == before + 20
     assert series(server) == found
+
+
+def test_the_end_of_a_worker_is_counted_and_is_no_start_of_the_service(server: Server) -> None:
+    """A worker that the kernel kills again and again, for its memory say, shows, though the service never starts anew."""
+    started, exits = value(server, "service_start_time_seconds"), value(server, "service_worker_exits_total")
+    killed = server.workers()[0]
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: len(server.workers()) == 2 and killed not in server.workers())
+    for _ in range(10):
+        server.ask("/recommend/5")
+    assert value(server, "service_worker_exits_total") == exits + 1
+    assert value(server, "service_start_time_seconds") == started
+
+
+def test_a_start_is_told_by_its_time(make_server: Callable[..., Server], model: Path) -> None:
+    """The time of this start, not of one before it."""
+    server = make_server(model, TRACK="canary", WORKERS="1")
+    for _ in range(2):
+        before = time.time()
+        server.start()
+        server.ask("/recommend/5")
+        assert before < value(server, "service_start_time_seconds") < time.time()
+        assert server.stop() == 0
+
+
+def test_what_the_journals_hold_is_told_beside_what_they_may(server: Server) -> None:
+    """All files of this service's folder, whoever wrote them; another service's count there."""
+    server.ask("/recommend/5")
+    folder = server.journals / "canary"
+    (folder / "left.broken").write_bytes(b"x" * 1000)
+    (server.journals / "other").mkdir()
+    (server.journals / "other" / "1.tsv").write_bytes(b"x" * 5000)
+    held = sum(path.stat().st_size for path in folder.iterdir())
+    assert held > 1000
+    assert value(server, "journal_bytes") == held
+    assert value(server, "journal_max_bytes") == 1024 << 20
+
+
+def test_without_journals_none_are_told(make_server: Callable[..., Server], model: Path) -> None:
+    """Where JOURNAL_DIR is not set."""
+    server = make_server(model, TRACK="canary", WORKERS="1", JOURNAL_DIR="")
+    server.start()
+    assert {name for name, _ in server.scrape() if name in {"journal_bytes", "journal_max_bytes"}} == set()
+    assert server.stop() == 0
 
 
 def test_counts_of_a_former_life_are_forgotten(make_server: Callable[..., Server], model: Path) -> None:
