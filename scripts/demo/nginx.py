@@ -64,26 +64,27 @@ def local_files(port: int, servers: Sequence[Upstream], user: str | None) -> dic
         "",
     ]
     temporary = [f"{name}_temp_path tmp/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
-    listen = [f"listen {port};", f"listen [::]:{port};" if _has_ipv6() else "", ""]
+    listen = [f"listen {port};", f"listen [::]:{port};" if _has_ipv6() else "", "access_log logs/tries.log tries;", ""]
     return {
         "main.conf": "\n".join(main),
         "listen.conf": "\n".join([*listen, ""]),
-        "upstream.conf": "\n".join([*temporary, "", upstream_conf(servers)]),
+        "http.conf": "\n".join([*temporary, ""]),
+        "upstream.conf": upstream_conf(servers),
     }
 
 
 def prepare(folder: Path, port: int, servers: Sequence[Upstream], binary: str) -> list[str]:
-    """Write the configuration to `folder`, have NGINX check it, and return the command that starts it.
+    """Write the configuration to `conf` and `place` in `folder`, have NGINX check it, and return the command that starts it.
 
     Raises RunError with NGINX's own words where it does not like the configuration.
     """
-    for name in ("logs", "tmp"):
+    for name in ("logs", "tmp", "conf", "place"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for name in SHARED:
-        shutil.copyfile(SOURCE / name, folder / name)
+        shutil.copyfile(SOURCE / name, folder / "conf" / name)
     user = pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() == 0 else None
-    _write(folder, local_files(port, servers, user))
-    command = [binary, "-p", f"{folder}/", "-e", "logs/error.log", "-c", "nginx.conf"]
+    _write(folder / "place", local_files(port, servers, user))
+    command = [binary, "-p", f"{folder}/", "-e", "logs/error.log", "-c", "conf/nginx.conf"]
     checked = subprocess.run([*command, "-t", "-q"], capture_output=True, text=True, timeout=20, check=False)
     if checked.returncode:
         raise RunError(f"NGINX does not take its configuration: {checked.stderr.strip()}")

@@ -71,7 +71,7 @@ class Demo:
 
     def is_back(self, name: str) -> bool:
         """Whether a service answers on its own port."""
-        servers = re.findall(r"server (\S+) weight", (self.folder / "nginx" / "upstream.conf").read_text())
+        servers = re.findall(r"server (\S+) weight", (self.folder / "nginx" / "place" / "upstream.conf").read_text())
         address = dict(zip(SERVICES, servers, strict=True))[name]
         try:
             with urllib.request.urlopen(f"http://{address}/readyz", timeout=1) as answer:
