@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+RECORD = "collected.json"  # of a data folder
 JUDGED_FROM_LINES = 1_000
 RECORD_FORMAT = 1
 

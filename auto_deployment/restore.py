@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auto_deployment.collect import Record
+from auto_deployment.collect import RECORD, Record
 from auto_deployment.errors import RunError
 from auto_deployment.lock import run_lock
 from auto_deployment.settings import load_settings
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RECORD = "collected.json"
 LOCK = ".run.lock"
 
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from auto_deployment.errors import RunError
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLE = ROOT / "data" / "sample" / "movielog.log"
 WORKERS = 2
 
 

@@ -1,0 +1,144 @@
+"""`python -m app.stack.init PROJECT`: what the stack's containers need before they start, where it is missing.
+
+Secrets, one folder a reader under `.secrets/` (0700, the reader's own); NGINX's place under `.stack/nginx/`; volumes handed to their
+users. A value in `.env` wins over a file, a file over a new one; a file that is there but empty or unreadable stops the start. It
+runs as root, without a network, and ends.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from dotenv import dotenv_values
+
+from app.provenance import SecretError, read_secret
+from app.provenance.schema import HOST
+from app.stack.alertmanager import AlertingError, files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# The users of the containers, as docker-compose.yml has them; the host's own is whoever owns the project.
+MYSQL, SERVICE, NGINX, NOBODY = 999, 10001, 101, 65534
+VOLUMES = {"nginx-logs": NGINX, "journals": SERVICE, "prometheus": NOBODY, "alertmanager": NOBODY, "mysql": MYSQL}
+PLACE = ("main.conf", "http.conf", "listen.conf", "upstream.conf")
+# A password's setting, and the file of each reader.
+PASSWORDS = {
+    "MYSQL_ROOT_PASSWORD": ("mysql/root_password", "migrate/root_password"),
+    "MYSQL_SERVICE_PASSWORD": ("migrate/service_password", "shipper/mysql_password"),
+    "MYSQL_PASSWORD": ("migrate/host_password", "host/mysql_password"),
+}
+
+
+class File(NamedTuple):
+    """A file of a reader's: its path under `.secrets/`, and what is in it."""
+
+    path: str
+    content: str
+
+
+def passwords(given: Mapping[str, str], there: Mapping[str, str]) -> list[File]:
+    """The files of all passwords: from `given` (settings), else as one of the setting's files has it, else new."""
+    made = []
+    for setting, paths in PASSWORDS.items():
+        known = [there[path] for path in paths if path in there]
+        value = given.get(setting) or (known[-1] if known else secrets.token_urlsafe(24))
+        made += [File(path, value) for path in paths]
+    return made
+
+
+def init(project: Path, volumes: Path) -> list[str]:
+    """Make what is missing; what was made, a line each. Raises SecretError, AlertingError or OSError."""
+    given = {name: value for name, value in dotenv_values(project / ".env").items() if value}
+    folder, owner = project / ".secrets", project.stat().st_uid
+    owners = {"mysql": MYSQL, "migrate": SERVICE, "shipper": SERVICE, "host": owner, "alertmanager": NOBODY}
+    wanted = [
+        *passwords(given, read_files(folder)),
+        File("host/mysql_user", given.get("MYSQL_USER", HOST)),
+        *(File(f"alertmanager/{name}", content) for name, content in files(given).items()),
+    ]
+    _make_folder(folder, owner)
+    for name, reader in owners.items():
+        _make_folder(folder / name, reader)
+    written = [f".secrets/{file.path}" for file in wanted if _write(folder / file.path, file.content, owners[_reader(file)])]
+    _make_folder(project / ".stack", owner)
+    _make_folder(project / ".stack" / "nginx", owner, 0o755)
+    placed = [f".stack/nginx/{name}" for name in PLACE if _place(project, name, owner)]
+    for name, user in VOLUMES.items():
+        if (volumes / name).is_dir():
+            os.chown(volumes / name, user, user)
+    return [f"{name} written" for name in (*written, *placed)]
+
+
+def read_files(folder: Path) -> dict[str, str]:
+    """The password files that are there, by path. Raises SecretError for one that is empty or cannot be read."""
+    paths = [path for each in PASSWORDS.values() for path in each]
+    return {path: read_secret(folder / path) for path in paths if (folder / path).exists()}
+
+
+def _reader(file: File) -> str:
+    return file.path.partition("/")[0]
+
+
+def _make_folder(path: Path, owner: int, mode: int = 0o700) -> None:
+    path.mkdir(exist_ok=True)
+    os.chown(path, owner, owner)
+    path.chmod(mode)
+
+
+def _write(path: Path, content: str, owner: int) -> bool:
+    """Write aside and rename, unless it says so already; whether it was written."""
+    is_there = path.exists() and path.read_text(encoding="utf-8") in (content, f"{content}\n")
+    if not is_there:
+        aside = path.with_name(f".{path.name}.new")
+        aside.unlink(missing_ok=True)
+        aside.touch(mode=0o400)
+        aside.write_text(content, encoding="utf-8")
+        aside.rename(path)
+    os.chown(path, owner, owner)
+    path.chmod(0o400)
+    return not is_there
+
+
+def _place(project: Path, name: str, owner: int) -> bool:
+    """Put a file of NGINX's place; the release keeps the upstream as it needs it, so that one is left alone."""
+    path = project / ".stack" / "nginx" / name
+    if name == "upstream.conf" and path.exists():
+        return False
+    return _put(path, (project / "nginx" / "stack" / name).read_text(encoding="utf-8"), owner)
+
+
+def _put(path: Path, content: str, owner: int) -> bool:
+    if path.exists() and path.read_text(encoding="utf-8") == content:
+        return False
+    aside = path.with_name(f".{path.name}.new")
+    aside.write_text(content, encoding="utf-8")
+    aside.chmod(0o644)
+    os.chown(aside, owner, owner)
+    aside.rename(path)
+    return True
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; 0, 1 where a file cannot be written, 2 for a secret or a setting that cannot be used."""
+    if len(arguments) != 1:
+        sys.stderr.write("use: python -m app.stack.init PROJECT\n")
+        return 2
+    try:
+        told = init(Path(arguments[0]), Path("/volumes"))
+    except (SecretError, AlertingError) as error:
+        sys.stderr.write(f"init: {error}\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"init: {error.filename}: {error.strerror}: mend that and start again\n")
+        return 1
+    sys.stdout.write("".join(f"{line}\n" for line in told or ["everything is there already"]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,41 @@
+"""Collecting that a person can watch: how much is done, how fast, and what became of it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from auto_deployment import report
+from auto_deployment.collect import RECORD, Collector, check_rejects
+from auto_deployment.sources import FileSource
+from auto_deployment.tables import Tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from auto_deployment.progress import Progress
+    from auto_deployment.rows import Counts
+    from auto_deployment.settings import Settings
+    from auto_deployment.sources import Source
+
+
+def collect_files(paths: Sequence[Path], settings: Settings, progress: Progress) -> Counts:
+    """Append files of stream lines to the tables of a data folder. Raises RefusedError where too many lines are no events."""
+    collector = Collector(Tables(settings.data_dir), settings.data_dir / RECORD, settings.rules)
+    collect_showing(collector, FileSource(paths), progress, lambda: True)
+    for line in report.collected(collector.record.counts):
+        progress.say(line)
+    check_rejects(collector.record.counts, settings.max_reject_share)
+    return collector.record.counts
+
+
+def collect_showing(collector: Collector, source: Source, progress: Progress, go_on: Callable[[], bool]) -> None:
+    """Collect, showing how much of it is done, how fast, and what became of it."""
+    counts, begun = collector.record.counts, time.monotonic()
+    total = source.left(source.plan(collector.record.marks), collector.record.marks)
+    with progress.task("collect", total, source.unit) as task:
+        for left in collector.collect(source, go_on):
+            rate = counts.lines / max(time.monotonic() - begun, 1e-3)
+            task.note(f"{rate:,.0f} lines/s, {report.short(counts)}")
+            task.advance_to(total - left)

@@ -1,0 +1,49 @@
+"""`python -m auto_deployment.sample`: version 0, trained on the sample that comes with the project, in `DATA_DIR`.
+
+For an image that is built before there is any version of one's own. The gate judges it like any other.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auto_deployment.candidate import Version, train_version
+from auto_deployment.errors import RunError
+from auto_deployment.intake import collect_files
+from auto_deployment.progress import Progress
+from auto_deployment.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from auto_deployment.settings import Settings
+
+SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample" / "movielog.log"
+
+
+def train_first(inputs: Sequence[Path], settings: Settings, git_commit: str, progress: Progress) -> dict[str, Any]:
+    """Collect the files and train version 0 in `settings.data_dir`; its metadata. Raises RefusedError as the gate does."""
+    progress.heading("collect")
+    collect_files(inputs, settings, progress)
+    progress.heading("train")
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return train_version(settings, Version(0, git_commit, now, now), progress)
+
+
+def main() -> int:
+    """The command; its exit status by contracts."""
+    try:
+        settings = load_settings()
+        train_first([SAMPLE], settings, "", Progress(sys.stdout))
+        (settings.data_dir / "version.txt").write_text("0\n")
+    except RunError as error:
+        sys.stderr.write(f"sample: {error}\n")
+        return error.status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
