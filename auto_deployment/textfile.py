@@ -1,0 +1,100 @@
+"""What Prometheus is told of the pipeline: a file for node-exporter's textfile collector, replaced at the end of each run."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from auto_deployment.collect import RECORD
+from auto_deployment.errors import RunError
+from auto_deployment.state import read_json, write_synced
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from auto_deployment.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FOLDER, FILE = "metrics", "pipeline.prom"
+DAY, HOUR = 86400, 3600
+HELP = {
+    "pipeline_last_run_time_seconds": "When the last run of this kind ended, in seconds since 1970",
+    "pipeline_last_run_status": "Its exit status: 0 done, 1 failed, 2 wrong use, 3 refused, 130 and 143 stopped",
+    "pipeline_last_success_time_seconds": "When a run of this kind last ended with 0",
+    "pipeline_version": "The last version's number; 0 before the first",
+    "pipeline_version_time_seconds": "When it was trained; before the first, when that was first told",
+    "pipeline_kafka_lag": "Lines of the stream that the last collection left unread",
+    "pipeline_kafka_lag_before": "Those that the one before it left",
+    "pipeline_retrain_interval_seconds": "RETRAIN_DAYS: from the start of one full run to the next",
+    "pipeline_collect_interval_seconds": "COLLECT_EVERY_HOURS: from one collection to the next",
+}
+_SERIES = re.compile(r"(([a-z_]+)(?:\{kind=\"[a-z]+\"\})?) (-?[0-9.]+(?:e[+-]?[0-9]+)?)")
+
+Figures = dict[str, float]
+
+
+class Known(NamedTuple):
+    """What the data folder says: version, when it was trained (None: not known), lines that collections left, newest last."""
+
+    version: int
+    trained_on: float | None
+    lags: Sequence[int]
+
+
+def after_run(before: Mapping[str, float], kind: str, status: int, known: Known, now: float) -> Figures:
+    """The figures after a run of `kind` (retrain, collect), given those before it. Times in seconds since 1970. Pure."""
+    figures = dict(before)
+    figures[f'pipeline_last_run_time_seconds{{kind="{kind}"}}'] = now
+    figures[f'pipeline_last_run_status{{kind="{kind}"}}'] = status
+    if status == 0:
+        figures[f'pipeline_last_success_time_seconds{{kind="{kind}"}}'] = now
+    same = before.get("pipeline_version") == known.version
+    since = before.get("pipeline_version_time_seconds", now) if same else now
+    figures["pipeline_version_time_seconds"] = since if known.trained_on is None else known.trained_on
+    figures["pipeline_version"] = known.version
+    if known.lags:
+        figures["pipeline_kafka_lag"] = known.lags[-1]
+        figures["pipeline_kafka_lag_before"] = known.lags[-2] if len(known.lags) > 1 else known.lags[-1]
+    return figures
+
+
+def to_text(figures: Mapping[str, float]) -> str:
+    """The figures in Prometheus's text format."""
+    lines = []
+    for name, told in HELP.items():
+        series = [(key, value) for key, value in sorted(figures.items()) if key.partition("{")[0] == name]
+        if series:
+            lines += [f"# HELP {name} {told}", f"# TYPE {name} gauge", *(f"{key} {value!r}" for key, value in series)]
+    return "\n".join([*lines, ""])
+
+
+def from_text(text: str) -> Figures:
+    """The figures that `to_text` wrote; lines that it does not write are left out."""
+    matches = (_SERIES.fullmatch(line) for line in text.splitlines())
+    return {match[1]: float(match[3]) for match in matches if match and match[2] in HELP}
+
+
+def tell(settings: Settings, kind: str, status: int) -> None:
+    """Replace the file in `LOG_DIR/metrics` after a run. What goes wrong is logged, and never fails the run."""
+    path = settings.log_dir / FOLDER / FILE
+    try:
+        before = from_text(path.read_text(encoding="ascii", errors="replace")) if path.exists() else {}
+        figures = after_run(before, kind, status, _known(settings.data_dir), time.time())
+        figures["pipeline_retrain_interval_seconds"] = settings.retrain_days * DAY
+        figures["pipeline_collect_interval_seconds"] = settings.collect_every_hours * HOUR
+        write_synced(path, to_text(figures).encode())
+        path.chmod(0o644)  # another user reads it, in a container
+    except (OSError, RunError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s cannot be written (%s): Prometheus does not hear of this run", path, error)
+
+
+def _known(data: Path) -> Known:
+    version = int((data / "version.txt").read_text(encoding="ascii")) if (data / "version.txt").exists() else 0
+    report = read_json(data / "versioning" / f"report_{version}.json") or {}
+    trained_on = datetime.fromisoformat(report["trained_on"]).timestamp() if "trained_on" in report else None
+    return Known(version, trained_on, (read_json(data / RECORD) or {}).get("lags", ()))
