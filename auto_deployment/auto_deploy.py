@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.model import read_metadata
-from auto_deployment import champion, notify, quality, report
+from auto_deployment import champion, notify, quality, report, textfile
 from auto_deployment.candidate import Version, tracking_row, train_version
 from auto_deployment.collect import Collector, check_rejects, check_share, lag_grows
 from auto_deployment.errors import RefusedError, RunError
@@ -266,7 +266,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configure(settings.log_dir, run_id, secrets=secrets_of(settings))
         channels = notify.open_channels(settings)
         with run_lock(settings.data_dir / LOCK):
-            return Pipeline(settings, options, Progress(sys.stdout), channels, Stop()).run()
+            status = Pipeline(settings, options, Progress(sys.stdout), channels, Stop()).run()
+            textfile.tell(settings, "collect" if options.collect_only else "retrain", status)
+            return status
     except RunError as error:
         sys.stderr.write(f"auto_deploy: {error}\n")
         return error.status
