@@ -25,7 +25,8 @@ SUFFIX = ".tsv"
 # The form of a line, each field no longer than its column in the database: a damaged one must never get as far as that.
 _WORD, _NUMBER = rb"([!-~]{1,%d})", rb"(0|[1-9][0-9]{0,%d})"
 LINE = re.compile(
-    b"\t".join((_WORD % 32, _WORD % 64, _NUMBER % 18, _NUMBER % 9, _WORD % 8, _NUMBER % 15, _WORD % 16, _WORD % 16)) + b"\n"
+    b"\t".join((_WORD % 32, _WORD % 64, _NUMBER % 18, _NUMBER % 9, _WORD % 8, _NUMBER % 15, _WORD % 16, _WORD % 16))
+    + b"(?:\t%s)?\n" % (_WORD % 64)
 )
 
 
@@ -34,7 +35,10 @@ class JournalError(Exception):
 
 
 class Row(NamedTuple):
-    """One answer. `served_at` is in microseconds since 1970, UTC; `digest` is of the answer's body, see `routes`."""
+    """One answer. `served_at` is in microseconds since 1970, UTC; `digest` is of the answer's body, see `routes`.
+
+    `inputs` is what the recommender needs beside model and user to give the same answer again; mostly nothing.
+    """
 
     answer_id: str
     request_id: str
@@ -44,11 +48,12 @@ class Row(NamedTuple):
     served_at: int
     step: str
     digest: str
+    inputs: str = ""
 
 
 def to_line(row: Row) -> bytes:
-    """The journal's line of a row."""
-    return ("\t".join(map(str, row)) + "\n").encode()
+    """The journal's line of a row; one without inputs has a field less."""
+    return ("\t".join(map(str, row if row.inputs else row[:-1])) + "\n").encode()
 
 
 def from_line(line: bytes) -> Row:
@@ -56,8 +61,9 @@ def from_line(line: bytes) -> Row:
     match = LINE.fullmatch(line)
     if match is None:
         raise ValueError("not the form of a journal's line")
-    answer_id, request_id, user_id, version_number, track, served_at, step, digest = map(bytes.decode, match.groups())
-    row = Row(answer_id, request_id, int(user_id), int(version_number), track, int(served_at), step, digest)
+    told = map(bytes.decode, match.groups(b""))
+    answer_id, request_id, user_id, version_number, track, served_at, step, digest, inputs = told
+    row = Row(answer_id, request_id, int(user_id), int(version_number), track, int(served_at), step, digest, inputs)
     if row.user_id >= 2**63 or row.version_number >= 2**31:
         raise ValueError("a number beyond its column in the database")
     return row
@@ -127,7 +133,7 @@ class Journal:
             raise OSError(0, self.state.problem)
         self._retry_at = time.monotonic() + RETRY_SECONDS
         self.close()  # before the room is counted: the shipper can only clear away what is closed
-        if sum(_size(path) for path in self._folder.glob(f"*{SUFFIX}")) + self._segment_bytes > self._max_bytes:
+        if sum(map(_size, self._folder.glob("*"))) + self._segment_bytes > self._max_bytes:
             raise OSError(0, f"{self._folder} holds its {self._max_bytes >> 20} MiB: is the shipper, or the database, away?")
         self._pid = os.getpid()
         path = self._folder / f"{time.time_ns():020d}-{self._pid}{SUFFIX}"

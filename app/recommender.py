@@ -11,10 +11,14 @@ SERVED = 20
 
 
 class Answer(NamedTuple):
-    """`body`: 1 to 20 film ids joined by commas, best first. `step`: how they were come by."""
+    """`body`: 1 to 20 film ids joined by commas, best first. `step`: how they were come by.
+
+    `inputs` is what `replay` needs beside the user: up to 64 of `!` to `~`, nothing as long as the answer is always the same.
+    """
 
     body: str
     step: str
+    inputs: str = ""
 
 
 class Recommender:
@@ -36,6 +40,12 @@ class Recommender:
         body = self._join(self._top[at])
         # Who saw every film there is gets popular ones all the same.
         return Answer(body, "known") if body else self._popular._replace(step="seen_all")
+
+    def replay(self, user: int, inputs: str) -> Answer:
+        """The answer again that had these `inputs`. Raises ValueError for inputs that this recommender never gave."""
+        if inputs:
+            raise ValueError(f"the inputs {inputs!r} are not of this code: its answers depend on user and model alone")
+        return self.recommend(user)
 
     def problems(self) -> list[str]:
         """Why this cannot recommend: empty when it can."""

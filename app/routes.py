@@ -125,7 +125,9 @@ class _Recommend:
         if service.provenance is None:
             return
         served_at, digest = time.time_ns() // 1000, digest_of(answer.body)
-        row = journal.Row(answer_id, request_id, user, self._version, service.track, served_at, answer.step, digest)
+        row = journal.Row(
+            answer_id, request_id, user, self._version, service.track, served_at, answer.step, digest, answer.inputs
+        )
         if not service.provenance.append(journal.to_line(row)) and service.count_lost is not None:
             service.count_lost()
 

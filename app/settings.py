@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.provenance import mysql_url, read_secret
 
 
 def _host_and_port(text: str) -> str:
@@ -16,6 +18,7 @@ def _host_and_port(text: str) -> str:
     return text
 
 
+DATABASE_NAME = r"^[A-Za-z0-9_]{1,64}$"
 Address = Annotated[str, AfterValidator(_host_and_port)]
 
 
@@ -39,16 +42,61 @@ class ServiceSettings(BaseSettings):
 
 
 class ShipperSettings(BaseSettings):
-    """Settings of the process that moves journalled answers to the database."""
+    """Settings of the process that moves journalled answers to the database: `PROVENANCE_URL`, or `MYSQL_*`."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     journal_dir: Path = Field(description="the folder that holds one folder of journals for each service")
-    provenance_url: str = Field(description="the database, as a SQLAlchemy URL")
+    provenance_url: SecretStr | None = Field(None, description="the database as a SQLAlchemy URL, instead of MYSQL_*")
+    mysql_host: str = Field("127.0.0.1", description="the database's host")
+    mysql_port: int = Field(3306, ge=1, le=65535, description="its port")
+    mysql_database: str = Field("movierec", pattern=DATABASE_NAME, description="its name")
+    mysql_user: str | None = Field(None, description="the user")
+    mysql_password: SecretStr | None = Field(None, description="the user's password")
+    mysql_password_file: Path | None = Field(None, description="the file that holds it")
     ship_batch: int = Field(2000, ge=1, le=100_000, description="rows in one transaction")
     ship_seconds: float = Field(0.5, gt=0, le=60, description="pause between looks at the journals")
+    heartbeat_file: Path | None = Field(None, description="touched at each look at the journals")
+
+    @model_validator(mode="after")
+    def _there_is_a_database(self) -> Self:
+        if self.provenance_url is None and self.mysql_user is None:
+            raise ValueError("PROVENANCE_URL: is missing, and so is MYSQL_USER: one of them names the database")
+        if self.provenance_url is None and self.mysql_password is None and self.mysql_password_file is None:
+            raise ValueError("MYSQL_PASSWORD_FILE: is missing, and so is MYSQL_PASSWORD, but MYSQL_USER is set")
+        return self
+
+    def database_url(self) -> str:
+        """The database as a SQLAlchemy URL, password and all. Raises SecretError where the password's file is no good."""
+        if self.provenance_url is not None:
+            return self.provenance_url.get_secret_value()
+        given = self.mysql_password
+        password = given.get_secret_value() if given else read_secret(self.mysql_password_file or Path())
+        return mysql_url(self.mysql_host, self.mysql_port, self.mysql_database, self.mysql_user or "", password)
+
+
+class MigrateSettings(BaseSettings):
+    """Settings of `python -m app.migrate`, which alone knows the password of MySQL's root."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    mysql_host: str = Field("127.0.0.1", description="the database's host")
+    mysql_port: int = Field(3306, ge=1, le=65535, description="its port")
+    mysql_database: str = Field("movierec", pattern=DATABASE_NAME, description="its name; made where it is not there")
+    mysql_root_password_file: Path = Field(description="the file with the password of MySQL's root")
+    service_password_file: Path = Field(description="the file with the password that movierec_service gets")
+    host_password_file: Path = Field(description="the file with the password that movierec_host gets")
+    migrate_seconds: float = Field(120.0, gt=0, le=3600, description="how long a database that is starting is waited for")
+    provenance_keep_days: int = Field(90, ge=1, le=3650, description="answers are kept for so many days")
+    provenance_max_gb: float = Field(20.0, gt=0, le=1_000_000, description="and at most so many GB of them (10^9 bytes)")
+    model_dir: Path = Field(Path("data/model"), description="the artifact whose version is tracked")
 
 
 def settings_problem(error: ValidationError) -> str:
     """What is wrong with the settings, in one line that names each by its environment variable."""
-    return "; ".join(f"{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors())
+    return "; ".join(_problem(".".join(map(str, item["loc"])).upper(), item["msg"]) for item in error.errors())
+
+
+def _problem(name: str, message: str) -> str:
+    """A check of several settings together has no name of its own: its message begins with one."""
+    return f"{name}: {message}" if name else message.removeprefix("Value error, ")

@@ -6,26 +6,33 @@ of it is in the database. Lines that no worker can have written are kept in a fi
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
 from app.journal import SUFFIX, Row, from_line
-from app.provenance import DatabaseError, Ledger
+from app.provenance import DatabaseError, Ledger, SecretError
 from app.settings import ShipperSettings, settings_problem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 10.0
 BYTES_A_ROW = 256
+BROKEN_BYTES = 1 << 20
+STALE_SECONDS = 60.0
+UPKEEP_SECONDS, UPKEEP_AGAIN_SECONDS = 3600.0, 60.0
+ALIVE_SECONDS = 60.0
 
 
 class Batch(NamedTuple):
@@ -56,12 +63,29 @@ class Shipper:
         self._ledger = ledger
         self._batch_bytes = batch_rows * BYTES_A_ROW
         self._taken: dict[str, int] | None = None
+        self._upkeep_at = 0.0
 
     def ship(self) -> int:
         """Move all that is there now; how many rows that was. Raises `DatabaseError` where the database is away."""
         if self._taken is None:
             self._taken = self._begin()
-        return sum(self._ship_journal(path, self._taken) for path in sorted(self._folder.glob(f"*/*{SUFFIX}")))
+        shipped = sum(self._ship_journal(path, self._taken) for path in sorted(self._folder.glob(f"*/*{SUFFIX}")))
+        self._clear_stale()
+        return shipped
+
+    def upkeep(self) -> None:
+        """Have the database look after its days: at first, then hourly. Raises DatabaseError, and tries again in a minute."""
+        if time.monotonic() >= self._upkeep_at:
+            self._upkeep_at = time.monotonic() + UPKEEP_AGAIN_SECONDS
+            self._ledger.upkeep()
+            self._upkeep_at = time.monotonic() + UPKEEP_SECONDS
+
+    def _clear_stale(self) -> None:
+        """Remove the empty files of writers that were killed before they gave their journal its name."""
+        for path in self._folder.glob("*/*.new"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                    path.unlink()
 
     def _begin(self) -> dict[str, int]:
         """What the ledger has of each journal that is still there."""
@@ -98,11 +122,16 @@ class Shipper:
         return shipped
 
     def _keep_broken(self, path: Path, lines: list[bytes]) -> None:
-        if lines:
-            beside = path.with_suffix(".broken")
-            with beside.open("ab") as file:
-                file.writelines(lines)
-            log.error("%s: %d lines are no answers; kept in %s", path, len(lines), beside)
+        """Keep lines that are no answers, up to a bound for each service: they take the journals' room."""
+        if not lines:
+            return
+        beside = path.with_suffix(".broken")
+        held = sum(each.stat().st_size for each in path.parent.glob("*.broken"))
+        kept = lines if held + sum(map(len, lines)) <= BROKEN_BYTES else []
+        with beside.open("ab") as file:
+            file.writelines(kept)
+        where = f"kept in {beside}" if kept else f"dropped: {path.parent} has {BROKEN_BYTES >> 20} MiB of them"
+        log.error("%s: %d lines are no answers; %s", path, len(lines), where)
 
 
 def _lock_is_free(file: int) -> bool:
@@ -113,13 +142,23 @@ def _lock_is_free(file: int) -> bool:
     return True
 
 
-def run(shipper: Shipper, pause: float, stop: threading.Event) -> None:
+def run(shipper: Shipper, pause: float, stop: threading.Event, heartbeat: Path | None = None) -> None:
     """Ship until told to stop, waiting longer and longer while the database is away; a last look at the end."""
     wait = pause
     while not stop.is_set():
         wait = pause if _ship_or_say(shipper) else min(wait * 2, LONGEST_PAUSE)
+        if heartbeat is not None:
+            heartbeat.touch()
         stop.wait(wait)
     _ship_or_say(shipper)
+
+
+def is_alive(heartbeat: Path, now: float) -> bool:
+    """Whether a shipper has looked at the journals within the last minute, with a database or without."""
+    try:
+        return now - heartbeat.stat().st_mtime < ALIVE_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def _ship_or_say(shipper: Shipper) -> bool:
@@ -128,29 +167,44 @@ def _ship_or_say(shipper: Shipper) -> bool:
     except (DatabaseError, OSError) as error:
         log.warning("cannot ship now, the journals keep what there is: %s", str(error).splitlines()[0])
         return False
+    try:
+        shipper.upkeep()
+    except DatabaseError as error:
+        log.warning("the days in the database are not looked after, rows arrive all the same: %s", str(error).splitlines()[0])
     return True
 
 
-def main() -> int:
-    """The command; 0 after TERM or Ctrl-C, 2 for settings that cannot be used."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """The command; 0 after TERM or Ctrl-C, 2 for settings that cannot be used. `--check`: 0 while one works here, else 1."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = ShipperSettings()
+        if list(arguments) == ["--check"] and settings.heartbeat_file is not None:
+            return 0 if is_alive(settings.heartbeat_file, time.time()) else 1
+        if arguments:
+            sys.stderr.write("use: python -m app.shipper [--check], --check with HEARTBEAT_FILE\n")
+            return 2
+        ledger = Ledger(settings.database_url())
     except ValidationError as error:
         sys.stderr.write(f"{settings_problem(error)}\n")
         return 2
-    try:
-        ledger = Ledger(settings.provenance_url)
+    except SecretError as error:
+        sys.stderr.write(f"MYSQL_PASSWORD_FILE: {error}\n")
+        return 2
     except (DatabaseError, ImportError, ValueError) as error:
         sys.stderr.write(f"PROVENANCE_URL: {error}\n")
         return 2
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    run(Shipper(settings.journal_dir, ledger, settings.ship_batch), settings.ship_seconds, stop)
+    _serve(Shipper(settings.journal_dir, ledger, settings.ship_batch), settings)
     ledger.close()
     return 0
 
 
+def _serve(shipper: Shipper, settings: ShipperSettings) -> None:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run(shipper, settings.ship_seconds, stop, settings.heartbeat_file)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

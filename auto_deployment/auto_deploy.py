@@ -16,16 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.model import read_metadata
+from app.provenance import tracking_row
 from auto_deployment import champion, notify, quality, report, textfile
-from auto_deployment.candidate import Version, tracking_row, train_version
-from auto_deployment.collect import Collector, check_rejects, check_share, lag_grows
+from auto_deployment.candidate import Version, train_version
+from auto_deployment.collect import RECORD, Collector, check_share, lag_grows
 from auto_deployment.errors import RefusedError, RunError
+from auto_deployment.intake import collect_showing
 from auto_deployment.kafka.opening import open_client
 from auto_deployment.lock import run_lock
 from auto_deployment.logs import configure, secrets_of
 from auto_deployment.progress import Progress
 from auto_deployment.release import Release
-from auto_deployment.restore import LOCK, RECORD, restore
+from auto_deployment.restore import LOCK, restore
 from auto_deployment.settings import load_settings
 from auto_deployment.sources import FileSource, TopicSource
 from auto_deployment.state import read_json, write_json_synced
@@ -46,27 +48,6 @@ log = logging.getLogger(__name__)
 RELEASE = "release.json"
 PENDING = "tracking_pending.json"
 GOES_ON = "Nothing is lost: the next run goes on from there. The log has the details."
-
-
-def collect_files(paths: Sequence[Path], settings: Settings, progress: Progress) -> Counts:
-    """Append files of stream lines to the tables of a data folder. Raises RefusedError where too many lines are no events."""
-    collector = Collector(Tables(settings.data_dir), settings.data_dir / RECORD, settings.rules)
-    _collect_showing(collector, FileSource(paths), progress, lambda: True)
-    for line in report.collected(collector.record.counts):
-        progress.say(line)
-    check_rejects(collector.record.counts, settings.max_reject_share)
-    return collector.record.counts
-
-
-def _collect_showing(collector: Collector, source: Source, progress: Progress, go_on: Callable[[], bool]) -> None:
-    """Collect, showing how much of it is done, how fast, and what became of it."""
-    counts, begun = collector.record.counts, time.monotonic()
-    total = source.left(source.plan(collector.record.marks), collector.record.marks)
-    with progress.task("collect", total, source.unit) as task:
-        for left in collector.collect(source, go_on):
-            rate = counts.lines / max(time.monotonic() - begun, 1e-3)
-            task.note(f"{rate:,.0f} lines/s, {report.short(counts)}")
-            task.advance_to(total - left)
 
 
 class Pipeline:
@@ -136,7 +117,7 @@ class Pipeline:
         collector = Collector(Tables(self._data), self._data / RECORD, self._settings.rules)
         until = time.monotonic() + 60 * self._settings.collect_minutes
         with self._source() as source:
-            _collect_showing(collector, source, self._progress, lambda: time.monotonic() < until and not self._stop.asked())
+            collect_showing(collector, source, self._progress, lambda: time.monotonic() < until and not self._stop.asked())
             self._stop.check()
             if isinstance(source, TopicSource):
                 self._lag = source.lag(collector.record.marks)

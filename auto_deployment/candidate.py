@@ -62,22 +62,6 @@ def train_version(settings: Settings, version: Version, progress: Progress, cham
     return _build(dataset, settings, version, evaluation, decision, progress)
 
 
-def tracking_row(metadata: dict[str, Any], model_dir: Path) -> dict[str, Any]:
-    """The `tracking` row of a version, its times as ISO 8601.
-
-    Its `model_md5` is of the metadata, which holds the checksum of every array.
-    """
-    return {
-        "version_number": metadata["version"],
-        "data_creation": metadata["data_creation"],
-        "trained_on": metadata["trained_on"],
-        "model_rmse": metadata["rmse"],
-        "git_commit": metadata["git_commit"],
-        "data_md5": metadata["data_md5"],
-        "model_md5": _md5(model_dir / "metadata.json"),
-    }
-
-
 def _judge(dataset: Dataset, settings: Settings, progress: Progress, champion: Recipe | None) -> tuple[Evaluation, Decision]:
     """Evaluate and decide. A champion of the same recipe would give the same figures and is not trained again."""
     trainer, seed = TRAINERS[settings.trainer](), settings.random_state

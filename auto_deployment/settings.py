@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal, Self
-from urllib.parse import quote_plus
+from typing import Any, Literal, Self
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.provenance import SecretError, mysql_url, read_secret
 from auto_deployment.errors import WrongUseError
 from auto_deployment.events import Rules
+
+# What the stack's init has made for the host side; values that are given win.
+SECRETS = Path(".secrets/host")
 
 
 class Settings(BaseSettings):
@@ -59,9 +62,10 @@ class Settings(BaseSettings):
     dvc_remote: str = Field("local", description="where data and models are pushed")
     mysql_host: str = Field("127.0.0.1", description="the database's host")
     mysql_port: int = Field(3306, ge=1, le=65535, description="its port")
-    mysql_database: str = Field("movierec", description="its name")
-    mysql_user: str | None = Field(None, description="unset: there is no database")
+    mysql_database: str = Field("movierec", pattern=r"^[A-Za-z0-9_]{1,64}$", description="its name")
+    mysql_user: str | None = Field(None, description="unset, and not in .secrets/host either: there is no database")
     mysql_password: SecretStr | None = Field(None, description="the user's password")
+    mysql_password_file: Path | None = Field(None, description="the file that holds it")
     provenance_url: SecretStr | None = Field(None, description="the database as a SQLAlchemy URL, instead of MYSQL_*")
     retrain_days: float = Field(2.0, gt=0, le=365, description="days from the start of one full run to the next")
     collect_every_hours: float = Field(6.0, gt=0, le=8760, description="hours between collections, between full runs")
@@ -80,6 +84,22 @@ class Settings(BaseSettings):
         if not self.rating_min < self.rating_max:
             raise ValueError(f"RATING_MIN ({self.rating_min:g}) must be below RATING_MAX ({self.rating_max:g})")
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _login_may_lie_in_files(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Fill in user and password from files, the password only with the user that it belongs to."""
+        told = dict(given)
+        user_file, password_file = SECRETS / "mysql_user", SECRETS / "mysql_password"
+        try:
+            if told.get("mysql_password") is None and told.get("mysql_password_file"):
+                told["mysql_password"] = read_secret(Path(told["mysql_password_file"]))
+            user = read_secret(user_file) if user_file.exists() else None
+            if user is not None and told.setdefault("mysql_user", user) == user and password_file.exists():
+                told.setdefault("mysql_password", read_secret(password_file))
+        except SecretError as error:
+            raise ValueError(str(error)) from error
+        return told
 
     @model_validator(mode="after")
     def _user_has_a_password(self) -> Self:
@@ -125,8 +145,8 @@ class Settings(BaseSettings):
             return self.provenance_url.get_secret_value()
         if self.mysql_user is None or self.mysql_password is None:
             return None
-        user, password = quote_plus(self.mysql_user), quote_plus(self.mysql_password.get_secret_value())
-        return f"mysql+pymysql://{user}:{password}@{self.mysql_host}:{self.mysql_port}/{self.mysql_database}"
+        password = self.mysql_password.get_secret_value()
+        return mysql_url(self.mysql_host, self.mysql_port, self.mysql_database, self.mysql_user, password)
 
     def collect_begin(self, now: float) -> str:
         """Where the very first collection starts, for `TopicSource`; `now` in seconds since 1970."""

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from app.provenance import DatabaseError, Ledger
+from app.provenance import DatabaseError, Ledger, with_times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 log = logging.getLogger(__name__)
-
-TIMES = ("data_creation", "trained_on")
 
 
 def put_rows(url: str | None, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -28,14 +25,10 @@ def put_rows(url: str | None, rows: Sequence[Mapping[str, Any]]) -> list[Mapping
     try:
         ledger.create()
         for row in rows:
-            ledger.track({name: _time(value) if name in TIMES else value for name, value in row.items()})
+            ledger.track(with_times(row))
     except DatabaseError as error:
         log.warning("the database is away, %d tracking rows are kept for later: %s", len(rows), str(error).splitlines()[0])
         return list(rows)
     finally:
         ledger.close()
     return []
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=None)

@@ -10,21 +10,19 @@ import subprocess
 import sys
 import time
 import urllib.request
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.provenance import Ledger
-from auto_deployment.auto_deploy import collect_files
-from auto_deployment.candidate import Version, tracking_row, train_version
+from app.provenance import Ledger, tracking_row
 from auto_deployment.errors import RunError, WrongUseError
 from auto_deployment.progress import Progress
+from auto_deployment.sample import SAMPLE, train_first
 from auto_deployment.settings import load_settings
 from auto_deployment.track import put_rows
 from scripts.demo.check import check
 from scripts.demo.nginx import Upstream, find_nginx, prepare
 from scripts.demo.processes import Process, Processes
-from scripts.demo.settings import ROOT, SAMPLE, Place, Service, gunicorn, require_free, services, shipper
+from scripts.demo.settings import ROOT, Place, Service, gunicorn, require_free, services, shipper
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +93,7 @@ def _demo(options: argparse.Namespace, progress: Progress) -> None:
     require_free(options.port)
     binary = find_nginx()
     with _lock(place):
-        metadata = _train(inputs, place, progress)
+        metadata = train_first(inputs, load_settings(data_dir=place.data), _git_commit(), progress)
         _serve(options, place, binary, metadata, progress)
 
 
@@ -113,15 +111,6 @@ def _lock(place: Place) -> TextIO:
     return lock
 
 
-def _train(inputs: Sequence[Path], place: Place, progress: Progress) -> dict[str, Any]:
-    settings = load_settings(data_dir=place.data)
-    progress.heading("1/3 collect")
-    collect_files(inputs, settings, progress)
-    progress.heading("2/3 train")
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return train_version(settings, Version(0, _git_commit(), now, now), progress)
-
-
 def _git_commit() -> str:
     command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
     try:
@@ -131,7 +120,7 @@ def _git_commit() -> str:
 
 
 def _serve(options: argparse.Namespace, place: Place, binary: str, metadata: dict[str, Any], progress: Progress) -> None:
-    progress.heading("3/3 serve")
+    progress.heading("serve")
     for folder in (place.logs, place.journals, place.pids):
         folder.mkdir()
     ledger = Ledger(place.provenance_url)

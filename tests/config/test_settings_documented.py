@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import TypeAdapter
 
-from app.settings import ServiceSettings, ShipperSettings
+from app.settings import MigrateSettings, ServiceSettings, ShipperSettings
 from auto_deployment.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 NONE_TOLD = {"", "-", "unset"}
-SIDES: tuple[type[BaseSettings], ...] = (Settings, ServiceSettings, ShipperSettings)
+SIDES: tuple[type[BaseSettings], ...] = (Settings, ServiceSettings, ShipperSettings, MigrateSettings)
 FIELDS = [
     pytest.param(name, field, id=f"{side.__name__}-{name}") for side in SIDES for name, field in side.model_fields.items()
 ]

@@ -37,6 +37,7 @@ ROWS = st.builds(
     served_at=st.integers(0, 10**16 - 1),
     step=st.sampled_from(["known", "popular", "seen_all"]),
     digest=st.text("0123456789abcdef", min_size=16, max_size=16),
+    inputs=st.just("") | WORDS.filter(lambda word: len(word) <= 64),
 )
 
 APPEND_FOR_EVER = """

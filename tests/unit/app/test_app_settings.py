@@ -68,9 +68,7 @@ def test_a_bad_setting_of_a_service_names_its_variable(monkeypatch: pytest.Monke
     ("name", "value"),
     [
         ("JOURNAL_DIR", None),
-        ("PROVENANCE_URL", None),
         ("JOURNAL_DIR", ""),
-        ("PROVENANCE_URL", ""),
         ("SHIP_BATCH", "0"),
         ("SHIP_BATCH", "100001"),
         ("SHIP_BATCH", "many"),

@@ -106,7 +106,7 @@ def test_rows_arrive_as_they_were_written(harness: Harness) -> None:
     harness.write("1", ROW)
     harness.shipper.ship()
     with closing(sqlite3.connect(harness.database)) as database:
-        told = "select answer_id, request_id, user_id, version_number, track, step, digest from reccom"
+        told = "select answer_id, request_id, user_id, version_number, track, step, digest, inputs from reccom"
         assert database.execute(told).fetchall() == [(*ROW[:5], *ROW[6:])]
 
 
@@ -343,6 +343,9 @@ class FakeShipper(Shipper):
             raise error
         return 0
 
+    def upkeep(self) -> None:
+        """The database looks after its days."""
+
 
 def test_waits_grow_while_the_database_is_away(caplog: pytest.LogCaptureFixture) -> None:
     """Each failure doubles the pause up to ten seconds, a success ends that; each is told in one line."""
@@ -423,9 +426,15 @@ def test_the_command_ships_until_it_is_told_to_stop(harness: Harness, monkeypatc
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({}, "JOURNAL_DIR: Field required; PROVENANCE_URL: Field required\n"),
+        ({}, "JOURNAL_DIR: Field required\n"),
         ({"PROVENANCE_URL": "sqlite://"}, "JOURNAL_DIR: Field required\n"),
-        ({"JOURNAL_DIR": "."}, "PROVENANCE_URL: Field required\n"),
+        ({"JOURNAL_DIR": "."}, "PROVENANCE_URL: is missing, and so is MYSQL_USER"),
+        ({"JOURNAL_DIR": ".", "MYSQL_USER": "me"}, "MYSQL_PASSWORD_FILE: is missing, and so is MYSQL_PASSWORD"),
+        (
+            {"JOURNAL_DIR": ".", "MYSQL_USER": "me", "MYSQL_PASSWORD_FILE": "/dev/null"},
+            "MYSQL_PASSWORD_FILE: /dev/null: is empty",
+        ),
+        ({"JOURNAL_DIR": ".", "MYSQL_USER": "me", "MYSQL_PASSWORD_FILE": "/no"}, "MYSQL_PASSWORD_FILE: /no: the secret in it"),
         ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "nonsense"}, "PROVENANCE_URL: Could not parse"),
         ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "paper://me:hunter2@host/x"}, "PROVENANCE_URL: Can't load plugin"),
         ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "mysql+nodriver://me:hunter2@host:port/x"}, "PROVENANCE_URL: "),

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from app.model import ArtifactError, load_rating, load_serving, read_metadata
-from auto_deployment.auto_deploy import collect_files
-from auto_deployment.candidate import Version, tracking_row, train_version
+from app.provenance import tracking_row
+from auto_deployment.intake import collect_files
+from auto_deployment.candidate import Version, train_version
 from auto_deployment.champion import Recipe, recipe_of
 from auto_deployment.errors import RefusedError
 from auto_deployment.progress import Progress

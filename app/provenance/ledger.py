@@ -1,53 +1,29 @@
-"""Which version served whom: the tables, and the only code that knows the database."""
+"""The database as services, pipeline and operators use it: SQLite in the demo, MySQL in the stack."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
+from app.provenance.mysql import open_engine
+from app.provenance.schema import NEWEST
+from app.provenance.tables import columns, journal_marks, reccom, tables, tracking
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from app.journal import Row
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)  # the tables hold UTC without saying so
-_tables = sa.MetaData()
-
-reccom = sa.Table(
-    "reccom",
-    _tables,
-    sa.Column("answer_id", sa.String(32), primary_key=True),
-    sa.Column("request_id", sa.String(64), nullable=False, index=True),
-    sa.Column("user_id", sa.BigInteger, nullable=False, index=True),
-    sa.Column("version_number", sa.Integer, nullable=False),
-    sa.Column("track", sa.String(8), nullable=False),
-    sa.Column("served_at", sa.DateTime, nullable=False),
-    sa.Column("step", sa.String(16), nullable=False),
-    sa.Column("digest", sa.String(16), nullable=False),
-)
-tracking = sa.Table(
-    "tracking",
-    _tables,
-    sa.Column("version_number", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("data_creation", sa.DateTime),
-    sa.Column("trained_on", sa.DateTime),
-    sa.Column("model_rmse", sa.Float),
-    sa.Column("git_commit", sa.String(40)),
-    sa.Column("data_md5", sa.String(32)),
-    sa.Column("model_md5", sa.String(32)),
-)
-# How far each journal has been taken, in the same database, so that one transaction moves rows and mark together.
-journal_marks = sa.Table(
-    "journal_marks",
-    _tables,
-    sa.Column("journal", sa.String(255), primary_key=True),
-    sa.Column("bytes_taken", sa.BigInteger, nullable=False),
-)
+IDS_A_QUERY = 1000
 
 # The database's own errors, for callers that must not import SQLAlchemy.
 DatabaseError = sa.exc.SQLAlchemyError
+
+
+class SchemaError(DatabaseError):
+    """The database's schema is older than this code; the text says what to do."""
 
 
 class Served(NamedTuple):
@@ -64,13 +40,29 @@ class Ledger:
     """The database. Every method raises `DatabaseError` where it cannot be reached; nothing is kept in between."""
 
     def __init__(self, url: str) -> None:
-        self._engine = sa.create_engine(url, pool_pre_ping=True)
-        if self._engine.dialect.name == "sqlite":
-            sa.event.listen(self._engine, "connect", _wait_for_other_writers)
+        self._engine = open_engine(url)
+        self._is_mysql = self._engine.dialect.name == "mysql"
 
     def create(self) -> None:
-        """Make the tables that are not there yet."""
-        _tables.create_all(self._engine)
+        """Make the tables of SQLite that are not there yet. Raises SchemaError where MySQL's are not up to date."""
+        if not self._is_mysql:
+            tables.create_all(self._engine)
+            return
+        try:
+            with self._engine.connect() as connection:
+                newest = connection.execute(sa.text("select max(number) from schema_migrations")).scalar_one()
+        except (sa.exc.ProgrammingError, sa.exc.OperationalError) as error:
+            if not _is_refused(error):
+                raise
+            newest = None
+        if (newest or 0) < NEWEST:
+            raise SchemaError(f"the schema is {newest or 'not there'}, but {NEWEST} is needed: python -m app.migrate")
+
+    def upkeep(self) -> None:
+        """Have MySQL make the partitions of the days to come and drop the oldest, by `PROVENANCE_KEEP_DAYS` and `_MAX_GB`."""
+        if self._is_mysql:
+            with self._engine.begin() as connection:
+                connection.execute(sa.text("call upkeep()"))
 
     def taken(self) -> dict[str, int]:
         """How many bytes of each journal are in the database."""
@@ -82,7 +74,7 @@ class Ledger:
         """Add the answers that are not there yet, and note that `taken` bytes of `journal` are in: both or none."""
         with self._engine.begin() as connection:
             if rows:
-                connection.execute(_ignoring_known(reccom), [_columns(row) for row in rows])
+                _insert_new(connection, {row.answer_id: columns(row) for row in rows})
             connection.execute(sa.delete(journal_marks).where(journal_marks.c.journal == journal))
             connection.execute(sa.insert(journal_marks), {"journal": journal, "bytes_taken": taken})
 
@@ -96,6 +88,13 @@ class Ledger:
         with self._engine.begin() as connection:
             connection.execute(sa.delete(tracking).where(tracking.c.version_number == version["version_number"]))
             connection.execute(sa.insert(tracking).values(dict(version)))
+
+    def track_new(self, version: Mapping[str, Any]) -> None:
+        """Put a version's `tracking` row where there is none yet."""
+        with self._engine.begin() as connection:
+            there = sa.select(tracking.c.version_number).where(tracking.c.version_number == version["version_number"])
+            if connection.execute(there).first() is None:
+                connection.execute(sa.insert(tracking).values(dict(version)))
 
     def count(self) -> int:
         """How many answers there are."""
@@ -129,14 +128,25 @@ class Ledger:
         self._engine.dispose()
 
 
-def _ignoring_known(table: sa.Table) -> sa.Insert:
-    return sa.insert(table).prefix_with("OR IGNORE", dialect="sqlite").prefix_with("IGNORE", dialect="mysql")
+def _insert_new(connection: sa.Connection, rows: Mapping[str, dict[str, Any]]) -> None:
+    """Insert the rows, by answer id, that are not there yet. Not by `INSERT IGNORE`, which also cuts what does not fit."""
+    try:
+        connection.execute(sa.insert(reccom), list(rows.values()))
+    except sa.exc.IntegrityError:
+        known = _known(connection, rows)
+        if new := [row for answer_id, row in rows.items() if answer_id not in known]:
+            connection.execute(sa.insert(reccom), new)
 
 
-def _columns(row: Row) -> dict[str, Any]:
-    return {**row._asdict(), "served_at": _EPOCH + timedelta(microseconds=row.served_at)}
+def _known(connection: sa.Connection, rows: Mapping[str, dict[str, Any]]) -> set[str]:
+    """Those of the answer ids that are there; their days tell MySQL which partitions to look in."""
+    ids, days, known = list(rows), {row["day"] for row in rows.values()}, set[str]()
+    for start in range(0, len(ids), IDS_A_QUERY):
+        wanted = reccom.c.answer_id.in_(ids[start : start + IDS_A_QUERY]) & reccom.c.day.in_(days)
+        known.update(connection.execute(sa.select(reccom.c.answer_id).where(wanted)).scalars())
+    return known
 
 
-def _wait_for_other_writers(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA busy_timeout=5000")
+def _is_refused(error: sa.exc.DBAPIError) -> bool:
+    """Whether MySQL has no such table, or does not show it: 1146, 1142."""
+    return bool(error.orig is not None and error.orig.args and error.orig.args[0] in (1142, 1146))

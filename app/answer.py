@@ -1,0 +1,45 @@
+"""`python -m app.answer USER [INPUTS]`: one answer of the model in `MODEL_DIR`, as a line of JSON.
+
+It is how an answer is computed again in the image that gave it: the form of the command and of its line stays for good.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from app.model import ArtifactError, load_serving
+from app.recommender import Recommender
+from app.routes import digest_of, user_of
+from app.settings import ServiceSettings, settings_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; 0, 1 where the model cannot be used, 2 for wrong arguments or settings."""
+    user, *inputs = arguments or [""]
+    number = user_of(user)
+    if number is None or len(inputs) > 1:
+        sys.stderr.write("use: python -m app.answer USER [INPUTS], USER 1 to 19 decimal digits, below 2^63\n")
+        return 2
+    try:
+        recommender = Recommender(load_serving(ServiceSettings().model_dir))
+        answer = recommender.replay(number, *(inputs or [""]))
+    except ValidationError as error:
+        sys.stderr.write(f"{settings_problem(error)}\n")
+        return 2
+    except (ArtifactError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    told = {"version": recommender.version, **answer._asdict(), "digest": digest_of(answer.body)}
+    sys.stdout.write(json.dumps(told) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

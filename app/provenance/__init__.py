@@ -1,0 +1,19 @@
+"""Which version served whom: the tables, and the only code that knows the database."""
+
+from __future__ import annotations
+
+from app.provenance.ledger import DatabaseError, Ledger, SchemaError, Served
+from app.provenance.mysql import SecretError, mysql_url, read_secret
+from app.provenance.tables import tracking_row, with_times
+
+__all__ = [
+    "DatabaseError",
+    "Ledger",
+    "SchemaError",
+    "SecretError",
+    "Served",
+    "mysql_url",
+    "read_secret",
+    "tracking_row",
+    "with_times",
+]

@@ -1,0 +1,68 @@
+"""How the database is reached: its URL, its secrets in files, and what every connection is told."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Strict, or a value that does not fit would be cut and stored; and the tables hold UTC.
+_SESSION = "SET SESSION sql_mode = 'TRADITIONAL', time_zone = '+00:00'"
+_CONNECT_SECONDS = 5
+_ANSWER_SECONDS = 60
+_SQLITE_WAIT = "PRAGMA busy_timeout=5000"
+
+
+class SecretError(Exception):
+    """A file that should hold a secret does not; the text names it and says what to do."""
+
+
+def read_secret(path: Path) -> str:
+    """The secret in a file, without the line's end. Raises SecretError where it cannot be read or is empty."""
+    try:
+        secret = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SecretError(f"{path}: the secret in it cannot be read ({reason}): mend or remove the file") from error
+    if not secret:
+        raise SecretError(f"{path}: is empty, but should hold a secret: write it, or remove the file")
+    return secret
+
+
+def mysql_url(host: str, port: int, database: str | None, user: str, password: str) -> str:
+    """The database as a SQLAlchemy URL, password and all."""
+    url = sa.URL.create("mysql+pymysql", user, password, host, port, database)
+    return url.render_as_string(hide_password=False)
+
+
+def open_engine(url: str) -> sa.Engine:
+    """The engine of a URL; nothing is connected yet. Its errors show no parameters: those are users and secrets."""
+    if sa.make_url(url).get_backend_name() != "mysql":
+        engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        sa.event.listen(engine, "connect", _wait_for_other_writers)
+        return engine
+    told = {
+        "ssl": _encrypted(),
+        "init_command": _SESSION,
+        "connect_timeout": _CONNECT_SECONDS,
+        "read_timeout": _ANSWER_SECONDS,
+        "write_timeout": _ANSWER_SECONDS,
+    }
+    return sa.create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=told)
+
+
+def _encrypted() -> ssl.SSLContext:
+    """TLS to the server, whose certificate is its own making: without TLS its login needs a package for RSA."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _wait_for_other_writers(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(_SQLITE_WAIT)

@@ -1,0 +1,80 @@
+"""The tables as queries see them. SQLite's are made from here; MySQL's, with partitions and smaller types, by `schema`."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from app.journal import Row
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)  # the tables hold UTC without saying so
+tables = sa.MetaData()
+
+reccom = sa.Table(
+    "reccom",
+    tables,
+    sa.Column("answer_id", sa.String(32), primary_key=True),
+    sa.Column("day", sa.Date, nullable=False),
+    sa.Column("request_id", sa.String(64), nullable=False, index=True),
+    sa.Column("user_id", sa.BigInteger, nullable=False, index=True),
+    sa.Column("version_number", sa.Integer, nullable=False),
+    sa.Column("track", sa.String(8), nullable=False),
+    sa.Column("served_at", sa.DateTime, nullable=False),
+    sa.Column("step", sa.String(16), nullable=False),
+    sa.Column("digest", sa.String(16), nullable=False),
+    sa.Column("inputs", sa.String(64), nullable=False),
+)
+tracking = sa.Table(
+    "tracking",
+    tables,
+    sa.Column("version_number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("data_creation", sa.TIMESTAMP),
+    sa.Column("trained_on", sa.TIMESTAMP),
+    sa.Column("model_rmse", sa.Float),
+    sa.Column("git_commit", sa.String(40)),
+    sa.Column("data_md5", sa.String(32)),
+    sa.Column("model_md5", sa.String(32)),
+)
+# How far each journal has been taken, in the same database, so that one transaction moves rows and mark together.
+journal_marks = sa.Table(
+    "journal_marks",
+    tables,
+    sa.Column("journal", sa.String(255), primary_key=True),
+    sa.Column("bytes_taken", sa.BigInteger, nullable=False),
+)
+
+
+def columns(row: Row) -> dict[str, Any]:
+    """A journal's row by the names of `reccom`; `day` is the day of `served_at`, in UTC."""
+    served_at = _EPOCH + timedelta(microseconds=row.served_at)
+    return {**row._asdict(), "served_at": served_at, "day": served_at.date()}
+
+
+def tracking_row(metadata: Mapping[str, Any], model_dir: Path) -> dict[str, Any]:
+    """The `tracking` row of a version, its times as ISO 8601.
+
+    Its `model_md5` is of the metadata, which holds the checksum of every array.
+    """
+    told = hashlib.md5((model_dir / "metadata.json").read_bytes(), usedforsecurity=False)
+    return {
+        "version_number": metadata["version"],
+        "data_creation": metadata["data_creation"],
+        "trained_on": metadata["trained_on"],
+        "model_rmse": metadata["rmse"],
+        "git_commit": metadata["git_commit"],
+        "data_md5": metadata["data_md5"],
+        "model_md5": told.hexdigest(),
+    }
+
+
+def with_times(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A `tracking` row with its times as the tables hold them: in UTC, without saying so."""
+    told = {name: datetime.fromisoformat(row[name]) for name in ("data_creation", "trained_on")}
+    return {**row, **{name: time.astimezone(UTC).replace(tzinfo=None) for name, time in told.items()}}
