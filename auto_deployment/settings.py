@@ -71,6 +71,14 @@ class Settings(BaseSettings):
     collect_every_hours: float = Field(6.0, gt=0, le=8760, description="hours between collections, between full runs")
     run_max_hours: float = Field(12.0, gt=0, le=8760, description="a run that goes on for longer hangs, and is ended")
     log_dir: Path = Field(Path("logs"), description="the rotating log file's folder")
+    prometheus_url: str = Field("http://127.0.0.1:9090", pattern=r"^https?://", description="what a release asks for its evidence")
+    canary_bake_minutes: float = Field(720.0, gt=0, le=43_200, description="a canary serves so long before it is promoted")
+    canary_max_bake_minutes: float = Field(1440.0, gt=0, le=43_200, description="and at most so long where evidence is thin")
+    canary_check_seconds: float = Field(60.0, ge=1, le=3600, description="from one look at the evidence to the next")
+    canary_max_mean_ms: float = Field(500.0, gt=0, description="the mean time of a canary's answers must be below it")
+    canary_min_requests: int = Field(500, ge=1, description="answers and tries that are needed to pass, never to fail")
+    canary_max_slowdown: float = Field(1.2, ge=1, description="slower than stable by more than this factor is worse")
+    canary_max_error_increase: float = Field(0.005, ge=0, le=1, description="more errors per try than stable by this is worse")
     smtp_host: str | None = Field(None, description="the mail server; unset: no mail is sent")
     smtp_port: int = Field(587, ge=1, le=65535, description="its port; 465 means TLS from the first byte")
     smtp_user: str | None = Field(None, description="name at the mail server; unset: no login")
@@ -100,6 +108,12 @@ class Settings(BaseSettings):
         except SecretError as error:
             raise ValueError(str(error)) from error
         return told
+
+    @model_validator(mode="after")
+    def _a_bake_can_be_extended(self) -> Self:
+        if self.canary_max_bake_minutes < self.canary_bake_minutes:
+            raise ValueError("CANARY_MAX_BAKE_MINUTES: is below CANARY_BAKE_MINUTES")
+        return self
 
     @model_validator(mode="after")
     def _user_has_a_password(self) -> Self:
