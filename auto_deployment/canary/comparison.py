@@ -1,0 +1,85 @@
+"""A candidate beside a baseline: the tests that share the promise of false alarms, vectorised over releases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auto_deployment.canary.latency import Times, first_slow_edge, slow_shares, slower_at_worst, slower_on_average, slower_than
+from auto_deployment.canary.sequential import more_often
+
+if TYPE_CHECKING:
+    from auto_deployment.canary.sequential import Floats
+
+# The promise: a healthy release is aborted at most once in 100. The tests share it (Bonferroni).
+FALSE_ALARMS = {"mean": 0.001, "slowdown": 0.002, "slow answers": 0.005, "errors": 0.002}
+# A new process is slow for its first looks, whatever its version.
+SETTLE_LOOKS = 3
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What worse means. `max_mean` in seconds, `check_seconds` between looks, the bake in minutes."""
+
+    max_mean: float = 0.5
+    max_slowdown: float = 1.2
+    max_error_increase: float = 0.005
+    min_requests: int = 500
+    bake_minutes: float = 720.0
+    max_bake_minutes: float = 1440.0
+    check_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side's counts per look: durations of successful answers, tries at the upstream, and those that failed."""
+
+    times: Times
+    tries: Floats
+    failures: Floats
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value now, what it is held against, and how many observations it is of. Arrays of one value a release."""
+
+    value: Floats
+    threshold: Floats
+    count: Floats
+
+
+def needed(test: str) -> float:
+    """The logarithm of the evidence at which a test says worse."""
+    return float(-np.log(FALSE_ALARMS[test]))
+
+
+def compare(side: Side, base: Side, edges: Floats, limits: Limits) -> dict[str, Floats]:
+    """Log evidence of each test after each look that `side` is worse than `base`, or than the limit of the mean."""
+    times, base_times = side.times.since(SETTLE_LOOKS), base.times.since(SETTLE_LOOKS)
+    minutes = limits.check_seconds / 60
+    return {
+        "mean": slower_than(times, edges, limits.max_mean, minutes),
+        "slowdown": slower_on_average(times, base_times, edges, limits.max_slowdown, minutes),
+        "slow answers": slower_at_worst(times, base_times, first_slow_edge(base.times), edges, limits.max_slowdown),
+        "errors": more_often(side.failures, side.tries, base.failures, base.tries, limits.max_error_increase),
+    }
+
+
+def estimate(side: Side, base: Side, edges: Floats, limits: Limits) -> dict[str, Estimate]:
+    """Where each test stands at the last look, without regard to chance; no number where there is nothing to divide by."""
+    times, base_times = side.times.since(SETTLE_LOOKS), base.times.since(SETTLE_LOOKS)
+    count, base_count = times.count.sum(axis=-1), base_times.count.sum(axis=-1)
+    tries, failures = side.tries.sum(axis=-1), side.failures.sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = side.times.seconds.sum(axis=-1) / side.times.count.sum(axis=-1)
+        ratio = (times.seconds.sum(axis=-1) / count) / (base_times.seconds.sum(axis=-1) / base_count)
+        more = failures / tries - base.failures.sum(axis=-1) / base.tries.sum(axis=-1)
+        slow, slow_base = slow_shares(times, base_times, first_slow_edge(base.times), edges, limits.max_slowdown)
+    return {
+        "mean": Estimate(mean, np.full_like(mean, limits.max_mean), side.times.count.sum(axis=-1)),
+        "slowdown": Estimate(ratio, np.full_like(mean, limits.max_slowdown), np.minimum(count, base_count)),
+        "slow answers": Estimate(slow, slow_base, np.minimum(count, base_count)),
+        "errors": Estimate(more, np.full_like(mean, limits.max_error_increase), np.minimum(tries, base.tries.sum(axis=-1))),
+    }

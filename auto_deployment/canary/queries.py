@@ -1,0 +1,59 @@
+"""What a verdict asks Prometheus: PromQL as data.
+
+Counters are asked as they are, and their increases are taken by us. `increase()` extrapolates to its window, so that its
+counts are no counts, and it loses the first sample of a new series: the first errors.
+https://prometheus.io/docs/prometheus/latest/querying/functions/#increase
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+RECOMMEND = 'job="service", url_rule="/recommend/<user>"'
+ERRORS = ("5xx", "timeout", "error")
+# The client left: neither a success nor a failure of the service.
+LEFT = frozenset({"cut", "499"})
+CLIENT = "client"
+
+
+@dataclass(frozen=True)
+class Query:
+    """`key` names a series' value by its labels; of a `counter` increases are kept, of a `gauge` the value.
+
+    `source` is what is scraped for it: series of one source begin anew together. A series without the label `service` belongs
+    to the client's side.
+    """
+
+    key: str
+    source: Literal["service", "mtail", "cadvisor"]
+    kind: Literal["counter", "gauge"]
+    text: str
+
+
+QUERIES = (
+    Query(
+        "le {le}",
+        "service",
+        "counter",
+        f'sum by (service, version, le) (flask_http_request_duration_seconds_bucket{{{RECOMMEND}, status="200"}})',
+    ),
+    Query(
+        "seconds",
+        "service",
+        "counter",
+        f'sum by (service, version) (flask_http_request_duration_seconds_sum{{{RECOMMEND}, status="200"}})',
+    ),
+    Query("try {outcome}", "mtail", "counter", 'sum by (service, outcome) (nginx_tries_total{job="mtail"})'),
+    Query("answer {status_class}", "mtail", "counter", 'sum by (status_class) (nginx_answers_total{job="mtail"})'),
+    Query("started", "service", "gauge", 'max by (service, version) (service_start_time_seconds{job="service"})'),
+    Query("up", "service", "gauge", 'min by (service) (up{job="service"})'),
+    Query("up", "mtail", "gauge", 'min by (service) (up{job="mtail"})'),
+    # Not the working set: who reads a file first is charged for its pages, and another container with the same file is not.
+    Query("memory", "cadvisor", "gauge", 'sum by (service) (container_memory_rss{job="cadvisor", service!=""})'),
+)
+
+
+def text_of(key: str) -> str:
+    """The query of a key, for people: who asks again gets the same counters."""
+    return next(query.text for query in QUERIES if query.key == key)

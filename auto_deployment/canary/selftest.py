@@ -1,0 +1,71 @@
+"""The A/A self-test: one stable service judged against another by the same rules, and how often that was a false alarm."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from auto_deployment.canary.comparison import FALSE_ALARMS
+from auto_deployment.canary.measures import Outcome
+from auto_deployment.canary.verdict import verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from auto_deployment.canary.comparison import Limits
+    from auto_deployment.canary.evidence import Evidence
+    from auto_deployment.canary.verdict import Verdict
+
+PROMISE = sum(FALSE_ALARMS.values())
+# The normal distribution's point for 95 %.
+Z = 1.959964
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share with its 95 % interval."""
+
+    hits: int
+    count: int
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float | None:
+        """None of nothing."""
+        return self.hits / self.count if self.count else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "share": self.share}
+
+    def __str__(self) -> str:
+        return f"{self.hits} of {self.count} ({self.low:.1%} to {self.high:.1%})"
+
+
+def self_test(evidence: Evidence, limits: Limits, minutes: float) -> Verdict:
+    """The bake's last stable service judged against the first, over the same looks."""
+    other, *_, last = evidence.baseline
+    return verdict(replace(evidence, candidate=last, baseline=(other,)), limits, minutes)
+
+
+def is_false_alarm(judged: Verdict) -> bool:
+    """Whether a self-test found one of two equals worse by chance; a crash of a stable service is none."""
+    return any(each.outcome == Outcome.WORSE and each.name in FALSE_ALARMS for each in judged.readings)
+
+
+def false_alarm_rate(alarms: Iterable[bool]) -> Rate:
+    """Of all self-tests, however long each went on: the promise holds at any time."""
+    told = list(alarms)
+    return wilson(sum(told), len(told))
+
+
+def wilson(hits: int, count: int) -> Rate:
+    """A share's 95 % interval by Wilson's score (1927, "Probable inference"); all is possible of nothing."""
+    if count == 0:
+        return Rate(0, 0, 0.0, 1.0)
+    share, width = hits / count, 1 + Z**2 / count
+    middle = (share + Z**2 / (2 * count)) / width
+    half = Z / width * sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    return Rate(hits, count, max(0.0, middle - half) if hits else 0.0, min(1.0, middle + half) if hits < count else 1.0)

@@ -1,0 +1,166 @@
+"""`bench verdict`: the verdict on simulated releases, beside two other rules on the same data.
+
+The known rule: the mean over the canary's whole life is below 500 ms, asked once, at the bake's end. The fixed threshold, as
+other controllers have it (Flagger: `interval: 1m`, `threshold: 5`, success of 99 %): each minute by itself, and aborted at the
+fifth bad one; a minute is bad with fewer than 99 % successes or a mean above 1.2 times the stable services'.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auto_deployment.canary.comparison import Limits, Side, compare, estimate, needed
+from auto_deployment.canary.latency import Times
+from auto_deployment.canary.selftest import Rate, wilson
+from tests.bench.measure import Row
+from tests.bench.releases import EDGES, FAULTS, HEALTHY, MINUTES, simulate
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tests.bench.releases import Fault, Service
+
+    Floats = npt.NDArray[np.float64]
+
+RELEASES = int(os.environ.get("BENCH_RELEASES", "1000"))
+# Each batch has a distribution of durations of its own.
+BATCH = 50
+RATES = (0.2, 2.0, 20.0)
+LIMITS = Limits()
+BAD_MINUTES = 5
+LEAST_SUCCESS = 0.99
+PROMISE = 0.01
+MINUTES_TO_FIND = 10.0
+CRASH_MINUTES = 3.0
+SURE = {"mean x5", "p99 x5", "errors 5 %", "errors 20 %", "crash every hour"}
+SOON = {"mean x5", "errors 5 %", "errors 20 %"}
+LIKELY = {"mean +50 %", "errors 1 %"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of each release: the minute in which a rule aborted it, infinity where it did not; whether ours would pass it then."""
+
+    ours: Floats
+    known: Floats
+    fixed: Floats
+    unsure: npt.NDArray[np.bool_]
+
+    def rates(self) -> dict[str, Rate]:
+        """How many each rule aborted."""
+        told = {"ours": self.ours, "known": self.known, "fixed": self.fixed}
+        return {name: wilson(int(np.isfinite(minutes).sum()), len(minutes)) for name, minutes in told.items()}
+
+
+def run() -> list[Row]:
+    """Healthy releases and eight faults at three rates of canary requests."""
+    rows = []
+    for number, rate in enumerate(RATES):
+        for case, (name, fault) in enumerate({"healthy": HEALTHY, **FAULTS}.items()):
+            found = judge_many(fault, rate, RELEASES, [case, number])
+            sys.stdout.write(f"{table_line(rate, name, found)}\n")
+            sys.stdout.flush()
+            rows += rows_of(rate, name, found)
+    return rows
+
+
+def judge_many(fault: Fault, rate: float, releases: int, seed: list[int]) -> Found:
+    """What three rules say of `releases` of one kind."""
+    parts = []
+    for batch in range(-(-releases // BATCH)):
+        random = np.random.default_rng([*seed, batch])
+        parts.append(judge(simulate(fault, rate, min(BATCH, releases - batch * BATCH), random)))
+    return Found(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("ours", "known", "fixed", "unsure")))
+
+
+def judge(services: dict[str, Service]) -> Found:
+    """What three rules say of a batch. Crashes count from the first one on."""
+    canary, base = side_of(services["canary"]), side_of(services["stable-1"], services["stable-2"])
+    restarts = services["canary"].restarts
+    odds = compare(canary, base, EDGES, LIMITS)
+    worse = np.any([minutes >= needed(name) for name, minutes in odds.items()], axis=0) | (restarts > 0)
+    start = np.where(restarts.any(axis=-1), restarts.argmax(axis=-1), 0)
+    stands = estimate(canary, base, EDGES, LIMITS)
+    unsure = np.any([each.value > each.threshold for each in stands.values()], axis=0)
+    mean = canary.times.seconds.sum(axis=-1) / canary.times.count.sum(axis=-1)
+    known = np.where(mean < LIMITS.max_mean, np.inf, float(MINUTES))
+    return Found(first(worse) - start, known, first(bad_minutes(canary, base) >= BAD_MINUTES) - start, unsure)
+
+
+def side_of(*services: Service) -> Side:
+    """What services counted together."""
+    count, seconds, over, tries, failures = (
+        np.sum([getattr(each, name) for each in services], axis=0)
+        for name in ("answers", "seconds", "over", "tries", "failures")
+    )
+    return Side(Times(count, seconds, over), tries, failures)
+
+
+def bad_minutes(canary: Side, base: Side) -> npt.NDArray[np.int64]:
+    """How many bad minutes there were up to each, each judged by itself."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        failing = canary.failures / canary.tries > 1 - LEAST_SUCCESS
+        ratio = (canary.times.seconds / canary.times.count) / (base.times.seconds / base.times.count)
+    return np.cumsum(failing | (ratio > LIMITS.max_slowdown), axis=-1)
+
+
+def first(happened: npt.NDArray[np.bool_]) -> Floats:
+    """The number of minutes until it did first; infinity where it never did."""
+    return np.where(happened.any(axis=-1), happened.argmax(axis=-1) + 1.0, np.inf)
+
+
+def table_line(rate: float, name: str, found: Found) -> str:
+    """The three rules' rates with their intervals, as a person reads them."""
+    rates = found.rates()
+    median = np.median(found.ours)
+    return (
+        f"  {rate:>4g}/s {name:17} aborted: ours {rates['ours']!s:28} median {median:5.4g} min"
+        f"   known rule {rates['known']!s:26} fixed threshold {rates['fixed']!s:28}"
+        f" undecided at 12 h {int((np.isinf(found.ours) & found.unsure).sum())}"
+    )
+
+
+def rows_of(rate: float, name: str, found: Found) -> list[Row]:
+    """A case's rows: healthy ones aborted, beside the fixed threshold; faults missed, beside the known rule; time to find."""
+    rates, count = found.rates(), len(found.ours)
+    label = f"{rate:g}/s {name}"
+    ours = rates["ours"]
+    if name == "healthy":
+        fixed = max(rates["fixed"].hits, 1) / count
+        return [_row(f"{label}: aborted", ours.hits / count, fixed, ours, PROMISE / fixed)]
+    missed, known = 1 - ours.hits / count, 1 - max(rates["known"].hits - 1, 0) / count
+    allowed = 0.01 if name in SURE else 0.05 if name in LIKELY and rate >= 2.0 else None
+    told = [_row(f"{label}: missed", missed, known, ours, None if allowed is None else allowed / known)]
+    limit = CRASH_MINUTES if name == "crash every hour" else MINUTES_TO_FIND
+    goal = 1.0 if name == "crash every hour" or (name in SOON and rate == 2.0) else None
+    times = found.ours[np.isfinite(found.ours)]
+    if len(times):
+        value, width = (
+            (np.max if name == "crash every hour" else np.median)(times),
+            np.subtract(*np.quantile(times, [0.75, 0.25])),
+        )
+        said = "longest" if name == "crash every hour" else "median"
+        told.append(
+            Row(
+                "verdict",
+                f"{label}: {said} time",
+                float(value),
+                limit,
+                float(value) / limit,
+                float(width) / limit,
+                "lower",
+                goal,
+                "min",
+            )
+        )
+    return told
+
+
+def _row(measure: str, ours: float, baseline: float, interval: Rate, goal: float | None) -> Row:
+    spread = (interval.high - interval.low) / baseline
+    return Row("verdict", measure, ours, baseline, ours / baseline, spread, "lower", goal)
