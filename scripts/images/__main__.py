@@ -1,0 +1,93 @@
+"""`scripts/dev images`: every image that the stack names is there, pulled or built as a stand-in."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auto_deployment.errors import RunError
+from scripts.images.docker import ROOT, docker
+from scripts.images.ensure import ensure, look
+from scripts.images.names import base_images, compose_images
+from scripts.images.plan import Work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+DOCKERFILES = (ROOT / "app" / "Dockerfile",)
+LOCK_SECONDS = 900
+
+
+class LockedError(RunError):
+    """Another run of this command is at work."""
+
+    status = 75
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit status by contracts: 0, 1, 2, 75, 130, 143."""
+    options = _options(arguments)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        _images(options.names or stack_images())
+    except KeyboardInterrupt:
+        return 130
+    except RunError as error:
+        sys.stderr.write(f"images: {error}\n")
+        return error.status
+    return 0
+
+
+def stack_images() -> list[str]:
+    """The images that docker-compose.yml and the Dockerfiles name, the bases of our own first."""
+    config = json.loads(docker("compose", "--profile", "*", "config", "--format", "json"))
+    bases = [name for dockerfile in DOCKERFILES for name in base_images(dockerfile.read_text())]
+    return list(dict.fromkeys([*bases, *compose_images(config)]))
+
+
+def _images(names: Sequence[str]) -> None:
+    steps = look(names)
+    if all(step.work is Work.NOTHING for step in steps):
+        ensure(steps, _say)
+        return
+    with _lock():
+        ensure(look(names), _say)
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    """One run at a time on this machine: it has one engine."""
+    with (Path(tempfile.gettempdir()) / f"movierec-images-{os.getuid()}.lock").open("w") as lock:
+        for _ in range(LOCK_SECONDS):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(1)
+            else:
+                yield
+                return
+    raise LockedError(f"another scripts/dev images has been at work for {LOCK_SECONDS // 60} minutes: stop it and try again")
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/dev images", description=__doc__)
+    parser.add_argument("names", metavar="NAME", nargs="*", help="images, instead of all that the stack names")
+    return parser.parse_args(arguments)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"images: {line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Stand-ins, built: the base once, then an image at a time."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auto_deployment.errors import RunError
+from scripts.images.docker import ROOT, DockerError, client, docker, run
+from scripts.images.machine import describe
+from scripts.images.plan import PACKAGE, RECIPE, STAND_IN
+from scripts.images.recipes import BASE, DEBIAN, STAND_INS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scripts.images.recipes import Recipe
+
+LOGS = ROOT / ".cache" / "images"
+BUILD_SECONDS = 900.0
+PASSED_ON = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE")
+
+
+def commands(docker_path: str, recipe: Recipe, made: str) -> list[list[str]]:
+    """What is run, in order, to build a stand-in; `made` is an empty folder, for what its scripts make (pure)."""
+    labels = (f"{STAND_IN}=true", f"{RECIPE}={recipe.digest}")
+    if recipe.name == DEBIAN:
+        tar = f"{made}/rootfs.tar"
+        changes = [word for label in labels for word in ("--change", f"LABEL {label}")]
+        return [[str(recipe.folder / "rootfs.sh"), tar], [docker_path, "import", *changes, tar, DEBIAN]]
+    return [*_prepare(docker_path, recipe, made), _build(docker_path, recipe, made, labels)]
+
+
+def _build(docker_path: str, recipe: Recipe, made: str, labels: Sequence[str]) -> list[str]:
+    return [
+        *(docker_path, "build", "--progress=plain", "--tag", recipe.name),
+        *(word for label in labels for word in ("--label", label)),
+        *("--build-context", f"made={made}", str(recipe.folder)),
+    ]
+
+
+def _prepare(docker_path: str, recipe: Recipe, made: str) -> list[list[str]]:
+    if (recipe.folder / "on-host.sh").exists():
+        return [[str(recipe.folder / "on-host.sh"), made]]
+    if (recipe.folder / "in-container.sh").exists():
+        passed = [word for name in ("DEBIAN_FRONTEND=noninteractive", *PASSED_ON) for word in ("--env", name)]
+        folders = ["--volume", f"{recipe.folder}:/recipe:ro", "--volume", f"{made}:/made"]
+        return [[docker_path, "run", "--rm", *passed, *folders, BASE, "sh", "/recipe/in-container.sh"]]
+    return []
+
+
+def build(recipe: Recipe) -> None:
+    """Build one stand-in on the base, or, if it is Debian itself, from this machine's package source.
+
+    Raises RunError with the last thing that the build said and the file that has all of it.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        try:
+            for command in commands(client(), recipe, made):
+                run(command, timeout=BUILD_SECONDS)
+        except DockerError as error:
+            raise RunError(_kept(recipe, str(error))) from error
+
+
+def _kept(recipe: Recipe, said: str) -> str:
+    log = LOGS / f"{recipe.folder.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(said + "\n")
+    return f"{recipe.name} could not be built: {said.splitlines()[-1]} (all of it: {log})"
+
+
+def build_base() -> None:
+    """Build the image that all stand-ins start from, out of Debian's and what this machine has configured."""
+    with tempfile.TemporaryDirectory() as machine:
+        describe(Path(machine))
+        context = ["--build-context", f"machine={machine}"]
+        docker("build", "--label", f"{STAND_IN}=true", *context, "--tag", BASE, str(STAND_INS / "base"), timeout=BUILD_SECONDS)
+
+
+def image_id(name: str) -> str:
+    """The id of an image; empty where there is none."""
+    return docker("image", "ls", "--no-trunc", "--quiet", name).strip()
+
+
+def forget(name: str, older: str) -> None:
+    """Remove the image that had the name before, unless something still uses it."""
+    if older and older != image_id(name):
+        with suppress(DockerError):
+            docker("image", "rm", older)
+
+
+def packaged_version(name: str) -> str:
+    """The version of the Debian package that a stand-in serves; empty where it serves none."""
+    package = docker("image", "inspect", "--format", f'{{{{index .Config.Labels "{PACKAGE}"}}}}', name).strip()
+    query = ["--entrypoint", "dpkg-query", name, "--show", "--showformat", "${Version}", package]
+    return docker("run", "--rm", *query) if package else ""

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Upstream fills templates in here; this stack has none.
+exec "$@"
