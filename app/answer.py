@@ -5,6 +5,7 @@ It is how an answer is computed again in the image that gave it: the form of the
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("use: python -m app.answer USER [INPUTS], USER 1 to 19 decimal digits, below 2^63\n")
         return 2
     try:
-        recommender = Recommender(load_serving(ServiceSettings().model_dir))
+        folder = ServiceSettings().model_dir
+        recommender = Recommender(load_serving(folder))
         answer = recommender.replay(number, *(inputs or [""]))
     except ValidationError as error:
         sys.stderr.write(f"{settings_problem(error)}\n")
@@ -36,7 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     except (ArtifactError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    told = {"version": recommender.version, **answer._asdict(), "digest": digest_of(answer.body)}
+    model = hashlib.md5((folder / "metadata.json").read_bytes(), usedforsecurity=False).hexdigest()
+    told = {"version": recommender.version, **answer._asdict(), "digest": digest_of(answer.body), "model_md5": model}
     sys.stdout.write(json.dumps(told) + "\n")
     return 0
 

@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     mysql_user: str | None = Field(None, description="unset, and not in .secrets/host either: there is no database")
     mysql_password: SecretStr | None = Field(None, description="the user's password")
     mysql_password_file: Path | None = Field(None, description="the file that holds it")
+    app_image: str = Field("movierec-app", pattern=r"^[a-z0-9][a-z0-9._/:-]{0,200}$", description="repository of our images")
     provenance_url: SecretStr | None = Field(None, description="the database as a SQLAlchemy URL, instead of MYSQL_*")
     retrain_days: float = Field(2.0, gt=0, le=365, description="days from the start of one full run to the next")
     collect_every_hours: float = Field(6.0, gt=0, le=8760, description="hours between collections, between full runs")

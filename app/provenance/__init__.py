@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.provenance.ledger import DatabaseError, Ledger, SchemaError, Served
+from app.provenance.ledger import DatabaseError, Ledger, SchemaError
 from app.provenance.mysql import SecretError, mysql_url, read_secret
 from app.provenance.tables import tracking_row, with_times
 
@@ -11,7 +11,6 @@ __all__ = [
     "Ledger",
     "SchemaError",
     "SecretError",
-    "Served",
     "mysql_url",
     "read_secret",
     "tracking_row",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -11,8 +11,7 @@ from app.provenance.schema import NEWEST
 from app.provenance.tables import columns, journal_marks, reccom, tables, tracking
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Iterator, Mapping, Sequence
 
     from app.journal import Row
 
@@ -26,30 +25,20 @@ class SchemaError(DatabaseError):
     """The database's schema is older than this code; the text says what to do."""
 
 
-class Served(NamedTuple):
-    """One answer with the version behind it, as the seeds' query joins them."""
-
-    version_number: int
-    user_id: int
-    data_creation: datetime | None
-    trained_on: datetime | None
-    model_rmse: float | None
-
-
 class Ledger:
     """The database. Every method raises `DatabaseError` where it cannot be reached; nothing is kept in between."""
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url)
-        self._is_mysql = self._engine.dialect.name == "mysql"
+        self.engine = open_engine(url)
+        self._is_mysql = self.engine.dialect.name == "mysql"
 
     def create(self) -> None:
         """Make the tables of SQLite that are not there yet. Raises SchemaError where MySQL's are not up to date."""
         if not self._is_mysql:
-            tables.create_all(self._engine)
+            tables.create_all(self.engine)
             return
         try:
-            with self._engine.connect() as connection:
+            with self.engine.connect() as connection:
                 newest = connection.execute(sa.text("select max(number) from schema_migrations")).scalar_one()
         except (sa.exc.ProgrammingError, sa.exc.OperationalError) as error:
             if not _is_refused(error):
@@ -61,90 +50,74 @@ class Ledger:
     def upkeep(self) -> None:
         """Have MySQL make the partitions of the days to come and drop the oldest, by `PROVENANCE_KEEP_DAYS` and `_MAX_GB`."""
         if self._is_mysql:
-            with self._engine.begin() as connection:
+            with self.engine.begin() as connection:
                 connection.execute(sa.text("call upkeep()"))
 
     def taken(self) -> dict[str, int]:
         """How many bytes of each journal are in the database."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             rows = connection.execute(sa.select(journal_marks.c.journal, journal_marks.c.bytes_taken))
             return {journal: taken for journal, taken in rows}  # noqa: C416 - rows are no tuples for mypy
 
     def add_answers(self, journal: str, rows: Sequence[Row], taken: int) -> None:
         """Add the answers that are not there yet, and note that `taken` bytes of `journal` are in: both or none."""
-        with self._engine.begin() as connection:
-            if rows:
-                _insert_new(connection, {row.answer_id: columns(row) for row in rows})
+        with self.engine.begin() as connection:
+            insert_new(connection, rows)
             connection.execute(sa.delete(journal_marks).where(journal_marks.c.journal == journal))
             connection.execute(sa.insert(journal_marks), {"journal": journal, "bytes_taken": taken})
 
     def forget_journal(self, journal: str) -> None:
         """Drop the mark of a journal that is gone."""
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(sa.delete(journal_marks).where(journal_marks.c.journal == journal))
 
     def track(self, version: Mapping[str, Any]) -> None:
         """Put a version's `tracking` row, by the names of its columns; a row that is there already is replaced."""
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(sa.delete(tracking).where(tracking.c.version_number == version["version_number"]))
             connection.execute(sa.insert(tracking).values(dict(version)))
 
     def track_new(self, version: Mapping[str, Any]) -> None:
         """Put a version's `tracking` row where there is none yet."""
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             there = sa.select(tracking.c.version_number).where(tracking.c.version_number == version["version_number"])
             if connection.execute(there).first() is None:
                 connection.execute(sa.insert(tracking).values(dict(version)))
 
     def count(self) -> int:
         """How many answers there are."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             return connection.execute(sa.select(sa.func.count()).select_from(reccom)).scalar_one()
 
     def answer_ids(self) -> list[str]:
         """The ids of all answers."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             return list(connection.execute(sa.select(reccom.c.answer_id)).scalars())
-
-    def served_to(self, user: int) -> list[Served]:
-        """Every answer to `user` with its version, oldest first."""
-        query = (
-            sa.select(
-                reccom.c.version_number,
-                reccom.c.user_id,
-                tracking.c.data_creation,
-                tracking.c.trained_on,
-                tracking.c.model_rmse,
-            )
-            .join(tracking, reccom.c.version_number == tracking.c.version_number)
-            .where(reccom.c.user_id == user)
-            .order_by(reccom.c.answer_id)
-        )
-        with self._engine.connect() as connection:
-            return [Served(*row) for row in connection.execute(query)]
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._engine.dispose()
+        self.engine.dispose()
 
 
-def _insert_new(connection: sa.Connection, rows: Mapping[str, dict[str, Any]]) -> None:
-    """Insert the rows, by answer id, that are not there yet. Not by `INSERT IGNORE`, which also cuts what does not fit."""
+def insert_new(connection: sa.Connection, rows: Sequence[Row]) -> None:
+    """Insert the rows that are not there yet. Not by `INSERT IGNORE`, which also cuts what does not fit."""
+    wanted = {row.answer_id: columns(row) for row in rows}
+    if not wanted:
+        return
     try:
-        connection.execute(sa.insert(reccom), list(rows.values()))
+        connection.execute(sa.insert(reccom), list(wanted.values()))
     except sa.exc.IntegrityError:
-        known = _known(connection, rows)
-        if new := [row for answer_id, row in rows.items() if answer_id not in known]:
+        known = {answer_id for (answer_id,) in known_rows(connection, rows, reccom.c.answer_id)}
+        if new := [row for answer_id, row in wanted.items() if answer_id not in known]:
             connection.execute(sa.insert(reccom), new)
 
 
-def _known(connection: sa.Connection, rows: Mapping[str, dict[str, Any]]) -> set[str]:
-    """Those of the answer ids that are there; their days tell MySQL which partitions to look in."""
-    ids, days, known = list(rows), {row["day"] for row in rows.values()}, set[str]()
-    for start in range(0, len(ids), IDS_A_QUERY):
-        wanted = reccom.c.answer_id.in_(ids[start : start + IDS_A_QUERY]) & reccom.c.day.in_(days)
-        known.update(connection.execute(sa.select(reccom.c.answer_id).where(wanted)).scalars())
-    return known
+def known_rows(connection: sa.Connection, rows: Sequence[Row], *asked: sa.Column[Any]) -> Iterator[sa.Row[Any]]:
+    """The columns asked for of those rows that are there; their days tell MySQL which partitions to look in."""
+    days = {columns(row)["day"] for row in rows}
+    for start in range(0, len(rows), IDS_A_QUERY):
+        ids = [row.answer_id for row in rows[start : start + IDS_A_QUERY]]
+        yield from connection.execute(sa.select(*asked).where(reccom.c.answer_id.in_(ids) & reccom.c.day.in_(days)))
 
 
 def _is_refused(error: sa.exc.DBAPIError) -> bool:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from app.journal import Row
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    from app.journal import Row
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)  # the tables hold UTC without saying so
 tables = sa.MetaData()
@@ -76,5 +76,11 @@ def tracking_row(metadata: Mapping[str, Any], model_dir: Path) -> dict[str, Any]
 
 def with_times(row: Mapping[str, Any]) -> dict[str, Any]:
     """A `tracking` row with its times as the tables hold them: in UTC, without saying so."""
-    told = {name: datetime.fromisoformat(row[name]) for name in ("data_creation", "trained_on")}
+    told = {name: datetime.fromisoformat(row[name]) for name in ("data_creation", "trained_on") if row[name] is not None}
     return {**row, **{name: time.astimezone(UTC).replace(tzinfo=None) for name, time in told.items()}}
+
+
+def row_of(held: Mapping[str, Any]) -> Row:
+    """The journal's row again of a row of `reccom`."""
+    told = {name: value for name, value in held.items() if name != "day"}
+    return Row(**{**told, "served_at": (held["served_at"] - _EPOCH) // timedelta(microseconds=1)})

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.provenance import DatabaseError, Ledger, Served
+from app.provenance import DatabaseError, Ledger
+from app.provenance.archive import Archive
 from tests.unit.app.samples import row
 
 if TYPE_CHECKING:
@@ -93,12 +94,14 @@ def test_times_keep_their_microseconds(tmp_path_factory: pytest.TempPathFactory,
     assert since_1970 == timedelta(microseconds=served_at)
 
 
-def test_the_greatest_numbers_fit(ledger: Ledger) -> None:
+def test_the_greatest_numbers_fit(ledger: Ledger, path: Path) -> None:
     """A user of 2^63-1 and a version of 2^31-1 come back as they are."""
+    archive = Archive(f"sqlite:///{path}")
     ledger.track({"version_number": 2**31 - 1})
     ledger.add_answers(JOURNAL, [row(1, user_id=2**63 - 1, version_number=2**31 - 1)], 100)
-    (served,) = ledger.served_to(2**63 - 1)
-    assert served.version_number == 2**31 - 1
+    (found,) = archive.find("user_id", 2**63 - 1)
+    assert (found.user_id, found.version_number) == (2**63 - 1, 2**31 - 1)
+    archive.close()
 
 
 def test_an_answer_is_added_once(ledger: Ledger) -> None:
@@ -178,18 +181,6 @@ def test_the_seeds_query_runs_as_it_stands(ledger: Ledger, path: Path) -> None:
     ]
 
 
-def test_what_a_user_was_served_comes_oldest_first(ledger: Ledger) -> None:
-    """Every answer to the user with its version, in the order of their ids, and nobody else's."""
-    ledger.track(VERSION)
-    ledger.track({"version_number": 2})
-    ledger.add_answers(JOURNAL, [row(9), row(1, version_number=2), row(5, user_id=6)], 100)
-    assert ledger.served_to(5) == [
-        Served(2, 5, None, None, None),
-        Served(3, 5, VERSION["data_creation"], TRAINED, 0.75),
-    ]
-    assert ledger.served_to(7) == []
-
-
 def test_two_writers_wait_for_each_other(ledger: Ledger, path: Path) -> None:
     """While another process holds the database for a moment, an addition waits and then goes through."""
     other = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -229,7 +220,6 @@ def test_a_database_that_is_away_is_told_at_every_use(tmp_path: Path, place: str
         lambda: ledger.track(VERSION),
         ledger.count,
         ledger.answer_ids,
-        lambda: ledger.served_to(5),
     ):
         with pytest.raises(DatabaseError, match="unable to open database file"):
             use()

@@ -1,0 +1,35 @@
+"""The serving image's name and the commands around it, as plain lists: one place for the release and for replay. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DOCKERFILE = "app/Dockerfile"
+MODEL_DIR = "/srv/model"
+
+
+def image_of(repository: str, number: int) -> str:
+    """The image of a released version."""
+    return f"{repository}:model-{number}"
+
+
+def build(docker: str, image: str, context: Path) -> list[str]:
+    """Builds the image from a checkout whose `data/model` is the version's."""
+    return [docker, "build", "--quiet", "--tag", image, "--file", str(context / DOCKERFILE), str(context)]
+
+
+def exists(docker: str, image: str) -> list[str]:
+    """Fails where the image is not on this machine."""
+    return [docker, "image", "inspect", "--format", "{{.Id}}", image]
+
+
+def answer(docker: str, image: str, user: int, inputs: str, model: Path | None) -> list[str]:
+    """Computes one answer in the image, from the model in a folder of the host or else from its own; without a network."""
+    mount = [] if model is None else ["--volume", f"{model}:{MODEL_DIR}:ro"]
+    confined = ["--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    bounded = ["--memory", "2g", "--pids-limit", "64"]
+    python = ["python", "-m", "app.answer", str(user), *([inputs] if inputs else [])]
+    return [docker, "run", "--rm", "--pull", "never", *confined, *bounded, *mount, image, *python]

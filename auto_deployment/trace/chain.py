@@ -1,0 +1,143 @@
+"""Why somebody got what they got: everything on the way from the stream to the answer, gathered as plain data.
+
+What cannot be had stands in the chain as `missing`, with the reason: a chain with a gap says more than none.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from app.model import ArtifactError, load_rating, load_serving
+from auto_deployment.errors import RunError
+from auto_deployment.trace import tries
+from auto_deployment.trace.history import Seen, history
+from auto_deployment.trace.listing import plain
+from auto_deployment.trace.reasons import drivers, step_told
+from auto_deployment.trace.replay import Computed, compute
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from app.provenance.archive import Traced
+    from auto_deployment.trace.replay import Engine
+    from auto_deployment.trace.version_files import VersionFiles
+
+T = TypeVar("T")
+
+
+def gather(answer: Traced, files: VersionFiles, engine: Engine | None, tries_log: Path | None, *, here: bool) -> dict[str, Any]:
+    """The chain of one answer; every value can be written as JSON."""
+    missing: dict[str, str] = {}
+    number = answer.version_number
+    computed = _try(missing, "answer", lambda: compute(answer, files, None if here else engine))
+    seen = _try(missing, "history", lambda: history(files, number, answer.user_id))
+    model = _try(missing, "model", lambda: files.model(number, answer.model_md5))
+    return {
+        "user": answer.user_id,
+        "request": _request(answer),
+        "answer": None if computed is None else _answer(answer, computed),
+        "ranking": _try(missing, "ranking", lambda: _ranking(answer, computed, seen, model)),
+        "history": None if seen is None else [each._asdict() for each in seen],
+        "version": _version(answer, files),
+        "gate": _gate(files, number, model),
+        "release": release_evidence(files.places.data / "releases" / str(number)),
+        "tries": _tries(missing, answer, files, engine, tries_log),
+        "missing": missing,
+    }
+
+
+def release_evidence(folder: Path) -> dict[str, Any] | None:
+    """What the release of a version has left in its folder: each JSON file whole, of others the text; None without a folder."""
+    if not folder.is_dir():
+        return None
+    return {path.name: _content(path) for path in sorted(folder.iterdir()) if path.suffix in (".json", ".txt", ".md", ".log")}
+
+
+def _try(missing: dict[str, str], name: str, get: Callable[[], T]) -> T | None:
+    try:
+        return get()
+    except (RunError, ArtifactError, OSError) as error:
+        missing[name] = str(error)
+        return None
+
+
+def _request(answer: Traced) -> dict[str, Any]:
+    names = ("answer_id", "request_id", "track", "served_at", "step", "digest", "inputs")
+    return {name: plain(getattr(answer, name)) for name in names}
+
+
+def _answer(answer: Traced, computed: Computed) -> dict[str, Any]:
+    return {"films": computed.body.split(","), "computed_by": computed.by, "same_as_recorded": computed.is_same(answer)}
+
+
+def _ranking(answer: Traced, computed: Computed | None, seen: list[Seen] | None, model: Path | None) -> dict[str, Any]:
+    if model is None:
+        raise RunError("the model is missing")
+    serving = load_serving(model)
+    told: dict[str, Any] = {
+        "ranker": serving.metadata.get("ranker"),
+        "step": answer.step,
+        "meaning": step_told(answer.step, serving.metadata),
+        "drivers": [],
+    }
+    if computed is not None and seen is not None:
+        found = drivers(answer.step, computed.body.split(","), seen, serving, load_rating(model))
+        told["drivers"] = [each._asdict() for each in found]
+    return told
+
+
+def _version(answer: Traced, files: VersionFiles) -> dict[str, Any]:
+    number = answer.version_number
+    report = files.recorded(number, files.places.report(number)) or {}
+    offsets = files.recorded(number, files.places.offsets) or {}
+    return {
+        "number": number,
+        "data_creation": plain(answer.data_creation),
+        "trained_on": plain(answer.trained_on),
+        "model_rmse": answer.model_rmse,
+        "data_md5": answer.data_md5,
+        "model_md5": answer.model_md5,
+        "code": answer.git_commit,
+        "commit": files.commit(number),
+        "rows": report.get("data", {}).get("data"),
+        "lines": report.get("lines"),
+        "offsets": offsets.get("marks"),
+    }
+
+
+def _gate(files: VersionFiles, number: int, model: Path | None) -> dict[str, Any] | None:
+    """The gate's figures from the version's report, else from its model's metadata."""
+    report = files.recorded(number, files.places.report(number))
+    if report is not None:
+        held: dict[str, Any] = report["gate"]
+        return held
+    if model is None:
+        return None
+    metadata: Mapping[str, Any] = json.loads((model / "metadata.json").read_bytes())
+    told: dict[str, Any] | None = metadata.get("metrics", {}).get("gate")
+    return told
+
+
+def _tries(
+    missing: dict[str, str], answer: Traced, files: VersionFiles, engine: Engine | None, log: Path | None
+) -> list[dict[str, Any]]:
+    lines: list[str] | None = None
+    if log is not None:
+        lines = _try(missing, "tries", lambda: tries.lines_in(log, answer.request_id))
+    elif engine is not None:
+        lines = tries.lines_in_stack(files.commands, engine.docker, answer.request_id)
+    if lines is None:
+        missing.setdefault("tries", "the stack's NGINX does not run here: --tries FILE or FOLDER names its log")
+        return []
+    found = tries.read(lines, answer.request_id)
+    return [{**each._asdict(), "tries": [one._asdict() for one in each.tries]} for each in found]
+
+
+def _content(path: Path) -> object:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        return json.loads(text) if path.suffix == ".json" else text
+    except ValueError:
+        return text

@@ -1,0 +1,73 @@
+"""What a user had rated and watched in the data of a version: the whole tables up to its end, or the parts up to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from auto_deployment.trace.version_files import GoneError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from auto_deployment.trace.version_files import VersionFiles
+
+BLOCK_BYTES = 1 << 24
+RATINGS, WATCHES = "clean_rating", "clean_watch"
+
+
+class Seen(NamedTuple):
+    """A film that a user rated, watched, or both. `stars` is the latest rating, `minutes` all that was watched."""
+
+    film: str
+    stars: float | None
+    rated_at: str | None
+    minutes: int
+
+
+def history(files: VersionFiles, number: int, user: int) -> list[Seen]:
+    """The user's films, in the order in which they came. Raises GoneError where the rows cannot be had."""
+    lines = {table: list(_lines(files, number, table, user)) for table in (RATINGS, WATCHES)}
+    return combine(lines[RATINGS], lines[WATCHES])
+
+
+def combine(ratings: Iterable[str], watches: Iterable[str]) -> list[Seen]:
+    """The rows of one user, each film once: of several ratings the latest counts, of equal times the later row."""
+    found: dict[str, Seen] = {}
+    for line in ratings:
+        _, film, stars, rated_at = line.split(",")
+        known = found.get(film)
+        if known is None or known.rated_at is None or rated_at >= known.rated_at:
+            found[film] = Seen(film, float(stars), rated_at, 0)
+    for line in watches:
+        _, film, minutes, _ = line.split(",")
+        known = found.get(film, Seen(film, None, None, 0))
+        found[film] = known._replace(minutes=known.minutes + int(minutes))
+    return list(found.values())
+
+
+def lines_of(path: Path, user: int, stop: int | None) -> Iterator[str]:
+    """The lines of `user` among the first `stop` bytes of a table, or in all of it, read in blocks."""
+    start, rest, left = f"{user},".encode(), b"", path.stat().st_size if stop is None else stop
+    with path.open("rb") as file:
+        while left > 0 and (block := file.read(min(BLOCK_BYTES, left))):
+            left -= len(block)
+            whole, _, rest = (rest + block).rpartition(b"\n")
+            # A search before a split: of a thousand blocks only a few hold a line of the user.
+            if whole.startswith(start) or b"\n" + start in whole:
+                yield from (line.decode("ascii") for line in whole.split(b"\n") if line.startswith(start))
+
+
+def _lines(files: VersionFiles, number: int, table: str, user: int) -> Iterator[str]:
+    path = files.places.data / f"{table}.csv"
+    if not files.is_released(number):
+        if not path.exists():
+            raise GoneError(f"{path} is not there: the rows of version {number} were never kept on this machine")
+        yield from lines_of(path, user, None)
+        return
+    sizes: Mapping[str, int] = (files.recorded(number, files.places.offsets) or {}).get("sizes", {})
+    if table in sizes and path.exists() and path.stat().st_size >= sizes[table]:
+        yield from lines_of(path, user, sizes[table])
+        return
+    for each in range(1, number + 1):
+        yield from lines_of(files.part(each, table), user, None)

@@ -1,0 +1,87 @@
+"""Which films of a user's history drove an answer, and how. Pure: arrays in, words out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from app.model import Array, ServingModel
+    from auto_deployment.trace.history import Seen
+
+MOST_SHOWN = 10
+
+
+class Driver(NamedTuple):
+    """A film of the history and what it did."""
+
+    film: str
+    did: str
+
+
+def step_told(step: str, metadata: Mapping[str, Any]) -> str:
+    """What a step of the ranking means, for the ranker of that version."""
+    ranked = {
+        "popularity": "the films that most users liked, without those that this user had rated or watched",
+        "svd": "the films with the highest rating predicted for this user, without those rated or watched",
+    }
+    steps = {
+        "known": f"a user of the training data: {ranked.get(str(metadata.get('ranker')), 'their own list, computed ahead')}",
+        "popular": "no user of the training data: the films that most users liked, the same for everybody",
+        "seen_all": "the user had seen every film there is: the films that most users liked, all the same",
+    }
+    return steps.get(step, step)
+
+
+def drivers(
+    step: str, shown: Sequence[str], seen: Sequence[Seen], serving: ServingModel, rating: Mapping[str, Array]
+) -> list[Driver]:
+    """The films of the history that made the list what it is, the strongest first; at most ten."""
+    if step != "known":
+        return []
+    places = {film: at for at, film in enumerate(serving.films)}
+    known = [each for each in seen if each.film in places]
+    if serving.metadata.get("ranker") == "svd":
+        return _by_factors(shown, known, places, rating)[:MOST_SHOWN]
+    return _by_popularity(known, places, serving)[:MOST_SHOWN]
+
+
+def _by_popularity(seen: Sequence[Seen], places: Mapping[str, int], serving: ServingModel) -> list[Driver]:
+    """History only takes films out of the popular list: those that would have stood in it, by their place."""
+    popular = serving.cold[0].tolist()
+    ranks = {film: popular.index(places[film]) + 1 for film in (each.film for each in seen) if places[film] in popular}
+    return [
+        Driver(film, f"left out as seen; it is number {rank} of the popular films")
+        for film, rank in sorted(ranks.items(), key=lambda pair: pair[1])
+    ]
+
+
+def _by_factors(
+    shown: Sequence[str], seen: Sequence[Seen], places: Mapping[str, int], rating: Mapping[str, Array]
+) -> list[Driver]:
+    """How much a rating pulls the list towards films like it: likeness to those shown, times its distance from the expected."""
+    factors, bias, mean = rating["film_factors"], rating["film_bias"], float(rating["mean"][0])
+    rows = [places[film] for film in shown if film in places]
+    if not rows:
+        return []
+    centre = _unit(factors[rows]).mean(axis=0)
+    pulls = []
+    for each in seen:
+        if each.stars is not None:
+            at = places[each.film]
+            surprise = each.stars - mean - float(bias[at])
+            pulls.append((surprise * float(_unit(factors[at : at + 1])[0] @ centre), surprise, each))
+    pulls.sort(key=lambda pull: -abs(pull[0]))
+    return [
+        Driver(each.film, f"rated {each.stars:g}, {surprise:+.2f} against the expected; pull on the list {pull:+.3f}")
+        for pull, surprise, each in pulls
+    ]
+
+
+def _unit(rows: Array) -> Array:
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Array = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    return unit

@@ -1,0 +1,144 @@
+"""An answer computed again: by the released image and the model of its version, or by the code at hand where that is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from auto_deployment import image
+from auto_deployment.command import CommandError, Commands
+from auto_deployment.errors import RunError
+from auto_deployment.versioning import tag
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.provenance.archive import Traced
+    from auto_deployment.trace.version_files import VersionFiles
+
+CODE = Path(__file__).resolve().parents[2]
+BUILD_SECONDS = 1200.0
+
+
+class ReplayError(RunError):
+    """The answer cannot be computed again; the text says what is missing."""
+
+
+class Computed(NamedTuple):
+    """An answer of today. `by` says what computed it, as a person reads it."""
+
+    version: int
+    body: str
+    step: str
+    digest: str
+    model_md5: str
+    by: str
+
+    def is_same(self, answer: Traced) -> bool:
+        """Whether it is the recorded one, to the byte."""
+        return (self.version, self.step, self.digest) == (answer.version_number, answer.step, answer.digest)
+
+
+class Engine:
+    """The docker client at `docker`, and the repository of the stack's images."""
+
+    def __init__(self, docker: str, repository: str) -> None:
+        self.docker = docker
+        self.repository = repository
+        self.commands = Commands(CODE)
+
+    def has(self, name: str) -> bool:
+        """Whether the image is on this machine."""
+        try:
+            self.commands.run(*image.exists(self.docker, name))
+        except CommandError:
+            return False
+        return True
+
+
+def find_engine(repository: str) -> Engine | None:
+    """The engine of this machine, where one answers."""
+    commands = Commands(CODE)
+    try:
+        docker = commands.run(str(CODE / "scripts" / "lib" / "docker.sh"), seconds=60)
+        commands.run(docker, "version", "--format", "{{.Server.Version}}", seconds=20)
+    except CommandError:
+        return None
+    return Engine(docker, repository)
+
+
+def compute(answer: Traced, files: VersionFiles, engine: Engine | None) -> Computed:
+    """The answer again; without an engine by the code at hand. Raises RunError with what is missing."""
+    number = answer.version_number
+    if engine is None:
+        return _compute_here(answer, files.model(number, answer.model_md5))
+    if files.is_released(number):
+        model = files.model(number, answer.model_md5)
+        name, how = image.image_of(engine.repository, number), "the released image"
+        if not engine.has(name):
+            _build(engine, files, number, model)
+            how = f"the image built again from {tag(number)}"
+        return _compute_in(engine, name, answer, model, f"{how}, {name}")
+    return _compute_in_stack(engine, answer)
+
+
+def read(line: str, by: str) -> Computed:
+    """What `python -m app.answer` printed. Raises ReplayError for anything else."""
+    try:
+        told = json.loads(line.splitlines()[-1])
+        return Computed(told["version"], told["body"], told["step"], told["digest"], told["model_md5"], by)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ReplayError(f"{by} gave no answer but {line[:80]!r}: is it older than app.answer? --here computes it") from error
+
+
+def _compute_here(answer: Traced, model: Path) -> Computed:
+    commands = Commands(CODE, {"MODEL_DIR": str(model), "PYTHONPATH": str(CODE)})
+    command = [sys.executable, "-m", "app.answer", str(answer.user_id), *([answer.inputs] if answer.inputs else [])]
+    return _run(commands, command, "the code at hand, not the released image")
+
+
+def _compute_in(engine: Engine, name: str, answer: Traced, model: Path | None, by: str) -> Computed:
+    command = image.answer(engine.docker, name, answer.user_id, answer.inputs, model)
+    return _run(engine.commands, command, by)
+
+
+def _compute_in_stack(engine: Engine, answer: Traced) -> Computed:
+    """By an image of the stack, for a version that git does not name: what `up` trained on the sample."""
+    tried = []
+    for name in (f"{engine.repository}:{track}" for track in ("stable", "canary")):
+        if engine.has(name):
+            computed = _compute_in(engine, name, answer, None, f"the stack's image {name}, with the model in it")
+            if computed.version == answer.version_number and answer.model_md5 in {None, computed.model_md5}:
+                return computed
+        tried.append(name)
+    raise ReplayError(
+        f"git has no tag {tag(answer.version_number)}, and its model is in none of {', '.join(tried)}: "
+        f"was the image built again since? --here computes it from DATA_DIR/model"
+    )
+
+
+def _build(engine: Engine, files: VersionFiles, number: int, model: Path) -> None:
+    """Build a version's image again: the checkout of its tag, with its model."""
+    with tempfile.TemporaryDirectory(prefix="movierec-build-") as folder:
+        context = Path(folder)
+        archive = context / "code.tar"
+        files.commands.run("git", "archive", "--format", "tar", "--output", str(archive), tag(number))
+        shutil.unpack_archive(archive, context, "tar", filter="data")
+        archive.unlink()
+        shutil.copytree(model, context / "data" / "model", dirs_exist_ok=True)
+        os.chmod(folder, 0o755)  # noqa: S103, PTH101 - the builder reads it as somebody else
+        engine.commands.run(
+            *image.build(engine.docker, image.image_of(engine.repository, number), context), seconds=BUILD_SECONDS
+        )
+
+
+def _run(commands: Commands, command: Sequence[str], by: str) -> Computed:
+    try:
+        return read(commands.run(*command), by)
+    except CommandError as error:
+        raise ReplayError(f"{by} cannot compute it: {error.words}") from error

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.provenance.archive import Archive, Served
+from app.provenance.backup import BackupError, OtherHistoryError, Restored, from_lines, restore, to_lines
+from tests.unit.app.samples import ROW, row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+TRAINED = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001 - the tables hold UTC without saying so
+VERSION: dict[str, Any] = {
+    "version_number": 3,
+    "data_creation": TRAINED,
+    "trained_on": TRAINED,
+    "model_rmse": 0.75,
+    "git_commit": "c" * 40,
+    "data_md5": "d" * 32,
+    "model_md5": "e" * 32,
+}
+
+
+@pytest.fixture
+def make_archive(tmp_path: Path) -> Iterator[Callable[[], Archive]]:
+    """Makes databases with their tables."""
+    made: list[Archive] = []
+
+    def make() -> Archive:
+        made.append(Archive(f"sqlite:///{tmp_path / f'{len(made)}.sqlite'}"))
+        made[-1].create()
+        return made[-1]
+
+    yield make
+    for archive in made:
+        archive.close()
+
+
+@pytest.fixture
+def archive(make_archive: Callable[[], Archive]) -> Archive:
+    """A database with a version and four answers, one of them of a version that nobody knows."""
+    made = make_archive()
+    made.track(VERSION)
+    rows = [
+        row(9, inputs="seed=7"),
+        row(1, version_number=2, served_at=5),
+        row(5, user_id=6),
+        row(6, track="canary", user_id=6),
+    ]
+    made.add_answers("stable-1/1.tsv", rows, 100)
+    return made
+
+
+def test_what_a_user_was_served_comes_oldest_first(archive: Archive) -> None:
+    """With its version, one that nobody knows too, and nobody else's."""
+    first, second = archive.find("user_id", 5)
+    assert (first.answer_id, first.version_number, first.trained_on, first.model_rmse) == (f"{1:032x}", 2, None, None)
+    assert (second.answer_id, second.version_number, second.trained_on, second.model_rmse) == (f"{9:032x}", 3, TRAINED, 0.75)
+    assert (second.step, second.digest, second.inputs, second.model_md5) == (ROW.step, ROW.digest, "seed=7", "e" * 32)
+    assert archive.find("user_id", 7) == []
+
+
+def test_answers_are_found_by_either_id(archive: Archive) -> None:
+    """One by its answer id, all of a request by the request's."""
+    assert [each.user_id for each in archive.find("answer_id", f"{5:032x}")] == [6]
+    assert len(archive.find("request_id", "asked-1")) == 4
+    assert archive.find("answer_id", "asked-1") == []
+
+
+def test_what_a_version_served_is_counted_by_track(archive: Archive) -> None:
+    """With the first and the last time; nothing of a version that served nobody."""
+    (canary, stable) = archive.served_by(3)
+    assert (canary.track, canary.answers, stable.track, stable.answers) == ("canary", 1, "stable", 2)
+    assert archive.served_by(2) == [Served("stable", 1, datetime(1970, 1, 1, 0, 0, 0, 5), datetime(1970, 1, 1, 0, 0, 0, 5))]  # noqa: DTZ001 - see above
+    assert archive.served_by(7) == []
+    assert archive.version(3) == VERSION
+    assert archive.version(7) is None
+
+
+def test_a_backup_restored_elsewhere_is_the_same(archive: Archive, make_archive: Callable[[], Archive]) -> None:
+    """Versions and answers, every column; restored again nothing is added."""
+    lines = list(to_lines(archive.everything()))
+    other = make_archive()
+    assert restore(other, from_lines(lines)) == Restored(4, 0, 0)
+    assert sorted(map(repr, other.everything())) == sorted(map(repr, archive.everything()))
+    assert restore(other, from_lines(lines)) == Restored(0, 4, 0)
+    assert other.count() == 4
+
+
+def test_a_restore_adds_to_what_is_there_and_changes_nothing(archive: Archive, make_archive: Callable[[], Archive]) -> None:
+    """New answers stay, missing ones come back, one with other content stays as it is and is counted."""
+    other = make_archive()
+    other.add_answers("stable-1/1.tsv", [row(5, user_id=7), row(70), row(9, inputs="seed=7")], 1)
+    assert restore(other, from_lines(to_lines(archive.everything()))) == Restored(2, 1, 1)
+    assert [each.user_id for each in other.find("answer_id", f"{5:032x}")] == [7]
+    assert other.count() == 5
+
+
+def test_the_backup_of_another_installation_is_refused(archive: Archive, make_archive: Callable[[], Archive]) -> None:
+    """A number that stands for another model: no answer is added."""
+    other = make_archive()
+    other.track({**VERSION, "model_md5": "f" * 32})
+    with pytest.raises(OtherHistoryError, match="version 3 is another one"):
+        restore(other, from_lines(to_lines(archive.everything())))
+    assert other.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda lines: lines[:0], "line 0: it ends before its seal"),
+        (lambda lines: lines[1:], "line 1: not a backup"),
+        (lambda lines: lines[:-1], "ends before its seal"),
+        (lambda lines: lines[:2] + lines[3:], "changed or left out"),
+        (lambda lines: [*lines[:3], lines[3].replace(b"stable", b"canary"), *lines[4:]], "changed or left out"),
+        (lambda lines: [*lines[:2], b"nonsense\n", *lines[2:]], "line 3: neither a version nor an answer"),
+        (lambda lines: [*lines[:2], b'{"version": 5}\n', *lines[2:]], "line 3: neither a version nor an answer"),
+    ],
+)
+def test_a_damaged_backup_is_told(archive: Archive, change: Callable[[list[bytes]], list[bytes]], told: str) -> None:
+    """Cut off, changed, or something else: BackupError with the line."""
+    lines = list(to_lines(archive.everything()))
+    with pytest.raises(BackupError, match=told):
+        list(from_lines(change(lines)))
+
+
+def test_a_backup_is_of_one_moment(archive: Archive, tmp_path: Path) -> None:
+    """What is added while it is read is not in it, and need not wait for it."""
+    held = archive.everything()
+    assert next(held) == VERSION
+    with closing(sqlite3.connect(tmp_path / "0.sqlite", timeout=1)) as database, database:
+        database.execute("delete from reccom")
+    assert len(list(held)) == 4
