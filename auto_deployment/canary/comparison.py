@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from auto_deployment.canary.sequential import more_often
 
 if TYPE_CHECKING:
     from auto_deployment.canary.sequential import Floats
+    from auto_deployment.settings import Settings
 
 # The promise: a healthy release is aborted at most once in 100. The tests share it (Bonferroni).
 FALSE_ALARMS = {"mean": 0.001, "slowdown": 0.002, "slow answers": 0.005, "errors": 0.002}
@@ -30,6 +31,19 @@ class Limits:
     bake_minutes: float = 720.0
     max_bake_minutes: float = 1440.0
     check_seconds: float = 60.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those of the settings."""
+        return cls(
+            settings.canary_max_mean_ms / 1000,
+            settings.canary_max_slowdown,
+            settings.canary_max_error_increase,
+            settings.canary_min_requests,
+            settings.canary_bake_minutes,
+            settings.canary_max_bake_minutes,
+            settings.canary_check_seconds,
+        )
 
 
 @dataclass(frozen=True)

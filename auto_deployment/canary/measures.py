@@ -104,7 +104,7 @@ class Measure:
         return Reading(
             self.name,
             outcome,
-            value if value is None or isfinite(value) else None,
+            value,
             known.get("threshold"),
             self.unit,
             known.get("sample", 0),
@@ -133,10 +133,12 @@ def _tested(measure: Measure, bake: Bake) -> Reading:
     if measure.name not in bake.now:
         return measure.reading(Outcome.TOO_FEW, f"{measure.name}: nothing was counted yet")
     value, threshold, sample = bake.now[measure.name]
+    if not isfinite(value):
+        return measure.reading(Outcome.TOO_FEW, f"{measure.name}: nothing was counted yet", sample=sample)
     log_odds = float(bake.odds[measure.name].max(initial=0.0))
     if log_odds >= needed(measure.name):
         outcome = Outcome.WORSE
-    elif sample < bake.limits.min_requests or not isfinite(value):
+    elif sample < bake.limits.min_requests:
         outcome = Outcome.TOO_FEW
     else:
         outcome = Outcome.WITHIN if _keeps(measure.name, value, threshold) else Outcome.ABOVE

@@ -133,7 +133,7 @@ def rows_of(rate: float, name: str, found: Found) -> list[Row]:
     if name == "healthy":
         fixed = max(rates["fixed"].hits, 1) / count
         return [_row(f"{label}: aborted", ours.hits / count, fixed, ours, PROMISE / fixed)]
-    missed, known = 1 - ours.hits / count, 1 - max(rates["known"].hits - 1, 0) / count
+    missed, known = (count - ours.hits) / count, (count - min(rates["known"].hits, count - 1)) / count
     allowed = 0.01 if name in SURE else 0.05 if name in LIKELY and rate >= 2.0 else None
     told = [_row(f"{label}: missed", missed, known, ours, None if allowed is None else allowed / known)]
     limit = CRASH_MINUTES if name == "crash every hour" else MINUTES_TO_FIND

@@ -1,0 +1,86 @@
+"""A Prometheus of ours: it answers the verdict's queries from counters that a test has made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auto_deployment.canary.queries import QUERIES
+from auto_deployment.prometheus import Series
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.bench.releases import Service
+
+BEGAN = 1_700_000_000.0
+STEP = 60.0
+VERSION = "7"
+TEXTS = {f"{query.source} {query.key}": query.text for query in QUERIES}
+LABELS = {"le": "le {le}", "outcome": "try {outcome}", "status_class": "answer {status_class}"}
+
+
+@dataclass
+class Scrapes:
+    """Series by "source key" of the query; a test may take some away, change them, or have every question fail."""
+
+    series: dict[str, list[Series]] = field(default_factory=lambda: {name: [] for name in TEXTS})
+    failure: Exception | None = None
+    asked: list[tuple[float, float]] = field(default_factory=list)
+
+    def add(self, name: str, values: Mapping[float, float], **labels: str) -> None:
+        """One more series of a query."""
+        self.series[name].append(Series(labels, dict(values)))
+
+    def over(self, query: str, start: float, end: float, step: float) -> list[Series]:
+        """As Prometheus: the values at the steps, of the series that have any there."""
+        if self.failure is not None:
+            raise self.failure
+        self.asked.append((start, end))
+        times = {start + number * step for number in range(int((end - start) / step + 1e-6) + 1)}
+        name = next(name for name, text in TEXTS.items() if text == query)
+        found = [
+            Series(each.labels, {at: value for at, value in each.values.items() if at in times}) for each in self.series[name]
+        ]
+        return [each for each in found if each.values]
+
+
+def scrapes_of(services: Mapping[str, Service], edges: np.ndarray, release: int = 0) -> Scrapes:
+    """A simulated release as counters that began long before the bake."""
+    found = Scrapes()
+    for name, service in services.items():
+        version = VERSION if name == "canary" else "6"
+        known = {"service": name, "version": version}
+        count = service.answers[release]
+        for edge, over in zip(edges, service.over[:, release], strict=True):
+            found.add("service le {le}", counted(count - over), le=f"{edge:g}", **known)
+        found.add("service le {le}", counted(count), le="+Inf", **known)
+        found.add("service seconds", counted(service.seconds[release]), **known)
+        found.add(
+            "mtail try {outcome}", counted(service.tries[release] - service.failures[release]), service=name, outcome="2xx"
+        )
+        found.add("mtail try {outcome}", counted(service.failures[release]), service=name, outcome="5xx")
+        looks = len(count) + 1
+        started = np.concatenate([[0.0], np.cumsum(service.restarts[release])]) * 3600
+        found.add("service started", timed(BEGAN - 1e6 + started), **known)
+        found.add("service up", timed(np.ones(looks)), service=name)
+        found.add("cadvisor memory", timed(np.full(looks, 1e8)), service=name)
+    found.add("mtail up", timed(np.ones(looks)))
+    found.add(
+        "mtail answer {status_class}",
+        counted(np.sum([each.tries[release] for each in services.values()], axis=0)),
+        status_class="2xx",
+    )
+    return found
+
+
+def counted(increments: np.ndarray, before: float = 1000.0) -> dict[float, float]:
+    """A counter that stood at `before` as the bake began."""
+    return timed(before + np.concatenate([[0.0], np.cumsum(increments)]))
+
+
+def timed(values: np.ndarray) -> dict[float, float]:
+    """Values at the bake's beginning and at each look after it."""
+    return {BEGAN + number * STEP: float(value) for number, value in enumerate(values)}

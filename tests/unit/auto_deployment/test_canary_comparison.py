@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from auto_deployment.canary.comparison import FALSE_ALARMS, SETTLE_LOOKS, Limits, compare, estimate, needed
+from auto_deployment.settings import load_settings
+from tests.bench.releases import EDGES, FAULTS, HEALTHY, Service, simulate
+from tests.bench.verdict import side_of
+
+RELEASES, MINUTES = 20, 90
+
+
+def test_all_tests_together_keep_the_promise() -> None:
+    """Their shares of false alarms add up to one in 100, and each needs the odds of its own share."""
+    assert sum(FALSE_ALARMS.values()) == pytest.approx(0.01)
+    for name, share in FALSE_ALARMS.items():
+        assert np.exp(-needed(name)) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("fault", ["mean x5", "errors 5 %"])
+def test_what_was_known_does_not_change_with_what_comes(fault: str) -> None:
+    """The evidence after look 40 is the same whether there were 40 looks or 90: whoever looks later sees what was seen."""
+    services = simulate(FAULTS[fault], 2.0, RELEASES, np.random.default_rng(1), MINUTES)
+    sides = side_of(services["canary"]), side_of(services["stable-1"], services["stable-2"])
+    short = [side_of(*(_first(services[name], 40) for name in names)) for names in (("canary",), ("stable-1", "stable-2"))]
+    whole, part = compare(*sides, EDGES, Limits()), compare(short[0], short[1], EDGES, Limits())
+    assert set(whole) == set(FALSE_ALARMS)
+    for name in whole:
+        assert whole[name][:, :40] == pytest.approx(part[name]), name
+
+
+def _first(service: Service, looks: int) -> Service:
+    return Service(*(each[..., :looks] for each in vars(service).values()))
+
+
+@pytest.mark.parametrize(("fault", "test"), [("mean x5", "slowdown"), ("p99 x5", "slow answers"), ("errors 20 %", "errors")])
+def test_each_test_finds_its_fault_and_only_that(fault: str, test: str) -> None:
+    """Errors do not look like slowness, nor the other way; the limit of 500 ms is not near."""
+    services = simulate(FAULTS[fault], 20.0, RELEASES, np.random.default_rng(2), MINUTES)
+    found = compare(side_of(services["canary"]), side_of(services["stable-1"], services["stable-2"]), EDGES, Limits())
+    worse = {name for name, odds in found.items() if (odds >= needed(name)).any(axis=1).mean() > 0.9}
+    assert worse - {"slow answers"} == {test} - {"slow answers"}
+    assert test in worse
+
+
+def test_a_cold_start_alone_is_not_held_against_a_canary() -> None:
+    """Four times as slow for the first looks, and as the others from then on."""
+    services = simulate(HEALTHY, 20.0, RELEASES, np.random.default_rng(3), MINUTES)
+    canary = services["canary"]
+    canary.seconds[:, :SETTLE_LOOKS] *= 4
+    found = compare(side_of(canary), side_of(services["stable-1"], services["stable-2"]), EDGES, Limits())
+    assert not any((odds >= needed(name)).any() for name, odds in found.items())
+
+
+def test_estimates_are_plain_ratios_and_differences() -> None:
+    """What a person would compute from the counters: a mean over the whole bake, and the rest beside the baseline."""
+    services = simulate(FAULTS["mean +50 %"], 20.0, RELEASES, np.random.default_rng(4), MINUTES)
+    side, base = side_of(services["canary"]), side_of(services["stable-1"], services["stable-2"])
+    found = estimate(side, base, EDGES, Limits())
+    assert found["mean"].value == pytest.approx(side.times.seconds.sum(axis=1) / side.times.count.sum(axis=1))
+    assert found["slowdown"].value == pytest.approx(np.full(RELEASES, 1.5), rel=0.25)
+    more = side.failures.sum(axis=1) / side.tries.sum(axis=1) - base.failures.sum(axis=1) / base.tries.sum(axis=1)
+    assert found["errors"].value == pytest.approx(more)
+    assert [set(np.unique(found[name].threshold)) for name in ("mean", "slowdown", "errors")] == [{0.5}, {1.2}, {0.005}]
+    assert (found["slowdown"].count == side.times.count[:, SETTLE_LOOKS:].sum(axis=1)).all()
+
+
+def test_limits_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Milliseconds become seconds; without settings both have the same defaults."""
+    assert Limits.of(load_settings(_env_file=None)) == Limits()
+    monkeypatch.setenv("CANARY_MAX_MEAN_MS", "250")
+    monkeypatch.setenv("CANARY_MIN_REQUESTS", "7")
+    told = Limits.of(load_settings(_env_file=None))
+    assert (told.max_mean, told.min_requests) == (0.25, 7)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+from math import nan
+
+import pytest
+
+from auto_deployment.canary.evidence import Evidence, Gap, Look, Sample, increases, with_look
+
+SOURCE = ("canary", "service")
+
+
+def sample(count: float, seconds: float = 0.0, **gauges: float) -> Sample:
+    """What a scrape of a service shows."""
+    return Sample({"le +Inf": count, "seconds": seconds}, {"up": 1.0, **gauges})
+
+
+def looked(*samples: Sample) -> Evidence:
+    """A bake in which one source was seen so, a minute apart."""
+    evidence = Evidence("7", 0.0)
+    for number, each in enumerate(samples):
+        evidence = with_look(evidence, 60.0 * number, {SOURCE: each})
+    return evidence
+
+
+def counts(evidence: Evidence, key: str = "le +Inf") -> list[float]:
+    """What a counter rose by in each look."""
+    return [look.services["canary"][key] for look in evidence.looks if "canary" in look.services]
+
+
+def test_the_first_look_is_where_counting_begins() -> None:
+    """Shadow, warm-up and smoke requests were before: only what comes after counts."""
+    evidence = looked(sample(4000, 9.0), sample(4010, 9.5), sample(4010, 9.5), sample(4017, 9.9))
+    assert counts(evidence) == [10, 0, 7]
+    assert counts(evidence, "seconds") == pytest.approx([0.5, 0.0, 0.4])
+    assert [look.at for look in evidence.looks] == [60, 120, 180]
+
+
+def test_a_source_that_began_anew_counts_from_nothing() -> None:
+    """What it counts since is all new, in each of its series, and a restart is counted."""
+    evidence = looked(sample(4000, 9.0), sample(30, 9.5), sample(45, 9.9))
+    assert counts(evidence) == [30, 15]
+    assert counts(evidence, "seconds") == pytest.approx([9.5, 0.4])
+    assert counts(evidence, "restarts") == [1, 0]
+
+
+def test_a_later_start_is_a_restart_even_where_counters_have_grown_past() -> None:
+    """Its time of start tells; a clock's last digits do not."""
+    evidence = looked(sample(10, started=100.0), sample(12, started=100.4), sample(50, started=170.0))
+    assert counts(evidence) == [2, 50]
+    assert counts(evidence, "restarts") == [0, 1]
+
+
+def test_a_series_that_comes_later_began_at_nothing() -> None:
+    """The first errors are errors: a series that was not there before is new, as its source was."""
+    last = {"try 2xx": 100.0, "up": 1.0}
+    assert increases(last, Sample({"try 2xx": 110.0, "try 5xx": 3.0}, {"up": 1.0})) == {"try 2xx": 10.0, "try 5xx": 3.0}
+    quiet = looked(Sample({}, {"up": 1.0, "started": 5.0}), sample(8, started=5.0))
+    assert counts(quiet) == [8]
+
+
+def test_of_a_source_that_was_never_seen_nothing_is_known() -> None:
+    """It counts from where it is first seen."""
+    assert increases({}, sample(5000, 3.0)) == {"le +Inf": 0.0, "seconds": 0.0, "restarts": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("seen", "gap"),
+    [
+        (Sample({}, {}), Gap.EMPTY),
+        (Sample({}, {"up": 1.0}), Gap.EMPTY),
+        (Sample({"seconds": 1.0}, {"up": 0.0}), Gap.NO_DATA),
+        (Sample({"seconds": nan}, {"up": 1.0}), Gap.NOT_A_NUMBER),
+        (Sample({}, {"memory": nan}), Gap.NOT_A_NUMBER),
+        (Sample({"seconds": 1.0}, {}), None),
+        (Sample({}, {"memory": 1.0}), None),
+    ],
+)
+def test_nothing_is_told_apart_from_nothing(seen: Sample, gap: Gap | None) -> None:
+    """No such series, a target that is not scraped, and no number are three things, and none is 0."""
+    assert seen.gap == gap
+    evidence = with_look(looked(sample(1)), 60.0, {SOURCE: seen})
+    assert evidence.looks[-1].gaps == ({"canary service": gap} if gap else {})
+    assert ("canary" in evidence.looks[-1].services) == (gap is None)
+
+
+def test_what_was_counted_in_a_gap_is_counted_after_it() -> None:
+    """Counters go on while nobody looks."""
+    evidence = looked(sample(100), sample(110), Sample({}, {"up": 0.0}), Sample({"seconds": nan}, {}), sample(150))
+    assert counts(evidence) == [10, 40]
+
+
+def test_evidence_survives_as_json() -> None:
+    """What a resumed controller reads is what was written."""
+    evidence = looked(sample(100), sample(110, memory=5.0), Sample({}, {}))
+    evidence = Evidence(**{**vars(evidence), "outage": Gap.UNREACHABLE})
+    assert Evidence.from_dict(json.loads(json.dumps(evidence.to_dict()))) == evidence
+    assert Look.from_dict(json.loads(json.dumps(evidence.looks[1].to_dict()))) == evidence.looks[1]
