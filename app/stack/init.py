@@ -67,6 +67,9 @@ def init(project: Path, volumes: Path) -> list[str]:
     written = [f".secrets/{file.path}" for file in wanted if _write(folder / file.path, file.content, owners[_reader(file)])]
     _make_folder(project / ".stack", owner)
     _make_folder(project / ".stack" / "nginx", owner, 0o755)
+    logs = project / given.get("LOG_DIR", "logs")
+    for path in (logs, logs / "metrics"):
+        _make_folder(path, owner, 0o755)
     placed = [f".stack/nginx/{name}" for name in PLACE if _place(project, name, owner)]
     for name, user in VOLUMES.items():
         if (volumes / name).is_dir():

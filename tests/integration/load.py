@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -13,11 +14,15 @@ TIMEOUT_SECONDS = 5.0
 
 @dataclass
 class Load:
-    """`clients` threads ask for `requests` lists in all; what came back stands in `statuses`, `failures` and `answer_ids`."""
+    """`clients` threads ask for `requests` lists in all; what came back stands in `statuses`, `failures` and `answer_ids`.
+
+    Between two requests a client waits for `pause` seconds: without, so many of them saturate a small machine.
+    """
 
     port: int
     requests: int
     clients: int = 16
+    pause: float = 0.0
     statuses: Counter[int] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     answer_ids: list[str] = field(default_factory=list)
@@ -48,6 +53,7 @@ class Load:
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)) as connection:
             while (user := self._next()) is not None:
                 self._ask(connection, user)
+                time.sleep(self.pause)
 
     def _ask(self, connection: http.client.HTTPConnection, user: int) -> None:
         try:

@@ -1,0 +1,36 @@
+"""One stack for all tests that only ask, brought up once; its containers' last lines where a test fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.stack.stack import Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole stack, healthy; gone at the end, with its volumes."""
+    made = Stack(tmp_path_factory.mktemp("stack"), "movierec-test")
+    made.down()
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+        made.docker("image", "rm", "-f", f"{made.name}:stable", check=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Add what the containers said to the report of a test that failed."""
+    report = yield
+    if report.failed and "stack" in getattr(item, "funcargs", {}):
+        report.sections.append(("containers", item.funcargs["stack"].logs()))
+    return report

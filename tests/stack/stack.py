@@ -1,0 +1,166 @@
+"""A stack of the tests' own: a copy of the project, the real Compose file, other ports than the operator's."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pymysql
+
+from tests.integration.demo_runner import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = ("stable-1", "stable-2", "canary")
+UP_SECONDS = 180.0
+PORTS = ("NGINX_PORT", "MYSQL_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "CADVISOR_PORT")
+
+
+def copy_of_project(to: Path) -> Path:
+    """The project as a fresh clone would have it: what git keeps or would keep, with the changes not committed yet."""
+    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    for name in listed.split("\0")[:-1]:
+        if (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    return to
+
+
+@cache
+def docker_client() -> str:
+    """The docker client that the project calls."""
+    found = subprocess.run([str(ROOT / "scripts" / "lib" / "docker.sh")], capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 0, found.stderr
+    return found.stdout.strip()
+
+
+class Stack:
+    """`docker compose` in a copy of the project, and what a test wants to know of it."""
+
+    def __init__(self, folder: Path, name: str, **settings: str) -> None:
+        self.folder = copy_of_project(folder)
+        self.name = name
+        self.ports = {each: free_port() for each in PORTS}
+        self._net = f"172.30.{100 + os.getpid() % 100}"
+        self._environment = {
+            **os.environ,
+            **{each: str(port) for each, port in self.ports.items()},
+            "COMPOSE_PROJECT_NAME": name,
+            "STACK_NET": self._net,
+            "APP_IMAGE": name,
+            **settings,
+        }
+        self._environment["DOCKER_DATA_ROOT"] = self.docker("info", "--format", "{{.DockerRootDir}}").stdout.strip()
+
+    @property
+    def port(self) -> int:
+        """NGINX's port."""
+        return self.ports["NGINX_PORT"]
+
+    def docker(self, *arguments: str, check: bool = True, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
+        """One call of docker in the project's folder. Raises AssertionError with what it said where it fails."""
+        done = subprocess.run(
+            [docker_client(), *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done
+
+    def compose(self, *arguments: str, check: bool = True, timeout: float = UP_SECONDS) -> subprocess.CompletedProcess[str]:
+        """One call of `docker compose`."""
+        return self.docker("compose", *arguments, check=check, timeout=timeout)
+
+    def up(self) -> float:
+        """`docker compose up -d --wait`; how many seconds it took."""
+        begun = time.monotonic()
+        self.compose("up", "-d", "--wait", timeout=2 * UP_SECONDS)
+        return time.monotonic() - begun
+
+    def down(self) -> None:
+        """`docker compose down -v`."""
+        self.compose("down", "-v", "--timeout", "10")
+
+    def container(self, service: str) -> str:
+        """The id of a service's container, running or not."""
+        return self.compose("ps", "-aq", service).stdout.strip()
+
+    def address(self, service: str) -> str:
+        """A service's address in the network of NGINX and services, which this machine reaches too."""
+        return f"{self._net}.{11 + SERVICES.index(service)}"
+
+    def is_ready(self, service: str) -> bool:
+        """Whether a service answers, asked directly."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address(service)}:5000/readyz", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def wait_ready(self, service: str, seconds: float = 60.0) -> None:
+        """Wait until a service answers."""
+        wait_until(lambda: self.is_ready(service), seconds, f"{service} answers")
+
+    def ask(self, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], str]:
+        """One request through NGINX: status, headers, body."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
+            connection.request(method, path, headers=headers or {})
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read().decode()
+
+    def tries(self) -> list[dict[str, Any]]:
+        """NGINX's log of tries."""
+        return [json.loads(line) for line in self.compose("exec", "-T", "nginx", "cat", "/var/log/nginx/tries.log").stdout.splitlines()]
+
+    def host_secret(self, name: str) -> str:
+        """A secret of the host side."""
+        return (self.folder / ".secrets" / "host" / name).read_text()
+
+    def rows(self, query: str, *told: object) -> list[tuple[Any, ...]]:
+        """What MySQL answers to the host side."""
+        with closing(
+            pymysql.connect(
+                host="127.0.0.1",
+                port=self.ports["MYSQL_PORT"],
+                user=self.host_secret("mysql_user"),
+                password=self.host_secret("mysql_password"),
+                database="movierec",
+                connect_timeout=5,
+                read_timeout=60,
+            )
+        ) as connection, connection.cursor() as cursor:
+            cursor.execute(query, told or None)
+            return list(cursor.fetchall())
+
+    def measured(self, query: str) -> list[dict[str, Any]]:
+        """What Prometheus answers to a query now."""
+        url = f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return list(json.load(answer)["data"]["result"])
+
+    def logs(self) -> str:
+        """The last lines of every container."""
+        return self.compose("ps", "-a", check=False).stdout + self.compose("logs", "--no-color", "--tail", "12", check=False).stdout
+
+
+def wait_until(holds: Any, seconds: float, what: str) -> None:  # noqa: ANN401 - any callable without arguments
+    """Ask again and again until it holds. Raises AssertionError after so many seconds."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, f"not within {seconds:g} s: {what}"
+        time.sleep(0.2)

@@ -1,0 +1,99 @@
+"""The stack as brought up: what it answers, to whom, and what can be asked of it afterwards."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.load import Load
+from tests.stack.stack import SERVICES, wait_until
+
+if TYPE_CHECKING:
+    from tests.stack.stack import Stack
+
+pytestmark = pytest.mark.stack
+
+REQUESTS = 10_000
+SEEDS_JOIN = (
+    "select A.version_number, A.user_id, B.data_creation, B.trained_on, B.model_rmse "
+    "from reccom A, tracking B where A.version_number = B.version_number"
+)
+SEEDS_MEAN = (
+    'sum(flask_http_request_duration_seconds_sum{path=~"/recommend/.*"}) / '
+    'sum(flask_http_request_duration_seconds_count{path=~"/recommend/.*"})'
+)
+
+
+def test_all_services_are_healthy(stack: Stack) -> None:
+    """After `up --wait` each long-lived container is healthy, or runs where it has no check of its own; the others ended with 0."""
+    lines = stack.compose("ps", "-a", "--format", "{{.Service}} {{.State}} {{.ExitCode}} {{.Health}}").stdout.splitlines()
+    told = {line.split()[0]: line.split()[1:] for line in lines}
+    assert {name for name, state in told.items() if state[:2] == ["exited", "0"]} == {"init", "migrate"}
+    assert {name: state for name, state in told.items() if state[0] == "running" and state[-1] not in ("healthy", "0")} == {}
+    assert len(told) == 13
+
+
+def test_an_answer_keeps_the_contract(stack: Stack) -> None:
+    """Up to 20 films, the four headers, the client's own request id."""
+    status, headers, body = stack.ask("/recommend/447528", headers={"X-Request-ID": "mine-1"})
+    assert status == 200
+    assert headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert 1 <= len(set(body.split(","))) == len(body.split(",")) <= 20
+    assert headers["X-Request-ID"] == "mine-1"
+    assert re.fullmatch(r"[0-9a-f]{32}", headers["X-Answer-ID"])
+    assert headers["X-Model-Version"] == "0"
+    assert headers["X-Track"] in ("stable", "canary")
+
+
+@pytest.mark.parametrize(("path", "status"), [("/metrics", 404), ("/", 404), ("/recommend/x", 400), ("/healthz", 200), ("/readyz", 200)])
+def test_only_what_is_named_is_there(stack: Stack, path: str, status: int) -> None:
+    """Of the services NGINX lets out the answers and the health routes."""
+    assert stack.ask(path)[0] == status
+
+
+def test_traffic_is_shared_40_40_20_and_every_answer_has_one_row(stack: Stack) -> None:
+    """10,000 requests: the shares hold within 1.5 points; each 200 of the log of tries has exactly one row."""
+    before = len(stack.tries())
+    load = Load(stack.port, REQUESTS)
+    load.start()
+    load.finish()
+    assert load.failures == []
+    first = Counter(each["upstream_addr"].split(",")[0] for each in stack.tries()[before:] if "/recommend/" in each["uri"])
+    total = sum(first.values())
+    shares = {name: 100 * first[f"{stack.address(name)}:5000"] / total for name in SERVICES}
+    assert shares == pytest.approx({"stable-1": 40, "stable-2": 40, "canary": 20}, abs=1.5)
+    answered = [each["answer_id"] for each in stack.tries() if each["status"] == 200 and each["answer_id"]]
+    wait_until(lambda: len(stack.rows("select answer_id from reccom")) >= len(answered), 30, "all rows are in the database")
+    rows = Counter(row[0] for row in stack.rows("select answer_id from reccom"))
+    assert max(rows.values()) == 1
+    assert set(answered) <= set(rows)
+
+
+def test_the_seeds_queries_run_as_they_stand(stack: Stack) -> None:
+    """The join tells who was served by which version, trained when; the mean time is a time."""
+    assert stack.ask("/recommend/77")[0] == 200
+    wait_until(lambda: any(row[1] == 77 for row in stack.rows(SEEDS_JOIN)), 30, "the row of user 77")
+    version, _, data_creation, trained_on, rmse = next(row for row in stack.rows(SEEDS_JOIN) if row[1] == 77)
+    assert version == 0
+    assert data_creation.year >= 2026
+    assert trained_on >= data_creation
+    assert 0 < rmse < 1
+    wait_until(lambda: stack.measured(SEEDS_MEAN) != [], 60, "a mean time")
+    assert 0 < float(stack.measured(SEEDS_MEAN)[0]["value"][1]) < 0.1
+
+
+def test_containers_can_be_asked_for_by_their_service(stack: Stack) -> None:
+    """cAdvisor's memory and processor time carry the Compose service's name."""
+    for name in ("container_memory_working_set_bytes", "container_cpu_usage_seconds_total"):
+        query = f'{name}{{container_label_com_docker_compose_service=~"stable-1|stable-2|canary|nginx"}}'
+        wait_until(lambda query=query: len(stack.measured(query)) >= 4, 60, query)  # type: ignore[misc]
+
+
+def test_all_that_prometheus_asks_answers(stack: Stack) -> None:
+    """Every target is up, and the log of tries is counted by service."""
+    wait_until(lambda: stack.measured("count(up == 0)") == [] and stack.measured("count(up)") != [], 60, "all targets are up")
+    assert {stack.ask(f"/recommend/{user}")[0] for user in range(30)} == {200}
+    wait_until(lambda: len(stack.measured('nginx_tries_total{outcome="2xx"} > 0')) == 3, 60, "tries of three services")

@@ -1,0 +1,134 @@
+"""What the stack keeps to itself: ports, privileges, files, secrets."""
+
+from __future__ import annotations
+
+import json
+import socket
+import stat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.stack.stack import Stack
+
+pytestmark = pytest.mark.stack
+
+# cAdvisor needs root and the privileges, see docker-compose.yml; init and migrate have ended.
+WALLED = ("stable-1", "stable-2", "canary", "nginx", "mysql", "shipper", "prometheus", "alertmanager", "mtail", "node-exporter")
+
+
+def inspected(stack: Stack) -> dict[str, dict[str, Any]]:
+    """What Docker says of each container, by service."""
+    ids = stack.compose("ps", "-aq").stdout.split()
+    told = json.loads(stack.docker("inspect", *ids).stdout)
+    return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in told}
+
+
+def test_only_the_port_of_nginx_leaves_the_machine(stack: Stack) -> None:
+    """Every other published port listens on the loopback address alone."""
+    published = {
+        (service, address["HostIp"])
+        for service, each in inspected(stack).items()
+        for bindings in (each["NetworkSettings"]["Ports"] or {}).values()
+        for address in bindings or ()
+    }
+    assert {service for service, address in published if address != "127.0.0.1"} == {"nginx"}
+    assert {service for service, _ in published} == {"nginx", "mysql", "prometheus", "alertmanager", "cadvisor"}
+
+
+def test_a_service_has_no_way_to_the_database(stack: Stack) -> None:
+    """The network of NGINX and services knows no MySQL; the port that the host uses is out of reach too."""
+    program = (
+        "import socket, sys\n"
+        "for address in (('mysql', 3306), (sys.argv[1], int(sys.argv[2]))):\n"
+        "    try:\n"
+        "        socket.create_connection(address, 2)\n"
+        "    except OSError:\n"
+        "        continue\n"
+        "    sys.exit(f'reached {address}')\n"
+    )
+    gateway = stack.address("stable-1").rpartition(".")[0] + ".1"
+    stack.compose("exec", "-T", "stable-1", "python", "-c", program, gateway, str(stack.ports["MYSQL_PORT"]))
+    assert socket.create_connection(("127.0.0.1", stack.ports["MYSQL_PORT"]), 2).close() is None
+
+
+@pytest.mark.parametrize("service", WALLED)
+def test_a_container_is_walled_in(stack: Stack, service: str) -> None:
+    """Not root, root file system read-only, no capability, none to be gained, bounded memory and processes, restarted."""
+    told = inspected(stack)[service]
+    host = told["HostConfig"]
+    assert told["Config"]["User"].split(":")[0] not in ("", "0", "root")
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert not host["CapAdd"]
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+    assert host["Memory"] > 0
+    assert host["PidsLimit"] > 0
+    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    assert host["Privileged"] is False
+
+
+@pytest.mark.parametrize("service", ["stable-1", "nginx", "mysql", "shipper"])
+def test_a_container_that_writes_its_root_or_wants_a_privilege_is_refused(stack: Stack, service: str) -> None:
+    """The kernel says no: a read-only file system; no capability in any set; no new privileges."""
+    written = stack.compose("exec", "-T", service, "sh", "-c", "echo x > /etc/x", check=False)
+    assert "Read-only file system" in written.stderr
+    status = stack.compose("exec", "-T", service, "sh", "-c", "cat /proc/1/status").stdout
+    sets = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if line.startswith(("Cap", "NoNewPrivs"))}
+    assert sets.pop("NoNewPrivs") == "1"
+    assert {int(each, 16) for each in sets.values()} == {0}
+
+
+def test_secrets_are_their_readers_alone(stack: Stack) -> None:
+    """One folder a reader, 0700, its files 0400, the reader's own."""
+    owners = {"mysql": 999, "migrate": 10001, "shipper": 10001, "alertmanager": 65534, "host": stack.folder.stat().st_uid}
+    root = stack.folder / ".secrets"
+    assert stat.S_IMODE(root.stat().st_mode) == 0o700
+    assert {path.name for path in root.iterdir()} == set(owners)
+    for name, owner in owners.items():
+        paths = [root / name, *(root / name).iterdir()]
+        assert {path.stat().st_uid for path in paths} == {owner}
+        assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o700] + [0o400] * (len(paths) - 1)
+
+
+def test_each_container_is_given_its_own_secrets_alone(stack: Stack) -> None:
+    """No container but `init`, which has ended, sees another reader's folder."""
+    mounted = {
+        (service, mount["Source"].rpartition("/")[2])
+        for service, each in inspected(stack).items()
+        for mount in each["Mounts"]
+        if "/.secrets/" in mount["Source"]
+    }
+    assert mounted == {("mysql", "mysql"), ("migrate", "migrate"), ("shipper", "shipper"), ("alertmanager", "alertmanager")}
+
+
+def test_no_secret_stands_in_configuration_image_or_log(stack: Stack) -> None:
+    """Neither in what `docker compose config` prints, nor in the image's history, a container's environment, or a log."""
+    files = [path for path in (stack.folder / ".secrets").glob("*/*password*")]
+    values = {path.read_text().strip() for path in files}
+    assert len(values) == 3
+    places = {
+        "config": stack.compose("config").stdout,
+        "history": stack.docker("history", "--no-trunc", f"{stack.name}:stable").stdout,
+        "logs": stack.compose("logs", "--no-color").stdout,
+        "inspect": json.dumps(inspected(stack)),
+    }
+    assert [(place, "a secret") for place, text in places.items() for value in values if value in text] == []
+
+
+def test_the_image_holds_serving_parts_only_and_is_small(stack: Stack) -> None:
+    """At most 150 MB on top of its base, the model not counted; no pip-installed training library, no compiler, no tests."""
+    size = int(stack.docker("inspect", "--format", "{{.Size}}", f"{stack.name}:stable").stdout)
+    base = int(stack.docker("inspect", "--format", "{{.Size}}", base_image(stack)).stdout)
+    model = int(stack.compose("exec", "-T", "stable-1", "du", "-sb", "/srv/model").stdout.split()[0])
+    assert size - base - model < 150e6
+    look = "import importlib.util as u, shutil, sys; sys.exit(any(map(u.find_spec, sys.argv[1:])) or shutil.which('gcc') is not None)"
+    unwanted = ("surprise", "pandas", "scipy", "pandera", "dvc", "auto_deployment", "tests")
+    stack.compose("exec", "-T", "stable-1", "python", "-c", look, *unwanted)
+
+
+def base_image(stack: Stack) -> str:
+    """The base that app/Dockerfile names."""
+    lines = (stack.folder / "app" / "Dockerfile").read_text().splitlines()
+    return next(line.partition("=")[2] for line in lines if line.startswith("ARG PYTHON_IMAGE="))
