@@ -5,21 +5,24 @@ from __future__ import annotations
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from auto_deployment.errors import RunError
 from scripts.images.docker import ROOT, DockerError, client, docker, run
 from scripts.images.machine import describe
+from scripts.images.names import repository_of
 from scripts.images.plan import PACKAGE, RECIPE, STAND_IN
 from scripts.images.recipes import BASE, DEBIAN, STAND_INS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from scripts.images.recipes import Recipe
 
 LOGS = ROOT / ".cache" / "images"
 BUILD_SECONDS = 900.0
+MOST_SHOWN = 160
 PASSED_ON = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE")
 
 
@@ -57,26 +60,29 @@ def build(recipe: Recipe) -> None:
     Raises RunError with the last thing that the build said and the file that has all of it.
     """
     with tempfile.TemporaryDirectory() as made:
-        try:
-            for command in commands(client(), recipe, made):
-                run(command, timeout=BUILD_SECONDS)
-        except DockerError as error:
-            raise RunError(_kept(recipe, str(error))) from error
-
-
-def _kept(recipe: Recipe, said: str) -> str:
-    log = LOGS / f"{recipe.folder.name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text(said + "\n")
-    return f"{recipe.name} could not be built: {said.splitlines()[-1]} (all of it: {log})"
+        _run(recipe.name, commands(client(), recipe, made))
 
 
 def build_base() -> None:
     """Build the image that all stand-ins start from, out of Debian's and what this machine has configured."""
     with tempfile.TemporaryDirectory() as machine:
         describe(Path(machine))
-        context = ["--build-context", f"machine={machine}"]
-        docker("build", "--label", f"{STAND_IN}=true", *context, "--tag", BASE, str(STAND_INS / "base"), timeout=BUILD_SECONDS)
+        labels_and_name = ("--label", f"{STAND_IN}=true", "--tag", BASE)
+        folder = str(STAND_INS / "base")
+        _run(BASE, [[client(), "build", *labels_and_name, "--build-context", f"machine={machine}", folder]])
+
+
+def _run(name: str, work: Iterable[list[str]]) -> None:
+    try:
+        for command in work:
+            run(command, timeout=BUILD_SECONDS)
+    except DockerError as error:
+        said = str(error)
+        log = LOGS / f"{repository_of(name).replace('/', '_')}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(said + "\n")
+        last = shorten(said.splitlines()[-1], MOST_SHOWN)
+        raise RunError(f"{name} could not be built: {last} (all of it: {log})") from error
 
 
 def image_id(name: str) -> str:

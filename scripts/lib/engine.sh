@@ -7,6 +7,7 @@ set -Eeuo pipefail
 HERE="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 readonly HERE
 readonly STATE=/var/lib/movierec-engine # the machine's, not a clone's: it has one engine
+readonly PIDFILE=/run/docker.pid # dockerd's own, so that no second one starts beside it
 readonly LOG=/var/log/movierec-engine.log
 readonly LOCK_SECONDS=900
 readonly READY_SECONDS=60
@@ -72,10 +73,17 @@ ours_runs() {
   read -r pid _ 2>/dev/null <"${STATE}/started" && [[ "$(identity "${pid}")" == "$(<"${STATE}/started")" ]]
 }
 
+# After a reboot on a machine whose /run is a disk, a number that was dockerd's may be anyone's, and dockerd would refuse to start.
+forget_stale() { # PIDFILE PROGRAM
+  [[ ! -f $1 || "$(cat "/proc/$(<"$1")/comm" 2>/dev/null)" == "$2" ]] || rm -f -- "$1"
+}
+
 start_dockerd() {
   local pid
+  forget_stale "${PIDFILE}" dockerd
+  forget_stale /run/docker/containerd/containerd.pid containerd
   [[ ! -f ${LOG} ]] || mv -- "${LOG}" "${LOG}.1"
-  (cd / && exec setsid dockerd --pidfile /run/movierec-engine.pid >"${LOG}" 2>&1 </dev/null 9>&-) &
+  (cd / && exec setsid dockerd --pidfile "${PIDFILE}" >"${LOG}" 2>&1 </dev/null 9>&-) &
   pid=$!
   identity "${pid}" >"${STATE}/started"
   for ((i = 0; i < READY_SECONDS * 4; i++)); do
