@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.integration.monitoring.tools import ROOT, tool
+
+RULES = ROOT / "monitoring" / "prometheus" / "rules"
+TESTS = Path(__file__).parent / "rules"
+ALERTS = re.findall(r"- alert: (\w+)\n", (RULES / "alerts.yml").read_text())
+RECORDED = re.findall(r"- record: (\S+)\n", (RULES / "release.yml").read_text())
+
+
+@pytest.mark.slow
+def test_prometheus_takes_its_configuration() -> None:
+    """And all rules that it names."""
+    assert "SUCCESS: 2 rule files found" in tool(
+        "prometheus", "promtool", "check", "config", "monitoring/prometheus/prometheus.yml"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(TESTS.glob("*.yml")), ids=lambda path: str(path.stem))
+def test_rules_say_what_they_should(path: Path) -> None:
+    """Under series of known values, by promtool."""
+    assert "SUCCESS" in tool("prometheus", "promtool", "test", "rules", str(path.relative_to(ROOT)))
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_every_alert_is_seen_to_fire_and_not_to_fire(alert: str) -> None:
+    """In the tests that promtool runs."""
+    told = "".join(path.read_text() for path in TESTS.glob("*alerts_test.yml"))
+    assert re.search(rf"alertname: {alert}, exp_alerts: \[\]", told)
+    assert re.search(rf"alertname: {alert}\n +exp_alerts:\n +- exp_labels:", told)
+
+
+@pytest.mark.parametrize("figure", RECORDED)
+def test_every_recorded_figure_is_computed_once(figure: str) -> None:
+    """In the tests that promtool runs."""
+    assert figure in (TESTS / "release_test.yml").read_text()
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_every_alert_tells_a_person_what_to_do(alert: str) -> None:
+    """Severity, what, where and what to do, the subject short; and monitoring/README.md explains it."""
+    told = (RULES / "alerts.yml").read_text()
+    text = told[told.index(f"- alert: {alert}\n") :].partition("\n\n")[0]
+    assert re.search(r"labels: \{severity: (critical|warning)\}", text)
+    for name in ("summary", "description", "action"):
+        assert re.search(rf'^          {name}: ".+"$', text, re.MULTILINE), name
+    summary = re.search(r'summary: "(.+)"', text)
+    assert summary is not None
+    assert len(re.sub(r"\{\{.*?\}\}", "stable-1", summary[1])) <= 60
+    assert f"| `{alert}` |" in (ROOT / "monitoring" / "README.md").read_text()
