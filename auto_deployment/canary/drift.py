@@ -16,9 +16,9 @@ from auto_deployment.canary.sequential import STAKES, mixed
 if TYPE_CHECKING:
     from auto_deployment.canary.sequential import Floats
 
-# Instances differ by themselves, a tenth each (both sides: variance 0.02 of the log ratio): for half an hour, and for a block.
+# Instances differ by themselves, a tenth each (variance 0.02 of the log ratio): for a quarter of an hour, and for a block.
 VARIANCE = 0.02
-MINUTES = 30.0
+MINUTES = 15.0
 FAST_VARIANCE = 0.02
 # Fewer answers make no mean whose logarithm is near normal.
 BLOCK = 50

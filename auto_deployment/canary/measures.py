@@ -1,118 +1,25 @@
-"""What is asked of a canary, as a table; each measure becomes a reading with value, threshold, sample size and a sentence."""
+"""What is asked of a canary, as a table, and how each row of it is read."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from enum import StrEnum
-from functools import cached_property
 from math import exp, isfinite
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from auto_deployment.canary import arrays
-from auto_deployment.canary.comparison import FALSE_ALARMS, Limits, Side, compare, estimate, needed
-from auto_deployment.canary.queries import CLIENT, text_of
+from auto_deployment.canary.arrays import gauge_of
+from auto_deployment.canary.comparison import FALSE_ALARMS, needed
+from auto_deployment.canary.queries import CLIENT
+from auto_deployment.canary.readings import Measure, Outcome, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from auto_deployment.canary.evidence import Evidence, Gap
-    from auto_deployment.canary.sequential import Floats
+    from auto_deployment.canary.bake import Bake
+    from auto_deployment.canary.evidence import Evidence
 
 # Twice a baseline's memory through so many looks in a row is a leak, or another service.
 MEMORY_RATIO = 2.0
 MEMORY_LOOKS = 10
-
-
-class Outcome(StrEnum):
-    """What a measure says. Only WITHIN and TOLD let a canary pass; only WORSE fails it."""
-
-    WITHIN = "within"
-    WORSE = "worse"
-    ABOVE = "above, not for certain"
-    TOO_FEW = "too few"
-    NO_DATA = "no data"
-    TOLD = "told"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One measure. `evidence` against health may reach `needed` (both as odds, where chance is judged)."""
-
-    name: str
-    outcome: Outcome
-    value: float | None
-    threshold: float | None
-    unit: str
-    sample: int
-    query: str
-    said: str
-    evidence: float | None = None
-    needed: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-
-class Bake:
-    """Evidence as the measures see it: the candidate's side and the baseline's, compared once."""
-
-    def __init__(self, evidence: Evidence, limits: Limits) -> None:
-        self.evidence, self.limits = evidence, limits
-        self.looks = evidence.looks
-        self.edges = arrays.edges_of(self.looks)
-        self.side = self._side((evidence.candidate,))
-        self.base = self._side(evidence.baseline)
-
-    def _side(self, services: Sequence[str]) -> Side:
-        return arrays.side_of(self.looks, services, self.edges)
-
-    @cached_property
-    def odds(self) -> dict[str, Floats]:
-        """`compare`: logarithms after each look; empty before there is anything to compare."""
-        return compare(self.side, self.base, self.edges, self.limits) if len(self.edges) else {}
-
-    @cached_property
-    def now(self) -> dict[str, tuple[float, float, int]]:
-        """Value, threshold and sample size of each test at the last look."""
-        if not len(self.edges):
-            return {}
-        found = estimate(self.side, self.base, self.edges, self.limits)
-        return {name: (float(each.value), float(each.threshold), int(each.count)) for name, each in found.items()}
-
-    def gap(self, source: str, *services: str) -> Gap | None:
-        """Why a source of one of `services` gave nothing at the last look, or why there was none; None where it did give."""
-        if self.evidence.outage is not None or not self.looks:
-            return self.evidence.outage
-        gaps = self.looks[-1].gaps
-        return next((gaps[name] for service in services if (name := f"{service} {source}") in gaps), None)
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A row of the table: what is measured, from which source of whom, and how it is read."""
-
-    name: str
-    unit: str
-    key: str
-    source: str
-    read: Callable[[Measure, Bake], Reading]
-
-    def reading(self, outcome: Outcome, said: str, value: float | None = None, **known: Any) -> Reading:  # noqa: ANN401
-        """A reading of this measure."""
-        return Reading(
-            self.name,
-            outcome,
-            value,
-            known.get("threshold"),
-            self.unit,
-            known.get("sample", 0),
-            text_of(self.key),
-            said,
-            known.get("evidence"),
-            known.get("needed"),
-        )
 
 
 def read(measure: Measure, bake: Bake) -> Reading:
@@ -198,7 +105,7 @@ def _client(measure: Measure, bake: Bake) -> Reading:
 
 def _restarts(measure: Measure, bake: Bake) -> Reading:
     """Any restart is a crash: nobody restarts a canary in its bake."""
-    seen = arrays.gauge_of(bake.looks, bake.evidence.candidate, "restarts")
+    seen = gauge_of(bake.looks, bake.evidence.candidate, "restarts")
     if not seen:
         return measure.reading(Outcome.TOO_FEW, "restarts: no look has told yet", threshold=0.0)
     count = sum(seen)
@@ -208,8 +115,8 @@ def _restarts(measure: Measure, bake: Bake) -> Reading:
 
 def _memory(measure: Measure, bake: Bake) -> Reading:
     """Above the threshold in each of the last looks."""
-    own = arrays.gauge_of(bake.looks, bake.evidence.candidate, "memory")[-MEMORY_LOOKS:]
-    others = [arrays.gauge_of(bake.looks, name, "memory")[-MEMORY_LOOKS:] for name in bake.evidence.baseline]
+    own = gauge_of(bake.looks, bake.evidence.candidate, "memory")[-MEMORY_LOOKS:]
+    others = [gauge_of(bake.looks, name, "memory")[-MEMORY_LOOKS:] for name in bake.evidence.baseline]
     usual = max((median(each) for each in others if each), default=None)
     if not own or not usual:
         return measure.reading(Outcome.TOO_FEW, "memory: no look has told yet")

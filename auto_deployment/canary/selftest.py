@@ -7,7 +7,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from auto_deployment.canary.comparison import FALSE_ALARMS
-from auto_deployment.canary.measures import Outcome
+from auto_deployment.canary.readings import Outcome
 from auto_deployment.canary.verdict import verdict
 
 if TYPE_CHECKING:

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from auto_deployment.canary.measures import MEASURES, Bake, Outcome, Reading, read
+from auto_deployment.canary.bake import Bake
+from auto_deployment.canary.measures import MEASURES, read
+from auto_deployment.canary.readings import Outcome, Reading
 
 if TYPE_CHECKING:
     from auto_deployment.canary.comparison import Limits

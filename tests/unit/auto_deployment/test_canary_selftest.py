@@ -7,7 +7,7 @@ import pytest
 
 from auto_deployment.canary.comparison import Limits
 from auto_deployment.canary.evidence import Evidence
-from auto_deployment.canary.reading import read_evidence
+from auto_deployment.canary.looking import read_evidence
 from auto_deployment.canary.selftest import PROMISE, false_alarm_rate, is_false_alarm, self_test, wilson
 from auto_deployment.canary.verdict import End
 from tests.bench.releases import EDGES, HEALTHY, Service, simulate

@@ -8,9 +8,10 @@ import pytest
 
 from auto_deployment.canary.comparison import FALSE_ALARMS, Limits
 from auto_deployment.canary.evidence import Evidence, Gap, Look
-from auto_deployment.canary.measures import MEASURES, MEMORY_LOOKS, Outcome
+from auto_deployment.canary.looking import read_evidence
+from auto_deployment.canary.measures import MEASURES, MEMORY_LOOKS
 from auto_deployment.canary.queries import CLIENT
-from auto_deployment.canary.reading import read_evidence
+from auto_deployment.canary.readings import Outcome
 from auto_deployment.canary.verdict import End, Verdict, verdict
 from tests.bench import verdict as bench
 from tests.bench.releases import EDGES, FAULTS, HEALTHY, Fault, simulate

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from auto_deployment.canary.evidence import Evidence, Gap
+from auto_deployment.canary.looking import read_evidence
 from auto_deployment.canary.queries import CLIENT, QUERIES, text_of
-from auto_deployment.canary.reading import read_evidence
 from auto_deployment.prometheus import QueryError, Series, UnreachableError
 from tests.bench.releases import EDGES, HEALTHY, simulate
 from tests.unit.auto_deployment.scrapes import BEGAN, STEP, VERSION, Scrapes, scrapes_of, timed

@@ -1,0 +1,49 @@
+"""A bake as the measures see it: two sides, compared once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from auto_deployment.canary.arrays import edges_of, side_of
+from auto_deployment.canary.comparison import Limits, Side, compare, estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from auto_deployment.canary.evidence import Evidence, Gap
+    from auto_deployment.canary.sequential import Floats
+
+
+class Bake:
+    """Evidence as the measures see it: the candidate's side and the baseline's, compared once."""
+
+    def __init__(self, evidence: Evidence, limits: Limits) -> None:
+        self.evidence, self.limits = evidence, limits
+        self.looks = evidence.looks
+        self.edges = edges_of(self.looks)
+        self.side = self._side((evidence.candidate,))
+        self.base = self._side(evidence.baseline)
+
+    def _side(self, services: Sequence[str]) -> Side:
+        return side_of(self.looks, services, self.edges)
+
+    @cached_property
+    def odds(self) -> dict[str, Floats]:
+        """`compare`: logarithms after each look; empty before there is anything to compare."""
+        return compare(self.side, self.base, self.edges, self.limits) if len(self.edges) else {}
+
+    @cached_property
+    def now(self) -> dict[str, tuple[float, float, int]]:
+        """Value, threshold and sample size of each test at the last look."""
+        if not len(self.edges):
+            return {}
+        found = estimate(self.side, self.base, self.edges, self.limits)
+        return {name: (float(each.value), float(each.threshold), int(each.count)) for name, each in found.items()}
+
+    def gap(self, source: str, *services: str) -> Gap | None:
+        """Why a source of one of `services` gave nothing at the last look, or why there was none; None where it did give."""
+        if self.evidence.outage is not None or not self.looks:
+            return self.evidence.outage
+        gaps = self.looks[-1].gaps
+        return next((gaps[name] for service in services if (name := f"{service} {source}") in gaps), None)
