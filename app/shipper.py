@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from app.journal import SUFFIX, Row, from_line
 from app.provenance import DatabaseError, Ledger, SecretError
 from app.settings import ShipperSettings, settings_problem
+from app.shipper_metrics import serve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +57,7 @@ def cut(content: bytes) -> Batch:
 
 
 class Shipper:
-    """Moves what lies in `folder/*/` to the ledger."""
+    """Moves what lies in `folder/*/` to the ledger: `rows` since its start; `reached`: the last look came to its end."""
 
     def __init__(self, folder: Path, ledger: Ledger, batch_rows: int) -> None:
         self._folder = folder
@@ -64,6 +65,8 @@ class Shipper:
         self._batch_bytes = batch_rows * BYTES_A_ROW
         self._taken: dict[str, int] | None = None
         self._upkeep_at = 0.0
+        self.rows = 0
+        self.reached = False
 
     def ship(self) -> int:
         """Move all that is there now; how many rows that was. Raises `DatabaseError` where the database is away."""
@@ -72,6 +75,16 @@ class Shipper:
         shipped = sum(self._ship_journal(path, self._taken) for path in sorted(self._folder.glob(f"*/*{SUFFIX}")))
         self._clear_stale()
         return shipped
+
+    def waiting(self) -> dict[str, int]:
+        """The bytes of each service's journals that are not known to be in the database. Another thread may ask."""
+        taken = self._taken or {}
+        return {
+            folder.name: sum(
+                max(0, _size(path) - taken.get(f"{folder.name}/{path.name}", 0)) for path in folder.glob(f"*{SUFFIX}")
+            )
+            for folder in sorted(self._folder.glob("*/"))
+        }
 
     def upkeep(self) -> None:
         """Have the database look after its days: at first, then hourly. Raises DatabaseError, and tries again in a minute."""
@@ -111,6 +124,7 @@ class Shipper:
                     break
                 self._ledger.add_answers(name, batch.rows, at + batch.size)
                 taken[name] = at + batch.size
+                self.rows += len(batch.rows)
                 # Once the database has the batch, or an outage would keep the same lines again at every try.
                 self._keep_broken(path, batch.broken)
                 shipped += len(batch.rows)
@@ -132,6 +146,14 @@ class Shipper:
             file.writelines(kept)
         where = f"kept in {beside}" if kept else f"dropped: {path.parent} has {BROKEN_BYTES >> 20} MiB of them"
         log.error("%s: %d lines are no answers; %s", path, len(lines), where)
+
+
+def _size(path: Path) -> int:
+    """A file's size; 0 when it has just been removed."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _lock_is_free(file: int) -> bool:
@@ -164,7 +186,9 @@ def is_alive(heartbeat: Path, now: float) -> bool:
 def _ship_or_say(shipper: Shipper) -> bool:
     try:
         shipper.ship()
+        shipper.reached = True
     except (DatabaseError, OSError) as error:
+        shipper.reached = False
         log.warning("cannot ship now, the journals keep what there is: %s", str(error).splitlines()[0])
         return False
     try:
@@ -194,12 +218,20 @@ def main(arguments: Sequence[str] = ()) -> int:
     except (DatabaseError, ImportError, ValueError) as error:
         sys.stderr.write(f"PROVENANCE_URL: {error}\n")
         return 2
-    _serve(Shipper(settings.journal_dir, ledger, settings.ship_batch), settings)
-    ledger.close()
+    try:
+        _serve(Shipper(settings.journal_dir, ledger, settings.ship_batch), settings)
+    finally:
+        ledger.close()
     return 0
 
 
 def _serve(shipper: Shipper, settings: ShipperSettings) -> None:
+    if settings.shipper_metrics_bind is not None:
+        try:
+            serve(shipper, settings.shipper_metrics_bind)
+        except OSError as error:
+            sys.stderr.write(f"SHIPPER_METRICS_BIND: {settings.shipper_metrics_bind}: {error.strerror}\n")
+            raise SystemExit(1) from error
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

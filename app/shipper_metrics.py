@@ -1,0 +1,51 @@
+"""What the shipper tells Prometheus, on a port of its own. Asked of it when Prometheus asks: shipping pays nothing for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.core import Metric
+
+
+class Ships(Protocol):
+    """What is told of: see `app.shipper.Shipper`."""
+
+    rows: int
+    reached: bool
+
+    def waiting(self) -> dict[str, int]:
+        """The bytes of each service's journals that are not known to be in the database."""
+        ...
+
+
+class ShipperMetrics(Collector):
+    """A shipper's figures."""
+
+    def __init__(self, shipper: Ships) -> None:
+        self._shipper = shipper
+
+    def collect(self) -> Iterator[Metric]:
+        """Rows, whether the database answers, and what waits."""
+        yield CounterMetricFamily("shipper_rows", "Rows moved to the database since the start", value=self._shipper.rows)
+        text = "Whether the last look at the journals ended with all of them in the database"
+        yield GaugeMetricFamily("shipper_database_up", text, value=int(self._shipper.reached))
+        text = "Bytes of a service's journals that are not known to be in the database"
+        waiting = GaugeMetricFamily("shipper_waiting_bytes", text, labels=("service",))
+        for service, size in self._shipper.waiting().items():
+            waiting.add_metric((service,), size)
+        yield waiting
+
+
+def serve(shipper: Ships, bind: str) -> None:
+    """Open the port, `host:port`, in a thread of its own. Raises OSError where it cannot be had."""
+    host, _, port = bind.rpartition(":")
+    registry = CollectorRegistry()
+    registry.register(ShipperMetrics(shipper))
+    start_http_server(int(port), host, registry)
