@@ -12,10 +12,7 @@ from auto_deployment.canary.queries import CLIENT
 from auto_deployment.canary.readings import Measure, Outcome, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from auto_deployment.canary.bake import Bake
-    from auto_deployment.canary.evidence import Evidence
 
 # Twice a baseline's memory through so many looks in a row is a leak, or another service.
 MEMORY_RATIO = 2.0
@@ -24,15 +21,12 @@ MEMORY_LOOKS = 10
 
 def read(measure: Measure, bake: Bake) -> Reading:
     """A measure's reading; where its source has a gap it says which, unless it has been found worse before."""
-    gap = bake.gap(measure.source, *_asked(measure, bake.evidence))
+    everybody = (bake.evidence.candidate, *bake.evidence.baseline)
+    gap = bake.gap(measure.source, *((CLIENT,) if measure.of_clients else everybody))
     found = measure.read(measure, bake)
     if gap is None or found.outcome == Outcome.WORSE:
         return found
     return measure.reading(Outcome.NO_DATA, f"{measure.name}: no figures, {gap}", found.value, sample=found.sample)
-
-
-def _asked(measure: Measure, evidence: Evidence) -> tuple[str, ...]:
-    return (CLIENT,) if measure.read is _client else (evidence.candidate, *evidence.baseline)
 
 
 def _tested(measure: Measure, bake: Bake) -> Reading:
@@ -49,7 +43,7 @@ def _tested(measure: Measure, bake: Bake) -> Reading:
         outcome = Outcome.TOO_FEW
     else:
         outcome = Outcome.WITHIN if _keeps(measure.name, value, threshold) else Outcome.ABOVE
-    said = SENTENCES[measure.name](bake, value, threshold, sample)
+    said = _said(measure.name, bake, value, threshold)
     odds, least = exp(min(log_odds, 700.0)), 1 / FALSE_ALARMS[measure.name]
     return measure.reading(outcome, said, value, threshold=threshold, sample=sample, evidence=odds, needed=least)
 
@@ -58,37 +52,32 @@ def _keeps(name: str, value: float, threshold: float) -> bool:
     return value < threshold if name == "mean" else value <= threshold
 
 
-def _mean(bake: Bake, value: float, threshold: float, sample: int) -> str:  # noqa: ARG001 - all sentences are made alike
-    return f"mean {1000 * value:.4g} ms, limit {1000 * threshold:g} ms"
-
-
-def _slowdown(bake: Bake, value: float, threshold: float, sample: int) -> str:  # noqa: ARG001
-    return f"mean {value:.3g} times that of {_baseline(bake)}, limit {threshold:g}"
-
-
-def _slow(bake: Bake, value: float, threshold: float, sample: int) -> str:  # noqa: ARG001
-    return f"{value:.3%} slow answers, by {_baseline(bake)} at most {threshold:.3%}"
-
-
-def _errors(bake: Bake, value: float, threshold: float, sample: int) -> str:
-    tries, failures = bake.side.tries.sum(), bake.side.failures.sum()
-    share = 1 - failures / tries if tries else float("nan")
-    return (
-        f"success per try {share:.3%} ({failures:.0f} of {tries:.0f} failed), {100 * value:+.3g} points of errors beside "
-        f"{_baseline(bake)}, limit {100 * threshold:g} points (sample {sample})"
-    )
-
-
-def _baseline(bake: Bake) -> str:
-    return " and ".join(bake.evidence.baseline)
-
-
-SENTENCES: dict[str, Callable[[Bake, float, float, int], str]] = {
-    "mean": _mean,
-    "slowdown": _slowdown,
-    "slow answers": _slow,
-    "errors": _errors,
+SENTENCES = {
+    "mean": "mean {ms:.4g} ms, limit {limit_ms:g} ms",
+    "slowdown": "mean {value:.3g} times that of {baseline}, limit {threshold:g}",
+    "slow answers": "{value:.3%} slow answers, by {baseline} at most {threshold:.3%}",
+    "errors": (
+        "success per try {success:.3%} ({failures:.0f} of {tries:.0f} failed), "
+        "{points:+.3g} points of errors beside {baseline}, limit {limit_points:g} points"
+    ),
 }
+
+
+def _said(name: str, bake: Bake, value: float, threshold: float) -> str:
+    """A sentence of SENTENCES with its figures."""
+    tries, failures = float(bake.side.tries.sum()), float(bake.side.failures.sum())
+    return SENTENCES[name].format(
+        value=value,
+        threshold=threshold,
+        ms=1000 * value,
+        limit_ms=1000 * threshold,
+        points=100 * value,
+        limit_points=100 * threshold,
+        tries=tries,
+        failures=failures,
+        success=1 - failures / max(tries, 1.0),
+        baseline=" and ".join(bake.evidence.baseline),
+    )
 
 
 def _client(measure: Measure, bake: Bake) -> Reading:
@@ -133,7 +122,7 @@ MEASURES = (
     Measure("slowdown", "ratio", "seconds", "service", _tested),
     Measure("slow answers", "share", "le {le}", "service", _tested),
     Measure("errors", "share", "try {outcome}", "mtail", _tested),
-    Measure("client", "share", "answer {status_class}", "mtail", _client),
+    Measure("client", "share", "answer {status_class}", "mtail", _client, of_clients=True),
     Measure("restarts", "restarts", "started", "service", _restarts),
     Measure("memory", "bytes", "memory", "cadvisor", _memory),
 )

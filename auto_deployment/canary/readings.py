@@ -54,6 +54,7 @@ class Measure:
     key: str
     source: str
     read: Callable[[Measure, Bake], Reading]
+    of_clients: bool = False
 
     def reading(self, outcome: Outcome, said: str, value: float | None = None, **known: Any) -> Reading:  # noqa: ANN401
         """A reading of this measure."""
