@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from auto_deployment.settings import Settings
+from auto_deployment.settings import load_settings
 from auto_deployment.textfile import HELP, Known, after_run, from_text, tell, to_text
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from auto_deployment.settings import Settings
 
 NEVER = Known(0, None, ())
 NOW = 1_795_000_000.5
@@ -20,7 +22,7 @@ RETRAIN, COLLECT = '{kind="retrain"}', '{kind="collect"}'
 
 def settings(folder: Path, **given: float) -> Settings:
     """Settings with folders of the test's own."""
-    return Settings(data_dir=folder / "data", log_dir=folder / "logs", **given)
+    return load_settings(data_dir=folder / "data", log_dir=folder / "logs", **given)
 
 
 def told(folder: Path) -> dict[str, float]:
