@@ -10,14 +10,19 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pymysql
 
 from tests.integration.demo_runner import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.integration.load import Load
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("stable-1", "stable-2", "canary")
@@ -148,14 +153,53 @@ class Stack:
             return list(cursor.fetchall())
 
     def measured(self, query: str) -> list[dict[str, Any]]:
-        """What Prometheus answers to a query now."""
+        """What Prometheus answers to a query now; nothing while it starts."""
         url = f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return list(json.load(answer)["data"]["result"])
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return list(json.load(answer)["data"]["result"])
+        except (OSError, http.client.HTTPException):
+            return []
+
+    @contextmanager
+    def faulty_canary(self, **faults: str) -> Iterator[None]:
+        """The canary with faults, see `faulty/faulty.py`, and afterwards as it was."""
+        image = f"{self.name}:faulty"
+        here = Path(__file__).parent / "faulty"
+        self.docker("build", "-q", "-t", image, "--build-arg", f"BASE={self.name}:stable", *_arguments(faults), str(here), timeout=UP_SECONDS)
+        try:
+            self._environment["CANARY_TAG"] = "faulty"
+            tried = self.compose("up", "-d", "--no-deps", "--wait", "canary", check=False)
+            assert tried.returncode == 0, tried.stderr + self.docker("logs", self.container("canary")).stderr
+            yield
+        finally:
+            del self._environment["CANARY_TAG"]
+            self.compose("up", "-d", "--no-deps", "--wait", "canary")
+            self.docker("image", "rm", "-f", image)
+
+    def processor_seconds(self, load: Load) -> float:
+        """Processor time of NGINX and services together for a load, in seconds; the load runs and ends here."""
+        before = self._processor_seconds()
+        load.start()
+        load.finish()
+        return self._processor_seconds() - before
+
+    def _processor_seconds(self) -> float:
+        """What NGINX's and the services' processes have used so far: /proc/PID/stat of each, and of its ended children."""
+        ticks = 0
+        for service in ("nginx", *SERVICES):
+            for pid in self.docker("top", self.container(service), "-eo", "pid").stdout.split()[1:]:
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += sum(map(int, fields[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def logs(self) -> str:
         """The last lines of every container."""
         return self.compose("ps", "-a", check=False).stdout + self.compose("logs", "--no-color", "--tail", "12", check=False).stdout
+
+
+def _arguments(faults: Mapping[str, str]) -> list[str]:
+    return [part for name, value in faults.items() for part in ("--build-arg", f"{name}={value}")]
 
 
 def wait_until(holds: Any, seconds: float, what: str) -> None:  # noqa: ANN401 - any callable without arguments

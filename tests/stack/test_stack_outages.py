@@ -100,3 +100,45 @@ def account(stack: Stack, held: int) -> None:
     beyond = sorted(set(rows) - answered)
     print(f"{len(beyond)} rows of answers cut off: {beyond}")
     assert len(beyond) <= held
+
+
+def test_a_canary_with_errors_reaches_no_client_and_still_gets_its_share(stack: Stack) -> None:
+    """Of 6,000 requests none fails while every fifth answer of the canary is an error; it gets 20 % of the first tries."""
+    before = len(stack.tries())
+    with stack.faulty_canary(FAULT_ERROR_SHARE="0.2"):
+        load = Load(stack.port, 6000, CLIENTS, PAUSE)
+        load.start()
+        load.finish()
+    assert load.failures == []
+    tries = [each for each in stack.tries()[before:] if each["uri"].startswith("/recommend/")]
+    mine = [each for each in tries if each["upstream_addr"].startswith(f"{stack.address('canary')}:")]
+    assert len(mine) / len(tries) == pytest.approx(0.2, abs=0.015)
+    errors = [each for each in mine if each["upstream_status"].startswith("500")]
+    assert len(errors) / len(mine) == pytest.approx(0.2, abs=0.05)
+
+
+def test_answers_go_on_without_the_database_and_none_is_forgotten(stack: Stack, request: pytest.FixtureRequest) -> None:
+    """MySQL away for a minute (ten in a soak) under load: no failed request, no dearer answers, afterwards every row once."""
+    seconds = 600 if request.config.getoption("--soak-hours") else 60
+    with_database = min(stack.processor_seconds(Load(stack.port, 4000, CLIENTS, PAUSE)) for _ in range(3))
+    stack.compose("stop", "--timeout", "30", "mysql")
+    begun, without, failures = time.monotonic(), [], list[str]()
+    while time.monotonic() - begun < seconds:
+        load = Load(stack.port, 4000, CLIENTS, PAUSE)
+        without.append(stack.processor_seconds(load))
+        failures += load.failures
+    stack.compose("start", "mysql")
+    assert failures == []
+    assert min(without) <= 1.2 * with_database
+    account(stack, CLIENTS * 12)
+
+
+def test_answers_go_on_without_prometheus(stack: Stack) -> None:
+    """And it goes on measuring when it is back."""
+    stack.compose("stop", "prometheus")
+    load = Load(stack.port, 1000, CLIENTS)
+    load.start()
+    load.finish()
+    stack.compose("start", "prometheus")
+    assert load.failures == []
+    wait_until(lambda: stack.measured('up{job="service"} == 1') != [], 60, "services are measured again")

@@ -1,31 +1,33 @@
-"""The service as a WSGI application with faults in front of it, by `FAULT_*` in its environment."""
+"""The service with faults before its answers, by `FAULT_*` in its environment: its own metrics see them as they would see real ones."""
 
 from __future__ import annotations
 
 import os
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from flask import abort, request
 
 from app.wsgi import main as real
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from flask import Flask
 
 ERROR_SHARE = float(os.environ.get("FAULT_ERROR_SHARE", "0"))
 SECONDS = float(os.environ.get("FAULT_SECONDS", "0"))
 
 
-def main() -> Callable[..., Iterable[bytes]]:
+def main() -> Flask:
     """The application that Gunicorn loads."""
-    service = real()
+    app = real()
+    app.before_request(fault)
+    return app
 
-    def faulty(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["PATH_INFO"].startswith("/recommend/"):
-            time.sleep(SECONDS)
-            if random.random() < ERROR_SHARE:
-                start_response("500 Internal Server Error", [("Content-Type", "text/plain"), ("Content-Length", "5")])
-                return [b"fault"]
-        return service(environ, start_response)
 
-    return faulty
+def fault() -> None:
+    """Wait, and fail at times."""
+    if request.path.startswith("/recommend/"):
+        time.sleep(SECONDS)
+        if random.random() < ERROR_SHARE:
+            abort(500)
