@@ -67,7 +67,7 @@ BEGIN
     DO RELEASE_LOCK('movierec.upkeep');
     RESIGNAL;
   END;
-  SET SESSION lock_wait_timeout = 3, information_schema_stats_expiry = 0;
+  SET SESSION lock_wait_timeout = 3;
   IF GET_LOCK('movierec.upkeep', 10) = 1 THEN
     SELECT keep_days, max_bytes INTO keep, most FROM retention;
     SELECT MAX(STR_TO_DATE(SUBSTR(partition_name, 2), '%Y%m%d')) + INTERVAL 1 DAY INTO next_day
@@ -87,9 +87,10 @@ BEGIN
       EXECUTE upkeep;
     END IF;
     old_days: LOOP
-      SELECT MIN(STR_TO_DATE(SUBSTR(partition_name, 2), '%Y%m%d')), SUM(data_length + index_length + data_free)
-        INTO first_day, used FROM information_schema.partitions
+      SELECT MIN(STR_TO_DATE(SUBSTR(partition_name, 2), '%Y%m%d')) INTO first_day FROM information_schema.partitions
         WHERE table_schema = DATABASE() AND table_name = 'reccom' AND partition_name <> 'future';
+      SELECT SUM(file_size) INTO used FROM information_schema.innodb_tablespaces
+        WHERE name LIKE CONCAT(DATABASE(), '/reccom#p#%');
       IF first_day >= today OR (first_day >= today - INTERVAL keep DAY AND used <= most) THEN
         LEAVE old_days;
       END IF;
@@ -123,7 +124,12 @@ MIGRATIONS = (
 NEWEST = MIGRATIONS[-1].number
 
 # What the accounts may do, in the database that is chosen. Nobody logs in as the one whose rights the procedure has.
-UPKEEP_GRANTS = ("SELECT, INSERT, CREATE, ALTER, DROP ON reccom", "SELECT ON retention", "EXECUTE ON PROCEDURE upkeep")
+UPKEEP_GRANTS = (
+    "SELECT, INSERT, CREATE, ALTER, DROP ON reccom",
+    "SELECT ON retention",
+    "EXECUTE ON PROCEDURE upkeep",
+    "PROCESS ON *.*",  # files' sizes as they are now: those in the statistics are hours old
+)
 GRANTS = {
     SERVICE: (
         "INSERT, SELECT (answer_id, day) ON reccom",
