@@ -39,15 +39,19 @@ class Checkout:
         self.command("git", "init", "--quiet", "--bare", str(self.remote), cwd=base)
         self.folder.mkdir()
         self.command("git", "init", "--quiet")
+        self._fill()
+        self.command("git", "add", "--all")
+        self.command("git", "commit", "--quiet", "-m", "The code")
+        self.command("git", "remote", "add", "origin", str(self.remote))
+        self.command("git", "push", "--quiet", "origin", "main")
+
+    def _fill(self) -> None:
+        """Put in what the first commit holds: as little as a run needs."""
         for name in IGNORED:
             source, target = ROOT / name, self.folder / name
             if source.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(source.read_bytes())
-        self.command("git", "add", "--all")
-        self.command("git", "commit", "--quiet", "-m", "The code")
-        self.command("git", "remote", "add", "origin", str(self.remote))
-        self.command("git", "push", "--quiet", "origin", "main")
 
     def _use_remote(self) -> None:
         (self.folder / ".dvc" / "config.local").write_text(f"['remote \"local\"']\n    url = {self.dvc_remote}\n")
