@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.bench.releases import FAULTS, HEALTHY, Service, simulate
-from tests.bench.verdict import BAD_MINUTES, Found, bad_minutes, first, judge, judge_many, rows_of, side_of, table_line
+from tests.bench.verdict import Found, bad_minutes, consecutive, first, judge, judge_many, rows_of, side_of, table_line
 
 inf = float("inf")
 
@@ -12,7 +12,7 @@ inf = float("inf")
 def found(*ours: float, fixed: float = 3.0) -> Found:
     """What the rules said of so many releases."""
     count = len(ours)
-    return Found(np.array(ours), np.full(count, inf), np.full(count, fixed), np.zeros(count, dtype=bool))
+    return Found(np.array(ours), np.full(count, inf), np.full(count, fixed), np.full(count, fixed), np.zeros(count, dtype=bool))
 
 
 def test_the_first_minute_is_the_first_in_which_it_happened() -> None:
@@ -21,13 +21,14 @@ def test_the_first_minute_is_the_first_in_which_it_happened() -> None:
 
 
 def test_a_bad_minute_has_many_errors_or_a_slow_mean() -> None:
-    """Each for itself, added up; the fixed threshold aborts at the fifth."""
+    """Each for itself; in a row they count from the last good one."""
     zero, over = np.zeros((1, 6)), np.zeros((3, 1, 6))
     failures, seconds = np.array([[0.0, 2, 2, 0, 0, 0]]), np.array([[1.0, 1, 1, 1.3, 1.1, 1.3]])
     canary = side_of(Service(np.full((1, 6), 100.0), failures, np.full((1, 6), 100.0), seconds, over, zero))
     base = side_of(Service(np.full((1, 6), 100.0), zero, np.full((1, 6), 100.0), np.ones((1, 6)), over, zero))
-    assert bad_minutes(canary, base).tolist() == [[0, 1, 2, 3, 3, 4]]
-    assert BAD_MINUTES == 5
+    bad = bad_minutes(canary, base)
+    assert bad.tolist() == [[False, True, True, True, False, True]]
+    assert consecutive(bad).tolist() == [[0, 1, 2, 3, 0, 1]]
 
 
 def test_crashes_count_from_the_first_one_on() -> None:
@@ -48,13 +49,13 @@ def test_the_known_rule_finds_what_is_above_its_limit_and_nothing_below() -> Non
 def test_batches_together_are_the_releases_that_were_asked_for() -> None:
     """Each with a seed of its own."""
     many = judge_many(FAULTS["errors 20 %"], 20.0, 60, [1, 2])
-    assert [len(each) for each in (many.ours, many.known, many.fixed, many.unsure)] == [60] * 4
+    assert [len(each) for each in (many.ours, many.known, many.fixed, many.in_a_row, many.unsure)] == [60] * 5
     assert np.isfinite(many.ours).all()
 
 
 @pytest.mark.parametrize(("aborted", "goal"), [(1, "met"), (2, "missed")])
 def test_more_than_one_healthy_release_in_a_hundred_is_too_many(aborted: int, goal: str) -> None:
-    """Beside the fixed threshold on the same data; the bound is the promise."""
+    """Beside five bad minutes in a row on the same data; the bound is the promise."""
     (row,) = rows_of(2.0, "healthy", found(*[5.0] * aborted, *[inf] * (100 - aborted)))
     assert (row.ours, row.baseline, row.met) == (aborted / 100, 1.0, goal == "met")
 
