@@ -141,11 +141,12 @@ class Shipper:
             return
         beside = path.with_suffix(".broken")
         held = sum(each.stat().st_size for each in path.parent.glob("*.broken"))
-        kept = lines if held + sum(map(len, lines)) <= BROKEN_BYTES else []
+        if held + sum(map(len, lines)) > BROKEN_BYTES:
+            log.error("%s: %d lines are no answers; dropped: %s holds %d bytes of them", path, len(lines), path.parent, held)
+            return
         with beside.open("ab") as file:
-            file.writelines(kept)
-        where = f"kept in {beside}" if kept else f"dropped: {path.parent} has {BROKEN_BYTES >> 20} MiB of them"
-        log.error("%s: %d lines are no answers; %s", path, len(lines), where)
+            file.writelines(lines)
+        log.error("%s: %d lines are no answers; kept in %s", path, len(lines), beside)
 
 
 def _size(path: Path) -> int:

@@ -64,4 +64,4 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
-    return "-" if value is None else str(plain(value))
+    return "-" if value in (None, "") else str(plain(value))

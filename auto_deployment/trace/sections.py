@@ -103,7 +103,7 @@ def _version(version: Mapping[str, Any]) -> list[tuple[str, str]]:
         "data_md5": "data md5",
         "model_md5": "model md5",
     }
-    return [(label, "-" if version[name] is None else _short(version[name])) for name, label in names.items()]
+    return [(label, _short(version[name] or "-")) for name, label in names.items()]
 
 
 def _data(version: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -248,6 +248,15 @@ def test_the_folder_is_bounded(folder: Path) -> None:
         assert "holds its 0 MiB: is the shipper, or the database, away?" in written.state.problem
 
 
+def test_whatever_lies_in_the_folder_counts_towards_the_bound(folder: Path) -> None:
+    """Lines that the shipper could not read, and files of killed writers, take room like journals."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "1.broken").write_bytes(b"x" * 800)
+    with opened(folder, 1000, 400) as journal:
+        assert not journal.append(LINE)
+        assert "holds its" in journal.state.problem
+
+
 def test_other_writers_count_towards_the_bound(folder: Path) -> None:
     """The bound is the folder's, whoever wrote what is in it."""
     with opened(folder, 3000, 1000) as written:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sqlite3
 import threading
+import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -345,6 +346,81 @@ class FakeShipper(Shipper):
 
     def upkeep(self) -> None:
         """The database looks after its days."""
+
+
+def test_days_are_looked_after_at_first_and_then_hourly(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure is told once a look and tried again a minute later; rows arrive all the same."""
+    calls, now = list[float](), [1000.0]
+    answers = [DatabaseError("locked"), None, None]
+
+    def upkeep() -> None:
+        calls.append(now[0])
+        error = answers.pop(0)
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(harness.ledger, "upkeep", upkeep)
+    monkeypatch.setattr("app.shipper.time.monotonic", lambda: now[0])
+    with pytest.raises(DatabaseError):
+        harness.shipper.upkeep()
+    for moment in (1059.0, 1060.0, 1061.0, 4659.0, 4660.0):
+        now[0] = moment
+        harness.shipper.upkeep()
+    assert calls == [1000.0, 1060.0, 4660.0]
+
+
+def test_upkeep_that_fails_stops_no_shipping(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """It is told in one line, and the look counts as done."""
+    harness.write("1", row(1))
+    harness.ledger.upkeep = lambda: (_ for _ in ()).throw(DatabaseError("locked\nand more"))  # type: ignore[method-assign]
+    stop = Patience(1)
+    run(harness.shipper, 0.5, stop)
+    assert stop.waits == [0.5]
+    assert harness.numbers() == [1]
+    assert "not looked after, rows arrive all the same: locked" in caplog.text
+    assert "and more" not in caplog.text
+
+
+def test_empty_files_of_killed_writers_are_cleared_away(harness: Harness) -> None:
+    """A minute old and older; one that a writer is just about to name is left."""
+    folder = harness.journals / "stable-1"
+    folder.mkdir(parents=True)
+    old, young = folder / "1.new", folder / "2.new"
+    for path, age in ((old, shipper.STALE_SECONDS + 1), (young, 0)):
+        path.touch()
+        os.utime(path, (time.time() - age, time.time() - age))
+    harness.shipper.ship()
+    assert harness.files() == ["2.new"]
+
+
+def test_broken_lines_are_kept_within_a_bound(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For all journals of a service together; what is beyond is dropped, counted and told."""
+    monkeypatch.setattr(shipper, "BROKEN_BYTES", 25)
+    for name in ("1", "2", "3"):
+        harness.write(name, b"0123456789\n", row(int(name)))
+    assert harness.shipper.ship() == 3
+    kept = {path.name: path.stat().st_size for path in (harness.journals / "stable-1").iterdir()}
+    assert kept == {"1.broken": 11, "2.broken": 11}
+    assert caplog.text.count("1 lines are no answers; kept in") == 2
+    assert caplog.text.count("1 lines are no answers; dropped") == 1
+
+
+def test_a_shipper_is_alive_while_it_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a database or without: its file is touched at each look; no file, or an old one, is no sign of life."""
+    heartbeat = tmp_path / "heartbeat"
+    monkeypatch.setenv("JOURNAL_DIR", str(tmp_path))
+    monkeypatch.setenv("PROVENANCE_URL", "sqlite://")
+    monkeypatch.setenv("HEARTBEAT_FILE", str(heartbeat))
+    assert shipper.main(["--check"]) == 1
+    run(FakeShipper([DatabaseError("away")] * 2), 0.5, Patience(1), heartbeat)
+    assert shipper.main(["--check"]) == 0
+    os.utime(heartbeat, (0, 0))
+    assert shipper.main(["--check"]) == 1
+    monkeypatch.delenv("HEARTBEAT_FILE")
+    assert shipper.main(["--check"]) == 2
+    assert shipper.main(["--stop"]) == 2
 
 
 def test_waits_grow_while_the_database_is_away(caplog: pytest.LogCaptureFixture) -> None:

@@ -98,6 +98,59 @@ def test_there_is_a_database_where_there_is_a_user(monkeypatch: pytest.MonkeyPat
     assert load_settings().database_url == "sqlite:///x"
 
 
+def in_files(user: str | None, password: str | None) -> None:
+    """What the stack's init has made for the host side."""
+    folder = Path(".secrets/host")
+    folder.mkdir(parents=True)
+    for name, content in (("mysql_user", user), ("mysql_password", password)):
+        if content is not None:
+            (folder / name).write_text(content)
+
+
+@pytest.mark.parametrize(
+    ("given", "login"),
+    [
+        ({}, "movierec_host:from file"),
+        ({"MYSQL_USER": "movierec_host"}, "movierec_host:from file"),
+        ({"MYSQL_PASSWORD": "given"}, "movierec_host:given"),
+        ({"MYSQL_USER": "me", "MYSQL_PASSWORD": "given"}, "me:given"),
+        ({"MYSQL_PASSWORD_FILE": "elsewhere"}, "movierec_host:else"),
+        ({"MYSQL_PASSWORD": "given", "MYSQL_PASSWORD_FILE": "elsewhere"}, "movierec_host:given"),
+    ],
+)
+def test_what_is_not_given_comes_from_the_stacks_files(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], login: str
+) -> None:
+    """User and password; whatever is given wins."""
+    in_files("movierec_host\n", "from file\n")
+    Path("elsewhere").write_text("else\n")
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().database_url == f"mysql+pymysql://{login}@127.0.0.1:3306/movierec"
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "given", "named"),
+    [
+        ("", "x", {}, "mysql_user: is empty"),
+        ("me", "", {}, "mysql_password: is empty"),
+        ("me", "\n", {}, "mysql_password: is empty"),
+        ("me", None, {}, "MYSQL_PASSWORD: is missing"),
+        ("me", "x", {"MYSQL_USER": "other"}, "MYSQL_PASSWORD: is missing"),
+        (None, None, {"MYSQL_USER": "me", "MYSQL_PASSWORD_FILE": "nowhere"}, "nowhere: the secret in it cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_good_is_named(
+    monkeypatch: pytest.MonkeyPatch, user: str | None, password: str | None, given: dict[str, str], named: str
+) -> None:
+    """Empty, missing beside a user, or another user's."""
+    in_files(user, password)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(WrongUseError, match=named):
+        load_settings()
+
+
 def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in the settings as text nor in what is wrong with them."""
     secrets = {"MYSQL_PASSWORD": "s3cret-a", "PROVENANCE_URL": "mysql://me:s3cret-b@h/d", "SLACK_WEBHOOK_URL": "s3cret-c"}

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.model import load_serving
+from app.provenance.archive import Served
+from auto_deployment import image
+from auto_deployment.command import Commands
+from auto_deployment.trace import history, listing, tries
+from auto_deployment.trace.chain import release_evidence
+from auto_deployment.trace.history import Seen, combine, lines_of
+from auto_deployment.trace.reasons import drivers, step_told
+from auto_deployment.trace.replay import ReplayError, read
+from tests.unit.app import samples
+
+if TYPE_CHECKING:
+    from app.model import ServingModel
+
+NOON = datetime(2026, 1, 2, 12)  # noqa: DTZ001 - the tables hold UTC without saying so
+LINE = {
+    "time": "2026-01-02T12:00:00+00:00",
+    "request_id": "asked-1",
+    "answer_id": "a1",
+    "status": 200,
+    "request_time": 0.301,
+    "upstream_addr": "10.0.0.1:5000, 10.0.0.2:5000",
+    "upstream_status": "502, 200",
+    "upstream_time": "0.280, 0.002",
+}
+
+
+def model(folder: Path, ranker: str, cold: list[int] | None = None) -> ServingModel:
+    """The sample artifact with a ranker's name."""
+    arrays = {} if cold is None else {"cold": np.array([cold], dtype=np.uint16)}
+    return load_serving(samples.save(folder, {"ranker": ranker, "cold_lists": ["popular"]}, **arrays))
+
+
+def test_an_image_is_built_by_one_command() -> None:
+    """The release and replay share it, word for word."""
+    assert image.image_of("movierec-app", 7) == "movierec-app:model-7"
+    assert image.build("docker", "movierec-app:model-7", Path("/src")) == [
+        *("docker", "build", "--quiet", "--tag", "movierec-app:model-7", "--file", "/src/app/Dockerfile", "/src")
+    ]
+    assert image.exists("docker", "x:1")[-1] == "x:1"
+
+
+def test_an_answer_is_computed_without_a_network_and_without_rights() -> None:
+    """With the model of the host, or the image's own; inputs only where there are some."""
+    command = image.answer("docker", "x:1", 5, "seed=7", Path("/m"))
+    assert command[-5:] == ["python", "-m", "app.answer", "5", "seed=7"]
+    assert command[command.index("--network") + 1] == "none"
+    assert {"--read-only", "--rm"} <= set(command)
+    assert command[command.index("--volume") + 1] == "/m:/srv/model:ro"
+    own = image.answer("docker", "x:1", 5, "", None)
+    assert own[-5:] == ["x:1", "python", "-m", "app.answer", "5"]
+    assert "--volume" not in own
+
+
+@pytest.mark.parametrize("printed", ["", "nonsense", "[]", '{"version": 3}', "5"])
+def test_an_image_that_gives_no_answer_is_told(printed: str) -> None:
+    """An image from before the command existed, for one: what it said, and what else to do."""
+    with pytest.raises(ReplayError, match=r"the image gave no answer but .*--here"):
+        read(printed, "the image")
+
+
+def test_what_was_computed_is_read() -> None:
+    """Of the last line; what a later image adds is passed over."""
+    told = {"version": 3, "body": "a,b", "step": "known", "digest": "0f", "model_md5": "m", "inputs": "", "new": 1}
+    assert read(f"a warning\n{json.dumps(told)}", "x") == (3, "a,b", "known", "0f", "m", "x")
+
+
+@given(
+    lines=st.lists(st.tuples(st.sampled_from(["5", "55", "15", "7"]), st.sampled_from("abc")), max_size=60),
+    block=st.integers(1, 40),
+    stop=st.integers(0, 400),
+)
+def test_a_users_lines_are_found_whatever_the_blocks(
+    lines: list[tuple[str, str]], block: int, stop: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The whole lines of this user alone, up to the bytes that count, in their order."""
+    path = tmp_path_factory.getbasetemp() / "table.csv"
+    text = "".join(f"{line}\n" for line in ["user_id,movie_id", *(",".join(pair) for pair in lines)])
+    path.write_text(text)
+    whole = text[:stop][: text[:stop].rfind("\n") + 1].splitlines()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(history, "BLOCK_BYTES", block)
+        assert list(lines_of(path, 5, stop)) == [line for line in whole if line.startswith("5,")]
+        assert list(lines_of(path, 5, None)) == [",".join(pair) for pair in lines if pair[0] == "5"]
+
+
+def test_each_film_of_a_history_stands_once() -> None:
+    """The latest rating counts, of equal times the later row; minutes add up."""
+    ratings = [
+        "5,a,3,2026-01-02T00:00:00",
+        "5,b,4,2026-01-01T00:00:00",
+        "5,a,1,2026-01-01T00:00:00",
+        "5,b,5,2026-01-01T00:00:00",
+    ]
+    watches = ["5,b,10,2026-01-01T00:00:00", "5,c,2,2026-01-01T00:00:00", "5,b,5,2026-01-03T00:00:00"]
+    assert combine(ratings, watches) == [
+        Seen("a", 3.0, "2026-01-02T00:00:00", 0),
+        Seen("b", 5.0, "2026-01-01T00:00:00", 15),
+        Seen("c", None, None, 2),
+    ]
+    assert combine([], []) == []
+
+
+def test_history_takes_films_out_of_the_popular_list(tmp_path: Path) -> None:
+    """Those of it that would have stood there, by their place; films that nobody knows any more are passed over."""
+    serving = model(tmp_path, "popularity")
+    seen = [
+        Seen(film, 4.0, "2026-01-01T00:00:00", 0)
+        for film in (samples.FILMS[15], samples.FILMS[3], "gone+1999", samples.FILMS[10])
+    ]
+    found = drivers("known", list(samples.FILMS[11:15]), seen, serving, {})
+    assert [(each.film, each.did.partition(";")[2]) for each in found] == [
+        (samples.FILMS[10], " it is number 1 of the popular films"),
+        (samples.FILMS[15], " it is number 6 of the popular films"),
+    ]
+    assert drivers("popular", [], seen, serving, {}) == []
+
+
+def test_ratings_pull_the_list_towards_films_like_theirs(tmp_path: Path) -> None:
+    """A liked film like those shown stands first, one without likeness last; what was only watched pulls nothing."""
+    serving = model(tmp_path, "svd")
+    factors = np.zeros((50, 2), dtype=np.float32)
+    factors[0], factors[1], factors[2], factors[3] = (1, 0), (1, 0.1), (0, 1), (-1, 0)
+    rating = {"film_factors": factors, "film_bias": np.zeros(50, dtype=np.float32), "mean": np.array([3], dtype=np.float32)}
+    stars = {1: 5.0, 2: 5.0, 3: 2.0}
+    seen = [Seen(samples.FILMS[film], value, "2026-01-01T00:00:00", 0) for film, value in stars.items()]
+    found = drivers("known", [samples.FILMS[0]], [*seen, Seen(samples.FILMS[4], None, None, 9)], serving, rating)
+    assert [each.film for each in found] == [samples.FILMS[1], samples.FILMS[3], samples.FILMS[2]]
+    assert found[1].did == "rated 2, -1.00 against the expected; pull on the list +1.000"
+
+
+def test_a_step_is_told_by_what_the_version_ranked_with() -> None:
+    """A step that a later version adds is told by its name."""
+    assert "most users liked" in step_told("known", {"ranker": "popularity"})
+    assert "highest rating predicted" in step_told("known", {"ranker": "svd"})
+    assert step_told("shuffled", {}) == "shuffled"
+
+
+def test_every_try_is_read_from_the_log() -> None:
+    """Of this request alone; lines that are cut, of others, or refused at the door are no harm."""
+    other = {**LINE, "request_id": "asked-10", "answer_id": "asked-1"}
+    refused = {**LINE, "upstream_addr": "", "upstream_status": "", "upstream_time": "", "status": 405}
+    lines = [json.dumps(LINE), json.dumps(other), json.dumps(LINE)[:80], '"asked-1"', "[1, asked-1", json.dumps(refused)]
+    first, second = tries.read(lines, "asked-1")
+    assert (first.status, first.seconds, first.answer_id) == (200, 0.301, "a1")
+    assert first.tries == [("10.0.0.1:5000", "502", "0.280"), ("10.0.0.2:5000", "200", "0.002")]
+    assert (second.status, second.tries) == (405, [])
+
+
+def test_tries_come_from_a_file_or_all_logs_of_a_folder(tmp_path: Path) -> None:
+    """Rolled ones too; an id that a shell would take for more than a word finds nothing and does nothing."""
+    (tmp_path / "tries.log").write_text(f"{json.dumps(LINE)}\nelse\n")
+    (tmp_path / "tries.1.log").write_text(f"{json.dumps({**LINE, 'time': 'before'})}\n")
+    (tmp_path / "error.log").write_text(json.dumps(LINE))
+    assert [each.time for each in tries.read(tries.lines_in(tmp_path, "asked-1"), "asked-1")] == ["before", LINE["time"]]
+    assert len(tries.lines_in(tmp_path / "tries.log", "asked-1")) == 1
+    assert tries.lines_in_stack(Commands(tmp_path), "no-such-docker", "asked-1") is None
+
+
+def test_release_evidence_is_whatever_the_release_left(tmp_path: Path) -> None:
+    """JSON as such, texts as texts, other files not at all; nothing without a folder."""
+    assert release_evidence(tmp_path / "7") is None
+    folder = tmp_path / "7"
+    folder.mkdir()
+    (folder / "verdict.json").write_text('{"verdict": "promote"}')
+    (folder / "notes.txt").write_text("fine")
+    (folder / "cut.json").write_text('{"verd')
+    (folder / "picture.png").write_bytes(b"\xff")
+    assert release_evidence(folder) == {"cut.json": '{"verd', "notes.txt": "fine", "verdict.json": {"verdict": "promote"}}
+
+
+def test_times_are_told_in_utc() -> None:
+    """With their microseconds where they have some; everything else as it is."""
+    values: list[Any] = [NOON, NOON.replace(microsecond=5), date(2026, 1, 2), None, 5, 0.5, "x"]
+    assert [listing.plain(value) for value in values] == [
+        *("2026-01-02T12:00:00Z", "2026-01-02T12:00:00.000005Z", "2026-01-02", None, 5, 0.5, "x")
+    ]
+
+
+def test_a_version_is_told_with_what_is_missing() -> None:
+    """No row, no tag, nothing served, or too much to count."""
+    told = "\n".join(listing.version(3, None, [], None))
+    assert "no tracking row" in told
+    assert "git has no tag" in told
+    assert "nothing that is kept" in told
+    told = "\n".join(listing.version(3, {"version_number": 3, "model_rmse": 0.75}, "not counted: slow", "c" * 40))
+    assert "not counted: slow" in told
+    assert "0.7500" in told
+    assert "1,234 by canary" in "\n".join(listing.version(3, None, [Served("canary", 1234, NOON, NOON)], None))
