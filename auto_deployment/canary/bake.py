@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from auto_deployment.canary.arrays import edges_of, side_of
 from auto_deployment.canary.comparison import Limits, Side, compare, estimate
+from auto_deployment.canary.latency import SLOW_STEPS, edge_pair, first_slow_edge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,13 @@ class Bake:
             return {}
         found = estimate(self.side, self.base, self.edges, self.limits)
         return {name: (float(each.value), float(each.threshold), int(each.count)) for name, each in found.items()}
+
+    @property
+    def slow_edge(self) -> float:
+        """In seconds: what a candidate's slow answers exceed, as things stand at the last look."""
+        first = first_slow_edge(self.base.times)[..., -1]
+        _, high, _ = edge_pair(first, SLOW_STEPS[0], self.edges, self.limits.max_slowdown)
+        return float(self.edges[high])
 
     def gap(self, source: str, *services: str) -> Gap | None:
         """Why a source of one of `services` gave nothing at the last look, or why there was none; None where it did give."""

@@ -55,7 +55,7 @@ def _keeps(name: str, value: float, threshold: float) -> bool:
 SENTENCES = {
     "mean": "mean {ms:.4g} ms, limit {limit_ms:g} ms",
     "slowdown": "mean {value:.3g} times that of {baseline}, limit {threshold:g}",
-    "slow answers": "{value:.3%} slow answers, by {baseline} at most {threshold:.3%}",
+    "slow answers": "{value:.3%} of answers above {edge_ms:g} ms, limit {threshold:.3%} by {baseline}",
     "errors": (
         "success per try {success:.3%} ({failures:.0f} of {tries:.0f} failed), "
         "{points:+.3g} points of errors beside {baseline}, limit {limit_points:g} points"
@@ -71,6 +71,7 @@ def _said(name: str, bake: Bake, value: float, threshold: float) -> str:
         threshold=threshold,
         ms=1000 * value,
         limit_ms=1000 * threshold,
+        edge_ms=1000 * bake.slow_edge,
         points=100 * value,
         limit_points=100 * threshold,
         tries=tries,

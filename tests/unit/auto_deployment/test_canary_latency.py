@@ -64,6 +64,21 @@ def test_half_as_slow_again_is_found_and_sooner_when_five_times() -> None:
     assert (slower_on_average(five, base, EDGES, SLOWDOWN, 1.0)[:, :10] >= log(500)).any(axis=1).all()
 
 
+@pytest.mark.parametrize("minutes", [0.1, 15.0])
+def test_much_traffic_does_not_make_noise_a_fault_nor_hide_one(minutes: float) -> None:
+    """Where nothing but instances' own noise is left, of a moment or of a quarter of an hour: +50 % is found, +15 % is none."""
+    random = np.random.default_rng(14)
+    noise = drift_of(random, (200, 480), minutes) / drift_of(random, (200, 480), minutes)
+    for factor, least, most in ((1.5, 0.95, 1.0), (1.15, 0.0, 0.01)):
+        drift = Drift((200,), SLOWDOWN)
+        found = np.zeros(200, dtype=bool)
+        for at in range(480):
+            means = factor * noise[:, at]
+            drift.look(np.stack([np.full(200, 1e5), 1e5 * means, np.full(200, 1e5), np.full(200, 1e5)]), np.ones(200), 1.0)
+            found |= drift.evidence() >= log(500)
+        assert least <= found.mean() <= most
+
+
 def test_one_stalled_answer_is_no_slow_service() -> None:
     """A block counts for a few standard deviations, whatever its mean."""
     random = np.random.default_rng(10)
