@@ -46,7 +46,7 @@ def _named(path: Path) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """The command; 0 done, 1 where there is nothing that could be served, 2 wrong use."""
-    if len(arguments) != 2:  # noqa: PLR2004
+    if len(arguments) != 2:
         sys.stderr.write("use: python -m app.pack DATA TO\n")
         return 2
     try:

@@ -37,9 +37,8 @@ from auto_deployment.track import put_rows
 from auto_deployment.versioning import TABLES, Places, Versions, set_version, write_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from auto_deployment.rows import Counts
     from auto_deployment.settings import Settings
     from auto_deployment.sources import Source
 

@@ -72,7 +72,9 @@ class Settings(BaseSettings):
     collect_every_hours: float = Field(6.0, gt=0, le=8760, description="hours between collections, between full runs")
     run_max_hours: float = Field(12.0, gt=0, le=8760, description="a run that goes on for longer hangs, and is ended")
     log_dir: Path = Field(Path("logs"), description="the rotating log file's folder")
-    prometheus_url: str = Field("http://127.0.0.1:9090", pattern=r"^https?://", description="what a release asks for its evidence")
+    prometheus_url: str = Field(
+        "http://127.0.0.1:9090", pattern=r"^https?://", description="what a release asks for its evidence"
+    )
     canary_bake_minutes: float = Field(720.0, gt=0, le=43_200, description="a canary serves so long before it is promoted")
     canary_max_bake_minutes: float = Field(1440.0, gt=0, le=43_200, description="and at most so long where evidence is thin")
     canary_check_seconds: float = Field(60.0, ge=1, le=3600, description="from one look at the evidence to the next")

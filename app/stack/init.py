@@ -1,8 +1,8 @@
 """`python -m app.stack.init PROJECT`: what the stack's containers need before they start, where it is missing.
 
-Secrets, one folder a reader under `.secrets/` (0700, the reader's own); NGINX's place under `.stack/nginx/`; volumes handed to their
-users. A value in `.env` wins over a file, a file over a new one; a file that is there but empty or unreadable stops the start. It
-runs as root, without a network, and ends.
+Secrets, one folder a reader under `.secrets/` (0700, the reader's own); NGINX's place under `.stack/nginx/`; volumes handed to
+their users. A value in `.env` wins over a file, a file over a new one; a file that is there but empty or unreadable stops the
+start. It runs as root, without a network, and ends.
 """
 
 from __future__ import annotations

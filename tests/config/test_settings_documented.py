@@ -8,6 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from app.settings import MigrateSettings, ServiceSettings, ShipperSettings
+from app.stack.init import PASSWORDS
 from auto_deployment.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,6 +21,20 @@ SIDES: tuple[type[BaseSettings], ...] = (Settings, ServiceSettings, ShipperSetti
 FIELDS = [
     pytest.param(name, field, id=f"{side.__name__}-{name}") for side in SIDES for name, field in side.model_fields.items()
 ]
+
+
+# What the release alone sets, for the slot of the canary.
+RELEASE_ONLY = {"CANARY_TAG", "CANARY_TRACK"}
+
+
+def in_compose() -> dict[str, str]:
+    """Names and defaults of what docker-compose.yml takes from the environment or `.env`: `${NAME:-default}`."""
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert re.findall(r"\$\{(?![A-Z][A-Z0-9_]*:-)[^}]*\}", text) == [], "a variable without a default"
+    told: dict[str, str] = {}
+    for name, default in re.findall(r"\$\{([A-Z][A-Z0-9_]*):-([^}]*)\}", text):
+        assert told.setdefault(name, default) == default, f"{name} has two defaults"
+    return {name: default for name, default in told.items() if name not in RELEASE_ONLY}
 
 
 def in_example() -> dict[str, str]:
@@ -70,9 +85,16 @@ def test_a_setting_stands_in_the_readme_with_its_default(name: str, field: Field
     assert same(field, told[name.upper()]), f"README.md tells another default of {name.upper()}"
 
 
+def test_what_the_stack_takes_from_the_environment_is_documented_with_its_default() -> None:
+    """In `.env.example` and in the README's table."""
+    told = in_compose()
+    assert {name: in_example().get(name) for name in told} == told
+    assert {name: in_readme().get(name) for name in told} == told
+
+
 def test_no_setting_is_told_that_there_is_none_of() -> None:
     """What was renamed or taken out goes from the documents too; both tell of the same settings."""
-    known = {name.upper() for side in SIDES for name in side.model_fields}
+    known = {name.upper() for side in SIDES for name in side.model_fields} | set(in_compose()) | set(PASSWORDS)
     assert set(in_readme()) - known == set()
     assert set(in_example()) - known == set()
 

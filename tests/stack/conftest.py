@@ -9,9 +9,7 @@ import pytest
 from tests.stack.stack import Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-FAILED = pytest.StashKey[bool]()
+    from collections.abc import Generator, Iterator
 
 
 @pytest.fixture(scope="session")
@@ -28,9 +26,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add what the containers said to the report of a test that failed."""
     report = yield
-    if report.failed and "stack" in getattr(item, "funcargs", {}):
-        report.sections.append(("containers", item.funcargs["stack"].logs()))
+    running = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and running is not None:
+        report.sections.append(("containers", running.logs()))
     return report

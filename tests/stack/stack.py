@@ -11,16 +11,16 @@ import time
 import urllib.parse
 import urllib.request
 from contextlib import closing, contextmanager
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pymysql
 
+from scripts.images.docker import client
 from tests.integration.demo_runner import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from tests.integration.load import Load
 
@@ -39,14 +39,6 @@ def copy_of_project(to: Path) -> Path:
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, to / name)
     return to
-
-
-@cache
-def docker_client() -> str:
-    """The docker client that the project calls."""
-    found = subprocess.run([str(ROOT / "scripts" / "lib" / "docker.sh")], capture_output=True, text=True, timeout=60, check=False)
-    assert found.returncode == 0, found.stderr
-    return found.stdout.strip()
 
 
 class Stack:
@@ -75,7 +67,7 @@ class Stack:
     def docker(self, *arguments: str, check: bool = True, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
         """One call of docker in the project's folder. Raises AssertionError with what it said where it fails."""
         done = subprocess.run(
-            [docker_client(), *arguments],
+            [client(), *arguments],
             cwd=self.folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -130,7 +122,8 @@ class Stack:
 
     def tries(self) -> list[dict[str, Any]]:
         """NGINX's log of tries."""
-        return [json.loads(line) for line in self.compose("exec", "-T", "nginx", "cat", "/var/log/nginx/tries.log").stdout.splitlines()]
+        written = self.compose("exec", "-T", "nginx", "cat", "/var/log/nginx/tries.log").stdout
+        return [json.loads(line) for line in written.splitlines()]
 
     def host_secret(self, name: str) -> str:
         """A secret of the host side."""
@@ -138,17 +131,20 @@ class Stack:
 
     def rows(self, query: str, *told: object) -> list[tuple[Any, ...]]:
         """What MySQL answers to the host side."""
-        with closing(
-            pymysql.connect(
-                host="127.0.0.1",
-                port=self.ports["MYSQL_PORT"],
-                user=self.host_secret("mysql_user"),
-                password=self.host_secret("mysql_password"),
-                database="movierec",
-                connect_timeout=5,
-                read_timeout=60,
-            )
-        ) as connection, connection.cursor() as cursor:
+        with (
+            closing(
+                pymysql.connect(
+                    host="127.0.0.1",
+                    port=self.ports["MYSQL_PORT"],
+                    user=self.host_secret("mysql_user"),
+                    password=self.host_secret("mysql_password"),
+                    database="movierec",
+                    connect_timeout=5,
+                    read_timeout=60,
+                )
+            ) as connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(query, told or None)
             return list(cursor.fetchall())
 
@@ -166,7 +162,8 @@ class Stack:
         """The canary with faults, see `faulty/faulty.py`, and afterwards as it was."""
         image = f"{self.name}:faulty"
         here = Path(__file__).parent / "faulty"
-        self.docker("build", "-q", "-t", image, "--build-arg", f"BASE={self.name}:stable", *_arguments(faults), str(here), timeout=UP_SECONDS)
+        arguments = _arguments({"BASE": f"{self.name}:stable", **faults})
+        self.docker("build", "-q", "-t", image, *arguments, str(here), timeout=UP_SECONDS)
         try:
             self._environment["CANARY_TAG"] = "faulty"
             tried = self.compose("up", "-d", "--no-deps", "--wait", "canary", check=False)
@@ -195,14 +192,15 @@ class Stack:
 
     def logs(self) -> str:
         """The last lines of every container."""
-        return self.compose("ps", "-a", check=False).stdout + self.compose("logs", "--no-color", "--tail", "12", check=False).stdout
+        told = self.compose("logs", "--no-color", "--tail", "12", check=False)
+        return self.compose("ps", "-a", check=False).stdout + told.stdout
 
 
-def _arguments(faults: Mapping[str, str]) -> list[str]:
-    return [part for name, value in faults.items() for part in ("--build-arg", f"{name}={value}")]
+def _arguments(given: Mapping[str, str]) -> list[str]:
+    return [part for name, value in given.items() for part in ("--build-arg", f"{name}={value}")]
 
 
-def wait_until(holds: Any, seconds: float, what: str) -> None:  # noqa: ANN401 - any callable without arguments
+def wait_until(holds: Callable[[], bool], seconds: float, what: str) -> None:
     """Ask again and again until it holds. Raises AssertionError after so many seconds."""
     until = time.monotonic() + seconds
     while not holds():

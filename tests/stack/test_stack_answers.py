@@ -28,7 +28,7 @@ SEEDS_MEAN = (
 
 
 def test_all_services_are_healthy(stack: Stack) -> None:
-    """After `up --wait` each long-lived container is healthy, or runs where it has no check of its own; the others ended with 0."""
+    """After `up --wait` each container is healthy, or runs where it has no check; those that were to end did, with 0."""
     lines = stack.compose("ps", "-a", "--format", "{{.Service}} {{.State}} {{.ExitCode}} {{.Health}}").stdout.splitlines()
     told = {line.split()[0]: line.split()[1:] for line in lines}
     assert {name for name, state in told.items() if state[:2] == ["exited", "0"]} == {"init", "migrate"}
@@ -48,7 +48,9 @@ def test_an_answer_keeps_the_contract(stack: Stack) -> None:
     assert headers["X-Track"] in ("stable", "canary")
 
 
-@pytest.mark.parametrize(("path", "status"), [("/metrics", 404), ("/", 404), ("/recommend/x", 400), ("/healthz", 200), ("/readyz", 200)])
+@pytest.mark.parametrize(
+    ("path", "status"), [("/metrics", 404), ("/", 404), ("/recommend/x", 400), ("/healthz", 200), ("/readyz", 200)]
+)
 def test_only_what_is_named_is_there(stack: Stack, path: str, status: int) -> None:
     """Of the services NGINX lets out the answers and the health routes."""
     assert stack.ask(path)[0] == status
@@ -86,7 +88,7 @@ def test_the_seeds_queries_run_as_they_stand(stack: Stack) -> None:
 
 
 def test_containers_can_be_asked_for_by_their_service(stack: Stack) -> None:
-    """cAdvisor's memory and processor time carry the Compose service's name."""
+    """What cAdvisor tells of memory and processor time carries the Compose service's name."""
     for name in ("container_memory_working_set_bytes", "container_cpu_usage_seconds_total"):
         query = f'{name}{{container_label_com_docker_compose_service=~"stable-1|stable-2|canary|nginx"}}'
         wait_until(lambda query=query: len(stack.measured(query)) >= 4, 60, query)  # type: ignore[misc]

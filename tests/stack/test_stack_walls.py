@@ -50,7 +50,7 @@ def test_a_service_has_no_way_to_the_database(stack: Stack) -> None:
     )
     gateway = stack.address("stable-1").rpartition(".")[0] + ".1"
     stack.compose("exec", "-T", "stable-1", "python", "-c", program, gateway, str(stack.ports["MYSQL_PORT"]))
-    assert socket.create_connection(("127.0.0.1", stack.ports["MYSQL_PORT"]), 2).close() is None
+    socket.create_connection(("127.0.0.1", stack.ports["MYSQL_PORT"]), 2).close()
 
 
 @pytest.mark.parametrize("service", WALLED)
@@ -105,8 +105,7 @@ def test_each_container_is_given_its_own_secrets_alone(stack: Stack) -> None:
 
 def test_no_secret_stands_in_configuration_image_or_log(stack: Stack) -> None:
     """Neither in what `docker compose config` prints, nor in the image's history, a container's environment, or a log."""
-    files = [path for path in (stack.folder / ".secrets").glob("*/*password*")]
-    values = {path.read_text().strip() for path in files}
+    values = {path.read_text().strip() for path in (stack.folder / ".secrets").glob("*/*password*")}
     assert len(values) == 3
     places = {
         "config": stack.compose("config").stdout,
@@ -123,7 +122,7 @@ def test_the_image_holds_serving_parts_only_and_is_small(stack: Stack) -> None:
     base = int(stack.docker("inspect", "--format", "{{.Size}}", base_image(stack)).stdout)
     model = int(stack.compose("exec", "-T", "stable-1", "du", "-sb", "/srv/model").stdout.split()[0])
     assert size - base - model < 150e6
-    look = "import importlib.util as u, shutil, sys; sys.exit(any(map(u.find_spec, sys.argv[1:])) or shutil.which('gcc') is not None)"
+    look = "import sys, shutil, importlib.util as u; sys.exit(any(map(u.find_spec, sys.argv[1:])) or bool(shutil.which('gcc')))"
     unwanted = ("surprise", "pandas", "scipy", "pandera", "dvc", "auto_deployment", "tests")
     stack.compose("exec", "-T", "stable-1", "python", "-c", look, *unwanted)
 

@@ -1,4 +1,4 @@
-"""The service with faults before its answers, by `FAULT_*` in its environment: its own metrics see them as they would see real ones."""
+"""The service with faults before its answers, by `FAULT_*` in its environment. Its own metrics see them like real ones."""
 
 from __future__ import annotations
 

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.provenance import SecretError
+from app.stack import init as stack_init
+from app.stack.init import PASSWORDS, PLACE, init, main, passwords
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with NGINX's place, and owners that anyone may give files to: this user."""
+    (tmp_path / "nginx" / "stack").mkdir(parents=True)
+    for name in PLACE:
+        (tmp_path / "nginx" / "stack" / name).write_text(f"# {name}\n")
+    for name in ("MYSQL", "SERVICE", "NOBODY"):
+        monkeypatch.setattr(stack_init, name, os.geteuid())
+    monkeypatch.setattr(stack_init, "VOLUMES", {})
+    return tmp_path
+
+
+def read(project: Path) -> dict[str, str]:
+    """All secrets by their paths."""
+    return {
+        str(path.relative_to(project / ".secrets")): path.read_text()
+        for path in (project / ".secrets").rglob("*")
+        if path.is_file()
+    }
+
+
+def test_missing_passwords_are_made_long_and_each_of_its_own() -> None:
+    """Readers of one password are given the same one."""
+    made = {file.path: file.content for file in passwords({}, {})}
+    assert all(len({made[path] for path in paths}) == 1 for paths in PASSWORDS.values())
+    assert len({made[paths[0]] for paths in PASSWORDS.values()}) == len(PASSWORDS)
+    assert all(len(each) >= 32 for each in made.values())
+
+
+def test_a_setting_wins_over_a_file_and_a_file_over_a_new_password() -> None:
+    """For all readers of it."""
+    there = {"host/mysql_password": "from-file", "mysql/root_password": "kept"}
+    made = {file.path: file.content for file in passwords({"MYSQL_PASSWORD": "told"}, there)}
+    assert {made["host/mysql_password"], made["migrate/host_password"]} == {"told"}
+    assert {made["mysql/root_password"], made["migrate/root_password"]} == {"kept"}
+
+
+def test_init_makes_what_is_missing_and_the_second_time_nothing(project: Path) -> None:
+    """Secrets, NGINX's place, the folder for the pipeline's figures."""
+    told = init(project, project / "volumes")
+    before = read(project)
+    assert ".secrets/mysql/root_password written" in told
+    assert {".stack/nginx/" + name + " written" for name in PLACE} <= set(told)
+    assert (project / "logs" / "metrics").is_dir()
+    assert init(project, project / "volumes") == []
+    assert read(project) == before
+
+
+def test_secrets_can_be_read_by_their_owner_alone(project: Path) -> None:
+    """Folders 0700, files 0400."""
+    init(project, project / "volumes")
+    found = [(project / ".secrets"), *(project / ".secrets").rglob("*")]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in found if path.is_dir()} == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in found if path.is_file()} == {0o400}
+
+
+def test_the_upstream_is_left_as_the_release_keeps_it(project: Path) -> None:
+    """The other files of NGINX's place follow the project."""
+    init(project, project / "volumes")
+    (project / ".stack" / "nginx" / "upstream.conf").write_text("# stable-1 is drained\n")
+    (project / "nginx" / "stack" / "listen.conf").write_text("# another port\n")
+    assert init(project, project / "volumes") == [".stack/nginx/listen.conf written"]
+    assert (project / ".stack" / "nginx" / "upstream.conf").read_text() == "# stable-1 is drained\n"
+
+
+def test_values_of_the_env_file_are_used(project: Path) -> None:
+    """Also for Alertmanager's channels."""
+    (project / ".env").write_text(
+        "MYSQL_PASSWORD=told\nMYSQL_USER=somebody\nSLACK_WEBHOOK_URL=https://hooks.example/T1\nSMTP_HOST=\n"
+    )
+    init(project, project / "volumes")
+    secrets = read(project)
+    assert {secrets["host/mysql_password"], secrets["migrate/host_password"]} == {"told"}
+    assert secrets["host/mysql_user"] == "somebody"
+    assert secrets["alertmanager/slack_webhook_url"] == "https://hooks.example/T1"
+    assert "hooks.example" not in secrets["alertmanager/alertmanager.yml"]
+
+
+def test_a_secret_that_is_there_but_empty_stops_the_start_with_its_name(project: Path) -> None:
+    """Nothing is written over it."""
+    init(project, project / "volumes")
+    path = project / ".secrets" / "mysql" / "root_password"
+    path.chmod(0o600)
+    path.write_text("")
+    with pytest.raises(SecretError, match="mysql/root_password"):
+        init(project, project / "volumes")
+    assert path.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spoil", "status", "said"),
+    [
+        ([], "", 2, "use: "),
+        (["."], "SMTP_HOST=mail.example\n", 2, "init: MAIL_FROM"),
+        (["."], "", 0, ""),
+    ],
+)
+def test_the_command_ends_as_the_contracts_say(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: Sequence[str],
+    spoil: str,
+    status: int,
+    said: str,
+) -> None:
+    """One line on standard error where it cannot do it."""
+    monkeypatch.chdir(project)
+    (project / ".env").write_text(spoil)
+    assert main(arguments) == status
+    assert capsys.readouterr().err.startswith(said)
