@@ -33,3 +33,18 @@ def answer(docker: str, image: str, user: int, inputs: str, model: Path | None) 
     bounded = ["--memory", "2g", "--pids-limit", "64"]
     python = ["python", "-m", "app.answer", str(user), *([inputs] if inputs else [])]
     return [docker, "run", "--rm", "--pull", "never", *confined, *bounded, *mount, image, *python]
+
+
+def hold(docker: str, image: str) -> list[str]:
+    """Makes a container that never runs; prints its id."""
+    return [docker, "create", "--pull", "never", "--network", "none", image]
+
+
+def copy_model(docker: str, container: str, to: Path) -> list[str]:
+    """Copies the model out of a container to a folder that is not there yet."""
+    return [docker, "cp", "--quiet", f"{container}:{MODEL_DIR}", str(to)]
+
+
+def let_go(docker: str, container: str) -> list[str]:
+    """Removes a container that was held."""
+    return [docker, "rm", "--force", container]

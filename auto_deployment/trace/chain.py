@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.model import ArtifactError, load_rating, load_serving
+from app.model import ArtifactError, load_rating, load_serving, read_metadata
 from auto_deployment.errors import RunError
 from auto_deployment.trace import tries
 from auto_deployment.trace.history import Seen, history
 from auto_deployment.trace.listing import plain
 from auto_deployment.trace.reasons import drivers, step_told
-from auto_deployment.trace.replay import Computed, compute
+from auto_deployment.trace.replay import Computed, compute, find_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,16 +32,20 @@ def gather(answer: Traced, files: VersionFiles, engine: Engine | None, tries_log
     missing: dict[str, str] = {}
     number = answer.version_number
     computed = _try(missing, "answer", lambda: compute(answer, files, None if here else engine))
-    seen = _try(missing, "history", lambda: history(files, number, answer.user_id))
-    model = _try(missing, "model", lambda: files.model(number, answer.model_md5))
+    model = _try(missing, "model", lambda: find_model(answer, files, engine))
+    metadata = {} if model is None else read_metadata(model)
+    seen = _try(missing, "history", lambda: history(files, number, answer.user_id, metadata.get("data", {})))
+    films = None if computed is None else computed.body.split(",")
     return {
         "user": answer.user_id,
         "request": _request(answer),
         "answer": None if computed is None else _answer(answer, computed),
-        "ranking": _try(missing, "ranking", lambda: _ranking(answer, computed, seen, model)),
+        "ranking": _ranking(answer, metadata),
+        "drivers": _try(missing, "drivers", lambda: _drivers(answer, films, seen, model)) or [],
         "history": None if seen is None else [each._asdict() for each in seen],
-        "version": _version(answer, files),
-        "gate": _gate(files, number, model),
+        "version": _version(answer, files, metadata),
+        "gate": metadata.get("metrics", {}).get("gate")
+        or (files.recorded(number, files.places.report(number)) or {}).get("gate"),
         "release": release_evidence(files.places.data / "releases" / str(number)),
         "tries": _tries(missing, answer, files, engine, tries_log),
         "missing": missing,
@@ -72,23 +76,19 @@ def _answer(answer: Traced, computed: Computed) -> dict[str, Any]:
     return {"films": computed.body.split(","), "computed_by": computed.by, "same_as_recorded": computed.is_same(answer)}
 
 
-def _ranking(answer: Traced, computed: Computed | None, seen: list[Seen] | None, model: Path | None) -> dict[str, Any]:
-    if model is None:
-        raise RunError("the model is missing")
+def _ranking(answer: Traced, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {"ranker": metadata.get("ranker"), "step": answer.step, "meaning": step_told(answer.step, metadata)}
+
+
+def _drivers(answer: Traced, films: list[str] | None, seen: list[Seen] | None, model: Path | None) -> list[dict[str, Any]]:
+    if films is None or seen is None or model is None:
+        raise RunError("the answer, the history or the model is missing")
     serving = load_serving(model)
-    told: dict[str, Any] = {
-        "ranker": serving.metadata.get("ranker"),
-        "step": answer.step,
-        "meaning": step_told(answer.step, serving.metadata),
-        "drivers": [],
-    }
-    if computed is not None and seen is not None:
-        found = drivers(answer.step, computed.body.split(","), seen, serving, load_rating(model))
-        told["drivers"] = [each._asdict() for each in found]
-    return told
+    rating = load_rating(model) if serving.metadata.get("ranker") == "svd" else {}
+    return [each._asdict() for each in drivers(answer.step, films, seen, serving, rating)]
 
 
-def _version(answer: Traced, files: VersionFiles) -> dict[str, Any]:
+def _version(answer: Traced, files: VersionFiles, metadata: Mapping[str, Any]) -> dict[str, Any]:
     number = answer.version_number
     report = files.recorded(number, files.places.report(number)) or {}
     offsets = files.recorded(number, files.places.offsets) or {}
@@ -101,23 +101,10 @@ def _version(answer: Traced, files: VersionFiles) -> dict[str, Any]:
         "model_md5": answer.model_md5,
         "code": answer.git_commit,
         "commit": files.commit(number),
-        "rows": report.get("data", {}).get("data"),
+        "rows": metadata.get("data") or report.get("data", {}).get("data"),
         "lines": report.get("lines"),
         "offsets": offsets.get("marks"),
     }
-
-
-def _gate(files: VersionFiles, number: int, model: Path | None) -> dict[str, Any] | None:
-    """The gate's figures from the version's report, else from its model's metadata."""
-    report = files.recorded(number, files.places.report(number))
-    if report is not None:
-        held: dict[str, Any] = report["gate"]
-        return held
-    if model is None:
-        return None
-    metadata: Mapping[str, Any] = json.loads((model / "metadata.json").read_bytes())
-    told: dict[str, Any] | None = metadata.get("metrics", {}).get("gate")
-    return told
 
 
 def _tries(

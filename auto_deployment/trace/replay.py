@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from auto_deployment import image
 from auto_deployment.command import CommandError, Commands
 from auto_deployment.errors import RunError
+from auto_deployment.trace.version_files import is_model
 from auto_deployment.versioning import tag
 
 if TYPE_CHECKING:
@@ -87,6 +88,41 @@ def compute(answer: Traced, files: VersionFiles, engine: Engine | None) -> Compu
     return _compute_in_stack(engine, answer)
 
 
+def find_model(answer: Traced, files: VersionFiles, engine: Engine | None) -> Path:
+    """The model that answered: see `VersionFiles.model`; of a version that git does not name also out of the stack's images.
+
+    An image has no rating part. Raises RunError where it cannot be had.
+    """
+    number, md5 = answer.version_number, answer.model_md5
+    try:
+        return files.model(number, md5)
+    except RunError:
+        if engine is None or files.is_released(number):
+            raise
+        kept = files.cache / str(number) / "of-image"
+        for name in stack_images(engine):
+            if not is_model(kept, number, md5) and engine.has(name):
+                _copy_model(engine, name, kept)
+            if is_model(kept, number, md5):
+                return kept
+        raise
+
+
+def stack_images(engine: Engine) -> tuple[str, ...]:
+    """The images that the stack runs."""
+    return tuple(f"{engine.repository}:{track}" for track in ("stable", "canary"))
+
+
+def _copy_model(engine: Engine, name: str, to: Path) -> None:
+    shutil.rmtree(to, ignore_errors=True)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    container = engine.commands.run(*image.hold(engine.docker, name))
+    try:
+        engine.commands.run(*image.copy_model(engine.docker, container, to))
+    finally:
+        engine.commands.run(*image.let_go(engine.docker, container))
+
+
 def read(line: str, by: str) -> Computed:
     """What `python -m app.answer` printed. Raises ReplayError for anything else."""
     try:
@@ -109,15 +145,12 @@ def _compute_in(engine: Engine, name: str, answer: Traced, model: Path | None, b
 
 def _compute_in_stack(engine: Engine, answer: Traced) -> Computed:
     """By an image of the stack, for a version that git does not name: what `up` trained on the sample."""
-    tried = []
-    for name in (f"{engine.repository}:{track}" for track in ("stable", "canary")):
-        if engine.has(name):
-            computed = _compute_in(engine, name, answer, None, f"the stack's image {name}, with the model in it")
-            if computed.version == answer.version_number and answer.model_md5 in {None, computed.model_md5}:
-                return computed
-        tried.append(name)
+    for name in filter(engine.has, stack_images(engine)):
+        computed = _compute_in(engine, name, answer, None, f"the stack's image {name}, with the model in it")
+        if computed.version == answer.version_number and answer.model_md5 in {None, computed.model_md5}:
+            return computed
     raise ReplayError(
-        f"git has no tag {tag(answer.version_number)}, and its model is in none of {', '.join(tried)}: "
+        f"git has no tag {tag(answer.version_number)}, and its model is in none of {', '.join(stack_images(engine))}: "
         f"was the image built again since? --here computes it from DATA_DIR/model"
     )
 

@@ -67,14 +67,11 @@ def _answer(chain: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _ranking(chain: Mapping[str, Any]) -> list[tuple[str, str]]:
     ranking = chain["ranking"]
-    if ranking is None:
-        return [("step", chain["request"]["step"]), _missing(chain, "ranking")]
-    drivers = [("driven by", f"{each['film']}: {each['did']}") for each in ranking["drivers"]]
-    return [
-        ("ranker", str(ranking["ranker"])),
-        ("step", f"{ranking['step']}: {ranking['meaning']}"),
-        *(drivers or [("driven by", "no film of the history")]),
-    ]
+    told = [("ranker", ranking["ranker"] or "-"), ("step", f"{ranking['step']}: {ranking['meaning']}")]
+    if "drivers" in chain["missing"]:
+        return [*told, _missing(chain, "drivers")]
+    drivers = [("driven by", f"{each['film']}: {each['did']}") for each in chain["drivers"]]
+    return told + (drivers or [("driven by", "no film of the history")])
 
 
 def _history(chain: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -103,7 +100,7 @@ def _version(version: Mapping[str, Any]) -> list[tuple[str, str]]:
         "data_md5": "data md5",
         "model_md5": "model md5",
     }
-    return [(label, _short(version[name] or "-")) for name, label in names.items()]
+    return [(label, "-" if version[name] in (None, "") else _short(version[name])) for name, label in names.items()]
 
 
 def _data(version: Mapping[str, Any]) -> list[tuple[str, str]]:

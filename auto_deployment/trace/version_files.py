@@ -27,8 +27,8 @@ class VersionFiles:
 
     def __init__(self, places: Places, dvc_remote: str, cache: Path) -> None:
         self.places = places
+        self.cache = cache
         self._dvc_remote = dvc_remote
-        self._cache = cache
         self.commands = Commands(places.root)
 
     def is_released(self, number: int) -> bool:
@@ -56,22 +56,22 @@ class VersionFiles:
 
         Raises GoneError where it cannot be had, or is not the one of which `md5` was recorded.
         """
-        own, kept = self.places.data / "model", self._cache / str(number) / "model"
+        own, kept = self.places.data / "model", self.cache / str(number) / "model"
         for folder in (own, kept):
-            if _is_model(folder, number, md5):
+            if is_model(folder, number, md5):
                 return folder
         if not self.is_released(number):
             raise GoneError(f"the model of version {number} is not in {own}, and git has no tag {tag(number)} to fetch it by")
         shutil.rmtree(kept, ignore_errors=True)
         self._fetch(number, own, kept)
-        if not _is_model(kept, number, md5):
+        if not is_model(kept, number, md5):
             raise GoneError(f"the model that DVC has of version {number} is not the one that answered (model_md5 {md5})")
         return kept
 
     def part(self, number: int, table: str) -> Path:
         """The rows that a version added to a table. Raises GoneError where they cannot be had."""
         own = self.places.part(table, number)
-        kept = self._cache / str(number) / own.name
+        kept = self.cache / str(number) / own.name
         for path in (own, kept):
             if path.exists():
                 return path
@@ -88,7 +88,8 @@ class VersionFiles:
             raise GoneError(f"DVC cannot give {own.name} of version {number}: {error.words}") from error
 
 
-def _is_model(folder: Path, number: int, md5: str | None) -> bool:
+def is_model(folder: Path, number: int, md5: str | None) -> bool:
+    """Whether the folder holds that version's model, by the md5 of its metadata where one is known."""
     try:
         content = (folder / "metadata.json").read_bytes()
         version = json.loads(content)["version"]

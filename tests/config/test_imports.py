@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("app", "auto_deployment", "scripts", "tests")
-ENTRIES = ("app.wsgi", "app.shipper", "app.migrate", "app.answer", "app.worker", "app.gunicorn.conf")
+ENTRIES = ("app.wsgi", "app.shipper", "app.migrate", "app.restore", "app.answer", "app.worker", "app.gunicorn.conf")
 TRAINING_ONLY = {"surprise", "pandas", "scipy", "pandera", "rich"}
 
 
@@ -125,7 +125,7 @@ def test_a_service_starts_without_anything_of_the_training(tmp_path: Path) -> No
     """In a process of its own: what is loaded there holds neither the trainer's libraries nor the host side."""
     code = (
         "import json, runpy, sys\n"
-        "import app.wsgi, app.shipper, app.migrate, app.answer, app.worker\n"
+        "import app.wsgi, app.shipper, app.migrate, app.restore, app.answer, app.worker\n"
         "runpy.run_path('app/gunicorn.conf.py')\n"
         "print(json.dumps(sorted(sys.modules)))\n"
     )

@@ -211,7 +211,7 @@ def test_a_chain_with_gaps_is_told_all_the_same(demo: Path, capsys: pytest.Captu
     status, said, _ = run(capsys, "why", "once", "--demo", str(demo), "--json")
     chain = json.loads(said)
     assert status == 0
-    assert set(chain["missing"]) == {"answer", "history", "model", "ranking", "tries"}
+    assert set(chain["missing"]) == {"answer", "history", "model", "drivers", "tries"}
     assert "missing" in "\n".join(text(chain))
     assert all(section.lines for section in sections(chain))
 

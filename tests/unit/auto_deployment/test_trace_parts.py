@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from datetime import date, datetime
 from pathlib import Path
@@ -14,11 +16,17 @@ from app.model import load_serving
 from app.provenance.archive import Served
 from auto_deployment import image
 from auto_deployment.command import Commands
+from auto_deployment.intake import collect_files
+from auto_deployment.progress import Progress
+from auto_deployment.sample import SAMPLE
+from auto_deployment.settings import load_settings
 from auto_deployment.trace import history, listing, tries
 from auto_deployment.trace.chain import release_evidence
 from auto_deployment.trace.history import Seen, combine, lines_of
 from auto_deployment.trace.reasons import drivers, step_told
 from auto_deployment.trace.replay import ReplayError, read
+from auto_deployment.trace.version_files import GoneError, VersionFiles
+from auto_deployment.versioning import Places
 from tests.unit.app import samples
 
 if TYPE_CHECKING:
@@ -199,3 +207,20 @@ def test_a_version_is_told_with_what_is_missing() -> None:
     assert "not counted: slow" in told
     assert "0.7500" in told
     assert "1,234 by canary" in "\n".join(listing.version(3, None, [Served("canary", 1234, NOON, NOON)], None))
+
+
+def test_rows_of_a_version_that_git_does_not_name_are_told_by_their_md5(tmp_path: Path) -> None:
+    """The tables here where they are its data, else the shipped sample's, else none: never rows of something else."""
+    data = tmp_path / "data"
+    collect_files([SAMPLE], load_settings(data_dir=data), Progress(io.StringIO()))
+    files = VersionFiles(Places(tmp_path, data), "local", tmp_path / "cache")
+    md5s = {path.name: {"md5": hashlib.md5(path.read_bytes()).hexdigest()} for path in data.glob("clean_*.csv")}  # noqa: S324 - no secret
+    user = int((data / "clean_rating.csv").read_text().splitlines()[1].split(",")[0])
+    seen = history.history(files, 0, user, md5s)
+    assert len(seen) > 10
+    for path in data.glob("clean_*.csv"):
+        path.write_text(path.read_text().splitlines()[0] + f"\n{user},other+2000,5,2026-01-01T00:00:00\n")
+    assert history.history(files, 0, user, md5s) == seen
+    other = {name: {"md5": "0" * 32} for name in md5s}
+    with pytest.raises(GoneError, match="is what it was trained on"):
+        history.history(files, 0, user, other)
