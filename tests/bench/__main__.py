@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.bench import collect, others, recommend, verdict
+from tests.bench import collect, others, recommend, stack, verdict
 from tests.bench.measure import machine
 
 BENCHES = {
@@ -18,6 +18,7 @@ BENCHES = {
     "train": others.training,
     "collect": collect.run,
     "append": collect.append,
+    "stack": stack.run,
     "verdict": verdict.run,
 }
 

@@ -11,3 +11,10 @@ app = Flask("hello", static_folder=None)
 def hello(user: str) -> str:  # noqa: ARG001 - the same route as the service's
     """The same few bytes for everybody."""
     return "hello"
+
+
+@app.get("/healthz")
+@app.get("/readyz")
+def ready() -> str:
+    """What a container is asked for its health."""
+    return "ready"

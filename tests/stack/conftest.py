@@ -22,7 +22,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield made
     finally:
         made.down()
-        made.docker("image", "rm", "-f", f"{made.name}:stable", check=False)
+    assert made.left_behind() == []
 
 
 @pytest.hookimpl(wrapper=True)

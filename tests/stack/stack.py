@@ -10,6 +10,7 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
+import zlib
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ class Stack:
         self.folder = copy_of_project(folder)
         self.name = name
         self.ports = {each: free_port() for each in PORTS}
-        self._net = f"172.30.{100 + os.getpid() % 100}"
+        self._net = f"172.30.{100 + zlib.crc32(f'{name} {os.getpid()}'.encode()) % 100}"
         self._environment = {
             **os.environ,
             **{each: str(port) for each, port in self.ports.items()},
@@ -79,19 +80,33 @@ class Stack:
         assert not check or done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done
 
+    def run(self, *command: str, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
+        """A command in the project's folder, with the stack's settings."""
+        return subprocess.run(
+            command, cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
     def compose(self, *arguments: str, check: bool = True, timeout: float = UP_SECONDS) -> subprocess.CompletedProcess[str]:
         """One call of `docker compose`."""
         return self.docker("compose", *arguments, check=check, timeout=timeout)
 
-    def up(self) -> float:
-        """`docker compose up -d --wait`; how many seconds it took."""
+    def up(self, *services: str) -> float:
+        """`docker compose up -d --wait`, of all services or these; how many seconds it took."""
         begun = time.monotonic()
-        self.compose("up", "-d", "--wait", timeout=2 * UP_SECONDS)
+        self.compose("up", "-d", "--wait", *services, timeout=2 * UP_SECONDS)
         return time.monotonic() - begun
 
     def down(self) -> None:
-        """`docker compose down -v`."""
+        """`docker compose down -v`, and the image goes too."""
         self.compose("down", "-v", "--timeout", "10")
+        self.docker("image", "rm", "-f", f"{self.name}:stable", check=False)
+
+    def left_behind(self) -> list[str]:
+        """Containers, volumes, networks and images of this stack that are still there."""
+        mine = f"label=com.docker.compose.project={self.name}"
+        kinds = (("ps", "-aq"), ("volume", "ls", "-q"), ("network", "ls", "-q"))
+        listed = [self.docker(*kind, "--filter", mine).stdout for kind in kinds]
+        return [*"".join(listed).split(), *self.docker("image", "ls", "-q", self.name).stdout.split()]
 
     def container(self, service: str) -> str:
         """The id of a service's container, running or not."""
@@ -176,12 +191,12 @@ class Stack:
 
     def processor_seconds(self, load: Load) -> float:
         """Processor time of NGINX and services together for a load, in seconds; the load runs and ends here."""
-        before = self._processor_seconds()
+        before = self.processor_seconds_so_far()
         load.start()
         load.finish()
-        return self._processor_seconds() - before
+        return self.processor_seconds_so_far() - before
 
-    def _processor_seconds(self) -> float:
+    def processor_seconds_so_far(self) -> float:
         """What NGINX's and the services' processes have used so far: /proc/PID/stat of each, and of its ended children."""
         ticks = 0
         for service in ("nginx", *SERVICES):
