@@ -111,6 +111,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 def test_an_answer_of_an_earlier_version_is_computed_again_in_its_image(host: Host) -> None:
     """Its model comes from the DVC remote, its image, which is gone, is built again from the tag; the next time it is there."""
+    docker("image", "rm", "--force", f"{REPOSITORY}:model-1")  # another test may have built it
     status, told = host.provenance("replay", "first")
     assert (status, told["same"], told["computed"]["version"]) == (0, True, 1)
     assert told["computed"]["by"] == f"the image built again from model-1, {REPOSITORY}:model-1"
