@@ -65,7 +65,6 @@ def when_ready(server: Arbiter) -> None:
 def child_exit(server: Arbiter, worker: Worker) -> None:
     """Count a worker that is gone, and let go of its gauges."""
     if _settings.metrics:
-        from app.metrics import GunicornPrometheusMetrics, metrics_of  # noqa: PLC0415 - reads the environment
+        from app.metrics import metrics_of  # noqa: PLC0415 - reads the environment
 
-        metrics_of(server.app.wsgi()).worker_exits.inc()
-        GunicornPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)
+        metrics_of(server.app.wsgi()).note_exit(worker.pid)

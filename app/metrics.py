@@ -51,8 +51,13 @@ class Metrics:
         app.before_request(_name_odd_method)
         _Exporter(app, group_by="url_rule", buckets=SECONDS, static_labels=labels, excluded_paths=list(HEALTH_PATHS))
         self.rows_lost = _rows_lost.labels(**labels)
-        self.worker_exits = _worker_exits.labels(**labels)
+        self._worker_exits = _worker_exits.labels(**labels)
         _start_time.labels(**labels).set(time.time())
+
+    def note_exit(self, pid: int) -> None:
+        """A worker is gone: count it, and let go of its gauges. For the master alone."""
+        self._worker_exits.inc()
+        GunicornPrometheusMetrics.mark_process_dead_on_child_exit(pid)
 
 
 def metrics_of(app: Flask) -> Metrics:
