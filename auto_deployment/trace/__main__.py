@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 CACHE = Path(".cache") / "versions"
 NOT_SAME = 1
+INTERRUPTED = 130
 
 
 class SeveralError(WrongUseError):
@@ -141,6 +143,7 @@ class Commands:
     def _print(self, value: Any, lines: Sequence[str]) -> None:  # noqa: ANN401 - whatever JSON can hold
         printed = [json.dumps(value, indent=2)] if self._options.json else lines
         sys.stdout.write("".join(f"{line}\n" for line in printed))
+        sys.stdout.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -158,11 +161,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.status
     except DatabaseError as error:
         sys.stderr.write(f"provenance: the database does not answer: {_first_line(error)}\n")
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         sys.stderr.write(f"provenance: {error.filename}: {error.strerror}\n")
     except RunError as error:
         sys.stderr.write(f"provenance: {error}\n")
         return error.status
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 1
 
 

@@ -113,6 +113,13 @@ def test_an_answer_is_added_once(ledger: Ledger) -> None:
     assert ledger.count() == 3
 
 
+def test_a_large_batch_that_is_known_in_part_is_added_once(ledger: Ledger) -> None:
+    """More rows than one question holds: only those that are missing are added, also one that comes twice in the batch."""
+    ledger.add_answers(JOURNAL, [row(number) for number in range(0, 2500, 2)], 100)
+    ledger.add_answers(JOURNAL, [*(row(number) for number in range(2500)), row(7)], 200)
+    assert sorted(ledger.answer_ids()) == [f"{number:032x}" for number in range(2500)]
+
+
 def test_one_request_may_have_several_answers(ledger: Ledger) -> None:
     """A request that a proxy repeated has two answers under one request id."""
     ledger.add_answers(JOURNAL, [row(1), row(2)], 100)

@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import subprocess
+import sys
 from contextlib import closing
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.journal import Row
 from app.model import load_serving
 from app.provenance import Ledger, tracking_row, with_times
+from app.provenance.archive import Archive
 from app.recommender import Recommender
 from app.routes import digest_of
 from auto_deployment.trace.__main__ import main
@@ -18,9 +23,7 @@ from auto_deployment.trace.page import page
 from auto_deployment.trace.sections import sections, text
 from tests.unit.app import samples
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+ROOT = Path(__file__).resolve().parents[3]
 KNOWN = {
     "data_creation": "2026-01-02T03:04:05Z",
     "trained_on": "2026-01-02T03:04:06Z",
@@ -141,6 +144,27 @@ def test_without_a_database_it_says_so(demo: Path, capsys: pytest.CaptureFixture
     status, _, errors = run(capsys, "user", "5", "--demo", str(demo))
     assert (status, errors.count("\n")) == (1, 1)
     assert errors.startswith("provenance: the database does not answer: ")
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(demo: Path) -> None:
+    """Status 0 and no traceback where the pipe is closed."""
+    command = [sys.executable, "-m", "auto_deployment.trace", "user", "5", "--demo", str(demo)]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(command, env=environment, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_ctrl_c_ends_it(demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With 130 and nothing more."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Archive, "find", interrupt)
+    assert run(capsys, "user", "5", "--demo", str(demo)) == (130, "", "")
 
 
 def test_a_backup_comes_back(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
