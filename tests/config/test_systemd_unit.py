@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.scheduler import BUSY, STOP_SECONDS
+from auto_deployment.scheduler.plan import BUSY
+from auto_deployment.scheduler.waiting import STOP_SECONDS
 from auto_deployment.settings import Settings
 
 if TYPE_CHECKING:

@@ -13,7 +13,9 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from auto_deployment.scheduler import COLLECT, RETRAIN, RUN_LOCK, Memory, Run, is_held
+from auto_deployment.scheduler.lock import RUN_LOCK, is_held
+from auto_deployment.scheduler.memory import Memory
+from auto_deployment.scheduler.plan import COLLECT, RETRAIN, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 HOUR = 3600.0
 # The command as it is, but for what a run is.
-DRIVER = "import sys; from auto_deployment.scheduler import main; sys.exit(main([], sys.argv[1:]))"
+DRIVER = "import sys; from auto_deployment.scheduler.__main__ import main; sys.exit(main([], sys.argv[1:]))"
 # A run notes its begin and its end, and works until a file tells it its exit status. TERM ends it at its next look.
 RUN = """\
 trap 'stop=143' TERM

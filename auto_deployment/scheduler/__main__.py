@@ -1,0 +1,84 @@
+"""`python -m auto_deployment.scheduler`: the daemon that runs the pipeline every RETRAIN_DAYS, and collects in between."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from auto_deployment import logs, notify
+from auto_deployment.errors import RunError
+from auto_deployment.scheduler.daemon import Daemon
+from auto_deployment.scheduler.lock import LOCK, RUN_LOCK, holder, is_held, locked
+from auto_deployment.scheduler.memory import STATE, Memory
+from auto_deployment.scheduler.plan import COLLECT, RETRAIN, Every
+from auto_deployment.scheduler.process import Adopted, Child
+from auto_deployment.scheduler.status import status_text
+from auto_deployment.scheduler.waiting import Signals
+from auto_deployment.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from auto_deployment.settings import Settings
+
+log = logging.getLogger(__package__)
+
+COMMAND = (sys.executable, "-m", "auto_deployment.auto_deploy")
+ARGUMENTS: dict[str, tuple[str, ...]] = {RETRAIN: (), COLLECT: ("--collect-only",)}
+
+
+def show(folder: Path) -> str:
+    """The text of `--status`. Never raises for a file that is corrupt: it says so."""
+    try:
+        runs, due = Memory(folder / STATE).read()
+    except ValueError as error:
+        return f"{folder / STATE} is corrupt ({error}): the scheduler sets it aside when it starts, and begins anew\n"
+    by = holder(folder / LOCK) if is_held(folder / LOCK) else None
+    return status_text(runs, due, by, time.time())
+
+
+def serve(settings: Settings, command: Sequence[str] = COMMAND) -> int:
+    """Be the scheduler until a signal comes; the exit status. Raises HeldError, WrongUseError, OSError."""
+    folder = settings.data_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / LOCK), Signals() as signals:
+        logs.configure(settings.log_dir, "scheduler", secrets=logs.secrets_of(settings))
+        channels = notify.open_channels(settings)
+        daemon = Daemon(
+            memory=Memory(folder / STATE),
+            every=Every(settings.retrain_days * 86400, settings.collect_every_hours * 3600, settings.run_max_hours * 3600),
+            launch=lambda job: Child([*command, *ARGUMENTS[job]], folder / RUN_LOCK),
+            tell=lambda notice: notify.tell(notice, channels),
+            signals=signals,
+        )
+        return daemon.serve(lambda pid: Adopted(pid, folder / RUN_LOCK) if is_held(folder / RUN_LOCK) else None)
+
+
+def main(arguments: Sequence[str] | None = None, command: Sequence[str] = COMMAND) -> int:
+    """The command; its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m auto_deployment.scheduler", description=__doc__.partition("\n")[0])
+    parser.add_argument("--status", action="store_true", help="print the last and the next run of each job")
+    options = parser.parse_args(arguments)
+    try:
+        settings = load_settings()
+        if options.status:
+            sys.stdout.write(show(settings.data_dir))
+            return 0
+        return serve(settings, command)
+    except RunError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.status
+    except OSError as error:
+        sys.stderr.write(f"{error}: DATA_DIR must be a folder that the scheduler can write\n")
+        return 1
+    except Exception:
+        log.exception("the scheduler failed; its state is kept: start it again")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""The daemon: looks at what is due, runs it, watches it to its end and remembers how that was.
+
+What is due is decided from the remembered runs and the time alone (`due_times`), again at every look. `schedule` remembers
+nothing, knows only local time and trusts the clock; told anew each time, it waits out neither a clock set back nor summer time.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import schedule
+
+from auto_deployment import notify
+from auto_deployment.scheduler.moments import to_iso
+from auto_deployment.scheduler.plan import (
+    BUSY,
+    BUSY_RETRIES,
+    FINISHED,
+    JOBS,
+    QUIET,
+    UNSEEN,
+    Run,
+    due_times,
+    ended,
+    is_retried,
+    settled,
+    words_of,
+)
+from auto_deployment.scheduler.waiting import Times
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from auto_deployment.scheduler.memory import Memory
+    from auto_deployment.scheduler.plan import Every, Runs
+    from auto_deployment.scheduler.process import Running
+    from auto_deployment.scheduler.waiting import Waiting
+
+log = logging.getLogger(__package__)
+
+STOP_LOOK_SECONDS = 1.0
+
+
+@dataclass
+class Daemon:
+    """Runs what is due, one at a time, until a signal stops it."""
+
+    memory: Memory
+    every: Every
+    launch: Callable[[str], Running]
+    tell: Callable[[notify.Notice], object]
+    signals: Waiting
+    times: Times = field(default_factory=Times)
+    runs: Runs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.runs = self.memory.recall()
+        self._schedule = schedule.Scheduler()
+        self._jobs: dict[str, schedule.Job] = {}
+        for job, seconds in zip(JOBS, (self.every.retrain, self.every.collect), strict=True):
+            self._jobs[job] = self._schedule.every(max(1, round(seconds))).seconds.do(self.run_due, job)
+
+    def serve(self, adopted: Callable[[int | None], Running | None] = lambda _pid: None) -> int:
+        """Work until TERM or INT; the exit status. `adopted` finds the run of a scheduler that was killed, if it goes on."""
+        self._take_over(adopted)
+        log.info("the scheduler runs, next: %s", ", ".join(f"{job} {to_iso(moment)}" for job, moment in self._due().items()))
+        while self.signals.stop is None:
+            due = self.look()
+            if self.signals.stop is None:
+                self.signals.wait(min(self.times.look, *(moment - self.times.clock() for moment in due.values())))
+        log.info("the scheduler ends: signal %d", self.signals.stop)
+        return 128 + self.signals.stop
+
+    def look(self) -> dict[str, float]:
+        """Run what is due now; when each job is due next."""
+        self._settle()
+        due = self._due()
+        for name, job in self._jobs.items():
+            # Relative to the clock that it is compared with: that one tells local time, which has gaps and repeats itself.
+            job.next_run = datetime.now() + timedelta(seconds=due[name] - self.times.clock())  # noqa: DTZ005
+        self._schedule.run_pending()
+        return self._due()
+
+    def run_due(self, job: str) -> None:
+        """Run a job to its end, if it is due still: the one before it may have changed that."""
+        if self.signals.stop is not None or self._due()[job] > self.times.clock():
+            return
+        busy = self.runs[job].busy if is_retried(self.runs[job]) else 0
+        self._remember(job, Run(started=self.times.clock(), busy=busy))
+        log.info("%s begins%s", job, f" again, retry {busy} of {BUSY_RETRIES}" if busy else "")
+        try:
+            running = self.launch(job)
+        except BlockingIOError:
+            self._over(job, BUSY)
+        except OSError as error:
+            self._end(job, 1, f"cannot be started ({error.strerror})")
+            self.tell(notify.failed(job, f"it cannot be started: {error.strerror}", "Look at the scheduler's log."))
+        else:
+            self._remember(job, replace(self.runs[job], pid=running.pid))
+            self._watch(job, running, self.every.longest)
+
+    def _take_over(self, adopted: Callable[[int | None], Running | None]) -> None:
+        """What became of runs that were not seen to end: gone on with, or due again."""
+        self._settle()
+        for job, run in self.runs.items():
+            if run.started is None or run.ended is not None:
+                continue
+            running = adopted(run.pid)
+            if running:
+                log.warning("%s of an earlier scheduler still goes on (pid %s)", job, run.pid)
+                self._watch(job, running, self.every.longest - (self.times.clock() - run.started))
+            else:
+                log.warning("%s of %s was cut off, and is made up for", job, to_iso(run.started))
+                self._remember(job, replace(ended(run, UNSEEN, self.times.clock()), cut_off=True))
+
+    def _watch(self, job: str, running: Running, seconds: float) -> None:
+        """Wait for the end of a run, for so long at most."""
+        until = self.times.steady() + seconds
+        while (status := running.poll()) is None:
+            left = until - self.times.steady()
+            if self.signals.stop is not None:
+                self._stop(job, running)
+                return
+            if left <= 0:
+                self._end_hung(job, running)
+                return
+            self.signals.wait(min(left, self.times.look))
+        self._over(job, status)
+
+    def _stop(self, job: str, running: Running) -> None:
+        log.info("%s is stopped: it ends at its next step, within %g min", job, self.times.stop / 60)
+        status = self._bring_to_end(running)
+        if status in FINISHED:
+            self._end(job, status)
+        else:
+            self._end(job, status, "stopped with the scheduler, goes on at its next start", cut_off=True)
+
+    def _end_hung(self, job: str, running: Running) -> None:
+        hours = f"{self.every.longest / 3600:g} h"
+        log.error("%s goes on for more than %s (RUN_MAX_HOURS), and is ended", job, hours)
+        self._bring_to_end(running)
+        self._end(job, 1, f"hung, ended after {hours}")
+        what_to_do = "The log says at which step. If that much time is needed, raise RUN_MAX_HOURS."
+        self.tell(notify.failed(job, f"no end after {hours}, so it was ended", what_to_do))
+
+    def _bring_to_end(self, running: Running) -> int:
+        """TERM, and KILL when that does not help; the exit status."""
+        until = self.times.steady() + self.times.stop
+        running.terminate()
+        while (status := running.poll()) is None:
+            left = until - self.times.steady()
+            if left <= 0:
+                log.error("pid %s did not end on TERM, and is killed", running.pid)
+                running.kill()
+                return -signal.SIGKILL
+            self.signals.wait(min(left, STOP_LOOK_SECONDS))
+        return status
+
+    def _over(self, job: str, status: int) -> None:
+        """A run has ended by itself. Told is what the run could not tell."""
+        self._end(job, status)
+        run = self.runs[job]
+        if status == BUSY and not is_retried(run):
+            reason = f"another run has held the lock, {run.busy} times"
+            self.tell(notify.failed(job, reason, "See which process that is, and whether it hangs."))
+        elif status not in QUIET | {UNSEEN}:
+            self.tell(notify.failed(job, words_of(run), "The run's own last lines in the log say more."))
+
+    def _end(self, job: str, status: int, note: str = "", *, cut_off: bool = False) -> None:
+        run = ended(self.runs[job], status, self.times.clock(), note)
+        self._remember(job, replace(run, cut_off=cut_off))
+        log.log(logging.INFO if status in {0, UNSEEN} else logging.WARNING, "%s ended: %s", job, words_of(run))
+
+    def _settle(self) -> None:
+        """Take back what the clock has taken back."""
+        runs = settled(self.runs, self.times.clock())
+        if runs != self.runs:
+            log.warning("the clock was set back: runs in the future count as just now")
+            self.runs = runs
+            self._save()
+
+    def _due(self) -> dict[str, float]:
+        return due_times(self.runs, self.every, self.times.clock())
+
+    def _remember(self, job: str, run: Run) -> None:
+        self.runs[job] = run
+        self._save()
+
+    def _save(self) -> None:
+        self.memory.write(self.runs, self._due())

@@ -1,0 +1,100 @@
+"""A run as a process: a child of this scheduler, or one that an earlier scheduler has left."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Protocol
+
+from auto_deployment.scheduler.lock import is_held
+from auto_deployment.scheduler.plan import UNSEEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+log = logging.getLogger(__package__)
+
+
+class Running(Protocol):
+    """A run that goes on."""
+
+    pid: int | None
+
+    def poll(self) -> int | None:
+        """Its exit status once it has ended; negative: the signal that killed it."""
+        ...
+
+    def terminate(self) -> None:
+        """Ask it to end at the next step's boundary."""
+        ...
+
+    def kill(self) -> None:
+        """End it and all that it started."""
+        ...
+
+
+class Child:
+    """A run as a child process.
+
+    It inherits a lock, which tells a later scheduler that it still goes on should this one be killed; and it has a process
+    group of its own, so that Ctrl-C reaches it through the scheduler only.
+    """
+
+    def __init__(self, command: Sequence[str], lock: Path) -> None:
+        """Raises OSError where it cannot be started, BlockingIOError among them where another run goes on."""
+        with lock.open("ab") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=[file.fileno()]
+            )
+        self.pid: int | None = self._process.pid
+
+    def poll(self) -> int | None:
+        """Its exit status once it has ended."""
+        return self._process.poll()
+
+    def terminate(self) -> None:
+        """TERM to the run alone: the programs that it started may finish their step."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """KILL to its whole process group."""
+        _kill_group(self._process.pid)
+        self._process.wait()
+
+
+class Adopted:
+    """A run that an earlier scheduler started and did not see end. Its exit status stays unknown."""
+
+    def __init__(self, pid: int | None, lock: Path) -> None:
+        self.pid = pid
+        self._lock = lock
+
+    def poll(self) -> int | None:
+        """UNSEEN once it has ended."""
+        return None if is_held(self._lock) else UNSEEN
+
+    def terminate(self) -> None:
+        """TERM, where its number is known."""
+        if self.pid is not None:
+            _signal(os.kill, self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """KILL to its process group, where its number is known."""
+        if self.pid is not None:
+            _kill_group(self.pid)
+
+
+def _kill_group(pid: int) -> None:
+    _signal(os.killpg, pid, signal.SIGKILL)
+
+
+def _signal(send: Callable[[int, int], None], pid: int, number: int) -> None:
+    try:
+        send(pid, number)
+    except ProcessLookupError:
+        log.debug("process %d has ended already", pid)
