@@ -82,6 +82,8 @@ class Settings(BaseSettings):
     canary_min_requests: int = Field(500, ge=1, description="answers and tries that are needed to pass, never to fail")
     canary_max_slowdown: float = Field(1.2, ge=1, description="slower than stable by more than this factor is worse")
     canary_max_error_increase: float = Field(0.005, ge=0, le=1, description="more errors per try than stable by this is worse")
+    keep_images: int = Field(3, ge=0, le=100, description="images of versions that were in service before, for a rollback")
+    server_dir: Path | None = Field(None, description="the checkout whose release is in service; unset: this one")
     smtp_host: str | None = Field(None, description="the mail server; unset: no mail is sent")
     smtp_port: int = Field(587, ge=1, le=65535, description="its port; 465 means TLS from the first byte")
     smtp_user: str | None = Field(None, description="name at the mail server; unset: no login")

@@ -61,6 +61,12 @@ class Archive(Ledger):
         with self.engine.connect() as connection:
             return [Traced(*row) for row in connection.execute(query.order_by(reccom.c.served_at, reccom.c.answer_id))]
 
+    def last_users(self, most: int) -> list[int]:
+        """The users of the last answers, at most so many, newest first: answer ids are ordered by time."""
+        query = sa.select(reccom.c.user_id).order_by(reccom.c.answer_id.desc()).limit(most)
+        with self.engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
     def version(self, number: int) -> dict[str, Any] | None:
         """A version's `tracking` row; None where there is none."""
         with self.engine.connect() as connection:

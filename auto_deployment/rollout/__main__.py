@@ -1,0 +1,208 @@
+"""`scripts/deploy.sh COMMAND`: a release, and what operators ask of one."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import logging
+import os
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auto_deployment import notify
+from auto_deployment.command import Commands
+from auto_deployment.errors import RefusedError, RunError
+from auto_deployment.logs import configure, secrets_of
+from auto_deployment.prometheus import Prometheus
+from auto_deployment.rollout import begin, record
+from auto_deployment.rollout.controller import Controller
+from auto_deployment.rollout.finish import settle
+from auto_deployment.rollout.holding import LockedError, held, is_held
+from auto_deployment.rollout.machine import EXIT_STATUS, Ending, Request
+from auto_deployment.rollout.stack import Stack
+from auto_deployment.rollout.status import show
+from auto_deployment.rollout.tools import Tools
+from auto_deployment.rollout.wishes import leave, pending, take, wait_taken
+from auto_deployment.settings import load_settings
+from auto_deployment.stop import Stop, StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log = logging.getLogger(__name__)
+
+DEPLOY = "scripts/deploy.sh"
+# Runs that may end between being found and being asked.
+TURNS = 5
+
+
+class Front:
+    """One call of the command."""
+
+    def __init__(self, tools: Tools, options: argparse.Namespace) -> None:
+        self._tools = tools
+        self._options = options
+        self._who = options.by
+
+    def release(self) -> int:
+        """Release the version in the tree; what was left under way comes first. Given to the running one where it is newer."""
+        version = begin.version_in_tree(self._tools.settings.data_dir)
+        for _ in range(TURNS):
+            try:
+                return self._release(version)
+            except LockedError:
+                running = record.load(self._tools.folder).under_way
+                if running is None or version <= running.version:
+                    raise
+                if self._is_taken(Request("release", self._who, version)):
+                    return 0
+        raise RunError(f"one release after the other ended before it was asked: see {DEPLOY} status, and release again")
+
+    def _release(self, version: int) -> int:
+        with held(self._tools.folder, f"release of version {version} by {self._who}"):
+            self._go_on(Request("release", self._who, version))
+            self._drop_wishes()
+            shadow = not self._options.no_shadow
+            if not begin.release(self._tools, version, self._who, again=self._options.again, shadow=shadow):
+                sys.stdout.write(f"version {version} is in service already: there is nothing to do\n")
+                return 0
+            status = self._run()
+        return self._newer() or status
+
+    def resume(self) -> int:
+        """Go on with what a run left that was killed, and with what was asked of it."""
+        with held(self._tools.folder, f"resumed by {self._who}"):
+            settle(self._tools)
+            status = self._run() if record.load(self._tools.folder).under_way else 0
+        if status == 0 and record.load(self._tools.folder).under_way is None:
+            sys.stdout.write("nothing is under way any more\n")
+        return self._newer() or status
+
+    def abort(self) -> int:
+        """Take back what is under way."""
+        return self._order(Request("abort", self._who))
+
+    def promote(self) -> int:
+        """Promote what is under way without the rest of its bake."""
+        return self._order(Request("promote", self._who))
+
+    def rollback(self) -> int:
+        """Have a former version in service again."""
+        with held(self._tools.folder, f"rollback by {self._who}"):
+            settle(self._tools)
+            begin.rollback(self._tools, self._options.version, self._who)
+            return self._run()
+
+    def status(self) -> int:
+        """Tell what there is."""
+        sys.stdout.write(show(self._tools, as_json=self._options.json))
+        return 0
+
+    def _order(self, request: Request) -> int:
+        """Left with the running one, or else done by this one."""
+        if record.load(self._tools.folder).under_way is None:
+            raise RefusedError(f"no release is under way: there is nothing to {request.wish}")
+        try:
+            with held(self._tools.folder, f"{request.wish} by {self._who}"):
+                leave(self._tools.folder, request)
+                self._run()
+                return 0
+        except LockedError:
+            if self._is_taken(request):
+                return 0
+        raise RunError(
+            f"the running release ended, or did not listen, before it was asked to {request.wish}: see {DEPLOY} status"
+        )
+
+    def _is_taken(self, request: Request) -> bool:
+        """Leave a request with the running release; whether it took it before it ended."""
+        path = leave(self._tools.folder, request)
+        taken = wait_taken(path, lambda: is_held(self._tools.folder))
+        if taken:
+            sys.stdout.write(f"the running release was asked: {request.wish}\n")
+        else:
+            take(self._tools.folder, request)
+        return taken
+
+    def _go_on(self, newer: Request) -> None:
+        """Bring to an end what a killed run left: given up for the newer version where that is possible."""
+        settle(self._tools)
+        left = record.load(self._tools.folder).under_way
+        if left is None:
+            return
+        if newer.version > left.version:
+            leave(self._tools.folder, newer)
+        self._run()
+
+    def _run(self) -> int:
+        return EXIT_STATUS[Controller(self._tools, Stop()).run().ending]
+
+    def _drop_wishes(self) -> None:
+        """What nobody took was meant for a release that has ended."""
+        for request in pending(self._tools.folder):
+            take(self._tools.folder, request)
+
+    def _newer(self) -> int | None:
+        """Another process, of the code that came with it, releases the version that was asked for meanwhile; None: none was."""
+        wishes = [each.who for each in pending(self._tools.folder) if each.wish == "release"]
+        self._drop_wishes()
+        last = record.load(self._tools.folder).ends[-1:]
+        if not wishes and not (last and last[0].ending == Ending.SUPERSEDED):
+            return None
+        who = wishes[0] if wishes else self._who
+        command = str(self._tools.root / DEPLOY)
+        os.execv(command, [command, "release", "--by", who])  # noqa: S606 - our own script
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit status by contracts."""
+    options = _options(arguments)
+    try:
+        return int(getattr(Front(_tools(options), options), options.command)())
+    except StoppedError as stopped:
+        sys.stderr.write(f"deploy.sh: stopped between two steps: {DEPLOY} resume goes on\n")
+        return stopped.status
+    except RunError as error:
+        sys.stderr.write(f"deploy.sh: {error}\n")
+        return error.status
+
+
+def _tools(options: argparse.Namespace) -> Tools:
+    settings, root = load_settings(), Path.cwd()
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    configure(settings.log_dir, run_id, logging.WARNING, secrets_of(settings))
+    channels = [] if options.command == "status" else notify.open_channels(settings)
+    stack = Stack(root, os.environ.get("DOCKER", "docker"), Commands(root), settings.app_image)
+    return Tools(settings, root, root / record.FOLDER, stack, Prometheus(settings.prometheus_url), channels)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=DEPLOY, description="releases, and what operators ask of one")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    by = argparse.ArgumentParser(add_help=False)
+    by.add_argument(
+        "--by", metavar="WHO", default=f"{getpass.getuser()}@{socket.gethostname()}", help="who asks, for the record"
+    )
+    release = commands.add_parser("release", parents=[by], help="build, shadow, bake and promote the version in the tree")
+    release.add_argument("--again", action="store_true", help="even if the version was taken back before")
+    release.add_argument("--no-shadow", action="store_true", help="let it bake without having been tried in the shadow")
+    commands.add_parser("status", parents=[by], help="what runs where, what is under way, how the last one ended").add_argument(
+        "--json", action="store_true", help="the same as data"
+    )
+    for name, told in (
+        ("promote", "promote what bakes, now"),
+        ("abort", "take back what is under way"),
+        ("resume", "go on with what a killed run left"),
+    ):
+        commands.add_parser(name, parents=[by], help=told)
+    commands.add_parser("rollback", parents=[by], help="have a former version in service again").add_argument(
+        "version", type=int, nargs="?", help="which; else the one before"
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

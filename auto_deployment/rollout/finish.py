@@ -1,0 +1,86 @@
+"""A release's end: recorded, with its evidence, then told, then what is not needed any more goes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from auto_deployment import notify
+from auto_deployment.command import CommandError
+from auto_deployment.errors import RunError
+from auto_deployment.image import image_of
+from auto_deployment.rollout import bake, commands, figures, page
+from auto_deployment.rollout.notices import notice_of
+from auto_deployment.rollout.record import load, save
+from auto_deployment.state import read_json, write_json_synced, write_synced
+
+if TYPE_CHECKING:
+    from auto_deployment.rollout.machine import Rollout
+    from auto_deployment.rollout.record import End, State
+    from auto_deployment.rollout.tools import Tools
+
+log = logging.getLogger(__name__)
+
+END, REPORT = "end.json", "report.html"
+
+
+def finish(tools: Tools, rollout: Rollout) -> End:
+    """Record the end of `rollout`, and do what follows from an end; that end."""
+    folder = tools.folder / rollout.folder
+    after = load(tools.folder).ended(rollout, time.time(), false_alarm=bake.false_alarm(folder))
+    why = f": {'; '.join(rollout.reasons)}" if rollout.reasons else ""
+    tools.say(rollout, f"{rollout.ending}{why}")
+    write_json_synced(folder / END, {**asdict(after.ends[-1]), "settings": asdict(tools.limits)})
+    save(tools.folder, after)
+    settle(tools)
+    return after.ends[-1]
+
+
+def settle(tools: Tools) -> None:
+    """What an end that was recorded leaves to do, once: its report, its notice, its figures, images that are of no use now."""
+    state = load(tools.folder)
+    if not state.ends:
+        return
+    end = state.ends[-1]
+    if not end.told:
+        _report(tools, end)
+        _tell(tools, end)
+        save(tools.folder, replace(state, ends=(*state.ends[:-1], replace(end, told=True))))
+    figures.tell(tools.settings.log_dir, load(tools.folder))
+    _prune(tools, state)
+
+
+def _report(tools: Tools, end: End) -> None:
+    """Its page; that a page cannot be drawn must keep nobody from being told."""
+    folder = tools.folder / end.folder
+    try:
+        write_synced(folder / REPORT, page.of_folder(folder, end, tools.limits).encode())
+    except (RunError, OSError, ValueError, KeyError) as error:
+        log.warning("%s cannot be written (%s)", folder / REPORT, error)
+
+
+def _tell(tools: Tools, end: End) -> None:
+    readings = (read_json(tools.folder / end.folder / bake.VERDICT) or {"readings": ()})["readings"]
+    notice = notice_of(end, tuple(readings))
+    for problem in notify.tell(notice, tools.channels):
+        log.error("not told: %s", problem)
+    with (tools.folder / end.folder / "events.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"at": round(time.time(), 3), "step": "told", "said": notice.subject}) + "\n")
+
+
+def _prune(tools: Tools, state: State) -> None:
+    """Remove images of versions known to the release beyond KEEP_IMAGES; one that a container uses stays."""
+    for version in sorted(to_remove(state, tools.settings.keep_images)):
+        with suppress(CommandError):
+            tools.stack.run(commands.remove_image(tools.stack.docker, image_of(tools.stack.repository, version)))
+
+
+def to_remove(state: State, keep: int) -> set[int]:
+    """The versions whose images are of no use any more: neither in service, nor among the last `keep` that were."""
+    known = {end.version for end in state.ends} | {end.replaces for end in state.ends}
+    kept = {state.in_service, *state.served[-keep:]} if keep else {state.in_service}
+    return known - kept

@@ -1,0 +1,45 @@
+"""Which image and track each service runs, and the Compose file that says so. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+STABLES = ("stable-1", "stable-2")
+CANARY = "canary"
+SERVICES = (*STABLES, CANARY)
+# Compose reads it beside docker-compose.yml without being told to: an operator's `up -d` brings back what the release left.
+OVERRIDE = "docker-compose.override.yml"
+
+Track: TypeAlias = Literal["stable", "canary"]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What a service runs: an image's tag, and the track that its answers carry."""
+
+    tag: str
+    track: Track
+
+
+# None: the service is not there.
+Slots: TypeAlias = "Mapping[str, Slot | None]"
+
+FIRST: Slots = {**{name: Slot("stable", "stable") for name in STABLES}, CANARY: Slot("stable", "canary")}
+
+
+def override(slots: Slots) -> str:
+    """The Compose file of `slots`. What is not there is scaled to none: `up -d` must not bring an aborted canary back."""
+    lines = ["# Written by scripts/deploy.sh, which knows what is in service: do not edit.", "services:"]
+    for name in SERVICES:
+        slot = slots[name]
+        told = "{scale: 0}" if slot is None else _told(slot)
+        lines.append(f"  {name}: {told}")
+    return "\n".join([*lines, ""])
+
+
+def _told(slot: Slot) -> str:
+    return f'{{image: "${{APP_IMAGE:-movierec-app}}:{slot.tag}", environment: {{TRACK: {slot.track}}}}}'

@@ -1,0 +1,185 @@
+"""The running stack, as a release acts on it: containers replaced, NGINX told whom to ask."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from auto_deployment.command import CommandError
+from auto_deployment.errors import RunError
+from auto_deployment.rollout import commands
+from auto_deployment.rollout.slots import OVERRIDE, override
+from auto_deployment.rollout.upstream import render
+from auto_deployment.state import write_synced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+    from auto_deployment.command import Commands
+    from auto_deployment.rollout.slots import Slots
+
+UPSTREAM = ".stack/nginx/upstream.conf"
+# NGINX's worker_shutdown_timeout is 5 s, and a request lasts at most 0.6 s.
+DRAIN_SECONDS = 15.0
+DRAIN_PAUSE = 0.2
+# Compose waits for a service's health for 90 s, after its old container has had 15 s to end.
+REPLACE_SECONDS = 150.0
+RACES = ("is already in use", "already in progress", "No such container", "marked for removal", "is not running")
+RACE_PAUSES = (5.0, 20.0)
+
+
+class StackError(RunError):
+    """The stack is not as a release needs it; the text says what to do."""
+
+
+class Container(NamedTuple):
+    """A service's container. `health` is empty where it has no check."""
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    running: bool
+    health: str
+    network: str
+    address: str
+    started: str
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether it runs, and its check says so."""
+        return self.running and self.health == "healthy"
+
+
+def container_of(told: dict[str, Any]) -> Container:
+    """A container, of what `docker inspect` prints of it."""
+    state = told["State"]
+    networks = {name: each.get("IPAddress") or "" for name, each in told["NetworkSettings"]["Networks"].items()}
+    network = next(iter(networks), "")
+    return Container(
+        told["Id"],
+        told["Name"].lstrip("/"),
+        told["Config"]["Image"],
+        told["Image"],
+        state["Status"] == "running",
+        state.get("Health", {}).get("Status", ""),
+        network,
+        networks.get(network, ""),
+        state["StartedAt"],
+    )
+
+
+def workers_of(processes: str) -> set[str]:
+    """The process numbers of NGINX's workers, of what `docker top` prints."""
+    lines = (line.split(None, 1) for line in processes.splitlines())
+    return {fields[0] for fields in lines if len(fields) > 1 and fields[1].startswith("nginx: worker process")}
+
+
+class Stack:
+    """The stack of one checkout."""
+
+    def __init__(
+        self, root: Path, docker: str, runner: Commands, repository: str, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.root = root
+        self.docker = docker
+        self.repository = repository
+        self._run = runner.run
+        self._sleep = sleep
+
+    def run(self, command: list[str], seconds: float = 60.0) -> str:
+        """What a command printed. Raises CommandError."""
+        return self._run(*command, seconds=seconds)
+
+    def container(self, service: str) -> Container | None:
+        """A service's container; None where there is none. Raises CommandError."""
+        ids = self.run(commands.container(self.docker, service)).split()
+        return self.inspect(ids[0]) if ids else None
+
+    def inspect(self, name: str) -> Container:
+        """A container by name or id. Raises CommandError where there is none."""
+        return container_of(json.loads(self.run(commands.inspect(self.docker, name)))[0])
+
+    def image_id(self, tag: str) -> str | None:
+        """The id of an image of ours; None where it is not on this machine."""
+        try:
+            return self.run(commands.image_id(self.docker, f"{self.repository}:{tag}"))
+        except CommandError:
+            return None
+
+    def tag(self, image: str, tag: str) -> None:
+        """Have `tag` name an image."""
+        self.run(commands.tag(self.docker, image, f"{self.repository}:{tag}"))
+
+    def write(self, slots: Slots) -> None:
+        """Have Compose know what each service runs."""
+        write_synced(self.root / OVERRIDE, override(slots).encode())
+
+    def replace(self, service: str, slots: Slots) -> Container:
+        """Have `service` run what its slot says, healthy. Raises CommandError, or StackError where it is not there."""
+        self.write(slots)
+        self._replace(service)
+        found = self.container(service)
+        if found is None or not found.is_healthy:
+            raise StackError(f"{service} is not healthy: docker compose logs {service} says why")
+        return found
+
+    def _replace(self, service: str) -> None:
+        """Once more where another Compose, of a run that was killed, is at the same container."""
+        for pause in RACE_PAUSES:
+            try:
+                self.run(commands.replace(self.docker, service), REPLACE_SECONDS)
+            except CommandError as error:
+                if not any(sign in error.words for sign in RACES):
+                    raise
+                self._sleep(pause)
+            else:
+                return
+        self.run(commands.replace(self.docker, service), REPLACE_SECONDS)
+
+    def remove(self, service: str, slots: Slots) -> None:
+        """Have `service` be no more, not even after the next `up`."""
+        self.write(slots)
+        self.run(commands.remove(self.docker, service))
+
+    def route(self, slots: Slots, down: Collection[str] = ()) -> None:
+        """Have NGINX ask the services that are there and not `down`, and wait until what it asked before has ended.
+
+        Raises CommandError where NGINX does not take it: then it goes on as before; StackError where requests do not end.
+        """
+        path, text = self.root / UPSTREAM, render(slots, down)
+        before = path.read_text(encoding="utf-8")
+        nginx = self._nginx()
+        old = self._workers(nginx)
+        self._place(path, text)
+        try:
+            self.run(commands.check_nginx(self.docker))
+        except CommandError:
+            self._place(path, before)
+            raise
+        self.run(commands.reload_nginx(self.docker))
+        self._wait_until_gone(nginx, old)
+
+    def _nginx(self) -> str:
+        found = self.container("nginx")
+        if found is None or not found.running:
+            raise StackError("NGINX does not run: bring the stack up (docker compose up -d --wait) and run this again")
+        return found.id
+
+    def _workers(self, nginx: str) -> set[str]:
+        return workers_of(self.run(commands.processes(self.docker, nginx)))
+
+    def _wait_until_gone(self, nginx: str, old: set[str]) -> None:
+        for _ in range(int(DRAIN_SECONDS / DRAIN_PAUSE)):
+            now = self._workers(nginx)
+            if now and not now & old:
+                return
+            self._sleep(DRAIN_PAUSE)
+        raise StackError(f"NGINX's old workers have not ended within {DRAIN_SECONDS:g} s: docker compose logs nginx says why")
+
+    @staticmethod
+    def _place(path: Path, text: str) -> None:
+        write_synced(path, text.encode())
+        path.chmod(0o644)  # NGINX's user reads it, in a container

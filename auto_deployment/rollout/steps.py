@@ -1,0 +1,159 @@
+"""The steps of a release, as actions on the stack. Each can be done again from its beginning."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from auto_deployment import image
+from auto_deployment.errors import RunError
+from auto_deployment.rollout import bake, machine, trial, users
+from auto_deployment.rollout.direct import smoke
+from auto_deployment.rollout.machine import PROMOTES, Ending, Step
+from auto_deployment.rollout.record import load, save
+from auto_deployment.rollout.slots import CANARY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from auto_deployment.canary.verdict import Verdict
+    from auto_deployment.rollout.machine import Rollout
+    from auto_deployment.rollout.slots import Slot, Slots
+    from auto_deployment.rollout.tools import Tools
+
+BUILD_SECONDS = 1800.0
+# Each worker has answered by then, and each bucket of its histogram is there.
+WARM_USERS = 200
+# Two scrapes, so that the first look finds what the warm-up left, and counts from there.
+SETTLE_SECONDS = 11.0
+
+
+class Steps:
+    """`note` keeps a rollout on the disk; `see_to_wishes` gives what was asked of it meanwhile."""
+
+    def __init__(self, tools: Tools, note: Callable[[Rollout], Rollout], see_to_wishes: Callable[[Rollout], Rollout]) -> None:
+        self._tools = tools
+        self._stack = tools.stack
+        self._note = note
+        self._see_to_wishes = see_to_wishes
+        self._actions = {
+            Step.BUILD: self._build,
+            Step.SHADOW: self._shadow,
+            Step.LEAVE: self._leave,
+            Step.REPLACE: self._replace,
+            Step.WARM: self._warm,
+            Step.ENTER: self._enter,
+            Step.BAKE: self._bake,
+            **dict.fromkeys(PROMOTES, self._promote),
+            Step.KEEP: self._keep,
+            Step.WITHDRAW: self._withdraw,
+            Step.UNDO: self._undo,
+        }
+
+    def do(self, rollout: Rollout) -> Rollout:
+        """The rollout after its step. Raises RunError where that cannot be done."""
+        return self._actions[rollout.step](rollout)
+
+    @property
+    def _slots(self) -> Slots:
+        return load(self._tools.folder).slots
+
+    def _set_slot(self, service: str, slot: Slot | None) -> Slots:
+        state = load(self._tools.folder).with_slot(service, slot)
+        save(self._tools.folder, state)
+        return state.slots
+
+    def _build(self, rollout: Rollout) -> Rollout:
+        name = image.image_of(self._stack.repository, rollout.version)
+        self._stack.run(image.build(self._stack.docker, name, self._tools.root), BUILD_SECONDS)
+        return machine.done(replace(rollout, image=self._stack.image_id(rollout.tag) or ""))
+
+    def _shadow(self, rollout: Rollout) -> Rollout:
+        found = trial.shadow(self._tools, rollout)
+        self._tools.say(rollout, found.said())
+        if found.reasons:
+            return machine.given_up(rollout, Ending.REFUSED, *found.reasons)
+        return machine.done(rollout)
+
+    def _leave(self, rollout: Rollout) -> Rollout:
+        self._stack.route(self._slots, {CANARY})
+        return machine.done(rollout)
+
+    def _replace(self, rollout: Rollout) -> Rollout:
+        self._stack.tag(rollout.image, rollout.tag)
+        self._stack.replace(CANARY, self._set_slot(CANARY, machine.canary_slot(rollout)))
+        return machine.done(rollout)
+
+    def _warm(self, rollout: Rollout) -> Rollout:
+        self._smoke(rollout, CANARY, "canary")
+        return machine.done(rollout)
+
+    def _smoke(self, rollout: Rollout, service: str, track: str) -> None:
+        found = self._stack.container(service)
+        if found is None:
+            raise RunError(f"{service} is gone: docker compose ps -a shows what there is")
+        strangers = [users.STRANGER - number for number in range(WARM_USERS)]
+        smoke(found.address, rollout.version, track, strangers)
+
+    def _enter(self, rollout: Rollout) -> Rollout:
+        self._stack.route(self._slots)
+        now = time.time()
+        return machine.done(replace(rollout, bake_began=now + SETTLE_SECONDS, boot=self._tools.boot))
+
+    def _bake(self, rollout: Rollout) -> Rollout:
+        """Look until it is decided, or until somebody asks for something else."""
+        folder, limits = self._tools.folder / rollout.folder, self._tools.limits
+        next_look = time.time()
+        while rollout.step == Step.BAKE and rollout.ending is None:
+            if rollout.urged:
+                self._tools.say(rollout, f"promoted before its time: {rollout.urged} asked for it")
+                return machine.done(rollout)
+            if time.time() >= max(next_look, rollout.bake_began or 0.0):
+                judged = bake.look(folder, rollout, self._tools.prometheus, limits, time.time())
+                self._tell(rollout, judged)
+                rollout = machine.judged(rollout, judged.end, judged.reasons)
+                next_look = time.time() + limits.check_seconds
+            else:
+                time.sleep(min(1.0, limits.check_seconds))
+                rollout = self._see_to_wishes(rollout)
+        return rollout
+
+    def _tell(self, rollout: Rollout, judged: Verdict) -> None:
+        why = f": {'; '.join(judged.reasons)}" if judged.reasons else ""
+        self._tools.say(rollout, f"{max(0.0, judged.minutes):.1f} min: {judged.end}{why}")
+
+    def _promote(self, rollout: Rollout) -> Rollout:
+        service = PROMOTES[rollout.step]
+        if self._slots[service] is not None:
+            self._stack.tag(rollout.image, rollout.tag)
+            self._exchange(rollout, service, machine.promoted_slot(rollout))
+        return machine.done(rollout)
+
+    def _exchange(self, rollout: Rollout, service: str, slot: Slot) -> None:
+        """Drain a service, have it run `slot`, try it, and have it asked again."""
+        self._stack.route(self._slots, {service})
+        self._stack.replace(service, self._set_slot(service, slot))
+        version = rollout.version if slot.tag == rollout.tag else rollout.replaces
+        self._smoke(replace(rollout, version=version), service, slot.track)
+        self._stack.route(self._slots)
+
+    def _keep(self, rollout: Rollout) -> Rollout:
+        """The name that everything else goes by, and that a stack without a release starts from."""
+        self._stack.tag(rollout.image, "stable")
+        return machine.done(rollout)
+
+    def _withdraw(self, rollout: Rollout) -> Rollout:
+        slots = self._set_slot(CANARY, None)
+        self._stack.route(slots)
+        self._stack.remove(CANARY, slots)
+        return machine.done(rollout)
+
+    def _undo(self, rollout: Rollout) -> Rollout:
+        """Services that got the version run again what they ran before; a release's canary is withdrawn first."""
+        if rollout.kind == "release":
+            self._withdraw(rollout)
+        for service, slot in machine.to_bring_back(rollout).items():
+            self._exchange(rollout, service, slot)
+        self._stack.route(self._slots)
+        return machine.done(rollout)

@@ -1,0 +1,56 @@
+"""What a release works with, put together once."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auto_deployment.canary.comparison import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from auto_deployment.notify import Channel
+    from auto_deployment.prometheus import Source
+    from auto_deployment.rollout.machine import Rollout
+    from auto_deployment.rollout.stack import Stack
+    from auto_deployment.settings import Settings
+
+EVENTS = "events.jsonl"
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True)
+class Tools:
+    """`folder` is the release folder, `root` the checkout."""
+
+    settings: Settings
+    root: Path
+    folder: Path
+    stack: Stack
+    prometheus: Source
+    channels: Sequence[Channel]
+
+    @property
+    def limits(self) -> Limits:
+        """What worse means."""
+        return Limits.of(self.settings)
+
+    @property
+    def boot(self) -> str:
+        """The machine's start, as the kernel names it."""
+        return BOOT.read_text(encoding="ascii").strip()
+
+    def say(self, rollout: Rollout, line: str) -> None:
+        """Tell what happens: on standard output, and in the release's events."""
+        at = time.time()
+        sys.stdout.write(f"{time.strftime('%H:%M:%S', time.gmtime(at))}  version {rollout.version}: {line}\n")
+        sys.stdout.flush()
+        path = self.folder / rollout.folder / EVENTS
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"at": round(at, 3), "step": rollout.step, "said": line}) + "\n")

@@ -1,0 +1,76 @@
+"""The shadow: the version's image and the one in service, in containers that nobody is sent to, asked for the same lists."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from app.model import ArtifactError
+from auto_deployment.command import CommandError
+from auto_deployment.errors import RunError
+from auto_deployment.rollout import commands
+from auto_deployment.rollout.direct import ask, wait_ready
+from auto_deployment.rollout.shadow import compared
+from auto_deployment.rollout.users import STRANGER, choose
+from auto_deployment.state import write_json_synced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from auto_deployment.rollout.machine import Rollout
+    from auto_deployment.rollout.shadow import Shadow
+    from auto_deployment.rollout.stack import Stack
+    from auto_deployment.rollout.tools import Tools
+
+FILE = "shadow.json"
+READY_SECONDS = 60.0
+WARM_USERS = 50
+
+
+class NeverReadyError(RunError):
+    """The version's container never recommends: nothing of it was seen by anybody."""
+
+
+def shadow(tools: Tools, rollout: Rollout) -> Shadow:
+    """Run it, keep its figures in the release's folder. Raises NeverReadyError, and RunError where it cannot be run."""
+    try:
+        asked_for, source = choose(tools.settings.database_url, tools.settings.data_dir / "model", rollout.version)
+    except ArtifactError as error:
+        raise RunError(str(error)) from error
+    stable = tools.stack.container("stable-1")
+    if stable is None:
+        raise RunError("stable-1 is gone: bring the stack up (docker compose up -d --wait) and release again")
+    prefix = stable.name.removesuffix("-stable-1-1")
+    with (
+        _running(tools.stack, f"{prefix}-shadow-new", stable.network, rollout.image) as new,
+        _running(tools.stack, f"{prefix}-shadow-old", stable.network, stable.image_id) as old,
+    ):
+        ask([new, old], asked_for[:WARM_USERS])
+        answers, others = ask([new, old], asked_for)
+        popular = [each[0].films for each in ask([new, old], [STRANGER])]
+    found = compared(answers, others, (popular[0], popular[1]), source, tools.limits)
+    write_json_synced(tools.folder / rollout.folder / FILE, {**found.to_dict(), "at": time.time()})
+    return found
+
+
+@contextmanager
+def _running(stack: Stack, name: str, network: str, image: str) -> Iterator[str]:
+    """A container's address once it is ready; it is gone afterwards, and so is one that a killed run left."""
+    stack.run(commands.remove_container(stack.docker, name))
+    try:
+        stack.run(commands.shadow(stack.docker, name, network, image))
+        yield _ready_address(stack, name)
+    finally:
+        with suppress(CommandError):
+            stack.run(commands.remove_container(stack.docker, name))
+
+
+def _ready_address(stack: Stack, name: str) -> str:
+    container = stack.inspect(name)
+    try:
+        wait_ready(container.address or "127.0.0.1", READY_SECONDS)
+    except RunError as error:
+        last = stack.run([stack.docker, "logs", "--tail", "1", name])
+        raise NeverReadyError(f"never ready within {READY_SECONDS:g} s: {error}; its last words: {last or 'none'}") from error
+    return container.address
