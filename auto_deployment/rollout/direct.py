@@ -18,6 +18,7 @@ PORT = 5000
 SECONDS = 5.0
 HEADERS = {"X-Shadow": "1"}
 CLIENTS = 4
+MOST_FAILED = 0.05
 
 
 class DirectError(RunError):
@@ -32,10 +33,10 @@ class Asked(NamedTuple):
     seconds: float
 
 
-def readiness(address: str) -> dict[str, Any]:
+def readiness(address: str, seconds: float = SECONDS) -> dict[str, Any]:
     """What `/readyz` tells. Raises DirectError where it does not, or is not ready."""
     try:
-        with closing(http.client.HTTPConnection(address, PORT, timeout=SECONDS)) as connection:
+        with closing(http.client.HTTPConnection(address, PORT, timeout=seconds)) as connection:
             connection.request("GET", "/readyz")
             answer = connection.getresponse()
             told: dict[str, Any] = json.loads(answer.read())
@@ -104,14 +105,14 @@ def _ask(connection: http.client.HTTPConnection, user: int) -> Asked:
 
 
 def smoke(address: str, version: int, track: str, users: Sequence[int]) -> None:
-    """The service is ready, is of that version and track, and gives each of `users` a list, which warms it up.
+    """The service is ready, is of that version and track, and gives `users` their lists, which warms it up. Raises DirectError.
 
-    Raises DirectError: one wrong answer is enough.
+    What fails now and then is left to the bake.
     """
     told = readiness(address)
     if (told.get("version"), told.get("track")) != (version, track):
         raise DirectError(f"{address} is version {told.get('version')}, {told.get('track')}: not version {version}, {track}")
     (asked,) = ask([address], users)
     failed = [each.user for each in asked if not each.films]
-    if failed:
-        raise DirectError(f"{len(failed)} of {len(asked)} first answers failed, of user {failed[0]} for one")
+    if len(failed) > MOST_FAILED * len(asked):
+        raise DirectError(f"{len(failed)} of {len(asked)} first answers failed")

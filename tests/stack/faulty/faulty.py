@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ERROR_SHARE = float(os.environ.get("FAULT_ERROR_SHARE", "0"))
 SECONDS = float(os.environ.get("FAULT_SECONDS", "0"))
+IN_SHADOW = os.environ.get("FAULT_IN_SHADOW", "yes") == "yes"
 
 
 def main() -> Flask:
@@ -27,7 +28,7 @@ def main() -> Flask:
 
 def fault() -> None:
     """Wait, and fail at times."""
-    if request.path.startswith("/recommend/"):
+    if request.path.startswith("/recommend/") and (IN_SHADOW or "X-Shadow" not in request.headers):
         time.sleep(SECONDS)
         if random.random() < ERROR_SHARE:
             abort(500)
