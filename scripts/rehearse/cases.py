@@ -1,0 +1,60 @@
+"""The cases of a rehearsal: what is wrong with the version, what happens meanwhile, and how it has to end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RATE = 120.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One release.
+
+    `faults` are the service's (see faulty.py), `rate` visits a second, `act` what happens meanwhile (see acts.py), `options`
+    of the command, `settings` of the release. `expected` is the ending as status tells it, `ends` how many releases end.
+    """
+
+    name: str
+    told: str
+    expected: str
+    faults: Mapping[str, str] = field(default_factory=dict)
+    rate: float = RATE
+    act: str = "release"
+    options: tuple[str, ...] = ("--no-shadow",)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    ends: int = 1
+
+
+# Long enough for the warm-up to find nothing.
+LATER = {"FAULT_AFTER_SECONDS": "20"}
+# 1 % of errors takes some 10,000 tries at the canary to be sure of.
+THIN = {"CANARY_BAKE_MINUTES": "2.5", "CANARY_MAX_BAKE_MINUTES": "4"}
+CASES = (
+    Case("good", "a good version", "promoted", options=()),
+    Case("slow", "slower than 500 ms", "aborted", {**LATER, "FAULT_SECONDS": "0.7"}, rate=40),
+    Case("slower", "slower than stable, under 500 ms", "aborted", {**LATER, "FAULT_SECONDS": "0.03"}),
+    Case(
+        "errors-1", "1 % of its answers are errors", "aborted", {**LATER, "FAULT_ERROR_SHARE": "0.01"}, rate=450, settings=THIN
+    ),
+    Case("errors-20", "20 % of its answers are errors", "aborted", {**LATER, "FAULT_ERROR_SHARE": "0.2"}),
+    Case("crash", "it dies every 8 seconds", "aborted", {"FAULT_DIES_SECONDS": "8"}),
+    Case("unhealthy", "it never gets healthy", "aborted", {"FAULT_START": "1"}),
+    Case("cut-model", "its model is cut", "failed", act="cut_model"),
+    Case("shadow", "the shadow finds its errors", "refused", {"FAULT_ERROR_SHARE": "0.2"}, options=()),
+    Case("no-traffic", "nobody asks", "inconclusive", rate=0),
+    Case("prometheus-away", "Prometheus is away for half the bake", "promoted", act="without_prometheus"),
+    Case("killed", "the controller is killed at every step", "promoted", act="killed_at_every_step", options=()),
+    Case("newer", "a newer version comes during the bake", "promoted", act="superseded", ends=2),
+    Case("rollback", "back to the version before", "rolled back", act="rolled_back"),
+)
+
+
+def chosen(names: list[str]) -> list[Case]:
+    """The cases of these names, all where none is named. Raises KeyError with the first name that there is none of."""
+    known = {case.name: case for case in CASES}
+    return [known[name] for name in names] if names else list(CASES)

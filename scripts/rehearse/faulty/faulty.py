@@ -1,0 +1,49 @@
+"""The service with faults before its answers, by `FAULT_*` in its environment. Its own metrics see them like real ones."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from flask import abort, current_app, request
+
+from app.wsgi import main as real
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+ERROR_SHARE = float(os.environ.get("FAULT_ERROR_SHARE", "0"))
+SECONDS = float(os.environ.get("FAULT_SECONDS", "0"))
+# Shadow and warm-up find what is there from the start; this long after it, only users and the verdict can.
+AFTER_SECONDS = float(os.environ.get("FAULT_AFTER_SECONDS", "0"))
+DIES_SECONDS = float(os.environ.get("FAULT_DIES_SECONDS", "0"))
+
+
+def main() -> Flask:
+    """The application that Gunicorn loads, in its master."""
+    if os.environ.get("FAULT_START"):
+        raise SystemExit("it does not start")
+    app = real()
+    app.config["FAULTS_FROM"] = time.monotonic() + AFTER_SECONDS
+    app.before_request(fault)
+    if DIES_SECONDS:
+        threading.Thread(target=die, daemon=True).start()
+    return app
+
+
+def fault() -> None:
+    """Wait, and fail at times."""
+    if request.path.startswith("/recommend/") and time.monotonic() > current_app.config["FAULTS_FROM"]:
+        time.sleep(SECONDS)
+        if random.random() < ERROR_SHARE:  # noqa: S311 - a fault, no secret
+            abort(500)
+
+
+def die() -> None:
+    """Kill the master and all its workers after a while."""
+    time.sleep(DIES_SECONDS)
+    os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -1,0 +1,232 @@
+"""A stack of one's own: a copy of the project, the real Compose file, other ports than the operator's."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+import zlib
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pymysql
+
+from auto_deployment.errors import RunError
+from scripts.demo.settings import free_ports
+from scripts.images.docker import client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = ("stable-1", "stable-2", "canary")
+UP_SECONDS = 180.0
+PORTS = ("NGINX_PORT", "MYSQL_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "CADVISOR_PORT")
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    return free_ports(1)[0]
+
+
+def copy_of_project(to: Path) -> Path:
+    """The project as a fresh clone would have it: what git keeps or would keep, with the changes not committed yet."""
+    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    for name in listed.split("\0")[:-1]:
+        if (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    return to
+
+
+class StackError(RunError):
+    """The stack does not do what it should; the text has what it said."""
+
+
+class Stack:
+    """`docker compose` in a copy of the project, and what one wants to know of it. Every method may raise StackError."""
+
+    def __init__(self, folder: Path, name: str, **settings: str) -> None:
+        self.folder = copy_of_project(folder)
+        self.name = name
+        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        self._net = f"172.30.{100 + zlib.crc32(f'{name} {os.getpid()}'.encode()) % 100}"
+        self._environment = {
+            **os.environ,
+            **{each: str(port) for each, port in self.ports.items()},
+            "COMPOSE_PROJECT_NAME": name,
+            "STACK_NET": self._net,
+            "APP_IMAGE": name,
+            **settings,
+        }
+        self._environment["DOCKER_DATA_ROOT"] = self.docker("info", "--format", "{{.DockerRootDir}}").stdout.strip()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its commands are called with."""
+        return dict(self._environment)
+
+    @property
+    def port(self) -> int:
+        """NGINX's port."""
+        return self.ports["NGINX_PORT"]
+
+    def docker(self, *arguments: str, check: bool = True, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
+        """One call of docker in the project's folder. Raises StackError with what it said where it fails."""
+        done = subprocess.run(
+            [client(), *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check and done.returncode:
+            raise StackError(f"docker {' '.join(arguments)}: {done.stdout}{done.stderr}")
+        return done
+
+    def run(self, *command: str, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
+        """A command in the project's folder, with the stack's settings."""
+        return subprocess.run(
+            command, cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    def compose(self, *arguments: str, check: bool = True, timeout: float = UP_SECONDS) -> subprocess.CompletedProcess[str]:
+        """One call of `docker compose`."""
+        return self.docker("compose", *arguments, check=check, timeout=timeout)
+
+    def up(self, *services: str) -> float:
+        """`docker compose up -d --wait`, of all services or these; how many seconds it took."""
+        begun = time.monotonic()
+        self.compose("up", "-d", "--wait", *services, timeout=2 * UP_SECONDS)
+        return time.monotonic() - begun
+
+    def down(self) -> None:
+        """`docker compose down -v`, and the image goes too."""
+        self.compose("down", "-v", "--timeout", "10")
+        self.docker("image", "rm", "-f", f"{self.name}:stable", check=False)
+
+    def left_behind(self) -> list[str]:
+        """Containers, volumes, networks and images of this stack that are still there."""
+        mine = f"label=com.docker.compose.project={self.name}"
+        kinds = (("ps", "-aq"), ("volume", "ls", "-q"), ("network", "ls", "-q"))
+        listed = [self.docker(*kind, "--filter", mine).stdout for kind in kinds]
+        return [*"".join(listed).split(), *self.docker("image", "ls", "-q", self.name).stdout.split()]
+
+    def container(self, service: str) -> str:
+        """The id of a service's container, running or not."""
+        return self.compose("ps", "-aq", service).stdout.strip()
+
+    def address(self, service: str) -> str:
+        """A service's address in the network of NGINX and services, which this machine reaches too."""
+        return f"{self._net}.{11 + SERVICES.index(service)}"
+
+    def is_ready(self, service: str) -> bool:
+        """Whether a service answers, asked directly."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address(service)}:5000/readyz", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def wait_ready(self, service: str, seconds: float = 60.0) -> None:
+        """Wait until a service answers."""
+        wait_until(lambda: self.is_ready(service), seconds, f"{service} answers")
+
+    def ask(self, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], str]:
+        """One request through NGINX: status, headers, body."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
+            connection.request(method, path, headers=headers or {})
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read().decode()
+
+    def tries(self) -> list[dict[str, Any]]:
+        """NGINX's log of tries."""
+        written = self.compose("exec", "-T", "nginx", "cat", "/var/log/nginx/tries.log").stdout
+        return [json.loads(line) for line in written.splitlines()]
+
+    def host_secret(self, name: str) -> str:
+        """A secret of the host side."""
+        return (self.folder / ".secrets" / "host" / name).read_text()
+
+    def rows(self, query: str, *told: object) -> list[tuple[Any, ...]]:
+        """What MySQL answers to the host side."""
+        with (
+            closing(
+                pymysql.connect(
+                    host="127.0.0.1",
+                    port=self.ports["MYSQL_PORT"],
+                    user=self.host_secret("mysql_user"),
+                    password=self.host_secret("mysql_password"),
+                    database="movierec",
+                    connect_timeout=5,
+                    read_timeout=60,
+                )
+            ) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(query, told or None)
+            return list(cursor.fetchall())
+
+    def measured(self, query: str) -> list[dict[str, Any]]:
+        """What Prometheus answers to a query now; nothing while it starts."""
+        url = f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return list(json.load(answer)["data"]["result"])
+        except (OSError, http.client.HTTPException):
+            return []
+
+    @contextmanager
+    def faulty_canary(self, **faults: str) -> Iterator[None]:
+        """The canary with faults, see `faulty/faulty.py`, and afterwards as it was."""
+        image = f"{self.name}:faulty"
+        here = Path(__file__).parent / "faulty"
+        arguments = _arguments({"BASE": f"{self.name}:stable", **faults})
+        self.docker("build", "-q", "-t", image, *arguments, str(here), timeout=UP_SECONDS)
+        try:
+            self._environment["CANARY_TAG"] = "faulty"
+            tried = self.compose("up", "-d", "--no-deps", "--wait", "canary", check=False)
+            if tried.returncode:
+                raise StackError(tried.stderr + self.docker("logs", self.container("canary")).stderr)
+            yield
+        finally:
+            del self._environment["CANARY_TAG"]
+            self.compose("up", "-d", "--no-deps", "--wait", "canary")
+            self.docker("image", "rm", "-f", image)
+
+    def processor_seconds_so_far(self) -> float:
+        """What NGINX's and the services' processes have used so far: /proc/PID/stat of each, and of its ended children."""
+        ticks = 0
+        for service in ("nginx", *SERVICES):
+            for pid in self.docker("top", self.container(service), "-eo", "pid").stdout.split()[1:]:
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += sum(map(int, fields[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def logs(self) -> str:
+        """The last lines of every container."""
+        told = self.compose("logs", "--no-color", "--tail", "12", check=False)
+        return self.compose("ps", "-a", check=False).stdout + told.stdout
+
+
+def _arguments(given: Mapping[str, str]) -> list[str]:
+    return [part for name, value in given.items() for part in ("--build-arg", f"{name}={value}")]
+
+
+def wait_until(holds: Callable[[], bool], seconds: float, what: str) -> None:
+    """Ask again and again until it holds. Raises StackError after so many seconds."""
+    until = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > until:
+            raise StackError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.2)

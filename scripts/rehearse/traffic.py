@@ -1,0 +1,69 @@
+"""The simulator's visits while a release goes on, and what became of them."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auto_deployment.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+SUMMARY = re.compile(r"requests (\d+), ok (\d+), failed (\d+)(?: \((.*?)\))?(?:, p50 ([\d.]+) ms, p99 ([\d.]+) ms)?")
+END_SECONDS = 30.0
+UNENDING = 100_000_000
+
+
+@dataclass(frozen=True)
+class Visits:
+    """What became of all visits; `kinds` tells failures by their kind, `p99` is in milliseconds."""
+
+    requests: int = 0
+    failed: int = 0
+    kinds: str = ""
+    p99: float = 0.0
+
+
+def read_summary(text: str) -> Visits:
+    """The simulator's last word. Raises RunError where it said none."""
+    found = SUMMARY.findall(text)
+    if not found:
+        raise RunError(f"the simulator said no summary: {text[-500:]!r}")
+    requests, _, failed, kinds, _, p99 = found[-1]
+    return Visits(int(requests), int(failed), kinds, float(p99 or 0))
+
+
+class Traffic:
+    """`scripts/simulate visit` at a rate, from `start` to `stop`; a rate of 0 is no traffic."""
+
+    def __init__(self, port: int, rate: float, output: Path, environment: Mapping[str, str]) -> None:
+        self._command = [
+            *(sys.executable, "-m", "scripts.simulator", "visit", "--url", f"http://127.0.0.1:{port}"),
+            *("--rate", f"{rate:g}", "--count", str(UNENDING), "--output", str(output), "--quiet"),
+        ]
+        self._rate = rate
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        if self._rate:
+            self._process = subprocess.Popen(
+                self._command, cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            )
+
+    def stop(self) -> Visits:
+        """End after the visits that are under way. Raises RunError where the simulator failed by itself."""
+        if self._process is None:
+            return Visits()
+        self._process.send_signal(signal.SIGINT)
+        _, told = self._process.communicate(timeout=END_SECONDS)
+        self._process = None
+        return read_summary(told)
