@@ -13,7 +13,7 @@ import time
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.model import read_metadata
 from app.provenance import tracking_row
@@ -37,7 +37,7 @@ from auto_deployment.track import put_rows
 from auto_deployment.versioning import TABLES, Places, Versions, set_version, write_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from auto_deployment.settings import Settings
     from auto_deployment.sources import Source
@@ -180,12 +180,17 @@ class Pipeline:
         version = Version(release.number, release.base, release.data_creation, release.trained_on)
         before = read_json(self._places.report(release.number - 1))
         try:
-            metadata = train_version(self._settings, version, self._progress, champion.recipe_of(before))
+            metadata = train_version(self._settings, version, self._progress, champion.recipe_of(self._champion(release)))
         except RefusedError:
             (self._data / RELEASE).unlink()
             raise
         told = quality.report(metadata, release.counts, release.gaps, release.lag, before)
         write_json_synced(self._places.report(release.number), told)
+
+    def _champion(self, release: Release) -> Mapping[str, Any] | None:
+        """The report of the version in service."""
+        server = self._settings.server_dir or self._places.root
+        return champion.report_in_service(server, release.number - 1, lambda number: read_json(self._places.report(number)))
 
     def _commit(self, release: Release) -> None:
         self._begin_step("version")

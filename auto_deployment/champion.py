@@ -6,10 +6,17 @@ training rows, and both are scored on the same test rows.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from auto_deployment.errors import RunError
+from auto_deployment.rollout.record import in_service
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 
 class Recipe(NamedTuple):
@@ -25,3 +32,16 @@ def recipe_of(report: Mapping[str, Any] | None) -> Recipe | None:
         return None
     told = report["recipe"]
     return Recipe(str(told["trainer"]), int(told["random_state"]))
+
+
+def report_in_service(server: Path, last: int, report: Callable[[int], Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+    """The report of the version that the release of the checkout `server` has in service, as `deploy.sh status` says it.
+
+    Where no release says so yet, or that version has no report: of `last`, the version with the last tag; None without one.
+    """
+    try:
+        serving = in_service(server)
+    except (RunError, OSError) as error:
+        log.warning("what is in service is not to be had (%s): version %d is taken for it", error, last)
+        serving = None
+    return (report(serving) if serving is not None else None) or report(last)

@@ -144,8 +144,8 @@ class Stack:
         self.write(slots)
         self.run(commands.remove(self.docker, service))
 
-    def route(self, slots: Slots, down: Collection[str] = ()) -> None:
-        """Have NGINX ask the services that are there and not `down`, and wait until what it asked before has ended.
+    def route(self, slots: Slots, down: Collection[str] = (), *, drain: bool = True) -> None:
+        """Have NGINX ask the services that are there and not `down`; to `drain`, wait until what it asked before has ended.
 
         Raises CommandError where NGINX does not take it: then it goes on as before; StackError where requests do not end.
         """
@@ -160,7 +160,8 @@ class Stack:
             self._place(path, before)
             raise
         self.run(commands.reload_nginx(self.docker))
-        self._wait_until_gone(nginx, old)
+        if drain:
+            self._wait_until_gone(nginx, old)
 
     def _nginx(self) -> str:
         found = self.container("nginx")

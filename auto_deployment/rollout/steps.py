@@ -97,7 +97,7 @@ class Steps:
         smoke(found.address, rollout.version, track, strangers)
 
     def _enter(self, rollout: Rollout) -> Rollout:
-        self._stack.route(self._slots)
+        self._stack.route(self._slots, drain=False)
         now = time.time()
         return machine.done(replace(rollout, bake_began=now + SETTLE_SECONDS, boot=self._tools.boot))
 
@@ -136,7 +136,7 @@ class Steps:
         self._stack.replace(service, self._set_slot(service, slot))
         version = rollout.version if slot.tag == rollout.tag else rollout.replaces
         self._smoke(replace(rollout, version=version), service, slot.track)
-        self._stack.route(self._slots)
+        self._stack.route(self._slots, drain=False)
 
     def _keep(self, rollout: Rollout) -> Rollout:
         """The name that everything else goes by, and that a stack without a release starts from."""
@@ -155,5 +155,5 @@ class Steps:
             self._withdraw(rollout)
         for service, slot in machine.to_bring_back(rollout).items():
             self._exchange(rollout, service, slot)
-        self._stack.route(self._slots)
+        self._stack.route(self._slots, drain=False)
         return machine.done(rollout)
