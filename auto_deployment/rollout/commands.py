@@ -63,11 +63,6 @@ def image_id(docker: str, image: str) -> list[str]:
     return [docker, "image", "inspect", "--format", "{{.Id}}", image]
 
 
-def tags(docker: str, repository: str) -> list[str]:
-    """Prints the tags of a repository's images on this machine."""
-    return [docker, "image", "ls", "--format", "{{.Tag}}", repository]
-
-
 def remove_image(docker: str, image: str) -> list[str]:
     """Takes a name from an image, and removes an image without a name; fails where a container uses it."""
     return [docker, "image", "rm", image]
@@ -89,6 +84,11 @@ def shadow(docker: str, name: str, network: str, image: str) -> list[str]:
 def remove_container(docker: str, name: str) -> list[str]:
     """Removes a container, running or not. Again: does nothing."""
     return [docker, "rm", "--force", "--volumes", name]
+
+
+def last_words(docker: str, name: str) -> list[str]:
+    """Prints the last line that a container wrote."""
+    return [docker, "logs", "--tail", "1", name]
 
 
 def pull_model(python: str, model: Path, remote: str) -> list[str]:

@@ -71,6 +71,6 @@ def _ready_address(stack: Stack, name: str) -> str:
     try:
         wait_ready(container.address or "127.0.0.1", READY_SECONDS)
     except RunError as error:
-        last = stack.run([stack.docker, "logs", "--tail", "1", name])
+        last = stack.run(commands.last_words(stack.docker, name))
         raise NeverReadyError(f"never ready within {READY_SECONDS:g} s: {error}; its last words: {last or 'none'}") from error
     return container.address

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.model import ArtifactError, load_rating, load_serving, read_metadata
 from auto_deployment.errors import RunError
+from auto_deployment.rollout.bake import EVIDENCE
+from auto_deployment.rollout.record import FOLDER
 from auto_deployment.trace import tries
 from auto_deployment.trace.history import Seen, history
 from auto_deployment.trace.listing import plain
@@ -46,17 +48,26 @@ def gather(answer: Traced, files: VersionFiles, engine: Engine | None, tries_log
         "version": _version(answer, files, metadata),
         "gate": metadata.get("metrics", {}).get("gate")
         or (files.recorded(number, files.places.report(number)) or {}).get("gate"),
-        "release": release_evidence(files.places.data / "releases" / str(number)),
+        "release": release_evidence(last_release(files.places.root, number)),
         "tries": _tries(missing, answer, files, engine, tries_log),
         "missing": missing,
     }
 
 
+def last_release(root: Path, number: int) -> Path:
+    """The folder of a version's last release: their names end with the time. It may not be there."""
+    return max((root / FOLDER).glob(f"{number}-*"), default=root / FOLDER / str(number))
+
+
 def release_evidence(folder: Path) -> dict[str, Any] | None:
-    """What the release of a version has left in its folder: each JSON file whole, of others the text; None without a folder."""
+    """What the release of a version has left in its folder: each JSON file whole, of others the text; None without a folder.
+
+    The looks of a bake are left out: hours of figures, of which the verdict has the sum.
+    """
     if not folder.is_dir():
         return None
-    return {path.name: _content(path) for path in sorted(folder.iterdir()) if path.suffix in (".json", ".txt", ".md", ".log")}
+    told = [path for path in sorted(folder.iterdir()) if path.suffix in (".json", ".txt", ".md", ".log")]
+    return {path.name: _content(path) for path in told if path.name != EVIDENCE}
 
 
 def _try(missing: dict[str, str], name: str, get: Callable[[], T]) -> T | None:

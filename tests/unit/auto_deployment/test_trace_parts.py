@@ -21,7 +21,7 @@ from auto_deployment.progress import Progress
 from auto_deployment.sample import SAMPLE
 from auto_deployment.settings import load_settings
 from auto_deployment.trace import history, listing, tries
-from auto_deployment.trace.chain import release_evidence
+from auto_deployment.trace.chain import last_release, release_evidence
 from auto_deployment.trace.history import Seen, combine, lines_of
 from auto_deployment.trace.reasons import drivers, step_told
 from auto_deployment.trace.replay import ReplayError, read
@@ -186,7 +186,16 @@ def test_release_evidence_is_whatever_the_release_left(tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("fine")
     (folder / "cut.json").write_text('{"verd')
     (folder / "picture.png").write_bytes(b"\xff")
+    (folder / "evidence.json").write_text("{}")
     assert release_evidence(folder) == {"cut.json": '{"verd', "notes.txt": "fine", "verdict.json": {"verdict": "promote"}}
+
+
+def test_a_version_that_was_released_twice_tells_of_the_last_time(tmp_path: Path) -> None:
+    """And version 71 is not version 7."""
+    for name in ("7-20261123T100000Z", "7-20261124T100000Z", "71-20261125T100000Z"):
+        (tmp_path / ".stack" / "release" / name).mkdir(parents=True)
+    assert last_release(tmp_path, 7).name == "7-20261124T100000Z"
+    assert release_evidence(last_release(tmp_path, 8)) is None
 
 
 def test_times_are_told_in_utc() -> None:

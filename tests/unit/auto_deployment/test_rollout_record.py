@@ -1,0 +1,182 @@
+"""What is remembered of releases, and what it is used for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from auto_deployment.champion import report_in_service
+from auto_deployment.rollout import begin, figures, finish
+from auto_deployment.rollout.holding import LockedError, held, holder, is_held
+from auto_deployment.rollout.machine import Ending, Request, Rollout, Step
+from auto_deployment.rollout.record import FOLDER, State, in_service, load, save
+from auto_deployment.rollout.slots import FIRST, Slot
+from auto_deployment.rollout.wishes import leave, pending, take, wait_taken
+from auto_deployment.state import StateError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROLLOUT = Rollout("release", 7, 6, "ann", 100.0, "7-x", Step.BAKE, before=FIRST, bake_began=120.0)
+SERVING = State(6, 50.0, served=(4, 5), under_way=ROLLOUT)
+
+
+def after(ending: Ending, state: State = SERVING, rollout: Rollout = ROLLOUT) -> State:
+    """The state once the rollout has ended so."""
+    return state.ended(replace(rollout, ending=ending, reasons=("why",)), 200.0, false_alarm=False)
+
+
+def test_a_state_comes_back_from_the_disk_as_it_was(tmp_path: Path) -> None:
+    """With whatever is under way, and every end."""
+    state = replace(after(Ending.ABORTED), under_way=replace(ROLLOUT, ending=Ending.FAILED, reasons=("a", "b")))
+    state = state.with_slot("canary", None).with_slot("stable-1", Slot("model-6", "stable"))
+    save(tmp_path, state)
+    assert load(tmp_path) == state
+    assert load(tmp_path / "elsewhere") == State()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"in_service": 1}'])
+def test_a_damaged_state_is_no_fresh_start(tmp_path: Path, text: str) -> None:
+    """The error names the file."""
+    (tmp_path / "state.json").write_text(text)
+    with pytest.raises(StateError, match=r"state\.json"):
+        load(tmp_path)
+
+
+def test_a_promotion_puts_a_version_in_service() -> None:
+    """And the one before among those that a rollback may go to."""
+    state = after(Ending.PROMOTED)
+    assert (state.in_service, state.since, state.served, state.under_way) == (7, 200.0, (4, 5, 6), None)
+    assert state.ends[-1].ending == Ending.PROMOTED
+    assert not state.ends[-1].told
+    assert begin.previous(state) == 6
+
+
+@pytest.mark.parametrize("ending", [Ending.ABORTED, Ending.REFUSED, Ending.INCONCLUSIVE, Ending.FAILED])
+def test_what_was_taken_back_is_not_released_again_by_itself(ending: Ending) -> None:
+    """But it is when somebody asks for it by a word of its own."""
+    state = after(ending)
+    assert state.in_service == 6
+    assert f"was {ending} before" in begin.refusal(state, 7, again=False)
+    assert begin.refusal(state, 7, again=True) == ""
+
+
+def test_a_failure_before_the_bake_and_a_newer_version_are_no_verdict() -> None:
+    """Such a version may be released again."""
+    assert after(Ending.FAILED, rollout=replace(ROLLOUT, bake_began=None)).taken_back == {}
+    assert after(Ending.SUPERSEDED).taken_back == {}
+
+
+def test_a_rollback_takes_the_newer_version_back() -> None:
+    """The older one serves, is not in its own history, and the newer one is refused."""
+    back = replace(ROLLOUT, kind="rollback", version=5, replaces=6)
+    state = after(Ending.ROLLED_BACK, rollout=back)
+    assert (state.in_service, state.served, dict(state.taken_back)) == (5, (4,), {"6": "rolled back"})
+    assert "rolled back before" in begin.refusal(state, 6, again=False)
+
+
+def test_a_version_that_is_promoted_after_all_is_forgiven() -> None:
+    """It was released again on purpose, and passed."""
+    assert after(Ending.PROMOTED, replace(SERVING, taken_back={"7": "aborted"})).taken_back == {}
+
+
+@pytest.mark.parametrize(
+    ("version", "word"), [(0, "no version to release"), (5, "older than the one in service"), (7, ""), (8, "")]
+)
+def test_versions_that_are_not_released(version: int, word: str) -> None:
+    """None yet, or one from before; each with its reason."""
+    why = begin.refusal(SERVING, version, again=False)
+    assert (word in why) if word else why == ""
+
+
+def test_there_is_nothing_to_roll_back_to_before_the_second_version() -> None:
+    """And a newer one that was in service once is not taken for an older one."""
+    assert begin.previous(State(1)) is None
+    assert begin.previous(State()) is None
+    assert begin.previous(State(3, served=(1, 5))) == 1
+
+
+def test_images_beyond_those_that_are_kept_go() -> None:
+    """Of versions that the release knows: what serves and the last few that did stay."""
+    state = after(Ending.ABORTED, replace(SERVING, served=(3, 4, 5)))
+    ends = tuple(replace(state.ends[0], version=version, replaces=version - 1) for version in range(2, 8))
+    assert finish.to_remove(replace(state, ends=ends), 2) == {1, 2, 3, 7}
+    assert finish.to_remove(replace(state, ends=ends), 0) == {1, 2, 3, 4, 5, 7}
+
+
+def test_the_version_in_service_is_the_next_gates_champion(tmp_path: Path) -> None:
+    """Not the last tag: that one may have been taken back."""
+    save(tmp_path / FOLDER, after(Ending.ABORTED))
+    reports = {6: {"recipe": "of 6"}, 7: {"recipe": "of 7"}}
+    assert in_service(tmp_path) == 6
+    assert report_in_service(tmp_path, 7, reports.get) == {"recipe": "of 6"}
+
+
+def test_before_any_release_the_last_tag_is_the_champion(tmp_path: Path) -> None:
+    """Also where the version in service has no report, or its state cannot be read."""
+    reports = {7: {"recipe": "of 7"}}
+    assert report_in_service(tmp_path, 7, reports.get) == {"recipe": "of 7"}
+    save(tmp_path / FOLDER, after(Ending.ABORTED))
+    assert report_in_service(tmp_path, 7, reports.get) == {"recipe": "of 7"}
+    (tmp_path / FOLDER / "state.json").write_text("{")
+    assert report_in_service(tmp_path, 7, reports.get) == {"recipe": "of 7"}
+    assert report_in_service(tmp_path, 0, reports.get) is None
+
+
+def test_a_lock_says_who_holds_it_and_is_free_afterwards(tmp_path: Path) -> None:
+    """Status 75 for whoever comes second."""
+    with held(tmp_path, "release of version 7 by ann"):
+        assert is_held(tmp_path)
+        with pytest.raises(LockedError, match="release of version 7 by ann, process") as locked, held(tmp_path, "mine"):
+            pass
+        assert locked.value.status == 75
+    assert not is_held(tmp_path)
+    assert "ann" in holder(tmp_path)
+    assert not is_held(tmp_path / "elsewhere")
+
+
+def test_a_request_waits_until_it_is_taken(tmp_path: Path) -> None:
+    """An abort comes first; who asks learns that nobody is there any more."""
+    request = Request("promote", "bob")
+    path = leave(tmp_path, request)
+    leave(tmp_path, Request("abort", "eve"))
+    assert [each.wish for each in pending(tmp_path)] == ["abort", "promote"]
+    assert not wait_taken(path, lambda: False)
+    take(tmp_path, request)
+    assert wait_taken(path, lambda: True)
+    assert pending(tmp_path) == [Request("abort", "eve")]
+
+
+def test_prometheus_is_told_what_serves_and_how_the_last_one_ended(tmp_path: Path) -> None:
+    """In its text format; nothing is told that is not known."""
+    told = figures.to_text(replace(after(Ending.ABORTED), under_way=ROLLOUT))
+    values = dict(line.split() for line in told.splitlines() if not line.startswith("#"))
+    assert values == {
+        "release_version_in_service": "6",
+        "release_in_service_since_time_seconds": "50.0",
+        "release_under_way_version": "7",
+        "release_last_end_time_seconds": "200.0",
+        "release_last_end_status": "3",
+        "release_last_end_version": "7",
+    }
+    assert figures.to_text(State()) == ""
+    figures.tell(tmp_path, SERVING)
+    assert (tmp_path / "metrics" / "release.prom").stat().st_mode & 0o777 == 0o644
+
+
+def test_the_tree_names_its_version(tmp_path: Path) -> None:
+    """A file that does not is an error with what it should hold."""
+    (tmp_path / "version.txt").write_text("7\n")
+    assert begin.version_in_tree(tmp_path) == 7
+    (tmp_path / "version.txt").write_text("seven\n")
+    with pytest.raises(Exception, match="it should hold the version's number"):
+        begin.version_in_tree(tmp_path)
+
+
+def test_the_state_is_readable_json(tmp_path: Path) -> None:
+    """For whoever looks at it with other tools."""
+    save(tmp_path, SERVING)
+    assert json.loads((tmp_path / "state.json").read_text())["under_way"]["step"] == "bake"

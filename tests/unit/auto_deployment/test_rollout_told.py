@@ -1,0 +1,177 @@
+"""What people read of a release: notices, status, page, and what a shadow says."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+
+from auto_deployment.canary.comparison import Limits
+from auto_deployment.canary.evidence import Evidence, Look
+from auto_deployment.canary.verdict import verdict
+from auto_deployment.rollout import page, shadow, status
+from auto_deployment.rollout.charts import Line, chart
+from auto_deployment.rollout.direct import Asked
+from auto_deployment.rollout.machine import Ending
+from auto_deployment.rollout.notices import notice_of, subject_of
+from auto_deployment.rollout.record import End
+
+END = End(7, Ending.ABORTED, ("mean 700 ms, limit 500 ms",), "ann", 0.0, 900.0, 6, "7-x")
+POPULAR = ("a", "b", "c")
+
+
+def ended(ending: Ending, *reasons: str) -> End:
+    """An end of version 7."""
+    return End(7, ending, reasons, "ann", 0.0, 900.0, 6, "7-x")
+
+
+@pytest.mark.parametrize(
+    ("end", "subject"),
+    [
+        (ended(Ending.PROMOTED), "movierec: version 7 promoted"),
+        (ended(Ending.ROLLED_BACK), "movierec: rolled back to version 7 from 6"),
+        (END, "movierec: canary 7 aborted: mean 700 ms, limit 500 ms"),
+        (ended(Ending.INCONCLUSIVE, "too few"), "movierec: canary 7 inconclusive: too few"),
+        (ended(Ending.FAILED, "build: no room"), "movierec: canary 7 failed: build: no room"),
+        (ended(Ending.SUPERSEDED, "version 8 came, by bob"), "movierec: canary 7 superseded: version 8 came, by bob"),
+        (ended(Ending.REFUSED, "shadow mean 700 ms"), "movierec: canary 7 refused: shadow mean 700 ms"),
+    ],
+)
+def test_every_end_has_a_subject_that_says_it_all(end: End, subject: str) -> None:
+    """Value and threshold in it, where there are some."""
+    assert subject_of(end) == subject
+    assert notice_of(end).subject == subject
+
+
+def test_a_notice_says_what_serves_and_what_to_do() -> None:
+    """With what was measured, who began it, and where the evidence lies."""
+    text = notice_of(END, ({"name": "mean", "said": "mean 700 ms, limit 500 ms"},)).text
+    for words in ("by ann", "version 6 stays in service", "--again", "report.html", "mean: mean 700 ms"):
+        assert words in " ".join(text.split())
+    assert "--again" not in notice_of(ended(Ending.PROMOTED)).text
+
+
+def asked(seconds: float = 0.002, films: tuple[str, ...] = ("x", "y"), failed: int = 0, count: int = 100) -> list[Asked]:
+    """Answers to so many users, of which some failed."""
+    return [Asked(user, () if user < failed else films, seconds) for user in range(count)]
+
+
+def shadowed(one: list[Asked], other: list[Asked] | None = None) -> shadow.Shadow:
+    """A version beside the one in service."""
+    return shadow.compared(one, other or asked(), (POPULAR, POPULAR), "recorded", Limits())
+
+
+def test_an_equal_version_passes_the_shadow() -> None:
+    """With all its figures."""
+    found = shadowed(asked())
+    assert found.reasons == ()
+    assert found.overlap == 1.0
+    assert "100 requests (recorded): mean 2.0 ms (in service 2.0)" in found.said()
+
+
+@pytest.mark.parametrize(
+    ("one", "reason"),
+    [
+        (asked(0.7), "shadow mean 700 ms, limit 500 ms"),
+        (asked(0.05), "shadow mean 50 ms, limit 4 ms beside the version in service"),
+        (asked(failed=2), "shadow errors 2 %, limit 0.5 %"),
+        (asked(films=POPULAR), "shadow: 100 % popular lists, limit 20 %"),
+    ],
+)
+def test_what_is_clearly_worse_is_refused_with_value_and_limit(one: list[Asked], reason: str) -> None:
+    """Before any user has seen it."""
+    assert reason in shadowed(one).reasons
+
+
+def test_other_lists_are_told_and_never_judged() -> None:
+    """A new version may well recommend other films; a millisecond is no difference."""
+    found = shadowed(asked(0.0035, ("x", "z")))
+    assert found.overlap == 0.5
+    assert found.reasons == ()
+
+
+def test_a_service_that_gives_the_popular_list_to_all_may_go_on_doing_so() -> None:
+    """It is the change that counts."""
+    assert shadowed(asked(films=POPULAR), asked(films=POPULAR)).reasons == ()
+    assert shadowed(asked(failed=100)).overlap == 0.0
+
+
+def told(**more: Any) -> dict[str, Any]:
+    """What status gathers."""
+    service = {"image": "app:model-6", "since": "1970-01-01T00:00:00.1Z", "healthy": True, "version": 6, "track": "stable"}
+    services = {name: {**service, "expected": True} for name in ("stable-1", "stable-2")}
+    absent = {"image": None, "since": None, "healthy": False, "version": None, "track": None, "expected": False}
+    rate = {"hits": 0, "count": 2, "low": 0.0, "high": 0.658, "share": 0.0, "promise": 0.01}
+    known = {"in_service": 6, "since": 0.5, "services": {**services, "canary": absent}, "under_way": None, "running": None}
+    return {**known, "self_test": rate, "taken_back": {}, "last_end": None, **more}
+
+
+def test_status_is_ten_lines() -> None:
+    """What runs where, since when, and that nothing is under way."""
+    lines = status.lines_of(told(), 600.0)
+    assert len(lines) <= 10
+    assert lines[0] == "in service    version 6, since 1970-01-01T00:00:00Z"
+    assert lines[1] == "stable-1      version 6, stable, healthy, up 10 min, app:model-6"
+    assert lines[3] == "canary        taken out"
+    assert "false alarms  0 of 2 (0.0% to 65.8%), promised at most 1%" in lines
+
+
+def test_status_tells_of_a_release_and_of_its_bake() -> None:
+    """The step, how long it bakes yet, who runs it, and the evidence so far."""
+    rollout = {"kind": "release", "version": 7, "step": "bake", "began": 0.0, "minutes_left": 30.0}
+    readings = [{"said": "mean 2 ms, limit 500 ms", "outcome": "within"}]
+    text = "\n".join(status.lines_of(told(under_way={**rollout, "verdict": {"end": "baking", "readings": readings}}), 600.0))
+    assert "release of version 7: bake, 30 min left, since 1970-01-01T00:00:00Z (10 min)" in text
+    assert "NOBODY RUNS IT: scripts/deploy.sh resume" in text
+    assert "evidence      baking: mean 2 ms, limit 500 ms (within)" in text
+
+
+def test_status_tells_what_is_missing_and_what_was_taken_back() -> None:
+    """A service that should be there is no secret."""
+    services = told()["services"]
+    missing = {**services, "stable-1": {**services["canary"], "expected": True}}
+    end = {"version": 7, "ending": "aborted", "ended": 0.0, "who": "ann", "reasons": ["mean 700 ms"]}
+    text = "\n".join(status.lines_of(told(services=missing, taken_back={"7": "aborted"}, last_end=end), 600.0))
+    assert "stable-1      MISSING: docker compose up -d stable-1" in text
+    assert "taken back    7 (aborted)" in text
+    assert "version 7 aborted at 1970-01-01T00:00:00Z, by ann: mean 700 ms" in text
+
+
+def look(number: int) -> Look:
+    """A look at three services alike."""
+    counters = {"le 0.1": 90.0, "le 0.5": 99.0, "le +Inf": 100.0, "seconds": 5.0, "try 2xx": 100.0, "try 5xx": 1.0}
+    return Look(60.0 * number, dict.fromkeys(("canary", "stable-1", "stable-2"), counters))
+
+
+def test_a_page_shows_the_bake_and_needs_no_network() -> None:
+    """Four figures, every measure with its query; no script, no address of anybody."""
+    evidence = Evidence("7", 0.0, looks=tuple(map(look, range(20))), until=1200.0)
+    judged = verdict(evidence, Limits(), 20.0).to_dict()
+    events = [{"at": 0.0, "step": "bake", "said": "<b>"}]
+    text = page.render(END, page.Told(evidence.to_dict(), judged, judged, None, events), Limits())
+    assert text.count("<svg") == 4
+    assert "mean 700 ms, limit 500 ms" in text
+    assert "flask_http_request_duration_seconds" in text
+    assert "&lt;b&gt;" in text
+    for foreign in ("<script", "http://", "https://", "src=", "@import"):
+        assert foreign not in text
+
+
+def test_a_page_of_a_release_without_a_bake_says_so() -> None:
+    """The shadow's figures are there."""
+    found = shadowed(asked(0.7)).to_dict()
+    text = page.render(END, page.Told(None, None, None, found, []), Limits())
+    assert "No look was taken." in text
+    assert "overlap of the first ten" in text
+
+
+def test_a_chart_leaves_gaps_where_there_is_no_number() -> None:
+    """It is well-formed, has its limit, and draws each run apart."""
+    figure = chart("Mean & more", "ms", [0.0, 1.0, 2.0, 3.0], [Line("canary", [1.0, float("nan"), 2.0, 3.0])], 5.0)
+    svg = ET.fromstring(figure[figure.index("<svg") : figure.index("</figure>")])  # noqa: S314 - our own
+    assert len(svg.findall("polyline")) == 2
+    assert len(svg.findall("circle")) == 3
+    assert any(each.get("stroke-dasharray") for each in svg.findall("line"))
+    assert "Mean &amp; more" in figure
+    assert chart("Nothing", "", [], [Line("a", [])]).count("<circle") == 0
