@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from app.model import ServingModel
+from auto_deployment.errors import RefusedError
+from auto_deployment.evaluate import Errors, Evaluation
+from auto_deployment.gate import decide
+from scripts.check.model import FACTS, answers, decide_again, facts, gate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EMPTY = np.iinfo(np.uint16).max
+FIVE = (0.60, 0.61, 0.62, 0.61, 0.60)
+
+
+def version(**changed: object) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Metadata and report of a version that passed, with facts of the metadata changed."""
+    model = Errors(FIVE, FIVE, FIVE)
+    noise = tuple(tuple(error + more for error in FIVE) for more in (0.40, 0.41))
+    evaluation = Evaluation(5000, (500,) * 5, (400,) * 5, model, model, noise, {}, 0)
+    decision = decide(evaluation, 1.0, (1, 5))
+    metadata = {
+        **dict.fromkeys(FACTS, "told"),
+        "version": 4,
+        "scale": [1, 5],
+        "rmse": decision.rmse,
+        "metrics": {"evaluation": evaluation.to_dict(), "gate": decision.to_dict()},
+        **changed,
+    }
+    report = {"version": 4, "trained_on": "told", "git_commit": "told", "gate": decision.to_dict()}
+    return metadata, report
+
+
+def test_papers_that_agree_are_not_complained_of() -> None:
+    """Metadata, report and version.txt."""
+    assert facts(*version(), 4) == []
+
+
+def test_papers_that_differ_are_named() -> None:
+    """What each of them says."""
+    metadata, report = version(git_commit="other")
+    del metadata["packages"]
+    assert facts(metadata, report, 5) == [
+        "metadata.json lacks packages",
+        "the model is version 4, version.txt says 5",
+        "git_commit: report_5.json says told, the model other",
+    ]
+
+
+def test_the_gate_decides_as_it_did() -> None:
+    """On the figures that the version carries."""
+    metadata, report = version()
+    decision = decide_again(metadata, 1.0, "refuse")
+    assert decision.passed
+    assert decision.to_dict() == metadata["metrics"]["gate"]
+    assert gate(metadata, report, decision) == []
+
+
+def test_a_limit_that_was_looser_where_it_was_trained_is_found() -> None:
+    """Here RMSE_LIMIT is lower: the gate says no."""
+    metadata, report = version()
+    wrong = gate(metadata, report, decide_again(metadata, 0.5, "refuse"))
+    assert len(wrong) == 1
+    assert "is not below the limit 0.5" in wrong[0]
+
+
+def test_a_figure_that_was_touched_is_found() -> None:
+    """RMSE is told at three places, and all must be what the figures give."""
+    metadata, report = version(rmse=0.1)
+    report["gate"]["rmse"] = 0.2
+    wrong = gate(metadata, report, decide_again(metadata, 1.0, "refuse"))
+    assert [line.split(",")[0] for line in wrong] == ["RMSE 0.1 in metadata.json", "RMSE 0.2 in the report"]
+
+
+@pytest.mark.parametrize("metrics", [{}, {"evaluation": {}}, {"evaluation": {"model": 1}}, {"evaluation": None}])
+def test_figures_that_are_none_are_refused(metrics: object) -> None:
+    """With what to do, and not with a traceback."""
+    metadata, _ = version(metrics=metrics)
+    with pytest.raises(RefusedError, match="no figures that the gate could judge"):
+        decide_again(metadata, 1.0, "refuse")
+
+
+def model(*rows: Sequence[int], cold: Sequence[int] = (0,)) -> ServingModel:
+    """Users 0, 1, ... with these lists, over three films."""
+    top = np.full((len(rows), 40), EMPTY, dtype=np.uint16)
+    lists = np.full((1, 40), EMPTY, dtype=np.uint16)
+    for at, row in enumerate(rows):
+        top[at, : len(row)] = row
+    lists[0, : len(cold)] = cold
+    return ServingModel({"version": 4}, np.arange(len(rows)), top, lists, ("a", "b", "c"))
+
+
+def test_lists_that_make_sense_pass() -> None:
+    """Some films, each once; who has seen all gets the popular ones."""
+    assert answers(model([0, 1, 2], [2], [])) == []
+
+
+def test_lists_that_make_none_are_named() -> None:
+    """A film twice; and a popular list without a film, which strangers would get."""
+    assert answers(model([0, 1, 0])) == ["user 0 would get 'a,b,a'"]
+    assert any("popular" in line for line in answers(model([0], cold=())))
