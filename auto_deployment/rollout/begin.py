@@ -37,8 +37,6 @@ def version_in_tree(data: Path) -> int:
 
 def refusal(state: State, version: int, *, again: bool) -> str:
     """Why `version` is not to be released; empty where it is. Pure."""
-    if version == 0:
-        return "data/version.txt says 0: there is no version to release yet"
     if state.in_service is not None and version < state.in_service:
         return f"version {version} is older than the one in service ({state.in_service}): rollback {version} goes back to it"
     if (why := state.taken_back.get(str(version))) and not again:
@@ -51,8 +49,10 @@ def release(tools: Tools, version: int, who: str, *, again: bool, shadow: bool) 
 
     Raises RefusedError where it may not be released, RunError where it cannot.
     """
+    if version == 0:
+        raise RefusedError("data/version.txt says 0: there is no version to release yet")
     state = _adopted(tools)
-    if version == state.in_service != 0:
+    if version == state.in_service:
         return False
     if why := refusal(state, version, again=again):
         raise RefusedError(why)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from auto_deployment.errors import RunError
-from auto_deployment.rollout import bake, machine, wishes
+from auto_deployment.rollout import bake, figures, machine, wishes
 from auto_deployment.rollout.finish import finish
 from auto_deployment.rollout.machine import BEFORE_PROMOTION, Step
 from auto_deployment.rollout.record import load, save
@@ -87,6 +87,7 @@ class Controller:
         save(self._tools.folder, replace(before, under_way=rollout))
         if before.under_way is None or before.under_way.step != rollout.step:
             log.info("version %d: %s", rollout.version, rollout.step)
+            figures.tell(self._tools.settings.log_dir, self.state)
         return rollout
 
     def _see_to_wishes(self, rollout: Rollout) -> Rollout:

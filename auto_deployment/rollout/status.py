@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,8 @@ def show(tools: Tools, *, as_json: bool) -> str:
 def gather(tools: Tools, now: float) -> dict[str, Any]:
     """The state, what each service runs, and the evidence so far. Times in seconds since 1970."""
     state = load(tools.folder)
-    services = {service: _service(tools, state, service) for service in SERVICES}
+    with ThreadPoolExecutor(len(SERVICES)) as pool:
+        services = dict(zip(SERVICES, pool.map(lambda service: _service(tools, state, service), SERVICES), strict=True))
     versions = {each["version"] for name, each in services.items() if name.startswith("stable") and each["version"] is not None}
     return {
         "in_service": versions.pop() if state.in_service is None and len(versions) == 1 else state.in_service,

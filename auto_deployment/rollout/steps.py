@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from auto_deployment import image
 from auto_deployment.errors import RunError
 from auto_deployment.rollout import bake, machine, trial, users
+from auto_deployment.rollout.begin import version_in_tree
 from auto_deployment.rollout.direct import smoke
 from auto_deployment.rollout.machine import PROMOTES, Ending, Step
 from auto_deployment.rollout.record import load, save
@@ -65,6 +66,8 @@ class Steps:
         return state.slots
 
     def _build(self, rollout: Rollout) -> Rollout:
+        if (there := version_in_tree(self._tools.settings.data_dir)) != rollout.version:
+            raise RunError(f"the tree holds version {there} by now: release that one")
         name = image.image_of(self._stack.repository, rollout.version)
         self._stack.run(image.build(self._stack.docker, name, self._tools.root), BUILD_SECONDS)
         return machine.done(replace(rollout, image=self._stack.image_id(rollout.tag) or ""))
