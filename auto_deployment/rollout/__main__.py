@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 DEPLOY = "scripts/deploy.sh"
 # Runs that may end between being found and being asked.
 TURNS = 5
+PAUSE = 2.0
 
 
 class Front:
@@ -55,11 +57,14 @@ class Front:
                 return self._release(version)
             except LockedError:
                 running = record.load(self._tools.folder).under_way
-                if running is None or version <= running.version:
+                if running is None:  # a look that finds nothing to go on with holds the lock for a moment
+                    time.sleep(PAUSE)
+                    continue
+                if version <= running.version:
                     raise
                 if self._is_taken(Request("release", self._who, version)):
                     return 0
-        raise RunError(f"one release after the other ended before it was asked: see {DEPLOY} status, and release again")
+        return self._release(version)
 
     def _release(self, version: int) -> int:
         with held(self._tools.folder, f"release of version {version} by {self._who}"):

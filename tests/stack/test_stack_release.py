@@ -1,0 +1,192 @@
+"""Releases on the real stack, under load, with time compressed: what they end as, and that no request notices."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scripts.rehearse.place import ReleaseStack
+from scripts.rehearse.sinks import Mailbox
+from tests.integration.load import Load
+from tests.stack.stack import SERVICES, free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.stack
+
+CLIENTS = 6
+PAUSE = 0.03
+ENDLESS = 10**9
+KILLS = 3
+# From a start, or a resumption, to well into a promotion.
+KILL_SECONDS = (3.0, 25.0)
+ERRORS = {"FAULT_ERROR_SHARE": "0.2", "FAULT_AFTER_SECONDS": "15"}
+STEP_SECONDS = 90.0
+
+
+class Site:
+    """A stack that versions are released to, and the mailbox of those who are told."""
+
+    def __init__(self, stack: ReleaseStack, mailbox: Mailbox) -> None:
+        self.stack = stack
+        self.mailbox = mailbox
+        self.version = 0
+
+    def put_version(self, **faults: str) -> int:
+        """Have the tree hold the next version; its number."""
+        self.version += 1
+        self.stack.put_version(self.version, **faults)
+        return self.version
+
+    def wait_for_step(self, step: str) -> None:
+        """Wait until what is under way has come to a step."""
+        wait_until(lambda: self.stack.step_under_way() == step, STEP_SECONDS, f"the step {step!r}")
+
+    def status(self) -> dict[str, object]:
+        """What `status --json` says."""
+        return self.stack.told()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A stack of its own, and a mail server."""
+    port = free_port()
+    mailbox = Mailbox(port)
+    told = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(port), "MAIL_FROM": "release@example.org", "MAIL_TO": "team@example.org"}
+    stack = ReleaseStack(tmp_path_factory.mktemp("release"), "movierec-test-release", **told)
+    mailbox.start()
+    stack.down()
+    try:
+        stack.up()
+        yield Site(stack, mailbox)
+    finally:
+        stack.down()
+        mailbox.stop()
+        for image in stack.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", stack.name).stdout.split():
+            stack.docker("image", "rm", "-f", image, check=False)
+
+
+@contextmanager
+def under_load(site: Site) -> Iterator[Load]:
+    """Clients ask all the while, and none of their requests fails."""
+    load = Load(site.stack.port, ENDLESS, CLIENTS, PAUSE)
+    load.start()
+    try:
+        yield load
+    finally:
+        load._left = iter(())
+        load.finish()
+    assert load.failures == []
+    assert load.statuses[200] > 100
+
+
+def all_serve(site: Site, version: int, services: tuple[str, ...] = SERVICES) -> bool:
+    """Whether these services all are healthy, of that version, on the stable track, by status and by themselves."""
+    told = site.status()["services"]
+    assert isinstance(told, dict)
+    by_status = {(told[each]["version"], told[each]["track"], told[each]["healthy"]) for each in services}
+    return by_status == {(version, "stable", True)} and {site.stack.served(each) for each in services} == {(version, "stable")}
+
+
+def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
+    """Everybody runs it, one mail says so, each answer has a row and a release's own tries have none; its page is there."""
+    version, mails = site.put_version(), len(site.mailbox.subjects)
+    with under_load(site) as load:
+        status, said = site.stack.deploy("release")
+    assert status == 0, said
+    assert all_serve(site, version)
+    assert site.mailbox.subjects[mails:] == [f"movierec: version {version} promoted"]
+    answered = set(load.answer_ids)
+    wait_until(lambda: answered <= rows(site), 60, "all rows are in the database")
+    strangers = "select count(*) from reccom where user_id > 9223372036854770000"
+    assert site.stack.rows(strangers) == [(0,)]
+    folder = site.stack.folder / ".stack" / "release" / site.stack.ends()[-1]["folder"]
+    names = {"end.json", "events.jsonl", "evidence.json", "report.html", "self_test.json", "shadow.json", "verdict.json"}
+    assert names <= {path.name for path in folder.iterdir()}
+    assert (folder / "report.html").read_text().count("<svg") == 4
+
+
+def rows(site: Site) -> set[str]:
+    """The answers that the database knows."""
+    return {row[0] for row in site.stack.rows("select answer_id from reccom")}
+
+
+def test_a_version_with_errors_is_aborted_and_stays_away(site: Site) -> None:
+    """No client sees one; the stable services go on; neither an `up` nor a second release brings it back by itself."""
+    before = site.status()["in_service"]
+    version, mails = site.put_version(**ERRORS), len(site.mailbox.subjects)
+    started = [site.stack.container(service) for service in ("stable-1", "stable-2")]
+    with under_load(site):
+        status, said = site.stack.deploy("release", "--no-shadow", CANARY_BAKE_MINUTES="1")
+        assert status == 3, said
+        assert site.stack.compose("up", "-d", "--wait").returncode == 0
+        assert site.stack.container("canary") == ""
+        again, refused = site.stack.deploy("release")
+    assert (again, "was aborted before" in refused) == (3, True), refused
+    assert site.status()["in_service"] == before
+    assert [site.stack.container(service) for service in ("stable-1", "stable-2")] == started
+    (mail,) = site.mailbox.subjects[mails:]
+    assert mail.startswith(f"movierec: canary {version} aborted: success per try")
+
+
+def test_a_release_that_is_killed_goes_on_to_its_end(site: Site) -> None:
+    """With -9, at moments that the seed chooses, alone or with all that it started; one end, one mail."""
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    version, mails = site.put_version(), len(site.mailbox.subjects)
+    with under_load(site):
+        running = site.stack.start("release", "--no-shadow")
+        for _ in range(KILLS):
+            time.sleep(chance.uniform(*KILL_SECONDS))
+            if chance.random() < 0.5:
+                site.stack.kill(running)
+            else:
+                running.kill()
+                running.wait()
+            print(f"killed at {site.stack.step_under_way()}")
+            running = site.stack.start("resume")
+        status, said = site.stack.end(running)
+    assert status == 0, said
+    assert all_serve(site, version)
+    assert site.status()["running"] is None
+    assert site.mailbox.subjects[mails:] == [f"movierec: version {version} promoted"]
+
+
+def test_a_newer_version_an_abort_and_a_rollback_reach_it_in_turn(site: Site) -> None:
+    """The older is given up for the newer, which an operator promotes; a third is aborted; then all go back."""
+    first, mails = site.put_version(), len(site.mailbox.subjects)
+    with under_load(site):
+        older = site.stack.start("release", "--no-shadow")
+        site.wait_for_step("bake")
+        status, said = site.stack.deploy("rollback")
+        assert (status, f"release of version {first} by" in said) == (75, True), said
+        second = site.put_version()
+        status, said = site.stack.deploy("release", "--no-shadow")
+        assert status == 0, said
+        site.wait_for_step("bake")
+        assert site.stack.deploy("promote")[0] == 0
+        assert site.stack.end(older)[0] == 0
+        assert all_serve(site, second)
+        third = site.put_version()
+        running = site.stack.start("release", "--no-shadow")
+        site.wait_for_step("bake")
+        assert site.stack.deploy("abort", "--by", "eve")[0] == 0
+        assert site.stack.end(running)[0] == 3
+        before = site.stack.ends()[-2]["replaces"]
+        begun = time.monotonic()
+        status, said = site.stack.deploy("rollback", str(before))
+        assert status == 0, said
+        assert time.monotonic() - begun < 60
+    assert all_serve(site, before, ("stable-1", "stable-2"))
+    assert site.mailbox.subjects[mails:] == [
+        f"movierec: canary {first} superseded: version {second} came, by {site.stack.ends()[-1]['who']}",
+        f"movierec: version {second} promoted",
+        f"movierec: canary {third} aborted: eve asked for it",
+        f"movierec: rolled back to version {before} from {second}",
+    ]
