@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class Site:
     """`gitlab`, `sshd`, and three clones: the retraining's, the server's own, somebody's."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, *, real: bool = False) -> None:
         self.base = base
-        self.gitlab = GitLab(base)
+        self.gitlab = GitLab(base, real=real)
         self.sshd = Sshd(base / "sshd")
         self.data_url = f"ssh://{USER}@127.0.0.1:{self.sshd.port}{base}/dvc"
         (base / "dvc").mkdir()

@@ -39,24 +39,26 @@ class GitLab:
     `variables` are for every branch, `protected` ones for main; a Path is the content of a variable of type File.
     """
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, *, real: bool = False) -> None:
+        """`real`: with the project's own scripts/deploy.sh; else with one that only tells of itself."""
         self.base = base
         self.remote = base / "remote.git"
         self.runner = base / "runner"
         self.pipelines = base / "pipelines"
-        self.pipelines.mkdir()
+        self.pipelines.mkdir(parents=True)
         self.variables: dict[str, str | Path] = {}
         self.protected: dict[str, str | Path] = {}
         self.jobs: list[str] = []
         (base / "gitconfig").write_text("[user]\n name = Test\n email = test@example.org\n[init]\n defaultBranch = main\n")
         self.environment = environment_in(base)
-        self._fill()
+        self._fill(real=real)
 
-    def _fill(self) -> None:
-        """Push the project as it is here, with a release that only tells of itself, and clone it for the runner."""
+    def _fill(self, *, real: bool) -> None:
+        """Push the project as it is here, and clone it for the runner."""
         seed = copy_of_project(self.base / "seed")
-        (seed / "scripts" / "deploy.sh").write_bytes(Path(__file__).with_name("deploy-stand-in").read_bytes())
-        (seed / "scripts" / "deploy.sh").chmod(0o755)
+        if not real:
+            (seed / "scripts" / "deploy.sh").write_bytes(Path(__file__).with_name("deploy-stand-in").read_bytes())
+            (seed / "scripts" / "deploy.sh").chmod(0o755)
         for words in (
             ["init", "--quiet"],
             ["add", "--all", "--force"],
@@ -100,7 +102,9 @@ class GitLab:
         until = time.monotonic() + seconds
         path = self.pipelines / f"{commit}.json"
         while not path.exists():
-            assert time.monotonic() < until, f"no pipeline of {commit}: {_read(self.base / 'hook.log')}"
+            said = _read(self.base / "hook.log")
+            assert time.monotonic() < until, f"no pipeline of {commit}: {said}"
+            assert "Traceback" not in said, said
             time.sleep(0.2)
         return Pipeline(**json.loads(path.read_text()))
 
@@ -117,10 +121,12 @@ def environment_in(base: Path) -> dict[str, str]:
 
 
 def use_venv(checkout: Path) -> None:
-    """Let a checkout use the .venv of here: it would install the same."""
-    (checkout / ".venv").symlink_to(ROOT / ".venv")
+    """Let a checkout use the .venv of here: it would install the same. Should it install after all, it clears links only."""
+    (checkout / ".venv").mkdir()
+    for path in (ROOT / ".venv").iterdir():
+        (checkout / ".venv" / path.name).symlink_to(path)
     with (checkout / ".git" / "info" / "exclude").open("a") as exclude:
-        exclude.write(".venv\n.gitlab-ci-local\n")
+        exclude.write(".gitlab-ci-local\n")
 
 
 def run_pipeline(base: Path, branch: str, commit: str) -> None:
