@@ -17,7 +17,9 @@ from auto_deployment.dataset import read
 from auto_deployment.errors import RefusedError
 from auto_deployment.evaluate import FEWEST_RATINGS, count_steps, evaluate
 from auto_deployment.gate import decide
-from auto_deployment.rank import ByRating, Popularity, Ranker, seen_of
+from auto_deployment.ranking import choice as ranking_choice
+from auto_deployment.ranking.factory import RankerFactory
+from auto_deployment.ranking.feedback import Feedback
 from auto_deployment.tables import Tables
 from auto_deployment.train import TRAINERS
 
@@ -28,10 +30,10 @@ if TYPE_CHECKING:
     from auto_deployment.evaluate import Evaluation
     from auto_deployment.gate import Decision
     from auto_deployment.progress import Progress
+    from auto_deployment.ranking.choice import Choice
     from auto_deployment.settings import Settings
-    from auto_deployment.train import Factors
 
-PACKAGES = ("numpy", "pandas", "scikit-surprise")
+PACKAGES = ("numpy", "pandas", "scikit-surprise", "scipy")
 
 
 class Version(NamedTuple):
@@ -79,27 +81,30 @@ def _judge(dataset: Dataset, settings: Settings, progress: Progress, champion: R
 def _build(
     dataset: Dataset, settings: Settings, version: Version, evaluation: Evaluation, decision: Decision, progress: Progress
 ) -> dict[str, Any]:
-    shape = (len(dataset.users), len(dataset.films))
-    factors = TRAINERS[settings.trainer]().fit(dataset.ratings, shape, settings.scale, settings.random_state)
-    popularity = Popularity(dataset.ratings, dataset.watches, shape[1], settings.scale)
-    ranker = _ranker(settings.ranker, evaluation, dataset, factors, popularity)
-    progress.say(f"ranked by {ranker.name}" + (" (the better one by NDCG@10)" if settings.ranker == "auto" else ""))
-    with progress.task("precompute", shape[0], "users") as task:
-        serving = serving_arrays(dataset, ranker, popularity, seen_of(dataset), task.advance)
-    metadata = _metadata(settings, version, evaluation, decision, dataset, ranker.name)
-    save(settings.data_dir / "model", metadata, serving, factors.arrays())
+    feedback, trainer = Feedback.of(dataset, settings.scale), TRAINERS[settings.trainer]()
+    with progress.task("choose", ranking_choice.count_steps(), "trials") as task:
+        choice = ranking_choice.choose(feedback, trainer, settings.random_state, task.advance)
+    for line in report.choice(choice):
+        progress.say(line)
+    name = choice.ranker if settings.ranker == "auto" else settings.ranker
+    progress.say(f"ranked by {name}, {'the best in there' if settings.ranker == 'auto' else 'as RANKER says'}")
+    factory = RankerFactory(feedback, trainer, settings.random_state)
+    ranker, popularity = factory.make(name, choice.tuning), factory.popularity(choice.tuning.half_life)
+    with progress.task("precompute", len(dataset.users), "users") as task:
+        serving = serving_arrays(dataset, ranker, popularity, feedback.seen(), task.advance)
+    metadata = _metadata(settings, version, evaluation, decision, dataset, name, choice)
+    save(settings.data_dir / "model", metadata, serving, factory.factors.arrays())
     return metadata
 
 
-def _ranker(name: str, evaluation: Evaluation, dataset: Dataset, factors: Factors, popularity: Popularity) -> Ranker:
-    """The ranker of that name; `auto` is the SVD only where it beat popularity."""
-    if name == "auto":
-        name = max(("popularity", "svd"), key=lambda each: evaluation.ranking[each].ndcg_at_10)
-    return popularity if name == "popularity" else ByRating(factors, dataset.ratings, popularity)
-
-
 def _metadata(
-    settings: Settings, version: Version, evaluation: Evaluation, decision: Decision, dataset: Dataset, ranker: str
+    settings: Settings,
+    version: Version,
+    evaluation: Evaluation,
+    decision: Decision,
+    dataset: Dataset,
+    ranker: str,
+    choice: Choice,
 ) -> dict[str, Any]:
     tables = Tables(settings.data_dir)
     data = {
@@ -115,7 +120,7 @@ def _metadata(
         "git_commit": version.git_commit,
         "random_state": settings.random_state,
         "rmse": decision.rmse,
-        "metrics": {"evaluation": evaluation.to_dict(), "gate": decision.to_dict()},
+        "metrics": {"evaluation": evaluation.to_dict(), "gate": decision.to_dict(), "choice": choice.to_dict()},
         "trainer": settings.trainer,
         "ranker": ranker,
         "scale": list(settings.scale),

@@ -52,11 +52,18 @@ class Ratings:
 
 @dataclass(frozen=True)
 class Watches:
-    """One row a pair: how many minutes of `film` `user` watched in all."""
+    """One row a pair: how many minutes of `film` `user` watched in all, and when last."""
 
     user: npt.NDArray[np.int32]
     film: npt.NDArray[np.int32]
     minutes: npt.NDArray[np.int32]
+    time: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def __getitem__(self, rows: Any) -> Watches:  # noqa: ANN401 - whatever numpy takes as an index
+        return Watches(self.user[rows], self.film[rows], self.minutes[rows], self.time[rows])
 
 
 @dataclass(frozen=True)
@@ -201,8 +208,7 @@ def _rows_of(table: pd.DataFrame, users: npt.NDArray[np.int64], films: tuple[str
 def _ratings(table: pd.DataFrame, users: npt.NDArray[np.int64], films: tuple[str, ...]) -> Ratings:
     rows = _rows_of(table, users, films)
     rows["stars"] = table["rating"].to_numpy(np.float32)
-    # In microseconds: a column of times may carry fractions of a second.
-    rows["time"] = pd.to_datetime(table["rated_at"], format="ISO8601").to_numpy("datetime64[us]").astype(np.int64)
+    rows["time"] = _microseconds(table["rated_at"])
     # Of equal times the later row counts, hence the stable sort.
     rows = rows.sort_values("time", kind="stable").drop_duplicates(["user", "film"], keep="last")
     return Ratings(*(rows[name].to_numpy() for name in ("user", "film", "stars", "time")))
@@ -211,5 +217,12 @@ def _ratings(table: pd.DataFrame, users: npt.NDArray[np.int64], films: tuple[str
 def _watches(table: pd.DataFrame, users: npt.NDArray[np.int64], films: tuple[str, ...]) -> Watches:
     rows = _rows_of(table, users, films)
     rows["minutes"] = table["minutes"].to_numpy(np.int32)
-    total = rows.groupby(["user", "film"], sort=True, as_index=False)["minutes"].sum()
-    return Watches(*(total[name].to_numpy(np.int32) for name in ("user", "film", "minutes")))
+    rows["time"] = _microseconds(table["watched_at"])
+    total = rows.groupby(["user", "film"], sort=True, as_index=False).agg({"minutes": "sum", "time": "max"})
+    user, film, minutes = (total[name].to_numpy(np.int32) for name in ("user", "film", "minutes"))
+    return Watches(user, film, minutes, total["time"].to_numpy(np.int64))
+
+
+def _microseconds(times: pd.Series[str]) -> npt.NDArray[np.int64]:
+    """Since 1970; a column of times may carry fractions of a second."""
+    return pd.to_datetime(times, format="ISO8601").to_numpy("datetime64[us]").astype(np.int64)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from auto_deployment.rank import LIKED_FROM, NONE, ByRating, Popularity, Ranker, Seen
+from auto_deployment.ranking import choice
+from auto_deployment.ranking.feedback import Feedback
+from auto_deployment.ranking.offline import RankingFigures, measure
 from auto_deployment.train import UserFilmBias
 
 if TYPE_CHECKING:
@@ -16,17 +18,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from auto_deployment.dataset import Dataset, Ratings
-    from auto_deployment.rank import Rows
+    from auto_deployment.ranking.offline import Offline
     from auto_deployment.train import Trainer
 
 CUTS = (0.5, 0.6, 0.7, 0.8, 0.9)
 TEST_SHARE = 0.1
 SHUFFLES = 2
 RANKING_CUT = 0.8
-NDCG_AT = 10
-RECALL_AT = 20
 FEWEST_RATINGS = 50
-MOST_USERS = 20_000
 
 
 class Split(NamedTuple):
@@ -49,19 +48,11 @@ class Errors:
 
 
 @dataclass(frozen=True)
-class RankingFigures:
-    """How good lists are: means over users with a relevant test film, `error` is the standard error of NDCG@10."""
-
-    ndcg_at_10: float
-    error: float
-    recall_at_20: float
-    coverage_at_20: float
-    users: int
-
-
-@dataclass(frozen=True)
 class Evaluation:
-    """Everything the gate decides on and the report tells."""
+    """Everything the gate decides on and the report tells.
+
+    `ranking` has each ranker's figures on one cut in time, `chosen` is the one that was chosen before the cut.
+    """
 
     rows: int
     test_rows: tuple[int, ...]
@@ -72,6 +63,7 @@ class Evaluation:
     ranking: dict[str, RankingFigures]
     absent_users: int
     champion: Errors | None = None
+    chosen: str = "popularity"
 
     def to_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -102,7 +94,7 @@ def evaluate(
     """Train and score on every split, beside it user-plus-film bias and the same model on shuffled ratings.
 
     `rival`, a trainer and its seed, is trained and scored on the very same rows. `step` is called after each of `count_steps`
-    trainings. At least `FEWEST_RATINGS` ratings are needed.
+    trainings and trials. At least `FEWEST_RATINGS` ratings are needed.
     """
     shape = (len(dataset.users), len(dataset.films))
     splits = time_splits(dataset.ratings)
@@ -121,15 +113,24 @@ def evaluate(
     model, bias = errors_of(trainer), errors_of(UserFilmBias())
     champion = errors_of(rival[0], model_seed=rival[1]) if rival is not None else None
     noise = tuple(errors_of(trainer, shuffle).all for shuffle in range(1, SHUFFLES + 1))
-    ranking, absent = ranking_figures(dataset, trainer, scale, seed)
-    step()
-    sizes, known_sizes = tuple(len(split.test) for split in splits), tuple(int(mask.sum()) for mask in known)
-    return Evaluation(len(dataset.ratings), sizes, known_sizes, model, bias, noise, ranking, absent, champion)
+    ranked = ranking_figures(dataset, trainer, scale, seed, step)
+    return Evaluation(
+        len(dataset.ratings),
+        tuple(len(split.test) for split in splits),
+        tuple(int(mask.sum()) for mask in known),
+        model,
+        bias,
+        noise,
+        ranked.figures,
+        ranked.absent_users,
+        champion,
+        ranked.choice.ranker,
+    )
 
 
 def count_steps(*, rival: bool = False) -> int:
     """How many times `evaluate` calls `step`."""
-    return len(CUTS) * (2 + SHUFFLES + rival) + 1
+    return len(CUTS) * (2 + SHUFFLES + rival) + choice.count_steps()
 
 
 def shuffled(ratings: Ratings, seed: int) -> Ratings:
@@ -139,50 +140,10 @@ def shuffled(ratings: Ratings, seed: int) -> Ratings:
 
 
 def ranking_figures(
-    dataset: Dataset, trainer: Trainer, scale: tuple[float, float], seed: int
-) -> tuple[dict[str, RankingFigures], int]:
-    """The figures of each ranker on one cut in time, and how many users of the test had no rating before it."""
+    dataset: Dataset, trainer: Trainer, scale: tuple[float, float], seed: int, step: Callable[[], None]
+) -> Offline:
+    """The figures of each ranker on one cut in time: ratings and watches before it train and choose, later ratings test."""
     (split,) = time_splits(dataset.ratings, (RANKING_CUT,), 1 - RANKING_CUT)
-    shape = (len(dataset.users), len(dataset.films))
-    popularity = Popularity(split.train, None, shape[1], scale)
-    factors = trainer.fit(split.train, shape, scale, seed)
-    rankers: list[Ranker] = [popularity, ByRating(factors, split.train, popularity)]
-    seen = Seen.of(split.train.user, split.train.film, shape[0])
-    relevant = split.test[split.test.stars >= LIKED_FROM * scale[1]]
-    users = _some(np.unique(split.train.user))
-    figures = {ranker.name: figures_of(users, _lists(ranker, users, seen), relevant, shape[1]) for ranker in rankers}
-    return figures, int(np.setdiff1d(split.test.user, split.train.user).size)
-
-
-def figures_of(users: Rows, lists: Rows, relevant: Ratings, catalogue: int) -> RankingFigures:
-    """NDCG@10 with the ideal over min(10, relevant), Recall@20 over all relevant: means over `users` with a relevant film.
-
-    `lists` has the best 20 films of each of `users`, `NONE` where there is none; `catalogue` is how many films there are.
-    """
-    wanted: dict[int, set[int]] = {}
-    for user, film in zip(relevant.user.tolist(), relevant.film.tolist(), strict=True):
-        wanted.setdefault(user, set()).add(film)
-    pairs = [(row, wanted[user]) for user, row in zip(users.tolist(), lists.tolist(), strict=True) if user in wanted]
-    ndcg = np.array([_ndcg(row[:NDCG_AT], films) for row, films in pairs])
-    recall = [len(films.intersection(row[:RECALL_AT])) / len(films) for row, films in pairs]
-    shown = np.unique(lists[lists != NONE]).size / catalogue
-    if not pairs:
-        return RankingFigures(0.0, 0.0, 0.0, shown, 0)
-    error = float(ndcg.std(ddof=1) / np.sqrt(len(ndcg))) if len(ndcg) > 1 else 0.0
-    return RankingFigures(float(ndcg.mean()), error, float(np.mean(recall)), shown, len(pairs))
-
-
-def _ndcg(row: list[int], wanted: set[int]) -> float:
-    gain = sum(1 / np.log2(place + 2) for place, film in enumerate(row) if film in wanted)
-    ideal = sum(1 / np.log2(place + 2) for place in range(min(NDCG_AT, len(wanted))))
-    return float(gain / ideal)
-
-
-def _some(users: Rows) -> Rows:
-    """At most `MOST_USERS` users, spread evenly: enough for the figures at any size."""
-    return users if len(users) <= MOST_USERS else users[np.linspace(0, len(users) - 1, MOST_USERS).astype(np.int64)]
-
-
-def _lists(ranker: Ranker, users: Rows, seen: Seen) -> Rows:
-    """The best films of some users, one by one: a block would rank all users between them too."""
-    return np.concatenate([ranker.top(user, user + 1, seen, RECALL_AT) for user in users.tolist()])
+    before = dataset.watches[dataset.watches.time < split.test.time[0]]
+    train = Feedback(split.train, before, (len(dataset.users), len(dataset.films)), scale)
+    return measure(train, split.test, trainer, seed, step)

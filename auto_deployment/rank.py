@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from auto_deployment.dataset import Dataset, Ratings, Watches
+    from auto_deployment.dataset import Ratings, Watches
     from auto_deployment.train import Factors
 
     Rows = npt.NDArray[np.int32]
@@ -63,17 +63,25 @@ class Popularity:
     """The films that many like, the same order for everybody.
 
     A film's score is its audience (users who rated or watched it) times the share of its ratings that are likes, shrunk towards
-    the share over all films: a single vote of five stars is worth little, whatever its mean.
+    the share over all films: a single vote of five stars is worth little, whatever its mean. With a `half_life` (microseconds)
+    a user of the audience counts half for each that has passed since, up to the last event: what is popular now.
     """
 
     name = "popularity"
 
-    def __init__(self, ratings: Ratings, watches: Watches | None, n_films: int, scale: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        ratings: Ratings,
+        watches: Watches | None,
+        n_films: int,
+        scale: tuple[float, float],
+        half_life: float | None = None,
+    ) -> None:
         liked = ratings.stars >= LIKED_FROM * scale[1]
         rated = np.bincount(ratings.film, minlength=n_films)
         likes = np.bincount(ratings.film[liked], minlength=n_films)
         share = (likes + PRIOR_RATINGS * liked.mean()) / (rated + PRIOR_RATINGS)
-        self.scores = _audience(ratings, watches, n_films) * share
+        self.scores = _audience(ratings, watches, n_films, half_life) * share
         self.order: Rows = np.argsort(-self.scores, kind="stable").astype(np.int32)
 
     def top(self, start: int, stop: int, seen: Seen, count: int) -> Rows:
@@ -129,19 +137,19 @@ def top_of(scores: npt.NDArray[np.float32], users: npt.NDArray[np.int64], films:
     return _padded(rows, count)
 
 
-def seen_of(dataset: Dataset) -> Seen:
-    """What the users of a data set have rated or watched."""
-    users = np.concatenate([dataset.ratings.user, dataset.watches.user])
-    films = np.concatenate([dataset.ratings.film, dataset.watches.film])
-    return Seen.of(users, films, len(dataset.users))
-
-
-def _audience(ratings: Ratings, watches: Watches | None, n_films: int) -> npt.NDArray[np.int64]:
-    """How many different users rated or watched each film."""
-    pairs = [ratings.user.astype(np.int64) * n_films + ratings.film]
-    if watches is not None:
-        pairs.append(watches.user.astype(np.int64) * n_films + watches.film)
-    return np.bincount(np.unique(np.concatenate(pairs)) % n_films, minlength=n_films)
+def _audience(
+    ratings: Ratings, watches: Watches | None, n_films: int, half_life: float | None
+) -> npt.NDArray[np.int64] | npt.NDArray[np.float64]:
+    """How many different users rated or watched each film, those of long ago for less where there is a half-life."""
+    tables = [ratings] if watches is None else [ratings, watches]
+    users, films, times = (np.concatenate([getattr(each, name) for each in tables]) for name in ("user", "film", "time"))
+    # Of a pair in both tables the later time counts.
+    order = np.argsort(-times, kind="stable")
+    pairs, first = np.unique((users.astype(np.int64) * n_films + films)[order], return_index=True)
+    if half_life is None:
+        return np.bincount(pairs % n_films, minlength=n_films)
+    age = (times.max(initial=0) - times[order][first]) / half_life
+    return np.bincount(pairs % n_films, np.exp2(-age), n_films)
 
 
 def _padded(rows: Rows, count: int) -> Rows:

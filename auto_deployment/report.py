@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from auto_deployment.dataset import Dataset
     from auto_deployment.evaluate import Evaluation
     from auto_deployment.gate import Decision
+    from auto_deployment.ranking.choice import Choice
+    from auto_deployment.ranking.figures import Interval
     from auto_deployment.rows import Counts
 
 
@@ -55,6 +57,22 @@ def figures(evaluation: Evaluation, decision: Decision) -> list[str]:
             f"{ranking.coverage_at_20:.1%} of the films shown, {ranking.users:,} users"
         )
     return [*lines, _ranking_verdict(evaluation)]
+
+
+def choice(made: Choice) -> list[str]:
+    """What each ranker was chosen or left by: held-out ratings inside the training data."""
+    told = {name: each for name, each in made.judged.items() if each.quality is not None}
+    if not told:
+        return ["no user has enough ratings to hold some out: what is popular is all there is to choose"]
+    return [
+        f"inside the training data, {made.users:,} users: {name} {_told(each.quality)}, against popularity "
+        f"{_told(each.above_popularity, '+')}; NDCG@10 {each.ndcg_at_10:.3f}, Recall@20 {each.recall_at_20:.3f}"
+        for name, each in told.items()
+    ]
+
+
+def _told(interval: Interval | None, sign: str = "") -> str:
+    return "none" if interval is None else f"{interval.mean:{sign}.3f} ({interval.low:{sign}.3f} to {interval.high:{sign}.3f})"
 
 
 def _ranking_verdict(evaluation: Evaluation) -> str:

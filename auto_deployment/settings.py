@@ -35,7 +35,9 @@ class Settings(BaseSettings):
     user_id_max: int = Field(1_999_999, ge=1, lt=2**63, description="a higher user id is damage (a digit too many)")
     max_reject_share: float = Field(0.05, ge=0, le=1, description="more rejects than this refuse the run, from 1,000 lines on")
     trainer: Literal["surprise"] = Field("surprise", description="what predicts the rating")
-    ranker: Literal["auto", "svd", "popularity"] = Field("auto", description="what ranks; auto: the better one inside the data")
+    ranker: Literal["auto", "popularity", "svd", "ease", "als", "blend"] = Field(
+        "auto", description="what ranks; auto: the best one inside the data"
+    )
     rmse_limit: float = Field(1.0, gt=0, description="the gate's limit, for a scale of 1 to 5; it scales with the range")
     random_state: int = Field(0, ge=0, lt=2**32, description="seed of the training")
     champion_loss: Literal["refuse", "warn"] = Field("refuse", description="what a loss against the recipe in service does")

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from auto_deployment.trace.history import Seen
 
 MOST_SHOWN = 10
+# What these rank by is not kept in the artifact, only their lists: all that a user liked takes part.
+LIKED_ALL = ("ease", "als", "blend")
 
 
 class Driver(NamedTuple):
@@ -27,6 +29,9 @@ def step_told(step: str, metadata: Mapping[str, Any]) -> str:
     ranked = {
         "popularity": "the films that most users liked, without those that this user had rated or watched",
         "svd": "the films with the highest rating predicted for this user, without those rated or watched",
+        "ease": "the films that those they liked explain best, item to item, without those rated or watched",
+        "als": "the films nearest to what they liked, by factors of likes, without those rated or watched",
+        "blend": "the films that item-to-item weights and factors of what they liked put highest, without those rated or watched",
     }
     steps = {
         "known": f"a user of the training data: {ranked.get(str(metadata.get('ranker')), 'their own list, computed ahead')}",
@@ -40,7 +45,7 @@ def drivers(
     step: str, shown: Sequence[str], seen: Sequence[Seen], serving: ServingModel, rating: Mapping[str, Array]
 ) -> list[Driver]:
     """The films of the history that made the list what it is, the strongest first; at most ten."""
-    if step != "known":
+    if step != "known" or serving.metadata.get("ranker") in LIKED_ALL:
         return []
     places = {film: at for at, film in enumerate(serving.films)}
     known = [each for each in seen if each.film in places]

@@ -13,8 +13,9 @@ from surprise import Dataset as SurpriseDataset
 from surprise import Reader
 
 from auto_deployment.dataset import Dataset, Ratings, Watches, build
-from auto_deployment.evaluate import Errors, Evaluation, RankingFigures
+from auto_deployment.evaluate import Errors, Evaluation
 from auto_deployment.events import Rating, parse
+from auto_deployment.ranking.offline import RankingFigures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,9 +39,10 @@ def ratings_of(rated: Sequence[tuple[int, int, float]]) -> Ratings:
 
 
 def watches_of(watched: Sequence[tuple[int, int]]) -> Watches:
-    """A minute of each pair (user, film)."""
+    """A minute of each pair (user, film), a second apart in the order given."""
     pairs = np.array(watched, dtype=np.int32).reshape(-1, 2)
-    return Watches(pairs[:, 0], pairs[:, 1], np.ones(len(pairs), dtype=np.int32))
+    times = np.arange(len(pairs), dtype=np.int64) * 1_000_000
+    return Watches(pairs[:, 0], pairs[:, 1], np.ones(len(pairs), dtype=np.int32), times)
 
 
 def films_of(count: int) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ import pytest
 
 from app.model import RESERVE
 from auto_deployment.artifact import BLOCK_USERS, serving_arrays
-from auto_deployment.rank import NONE, Popularity, seen_of
+from auto_deployment.rank import NONE, Popularity
+from auto_deployment.ranking.feedback import Feedback
 from tests.unit.auto_deployment.samples import SCALE, dataset_of, random_ratings
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class OneFilm:
 def test_every_user_has_a_row_without_what_they_saw() -> None:
     """The ranker's rows, the users' ids and the films' names stand in the arrays as the service reads them."""
     data = dataset_of(random_ratings(80, 10, 60), 12, 60, [(11, 0), (11, 1)])
-    popularity, seen = Popularity(data.ratings, data.watches, 60, SCALE), seen_of(data)
+    popularity, seen = Popularity(data.ratings, data.watches, 60, SCALE), Feedback.of(data, SCALE).seen()
     arrays = serving_arrays(data, popularity, popularity, seen, lambda _: None)
     assert arrays["users"].tolist() == list(range(0, 120, 10))
     assert (arrays["top"].shape, str(arrays["top"].dtype)) == ((12, RESERVE), "uint16")
@@ -52,7 +53,7 @@ def test_a_place_without_a_film_holds_the_highest_number() -> None:
     """Fewer films than places, also in the list of the unknown user."""
     data = dataset_of([(0, 0, 5.0), (0, 2, 4.0), (1, 1, 3.0)], 2, 3)
     popularity = Popularity(data.ratings, data.watches, 3, SCALE)
-    arrays = serving_arrays(data, popularity, popularity, seen_of(data), lambda _: None)
+    arrays = serving_arrays(data, popularity, popularity, Feedback.of(data, SCALE).seen(), lambda _: None)
     empty = np.iinfo(np.uint16).max
     assert arrays["top"][0].tolist() == [1] + [empty] * (RESERVE - 1)
     assert sorted(arrays["cold"][0].tolist()) == [0, 1, 2] + [empty] * (RESERVE - 3)
@@ -63,7 +64,7 @@ def test_many_films_need_wider_places(films: int, kind: type[np.uint16 | np.uint
     """From 65,535 films on, so that the mark of an empty place stays free."""
     data = dataset_of([(0, 0, 5.0)], 1, films)
     popularity = Popularity(data.ratings, data.watches, films, SCALE)
-    arrays = serving_arrays(data, OneFilm(films - 1), popularity, seen_of(data), lambda _: None)
+    arrays = serving_arrays(data, OneFilm(films - 1), popularity, Feedback.of(data, SCALE).seen(), lambda _: None)
     assert arrays["top"].dtype == arrays["cold"].dtype == kind
     assert arrays["top"][0].tolist() == [films - 1] + [np.iinfo(kind).max] * (RESERVE - 1)
 
@@ -73,7 +74,9 @@ def test_users_are_ranked_block_by_block() -> None:
     count = 2 * BLOCK_USERS + 5
     data = dataset_of([(0, 0, 5.0)], count, 2)
     ranker, steps = OneFilm(1), list[int]()
-    arrays = serving_arrays(data, ranker, Popularity(data.ratings, data.watches, 2, SCALE), seen_of(data), steps.append)
+    arrays = serving_arrays(
+        data, ranker, Popularity(data.ratings, data.watches, 2, SCALE), Feedback.of(data, SCALE).seen(), steps.append
+    )
     assert ranker.asked == [(0, BLOCK_USERS), (BLOCK_USERS, 2 * BLOCK_USERS), (2 * BLOCK_USERS, count)]
     assert steps == [BLOCK_USERS, BLOCK_USERS, 5]
     assert (arrays["top"][:, 0] == 1).all()

@@ -12,18 +12,17 @@ from auto_deployment.dataset import Ratings
 from auto_deployment.evaluate import (
     CUTS,
     FEWEST_RATINGS,
-    MOST_USERS,
     SHUFFLES,
-    _some,
     count_steps,
     evaluate,
-    figures_of,
     ranking_figures,
     rmse,
     shuffled,
     time_splits,
 )
 from auto_deployment.rank import NONE
+from auto_deployment.ranking.figures import MOST_USERS, some_of
+from auto_deployment.ranking.offline import figures_of
 from auto_deployment.train import Factors, SurpriseSVD
 from tests.unit.auto_deployment.samples import SCALE, dataset_of, random_ratings, ratings_of
 
@@ -110,20 +109,23 @@ def test_a_split_without_new_users_has_no_error_of_them() -> None:
 
 
 def test_every_training_sees_only_what_was_before_its_cut(data: Dataset) -> None:
-    """The model and each shuffle of it train on the rows before the cut, the shuffles with each other's stars."""
+    """The model and each shuffle of it train on the rows before the cut, the shuffles with each other's stars.
+
+    The last three trainings are for ranking: two to choose, inside the training part, and one of all of it.
+    """
     trainer = ConstantTrainer()
     evaluate(data, trainer, SCALE, 5, lambda: None)
     splits = time_splits(data.ratings)
-    assert len(trainer.trained) == len(splits) * (1 + SHUFFLES) + 1
+    assert len(trainer.trained) == len(splits) * (1 + SHUFFLES) + 3
     assert set(trainer.seeds) == {5}
     for (train, _), given_rows in zip(splits, trainer.trained, strict=False):
         assert pairs(given_rows) == pairs(train)
         assert given_rows.stars.tolist() == train.stars.tolist()
-    for (train, _), given_rows in zip(splits * SHUFFLES, trainer.trained[len(splits) : -1], strict=True):
+    for (train, _), given_rows in zip(splits * SHUFFLES, trainer.trained[len(splits) : -3], strict=True):
         assert pairs(given_rows) == pairs(train)
         assert given_rows.stars.tolist() != train.stars.tolist()
         assert sorted(given_rows.stars.tolist()) == sorted(train.stars.tolist())
-    orders = {tuple(rows.stars.tolist()) for rows in trainer.trained[len(splits) : -1]}
+    orders = {tuple(rows.stars.tolist()) for rows in trainer.trained[len(splits) : -3]}
     assert len(orders) == len(splits) * SHUFFLES
 
 
@@ -228,27 +230,28 @@ def test_rankers_are_judged_on_one_cut_in_time() -> None:
     """Popularity of the training part, its films left out; only likes of the test are relevant, by the table's scale."""
     before = [(user, film, 5.0) for user in range(8) for film in range(5)]
     after = [(user, 5, 4.0 if user < 4 else 3.0) for user in range(8)] + [(8, 5, 5.0), (9, 5, 5.0)]
-    told, absent = ranking_figures(dataset_of(before + after, 10, 6), SurpriseSVD(), SCALE, 0)
+    measured = ranking_figures(dataset_of(before + after, 10, 6), SurpriseSVD(), SCALE, 0, lambda: None)
+    told = measured.figures
     assert told["popularity"].users == told["svd"].users == 4
     assert told["popularity"].ndcg_at_10 == told["popularity"].recall_at_20 == 1.0
     assert told["popularity"].coverage_at_20 == pytest.approx(1 / 6)
-    assert absent == 2
-    told, _ = ranking_figures(dataset_of(before + after, 10, 6), SurpriseSVD(), (1.0, 10.0), 0)
+    assert measured.absent_users == 2
+    told = ranking_figures(dataset_of(before + after, 10, 6), SurpriseSVD(), (1.0, 10.0), 0, lambda: None).figures
     assert told["popularity"].users == 0
 
 
 def test_no_more_than_all_films_can_be_shown() -> None:
     """Films that nobody rated before the cut can be in a list: the coverage is a share of all films, never above one."""
     rated = random_ratings(60, 10, 12)
-    told, _ = ranking_figures(dataset_of(rated, 10, 400), SurpriseSVD(), SCALE, 0)
+    told = ranking_figures(dataset_of(rated, 10, 400), SurpriseSVD(), SCALE, 0, lambda: None).figures
     assert all(0 < figures.coverage_at_20 <= 1 for figures in told.values())
 
 
 def test_at_any_size_so_many_users_are_enough() -> None:
     """All of a few; of many the most that are taken, each once, from the first to the last."""
     few, many = np.arange(7, dtype=np.int32), np.arange(50_001, dtype=np.int32)
-    assert _some(few).tolist() == few.tolist()
-    taken = _some(many)
+    assert some_of(few).tolist() == few.tolist()
+    taken = some_of(many)
     assert len(set(taken.tolist())) == len(taken) == MOST_USERS
     assert (taken[0], taken[-1]) == (0, 50_000)
 

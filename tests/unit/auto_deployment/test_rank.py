@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from surprise import SVD
 
-from auto_deployment.rank import NONE, ByRating, Popularity, Seen, seen_of, top_of
+from auto_deployment.rank import NONE, ByRating, Popularity, Seen, top_of
+from auto_deployment.ranking.feedback import Feedback
 from auto_deployment.train import Factors, SurpriseSVD
 from tests.unit.auto_deployment.samples import SCALE, dataset_of, random_ratings, ratings_of, surprise_trainset, watches_of
 
@@ -80,7 +81,8 @@ def test_the_pairs_of_a_block_count_its_users_from_nought(pairs: list[tuple[int,
 
 def test_rated_and_watched_films_are_seen() -> None:
     """Of both tables."""
-    seen = seen_of(dataset_of([(0, 3, 5.0), (2, 1, 1.0)], users=3, films=5, watched=[(0, 1), (2, 1), (1, 4)]))
+    data = dataset_of([(0, 3, 5.0), (2, 1, 1.0)], users=3, films=5, watched=[(0, 1), (2, 1), (1, 4)])
+    seen = Feedback.of(data, SCALE).seen()
     assert [seen.films[seen.starts[user] : seen.starts[user + 1]].tolist() for user in range(3)] == [[1, 3], [4], [1]]
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from auto_deployment import report
-from auto_deployment.evaluate import RankingFigures
 from auto_deployment.gate import decide
+from auto_deployment.ranking.offline import RankingFigures
 from auto_deployment.rows import Counts
 from tests.unit.auto_deployment.samples import SCALE, dataset_of, evaluation, of_all
 

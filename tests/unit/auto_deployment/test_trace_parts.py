@@ -153,6 +153,8 @@ def test_a_step_is_told_by_what_the_version_ranked_with() -> None:
     """A step that a later version adds is told by its name."""
     assert "most users liked" in step_told("known", {"ranker": "popularity"})
     assert "highest rating predicted" in step_told("known", {"ranker": "svd"})
+    for ranker, words in (("ease", "item to item"), ("als", "factors of likes"), ("blend", "weights and factors")):
+        assert words in step_told("known", {"ranker": ranker})
     assert step_told("shuffled", {}) == "shuffled"
 
 

@@ -1,0 +1,114 @@
+"""`scripts/dev evaluate TRAIN.csv TEST.csv [--dump FILE]`: the figures of every ranker on tables of ratings.
+
+Tables of `user_id,movie_id,rating,timestamp`. Every choice is made inside TRAIN. Beside our rankers stands EASE as published
+(seen or not, ridge 300), the baseline to hold them against.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auto_deployment.errors import RunError
+from auto_deployment.progress import Progress
+from auto_deployment.rank import NONE
+from auto_deployment.ranking.choice import count_steps
+from auto_deployment.ranking.ease import Ease
+from auto_deployment.ranking.factory import RankerFactory
+from auto_deployment.ranking.figures import interval, lists_of, per_user, some_of
+from auto_deployment.ranking.offline import measure
+from auto_deployment.ranking.scores import ByScores
+from auto_deployment.ranking.tables import read_task
+from auto_deployment.settings import load_settings
+from auto_deployment.train import TRAINERS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from auto_deployment.ranking.figures import Interval, PerUser
+    from auto_deployment.ranking.offline import Offline
+    from auto_deployment.ranking.tables import Task
+    from auto_deployment.settings import Settings
+    from auto_deployment.train import Trainer
+
+BASELINE_RIDGE = 300.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; its exit status by contracts."""
+    parser = argparse.ArgumentParser(prog="scripts/dev evaluate", description=__doc__)
+    parser.add_argument("train", type=Path, metavar="TRAIN.csv")
+    parser.add_argument("test", type=Path, metavar="TEST.csv")
+    parser.add_argument("--dump", type=Path, metavar="FILE", help="the chosen ranking: user<TAB>id,id,... (top 20) a line")
+    options = parser.parse_args(arguments)
+    try:
+        settings = load_settings()
+        _run(options.train, options.test, options.dump, settings)
+    except (RunError, OSError) as error:
+        sys.stderr.write(f"evaluate: {error}\n")
+        return error.status if isinstance(error, RunError) else 1
+    return 0
+
+
+def _run(train: Path, test: Path, dump: Path | None, settings: Settings) -> None:
+    task, trainer = read_task(train, test), TRAINERS[settings.trainer]()
+    with Progress(sys.stderr).task("evaluate", count_steps(), "trials") as shown:
+        measured = measure(task.train, task.test, trainer, settings.random_state, shown.advance)
+    for line in told(measured, _baseline(task), settings.random_state):
+        sys.stdout.write(f"{line}\n")
+    if dump is not None:
+        _dump(dump, task, measured, trainer, settings.random_state)
+
+
+def told(measured: Offline, baseline: PerUser, seed: int) -> list[str]:
+    """The figures as a person reads them, with intervals over users: each ranker's, and against popularity and plain EASE."""
+    figures = {**measured.per_user, "ease-300": baseline}
+    popular = measured.per_user["popularity"]
+    lines = [
+        f"{len(popular.users):,} users of TRAIN with a relevant test film; "
+        f"{measured.absent_users:,} users of TEST are not in TRAIN and are left out",
+        f"chosen inside TRAIN: {measured.choice.ranker}, {measured.choice.tuning}",
+    ]
+    for name, each in figures.items():
+        lines += [
+            f"{name:10} NDCG@10   {_told(interval(each.ndcg, seed))}"
+            f"   - popularity {_told(interval(each.ndcg - popular.ndcg, seed), '+')}"
+            f"   - ease-300 {_told(interval(each.ndcg - baseline.ndcg, seed), '+')}",
+            f"{'':10} Recall@20 {_told(interval(each.recall, seed))}"
+            f"   - popularity {_told(interval(each.recall - popular.recall, seed), '+')}"
+            f"   - ease-300 {_told(interval(each.recall - baseline.recall, seed), '+')}",
+        ]
+    return lines
+
+
+def _told(found: Interval | None, sign: str = "") -> str:
+    return "none" if found is None else f"{found.mean:{sign}.4f} ({found.low:{sign}.4f} to {found.high:{sign}.4f})"
+
+
+def _baseline(task: Task) -> PerUser:
+    """EASE as published: every rated film counts as 1."""
+    train = task.train
+    everything = replace(train.ratings, stars=np.full_like(train.ratings.stars, train.scale[1]))
+    taste = replace(train, ratings=everything).taste()
+    popularity = RankerFactory(train, TRAINERS["surprise"](), 0).popularity(None)
+    ranker, seen = ByScores("ease-300", [(Ease(taste, BASELINE_RIDGE), 1.0)], popularity), train.seen()
+    users = some_of(np.arange(train.shape[0], dtype=np.int32))
+    relevant = task.test[task.test.stars >= train.liked_from]
+    return per_user(users, lists_of(ranker, users, seen), relevant)
+
+
+def _dump(path: Path, task: Task, measured: Offline, trainer: Trainer, seed: int) -> None:
+    ranker = RankerFactory(task.train, trainer, seed).make(measured.choice.ranker, measured.choice.tuning)
+    lists = lists_of(ranker, np.arange(len(task.users), dtype=np.int32), task.train.seen())
+    with path.open("w", encoding="utf-8") as file:
+        for user, row in zip(task.users, lists.tolist(), strict=True):
+            file.write(f"{user}\t{','.join(task.films[film] for film in row if film != NONE)}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,121 @@
+"""Which ranker, and tuned how: chosen by held-out ratings inside the training data, with intervals over users.
+
+What is chosen by is a user's mean of NDCG@10 and Recall@20. Each ranker is tuned on the small grid below, in the order of
+`GRIDS`; what was chosen before is kept. The best then has to beat popularity by an interval above 0, or popularity it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from auto_deployment.ranking.factory import NAMES, RankerFactory, Tuning
+from auto_deployment.ranking.figures import PerUser, interval, lists_of, per_user, some_of
+from auto_deployment.ranking.holdout import folds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from auto_deployment.ranking.feedback import Feedback
+    from auto_deployment.ranking.figures import Interval
+    from auto_deployment.ranking.holdout import Fold
+    from auto_deployment.train import Trainer
+
+# The values of each ranker's tuning that are tried. Those in the middle are right for MovieLens 100K and 1M.
+GRIDS: dict[str, list[dict[str, Any]]] = {
+    "popularity": [{"half_life": each} for each in (None, 0.25, 0.05)],
+    "svd": [{}],
+    "ease": [{"ease_ridge": each} for each in (50.0, 200.0, 800.0)],
+    "als": [{"als_ridge": each} for each in (2.0, 5.0, 10.0)],
+    "blend": [{"als_share": als, "popularity_share": popular} for als in (0.2, 0.4, 0.8) for popular in (0.0, 0.03)],
+}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A ranker at its best tuning: means over users, and by how much its quality is above popularity's."""
+
+    ndcg_at_10: float
+    recall_at_20: float
+    quality: Interval | None
+    above_popularity: Interval | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The ranker that won, how each is tuned, and what that was judged by: `users` with a relevant held-out film."""
+
+    ranker: str
+    tuning: Tuning
+    judged: dict[str, Judged]
+    users: int
+
+    def to_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return asdict(self)
+
+
+def choose(feedback: Feedback, trainer: Trainer, seed: int, step: Callable[[], None]) -> Choice:
+    """Tune every ranker and pick one, all inside `feedback`. `step` is called after each of `count_steps` trials."""
+    benches = [_Bench(fold, trainer, seed) for fold in folds(feedback, seed)]
+    tuning, best = Tuning(), dict[str, PerUser]()
+    for name in NAMES:
+        tried = []
+        for change in GRIDS[name]:
+            candidate = replace(tuning, **change)
+            tried.append((_joined([bench.figures(name, candidate) for bench in benches]), candidate))
+            step()
+        best[name], tuning = max(tried, key=lambda pair: pair[0].quality.mean() if len(pair[0].users) else 0.0)
+    judged = {name: _judged(each, best["popularity"], seed) for name, each in best.items()}
+    return Choice(pick(judged), tuning, judged, len(best["popularity"].users))
+
+
+def pick(judged: dict[str, Judged]) -> str:
+    """The ranker of the highest quality, if it is above popularity beyond the interval; else popularity."""
+    clearly = {
+        name: each.quality.mean
+        for name, each in judged.items()
+        if each.quality and each.above_popularity and each.above_popularity.low > 0
+    }
+    return max(clearly, key=lambda name: clearly[name], default="popularity")
+
+
+def count_steps() -> int:
+    """How many times `choose` calls `step`."""
+    return sum(map(len, GRIDS.values()))
+
+
+class _Bench:
+    """One fold with its rankers, and the users that are asked about."""
+
+    def __init__(self, fold: Fold, trainer: Trainer, seed: int) -> None:
+        self._factory = RankerFactory(fold.train, trainer, seed)
+        self._seen = fold.train.seen()
+        self._relevant = fold.held_out[fold.held_out.stars >= fold.train.liked_from]
+        self._users = some_of(np.unique(self._relevant.user))
+
+    def figures(self, name: str, tuning: Tuning) -> PerUser:
+        """Of the ranker `name`, tuned like this."""
+        lists = lists_of(self._factory.make(name, tuning), self._users, self._seen)
+        return per_user(self._users, lists, self._relevant)
+
+
+def _joined(figures: list[PerUser]) -> PerUser:
+    """A user's mean over the folds that they are in."""
+    users, at = np.unique(np.concatenate([each.users for each in figures]), return_inverse=True)
+    counts = np.bincount(at, minlength=len(users))
+
+    def mean(name: str) -> npt.NDArray[np.float64]:
+        return np.bincount(at, np.concatenate([getattr(each, name) for each in figures]), len(users)) / counts
+
+    return PerUser(users, mean("ndcg"), mean("recall"))
+
+
+def _judged(figures: PerUser, popularity: PerUser, seed: int) -> Judged:
+    values = figures.quality
+    ndcg, recall = (float(each.mean()) if len(each) else 0.0 for each in (figures.ndcg, figures.recall))
+    return Judged(ndcg, recall, interval(values, seed), interval(values - popularity.quality, seed))

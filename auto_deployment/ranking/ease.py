@@ -1,0 +1,79 @@
+"""EASE: item-to-item least squares (Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019), graded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.linalg import lapack
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from scipy import sparse
+
+    Floats = npt.NDArray[np.float32]
+
+# 8,000 films take 512 MB to invert (float64) and 256 MB to keep (float32), see README.
+DENSE_FILMS = 8_000
+BLOCK_FILMS = 512
+
+
+class Ease:
+    """Scores a film by the liked ones: `taste @ weights`, where each film is explained by the others under a ridge of `ridge`.
+
+    Only the `most` films with the most likes take part, which bounds time and memory; ties go to the first film.
+    """
+
+    def __init__(self, taste: sparse.csr_array, ridge: float, most: int = DENSE_FILMS) -> None:
+        counts = np.bincount(taste.indices, minlength=taste.shape[1])
+        self._films = np.sort(np.argsort(-counts, kind="stable")[:most])
+        self._taste = taste[:, self._films]
+        self._n_films = taste.shape[1]
+        self.weights = item_weights(self._taste, ridge)
+
+    def scores(self, start: int, stop: int) -> Floats:
+        """See `auto_deployment.ranking.scores.Scorer`."""
+        found = self._taste[start:stop] @ self.weights
+        if len(self._films) == self._n_films:
+            return np.asarray(found, dtype=np.float32)
+        scores = np.zeros((stop - start, self._n_films), dtype=np.float32)
+        scores[:, self._films] = found
+        return scores
+
+
+def item_weights(taste: sparse.csr_array, ridge: float) -> Floats:
+    """EASE's weights, films x films with a diagonal of 0: column by column what explains a film."""
+    inverse = _inverse(_gram(taste, ridge))
+    diagonal = inverse.diagonal().copy()
+    weights = np.empty(inverse.shape, dtype=np.float32)
+    for start in range(0, len(weights), BLOCK_FILMS):
+        stop = start + BLOCK_FILMS
+        weights[:, start:stop] = inverse[:, start:stop] / -diagonal[start:stop]
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
+def _gram(taste: sparse.csr_array, ridge: float) -> npt.NDArray[np.float64]:
+    """How much films are liked together, the ridge on the diagonal; a block of films at a time, as its sparse form is large."""
+    exact = taste.astype(np.float64)
+    gram = np.empty((taste.shape[1],) * 2, order="F")
+    transposed = exact.T.tocsr()
+    for start in range(0, len(gram), BLOCK_FILMS):
+        stop = start + BLOCK_FILMS
+        gram[:, start:stop] = (transposed @ exact[:, start:stop]).toarray()
+    gram[np.diag_indices_from(gram)] += ridge
+    return gram
+
+
+def _inverse(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Of a symmetric, positive matrix, in its own place."""
+    factor, failed = lapack.dpotrf(matrix, lower=True, overwrite_a=True)
+    inverse, failed_too = lapack.dpotri(factor, lower=True, overwrite_c=True)
+    if failed or failed_too:
+        raise ArithmeticError(f"the films' matrix cannot be inverted (LAPACK {failed}, {failed_too}): is the ridge above 0?")
+    for start in range(0, len(inverse), BLOCK_FILMS):
+        stop = start + BLOCK_FILMS
+        inverse[start:stop, stop:] = inverse[stop:, start:stop].T
+        block = inverse[start:stop, start:stop]
+        block[:] = np.tril(block) + np.tril(block, -1).T
+    return np.asarray(inverse)

@@ -1,0 +1,100 @@
+"""Every ranker by its name and its tuning, made from the same feedback; what several need is made once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auto_deployment.rank import ByRating, Popularity
+from auto_deployment.ranking.als import ImplicitAls
+from auto_deployment.ranking.ease import Ease
+from auto_deployment.ranking.scores import ByScores, PopularityShare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scipy import sparse
+
+    from auto_deployment.rank import Ranker
+    from auto_deployment.ranking.feedback import Feedback
+    from auto_deployment.ranking.scores import Scorer
+    from auto_deployment.train import Factors, Trainer
+
+NAMES = ("popularity", "svd", "ease", "als", "blend")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What can be chosen about rankers.
+
+    `half_life` of popularity, as a share of the time that the ratings span, None for none; the ridges of EASE and of ALS; how
+    much ALS's scores and popularity's weigh beside EASE's in the blend.
+    """
+
+    half_life: float | None = None
+    ease_ridge: float = 200.0
+    als_ridge: float = 5.0
+    als_share: float = 0.4
+    popularity_share: float = 0.0
+
+    def to_dict(self) -> dict[str, float | None]:
+        """For JSON."""
+        return asdict(self)
+
+
+class RankerFactory:
+    """Makes rankers from one feedback. The same feedback, seed, name and tuning make the same ranker."""
+
+    def __init__(self, feedback: Feedback, trainer: Trainer, seed: int) -> None:
+        self.feedback = feedback
+        self._trainer = trainer
+        self._seed = seed
+        # An item matrix is large: kept apart from the instance's methods, so that it goes with the instance.
+        self.popularity: Callable[[float | None], Popularity] = cache(self._popularity)
+        self._ease: Callable[[float], Ease] = cache(self._make_ease)
+        self._als: Callable[[float], ImplicitAls] = cache(self._make_als)
+
+    def make(self, name: str, tuning: Tuning) -> Ranker:
+        """The ranker `name`, one of `NAMES`."""
+        popularity = self.popularity(tuning.half_life)
+        if name == "popularity":
+            return popularity
+        if name == "svd":
+            return ByRating(self.factors, self.feedback.ratings, popularity)
+        if name == "ease":
+            return ByScores(name, [(self._ease(tuning.ease_ridge), 1.0)], popularity)
+        if name == "als":
+            return ByScores(name, [(self._als(tuning.als_ridge), 1.0)], popularity)
+        if name == "blend":
+            parts: list[tuple[Scorer, float]] = [
+                (self._ease(tuning.ease_ridge), 1.0),
+                (self._als(tuning.als_ridge), tuning.als_share),
+                (PopularityShare(popularity), tuning.popularity_share),
+            ]
+            return ByScores(name, [part for part in parts if part[1]], popularity)
+        raise ValueError(f"no ranker {name!r}: there are {', '.join(NAMES)}")
+
+    @cached_property
+    def factors(self) -> Factors:
+        """The rating model of the same ratings."""
+        return self._trainer.fit(self.feedback.ratings, self.feedback.shape, self.feedback.scale, self._seed)
+
+    @cached_property
+    def _taste(self) -> sparse.csr_array:
+        return self.feedback.taste()
+
+    def _popularity(self, half_life: float | None) -> Popularity:
+        ratings, watches = self.feedback.ratings, self.feedback.watches
+        times = np.concatenate([ratings.time, watches.time])
+        span = float(np.ptp(times)) if len(times) else 0.0
+        life = half_life * span if half_life and span else None
+        return Popularity(ratings, watches, self.feedback.shape[1], self.feedback.scale, life)
+
+    def _make_ease(self, ridge: float) -> Ease:
+        return Ease(self._taste, ridge)
+
+    def _make_als(self, ridge: float) -> ImplicitAls:
+        return ImplicitAls(self._taste, ridge, self._seed)

@@ -1,0 +1,62 @@
+"""Rankers that score films: the interface of what scores, and the ranker that orders by it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from auto_deployment.rank import top_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from auto_deployment.rank import Popularity, Rows, Seen
+
+    Floats = npt.NDArray[np.float32]
+
+
+class Scorer(Protocol):
+    """Scores every film for users of the feedback that it was made from: how much each would like it, about 0 to 1.
+
+    Scores of several scorers can be added up. A user of whom nothing is known gets 0 for every film.
+    """
+
+    def scores(self, start: int, stop: int) -> Floats:
+        """Of the users from `start` to before `stop`, users x films."""
+        ...
+
+
+class PopularityShare:
+    """Popularity as scores: 1 for the most popular film, in proportion for the others, the same for everybody."""
+
+    def __init__(self, popularity: Popularity) -> None:
+        scores = popularity.scores
+        self._row = (scores / max(float(scores.max(initial=0)), 1e-9)).astype(np.float32)
+
+    def scores(self, start: int, stop: int) -> Floats:
+        """See `Scorer`."""
+        return np.repeat(self._row[None, :], stop - start, axis=0)
+
+
+class ByScores:
+    """Ranks by a weighted sum of scores. Who has the same score for all films gets what is popular."""
+
+    def __init__(self, name: str, parts: Sequence[tuple[Scorer, float]], popularity: Popularity) -> None:
+        self.name = name
+        self._parts = parts
+        self._popularity = popularity
+
+    def top(self, start: int, stop: int, seen: Seen, count: int) -> Rows:
+        """See `auto_deployment.rank.Ranker`."""
+        (first, weight), *others = self._parts
+        scores = first.scores(start, stop) * np.float32(weight)
+        for scorer, share in others:
+            scores += scorer.scores(start, stop) * np.float32(share)
+        unknown = ~(scores != scores[:, :1]).any(axis=1)
+        rows = top_of(scores, *seen.pairs(start, stop), count)
+        if unknown.any():
+            rows[unknown] = self._popularity.top(start, stop, seen, count)[unknown]
+        return rows

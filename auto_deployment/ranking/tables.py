@@ -1,0 +1,77 @@
+"""Tables of ratings from elsewhere, for offline figures: `user_id,movie_id,rating,timestamp`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from auto_deployment.dataset import Ratings, Watches
+from auto_deployment.errors import WrongUseError
+from auto_deployment.ranking.feedback import Feedback
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COLUMNS = ("user_id", "movie_id", "rating", "timestamp")
+
+
+class Task(NamedTuple):
+    """What to train on and what to test on. Rows beyond `users` and `films`, which are those of TRAIN, are of TEST alone."""
+
+    train: Feedback
+    test: Ratings
+    users: list[str]
+    films: list[str]
+
+
+def read_task(train_path: Path, test_path: Path) -> Task:
+    """The two tables. The scale is that of TRAIN's ratings. Raises WrongUseError naming file and fault."""
+    train, test = _read(train_path), _read(test_path)
+    users, films = ([*_names(train[name]), *_names(test[name], train[name])] for name in ("user_id", "movie_id"))
+    shape = train["user_id"].nunique(), train["movie_id"].nunique()
+    scale = float(train["rating"].min()), float(train["rating"].max())
+    no_rows = np.zeros(0, dtype=np.int32)
+    watches = Watches(no_rows, no_rows, no_rows, no_rows.astype(np.int64))
+    return Task(
+        Feedback(_ratings(train, users, films), watches, shape, scale),
+        _ratings(test, users, films),
+        users[: shape[0]],
+        films[: shape[1]],
+    )
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype={"user_id": "str", "movie_id": "str", "rating": "float32"})[list(COLUMNS)]
+        table["timestamp"] = _seconds(table["timestamp"])
+    except OSError as error:
+        raise WrongUseError(f"{path}: {error.strerror or error}: name a table of {','.join(COLUMNS)}") from error
+    except (ValueError, KeyError) as error:
+        raise WrongUseError(f"{path}: not a table of {','.join(COLUMNS)}: {error}") from error
+    if table.empty or table[list(COLUMNS)].isna().any(axis=None):
+        raise WrongUseError(f"{path}: has no row, or a row with a hole")
+    return table
+
+
+def _seconds(times: pd.Series[str]) -> pd.Series[float]:
+    """Since 1970, of numbers as well as of ISO 8601."""
+    if pd.api.types.is_numeric_dtype(times):
+        return times.astype("float64")
+    return pd.to_datetime(times, format="ISO8601", utc=True).astype("datetime64[us, UTC]").astype("int64") / 1e6
+
+
+def _names(column: pd.Series[str], known: pd.Series[str] | None = None) -> list[str]:
+    return sorted(set(column) - set(() if known is None else known))
+
+
+def _ratings(table: pd.DataFrame, users: list[str], films: list[str]) -> Ratings:
+    """In the order of time, the latest of a pair."""
+    rows = table.sort_values("timestamp", kind="stable").drop_duplicates(["user_id", "movie_id"], keep="last")
+    return Ratings(
+        pd.Index(users).get_indexer(pd.Index(rows["user_id"])).astype(np.int32),
+        pd.Index(films).get_indexer(pd.Index(rows["movie_id"])).astype(np.int32),
+        rows["rating"].to_numpy(np.float32),
+        (rows["timestamp"].to_numpy() * 1e6).astype(np.int64),
+    )

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from auto_deployment.ranking.__main__ import main
+from tests.unit.auto_deployment.tastes import two_tastes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEADER = "user_id,movie_id,rating,timestamp"
+
+
+def write(path: Path, rows: list[str]) -> str:
+    """A table."""
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    return str(path)
+
+
+def training_rows() -> list[str]:
+    """Two tastes, as a table of names."""
+    rated = two_tastes().ratings
+    rows = zip(rated.user.tolist(), rated.film.tolist(), rated.stars.tolist(), strict=True)
+    return [f"u{user:02},film+{film:02},{stars},{at}" for at, (user, film, stars) in enumerate(rows)]
+
+
+def test_every_ranker_is_told_beside_its_baselines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Users without training counted apart; the chosen lists in the dump, nothing of the training rows in them."""
+    train = write(tmp_path / "train.csv", training_rows())
+    test = write(
+        tmp_path / "test.csv", ["u00,film+06,5,900", "u01,film+07,4.5,900", "stranger,film+06,5,900", "u02,unseen,5,9"]
+    )
+    dump = tmp_path / "dump.tsv"
+    assert main([train, test, "--dump", str(dump)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("3 users of TRAIN with a relevant test film; 1 users of TEST are not in TRAIN")
+    assert told[1].startswith("chosen inside TRAIN: ")
+    assert [line.split()[0] for line in told[2::2]] == ["popularity", "svd", "ease", "als", "blend", "ease-300"]
+    lists = dict(line.split("\t") for line in dump.read_text().splitlines())
+    assert len(lists) == 59
+    taken = {tuple(row.split(",")[:2]) for row in training_rows()}
+    for user, row in lists.items():
+        films = row.split(",")
+        assert 1 <= len(films) == len(set(films)) <= 20
+        assert not {(user, film) for film in films} & taken
+    assert set(lists["u00"].split(",")[:9]) == {f"film+{film:02}" for film in range(0, 20, 2)} - {"film+04"}
+
+
+@pytest.mark.parametrize("stamp", ["2026-01-05T08:00:00Z", "1767600000", "1767600000.5"])
+def test_times_are_numbers_or_iso(tmp_path: Path, stamp: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the same pair the latest rating counts."""
+    train = write(tmp_path / "train.csv", [f"1,a,5,{stamp}", f"2,a,4,{stamp}", f"2,b,5,{stamp}"])
+    assert main([train, write(tmp_path / "test.csv", [f"1,b,5,{stamp}"])]) == 0
+    assert capsys.readouterr().out.startswith("1 users of TRAIN")
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("user,film\n1,2\n", "not a table of user_id,movie_id,rating,timestamp"),
+        (f"{HEADER}\n", "has no row"),
+        (f"{HEADER}\n1,a,,3\n", "a row with a hole"),
+        (f"{HEADER}\n1,a,good,3\n", "not a table"),
+        (f"{HEADER}\n1,a,3,soon\n", "not a table"),
+    ],
+)
+def test_what_is_no_table_is_named(tmp_path: Path, content: str, fault: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong use, the file and its fault in a line."""
+    good, bad = write(tmp_path / "train.csv", training_rows()), tmp_path / "bad.csv"
+    bad.write_text(content)
+    assert main([good, str(bad)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"evaluate: {bad}: ")
+    assert fault in error
+    assert main([good, str(tmp_path / "none.csv")]) == 2
+    assert "No such file" in capsys.readouterr().err
