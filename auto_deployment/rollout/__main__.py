@@ -26,6 +26,7 @@ from auto_deployment.rollout.machine import EXIT_STATUS, Ending, Request
 from auto_deployment.rollout.stack import Stack
 from auto_deployment.rollout.status import show
 from auto_deployment.rollout.tools import Tools
+from auto_deployment.rollout.trial import shadow
 from auto_deployment.rollout.wishes import leave, pending, take, wait_taken
 from auto_deployment.settings import load_settings
 from auto_deployment.stop import Stop, StoppedError
@@ -70,8 +71,9 @@ class Front:
         with held(self._tools.folder, f"release of version {version} by {self._who}"):
             self._go_on(Request("release", self._who, version))
             self._drop_wishes()
-            shadow = not self._options.no_shadow
-            if not begin.release(self._tools, version, self._who, again=self._options.again, shadow=shadow):
+            if not begin.release(
+                self._tools, version, self._who, again=self._options.again, shadow=not self._options.no_shadow
+            ):
                 sys.stdout.write(f"version {version} is in service already: there is nothing to do\n")
                 return 0
             status = self._run()
@@ -181,7 +183,7 @@ def _tools(options: argparse.Namespace) -> Tools:
     configure(settings.log_dir, run_id, logging.WARNING, secrets_of(settings))
     channels = [] if options.command == "status" else notify.open_channels(settings)
     stack = Stack(root, os.environ.get("DOCKER", "docker"), Commands(root), settings.app_image)
-    return Tools(settings, root, root / record.FOLDER, stack, Prometheus(settings.prometheus_url), channels)
+    return Tools(settings, root, root / record.FOLDER, stack, Prometheus(settings.prometheus_url), channels, shadow)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

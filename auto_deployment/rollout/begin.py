@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -94,7 +93,7 @@ def _under_way(
     image: str = "",
     shadowed: bool = True,
 ) -> None:
-    now = round(time.time(), 3)
+    now = round(tools.now(), 3)
     rollout = Rollout(
         kind,
         version,
@@ -130,7 +129,7 @@ def _adopted(tools: Tools) -> State:
         raise RunError(f"the stable services run versions {versions}: bring them to one (docker compose up -d --wait)")
     version = versions.pop()
     tools.stack.tag(running["stable-1"].image_id, f"model-{version}")
-    adopted = replace(state, in_service=version, since=time.time())
+    adopted = replace(state, in_service=version, since=tools.now())
     save(tools.folder, adopted)
     return adopted
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -67,7 +66,7 @@ class Controller:
                 return self._steps.do(rollout)
             except RunError as error:
                 log.warning("%s: %s; tried again in %g s", rollout.step, error, pause)
-            time.sleep(pause)
+            self._tools.sleep(pause)
         return self._steps.do(rollout)
 
     def _awakened(self) -> Rollout:
@@ -78,7 +77,7 @@ class Controller:
         boot = self._tools.boot
         if rollout.boot != boot and rollout.bake_began is not None and rollout.step in BEFORE_PROMOTION:
             folder = self._tools.folder / rollout.folder
-            return self._note(bake.after_reboot(folder, rollout, boot, time.time()))
+            return self._note(bake.after_reboot(folder, rollout, boot, self._tools.now()))
         return rollout
 
     def _note(self, rollout: Rollout) -> Rollout:

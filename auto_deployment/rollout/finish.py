@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
@@ -31,7 +30,7 @@ END, REPORT = "end.json", "report.html"
 def finish(tools: Tools, rollout: Rollout) -> End:
     """Record the end of `rollout`, and do what follows from an end; that end."""
     folder = tools.folder / rollout.folder
-    after = load(tools.folder).ended(rollout, time.time(), false_alarm=bake.false_alarm(folder))
+    after = load(tools.folder).ended(rollout, tools.now(), false_alarm=bake.false_alarm(folder))
     why = f": {'; '.join(rollout.reasons)}" if rollout.reasons else ""
     tools.say(rollout, f"{rollout.ending}{why}")
     write_json_synced(folder / END, {**asdict(after.ends[-1]), "settings": asdict(tools.limits)})
@@ -69,7 +68,7 @@ def _tell(tools: Tools, end: End) -> None:
     for problem in notify.tell(notice, tools.channels):
         log.error("not told: %s", problem)
     with (tools.folder / end.folder / "events.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"at": round(time.time(), 3), "step": "told", "said": notice.subject}) + "\n")
+        file.write(json.dumps({"at": round(tools.now(), 3), "step": "told", "said": notice.subject}) + "\n")
 
 
 def _prune(tools: Tools, state: State) -> None:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from auto_deployment.command import CommandError
 from auto_deployment.errors import RunError
 from auto_deployment.rollout import commands
+from auto_deployment.rollout.direct import smoke
 from auto_deployment.rollout.slots import OVERRIDE, override
 from auto_deployment.rollout.upstream import render
+from auto_deployment.rollout.users import STRANGER
 from auto_deployment.state import write_synced
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from auto_deployment.command import Commands
     from auto_deployment.rollout.slots import Slots
 
+# Each worker has answered by then, and each bucket of its histogram is there.
+WARM_USERS = 200
 UPSTREAM = ".stack/nginx/upstream.conf"
 # NGINX's worker_shutdown_timeout is 5 s, and a request lasts at most 0.6 s.
 DRAIN_SECONDS = 15.0
@@ -143,6 +147,13 @@ class Stack:
         """Have `service` be no more, not even after the next `up`."""
         self.write(slots)
         self.run(commands.remove(self.docker, service))
+
+    def smoke(self, service: str, version: int, track: str) -> None:
+        """Try a service directly, which warms it up. Raises StackError where it is gone, DirectError where it is not well."""
+        found = self.container(service)
+        if found is None:
+            raise StackError(f"{service} is gone: docker compose ps -a shows what there is")
+        smoke(found.address, version, track, [STRANGER - number for number in range(WARM_USERS)])
 
     def route(self, slots: Slots, down: Collection[str] = (), *, drain: bool = True) -> None:
         """Have NGINX ask the services that are there and not `down`; to `drain`, wait until what it asked before has ended.

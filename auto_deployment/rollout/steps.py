@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from auto_deployment import image
 from auto_deployment.errors import RunError
-from auto_deployment.rollout import bake, machine, trial, users
+from auto_deployment.rollout import bake, machine
 from auto_deployment.rollout.begin import version_in_tree
-from auto_deployment.rollout.direct import smoke
 from auto_deployment.rollout.machine import PROMOTES, Ending, Step
 from auto_deployment.rollout.record import load, save
 from auto_deployment.rollout.slots import CANARY
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
     from auto_deployment.rollout.tools import Tools
 
 BUILD_SECONDS = 1800.0
-# Each worker has answered by then, and each bucket of its histogram is there.
-WARM_USERS = 200
 # Two scrapes, so that the first look finds what the warm-up left, and counts from there.
 SETTLE_SECONDS = 11.0
 
@@ -73,7 +69,7 @@ class Steps:
         return machine.done(replace(rollout, image=self._stack.image_id(rollout.tag) or ""))
 
     def _shadow(self, rollout: Rollout) -> Rollout:
-        found = trial.shadow(self._tools, rollout)
+        found = self._tools.shadow(self._tools, rollout)
         self._tools.say(rollout, found.said())
         if found.reasons:
             return machine.given_up(rollout, Ending.REFUSED, *found.reasons)
@@ -89,36 +85,29 @@ class Steps:
         return machine.done(rollout)
 
     def _warm(self, rollout: Rollout) -> Rollout:
-        self._smoke(rollout, CANARY, "canary")
+        self._stack.smoke(CANARY, rollout.version, "canary")
         return machine.done(rollout)
-
-    def _smoke(self, rollout: Rollout, service: str, track: str) -> None:
-        found = self._stack.container(service)
-        if found is None:
-            raise RunError(f"{service} is gone: docker compose ps -a shows what there is")
-        strangers = [users.STRANGER - number for number in range(WARM_USERS)]
-        smoke(found.address, rollout.version, track, strangers)
 
     def _enter(self, rollout: Rollout) -> Rollout:
         self._stack.route(self._slots, drain=False)
-        now = time.time()
+        now = self._tools.now()
         return machine.done(replace(rollout, bake_began=now + SETTLE_SECONDS, boot=self._tools.boot))
 
     def _bake(self, rollout: Rollout) -> Rollout:
         """Look until it is decided, or until somebody asks for something else."""
         folder, limits = self._tools.folder / rollout.folder, self._tools.limits
-        next_look = time.time()
+        next_look = self._tools.now()
         while rollout.step == Step.BAKE and rollout.ending is None:
             if rollout.urged:
                 self._tools.say(rollout, f"promoted before its time: {rollout.urged} asked for it")
                 return machine.done(rollout)
-            if time.time() >= max(next_look, rollout.bake_began or 0.0):
-                judged = bake.look(folder, rollout, self._tools.prometheus, limits, time.time())
+            if self._tools.now() >= max(next_look, rollout.bake_began or 0.0):
+                judged = bake.look(folder, rollout, self._tools.prometheus, limits, self._tools.now())
                 self._tell(rollout, judged)
                 rollout = machine.judged(rollout, judged.end, judged.reasons)
-                next_look = time.time() + limits.check_seconds
+                next_look = self._tools.now() + limits.check_seconds
             else:
-                time.sleep(min(1.0, limits.check_seconds))
+                self._tools.sleep(min(1.0, limits.check_seconds))
                 rollout = self._see_to_wishes(rollout)
         return rollout
 
@@ -138,7 +127,7 @@ class Steps:
         self._stack.route(self._slots, {service})
         self._stack.replace(service, self._set_slot(service, slot))
         version = rollout.version if slot.tag == rollout.tag else rollout.replaces
-        self._smoke(replace(rollout, version=version), service, slot.track)
+        self._stack.smoke(service, version, slot.track)
         self._stack.route(self._slots, drain=False)
 
     def _keep(self, rollout: Rollout) -> Rollout:

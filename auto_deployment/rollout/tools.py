@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from auto_deployment.canary.comparison import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from auto_deployment.notify import Channel
     from auto_deployment.prometheus import Source
     from auto_deployment.rollout.machine import Rollout
+    from auto_deployment.rollout.shadow import Shadow
     from auto_deployment.rollout.stack import Stack
     from auto_deployment.settings import Settings
 
@@ -34,6 +35,9 @@ class Tools:
     stack: Stack
     prometheus: Source
     channels: Sequence[Channel]
+    shadow: Callable[[Tools, Rollout], Shadow]
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
 
     @property
     def limits(self) -> Limits:
@@ -47,7 +51,7 @@ class Tools:
 
     def say(self, rollout: Rollout, line: str) -> None:
         """Tell what happens: on standard output, and in the release's events."""
-        at = time.time()
+        at = self.now()
         sys.stdout.write(f"{time.strftime('%H:%M:%S', time.gmtime(at))}  version {rollout.version}: {line}\n")
         sys.stdout.flush()
         path = self.folder / rollout.folder / EVENTS

@@ -1,0 +1,392 @@
+"""A release run to its end on a fake stack: in which order it acts, what it undoes, and that a kill changes no end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from auto_deployment.command import CommandError
+from auto_deployment.prometheus import UnreachableError
+from auto_deployment.rollout import begin
+from auto_deployment.rollout.controller import Controller
+from auto_deployment.rollout.finish import settle
+from auto_deployment.rollout.machine import Ending, Request, Step
+from auto_deployment.rollout.record import FOLDER, State, load, save
+from auto_deployment.rollout.shadow import Figures, Shadow
+from auto_deployment.rollout.slots import FIRST, SERVICES, Slot
+from auto_deployment.rollout.tools import Tools
+from auto_deployment.rollout.wishes import leave, pending
+from auto_deployment.settings import Settings
+from auto_deployment.stop import StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+    from auto_deployment.notify import Notice
+    from auto_deployment.prometheus import Series
+    from auto_deployment.rollout.machine import Rollout
+    from auto_deployment.rollout.slots import Slots
+
+ORDINARY = Figures(100, 0.0, 0.0, 0.002, 0.004)
+
+
+class KilledError(BaseException):
+    """Nothing catches it, as nothing catches a kill."""
+
+
+class FakeStack:
+    """Remembers what services run and whom NGINX asks; `on_act` may break or kill an act, by its name and target."""
+
+    docker, repository = "docker", "app"
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Slot | None] = dict(FIRST)
+        self.asked: set[str] = set(SERVICES)
+        self.tags: dict[str, str] = {"stable": "sha256:6", "model-6": "sha256:6"}
+        self.acts: list[str] = []
+        self.on_act: Callable[[str], None] = lambda _act: None
+
+    def _act(self, act: str) -> None:
+        self.acts.append(act)
+        self.on_act(act)
+
+    def run(self, command: list[str], seconds: float = 60.0) -> str:
+        """Run a command; a build makes an image."""
+        del seconds
+        self._act(command[1])
+        if command[1] == "build":
+            self.tags["model-7"] = "sha256:7"
+        return ""
+
+    def image_id(self, tag: str) -> str | None:
+        """An image by its tag."""
+        return self.tags.get(tag)
+
+    def tag(self, image: str, tag: str) -> None:
+        """Name an image."""
+        self.tags[tag] = image
+
+    def replace(self, service: str, slots: Slots) -> None:
+        """Replace a service that nobody asks."""
+        self._act(f"replace {service}")
+        assert service not in self.asked, f"{service} is replaced while it is asked"
+        assert len(self.asked) >= 1
+        self.runs[service] = slots[service]
+
+    def remove(self, service: str, slots: Slots) -> None:
+        """Remove one that nobody asks."""
+        self._act(f"remove {service}")
+        assert service not in self.asked
+        assert slots[service] is None
+        self.runs[service] = None
+
+    def smoke(self, service: str, version: int, track: str) -> None:
+        """It runs what it should."""
+        self._act(f"smoke {service}")
+        slot = self.runs[service]
+        assert slot is not None
+        assert (self.tags[slot.tag], slot.track) == (f"sha256:{version}", track)
+
+    def route(self, slots: Slots, down: Collection[str] = (), *, drain: bool = True) -> None:
+        """Ask those that are there and not down."""
+        self._act(f"route without {' '.join(sorted(down)) or 'nobody'}")
+        assert drain or not down
+        self.asked = {name for name in SERVICES if slots[name] is not None} - set(down)
+        assert all(self.runs[name] is not None for name in self.asked)
+
+
+class Silence:
+    """A Prometheus that is away."""
+
+    def over(self, query: str, start: float, end: float, step: float) -> list[Series]:
+        """Say so."""
+        raise UnreachableError(f"away, {query} from {start} to {end} by {step}")
+
+
+class Mailbox:
+    """Keeps what people are told."""
+
+    name = "mailbox"
+
+    def __init__(self) -> None:
+        self.subjects: list[str] = []
+
+    def send(self, notice: Notice) -> None:
+        """Keep it."""
+        self.subjects.append(notice.subject)
+
+
+class NoStop:
+    """Nobody stops the run."""
+
+    def check(self) -> None:
+        """Go on."""
+
+
+class Site:
+    """A checkout with version 7 in its tree while version 6 serves, and a clock that only sleeping moves."""
+
+    def __init__(self, root: Path) -> None:
+        self.stack, self.mailbox, self.time = FakeStack(), Mailbox(), 1_000_000.0
+        self.reasons: tuple[str, ...] = ()
+        (root / "data" / "model").mkdir(parents=True)
+        (root / "data" / "version.txt").write_text("7\n")
+        metadata = {"format": 2, "version": 7}
+        (root / "data" / "model" / "metadata.json").write_text(json.dumps(metadata))
+        settings = Settings(
+            data_dir=root / "data",
+            log_dir=root / "logs",
+            canary_bake_minutes=1,
+            canary_max_bake_minutes=2,
+            canary_check_seconds=5,
+        )
+        stack: Any = self.stack
+        self.tools = Tools(
+            settings, root, root / FOLDER, stack, Silence(), [self.mailbox], self.shadow, lambda: self.time, self.sleep
+        )
+        save(self.tools.folder, State(6, 1.0, served=(5,)))
+
+    def sleep(self, seconds: float) -> None:
+        """Let time go by."""
+        self.time += seconds
+
+    def shadow(self, tools: Tools, rollout: Rollout) -> Shadow:
+        """What the shadow shows."""
+        del tools, rollout
+        self.stack._act("shadow")
+        return Shadow(ORDINARY, ORDINARY, 1.0, "recorded", self.reasons)
+
+    @property
+    def state(self) -> State:
+        """As it is on the disk."""
+        return load(self.tools.folder)
+
+    def put_under_way(self, kind: str = "release") -> None:
+        """As the command does it."""
+        state = self.state
+        if kind == "release":
+            begin._under_way(self.tools, state, "release", 7, "ann")
+        else:
+            self.stack.tags["model-5"] = "sha256:5"
+            begin.rollback(self.tools, None, "ann")
+
+    def run(self) -> Ending:
+        """Run what is under way; or what an end that is recorded has left to do, as the command does."""
+        stop: Any = NoStop()
+        if self.state.under_way is None:
+            settle(self.tools)
+            return self.state.ends[-1].ending
+        return Controller(self.tools, stop).run().ending
+
+    def wish(self, wish: Any, version: int = 0) -> None:
+        """Leave a request."""
+        leave(self.tools.folder, Request(wish, "bob", version))
+
+
+@pytest.fixture
+def site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Site:
+    """Nothing is under way yet."""
+    del capsys
+    return Site(tmp_path)
+
+
+def broken(*acts: str) -> Callable[[str], None]:
+    """Each of these acts fails, once."""
+    left = list(acts)
+
+    def on_act(act: str) -> None:
+        if act in left:
+            left.remove(act)
+            raise CommandError([act], "no")
+
+    return on_act
+
+
+PROMOTED = {name: Slot("model-7", "stable") for name in SERVICES}
+ABORTED = {**FIRST, "canary": None}
+
+
+def test_a_release_acts_in_this_order(site: Site) -> None:
+    """Each service is drained, replaced, tried and asked again before the next; the image's name comes last."""
+    site.put_under_way()
+    site.wish("promote")
+    assert site.run() == Ending.PROMOTED
+    exchanges = [
+        [f"route without {name}", f"replace {name}", f"smoke {name}", "route without nobody"] for name in ("canary", *SERVICES)
+    ]
+    assert site.stack.acts[:18] == ["build", "shadow", *(act for exchange in exchanges for act in exchange)]
+    assert site.stack.runs == PROMOTED == dict(site.state.slots)
+    assert site.stack.tags["stable"] == "sha256:7"
+    assert (site.state.in_service, site.state.served) == (7, (5, 6))
+    assert site.mailbox.subjects == ["movierec: version 7 promoted"]
+    assert pending(site.tools.folder) == []
+
+
+def test_without_figures_a_release_is_inconclusive(site: Site) -> None:
+    """After the longest bake; the stable services were never touched."""
+    site.put_under_way()
+    begun = site.time
+    assert site.run() == Ending.INCONCLUSIVE
+    assert 120 <= site.time - begun < 150
+    assert site.stack.runs == ABORTED
+    assert site.stack.asked == {"stable-1", "stable-2"}
+    (subject,) = site.mailbox.subjects
+    assert subject.startswith("movierec: canary 7 inconclusive: mean: no figures, Prometheus")
+    assert "inconclusive" in site.state.taken_back["7"]
+    folder = site.tools.folder / site.state.ends[-1].folder
+    assert json.loads((folder / "end.json").read_text())["ending"] == "inconclusive"
+    assert (folder / "report.html").exists()
+
+
+def test_the_shadow_may_refuse(site: Site) -> None:
+    """Then nothing at all has changed."""
+    site.put_under_way()
+    site.reasons = ("shadow mean 700 ms, limit 500 ms",)
+    assert site.run() == Ending.REFUSED
+    assert site.stack.runs == FIRST
+    assert site.stack.asked == set(SERVICES)
+    assert site.mailbox.subjects == ["movierec: canary 7 refused: shadow mean 700 ms, limit 500 ms"]
+
+
+@pytest.mark.parametrize(
+    ("act", "ending", "runs"),
+    [
+        ("build", Ending.FAILED, FIRST),
+        ("shadow", Ending.FAILED, FIRST),
+        ("route without canary", Ending.FAILED, ABORTED),
+        ("replace canary", Ending.ABORTED, ABORTED),
+        ("smoke canary", Ending.ABORTED, ABORTED),
+        ("replace stable-1", Ending.FAILED, ABORTED),
+        ("smoke stable-2", Ending.FAILED, ABORTED),
+        ("route without stable-2", Ending.FAILED, ABORTED),
+    ],
+)
+def test_what_breaks_is_put_back(site: Site, act: str, ending: Ending, runs: Slots) -> None:
+    """The healthy ones go on serving, and version 6 stays in service."""
+    site.put_under_way()
+    site.wish("promote")
+    site.stack.on_act = broken(act)
+    assert site.run() == ending
+    assert site.stack.runs == runs
+    assert site.stack.asked == {name for name, slot in runs.items() if slot is not None}
+    assert site.state.in_service == 6
+    assert len(site.mailbox.subjects) == 1
+    assert site.stack.tags["stable"] == "sha256:6"
+
+
+def test_taking_back_is_tried_again(site: Site) -> None:
+    """An engine that hiccups must not leave a release half undone; where it goes on, somebody resumes."""
+    site.put_under_way()
+    site.wish("abort")
+    site.stack.on_act = broken("remove canary", "remove canary")
+    save(site.tools.folder, replace(site.state, under_way=replace(site.state.under_way, step=Step.BAKE)))  # type: ignore[type-var]
+    site.stack.asked.discard("canary")
+    assert site.run() == Ending.ABORTED
+    assert site.stack.acts.count("remove canary") == 3
+
+
+def test_a_rollback_replaces_all_services(site: Site) -> None:
+    """The version that was in service is not released again by itself."""
+    site.put_under_way("rollback")
+    assert site.run() == Ending.ROLLED_BACK
+    assert site.stack.runs == {name: Slot("model-5", "stable") for name in SERVICES}
+    assert (site.state.in_service, dict(site.state.taken_back)) == (5, {"6": "rolled back"})
+    assert site.mailbox.subjects == ["movierec: rolled back to version 5 from 6"]
+
+
+def test_a_rollback_that_breaks_brings_back_what_was(site: Site) -> None:
+    """The canary too."""
+    site.put_under_way("rollback")
+    site.stack.on_act = broken("smoke canary")
+    assert site.run() == Ending.FAILED
+    assert site.stack.runs == FIRST
+    assert site.state.in_service == 6
+
+
+@pytest.mark.parametrize(
+    ("wish", "ending", "runs"),
+    [
+        ("promote", Ending.PROMOTED, PROMOTED),
+        ("abort", Ending.ABORTED, None),
+        ("release", Ending.SUPERSEDED, None),
+        (None, Ending.INCONCLUSIVE, ABORTED),
+    ],
+)
+def test_a_kill_at_any_act_changes_no_end(tmp_path: Path, wish: str | None, ending: Ending, runs: Slots | None) -> None:
+    """Killed before and after every act in turn, and run again: the same end, told once, nothing half done."""
+    for number in range(60):
+        site = Site(tmp_path / f"{wish}{number}")
+        site.put_under_way()
+        if wish:
+            late = wish != "promote" and number % 2
+            site.wish(wish, 8) if not late else None
+        counted = 0
+
+        def on_act(_act: str, number: int = number) -> None:
+            nonlocal counted
+            counted += 1
+            if counted == number + 1:
+                raise KilledError
+
+        site.stack.on_act = on_act
+        try:
+            ended = site.run()
+        except KilledError:
+            if wish and site.state.under_way is not None and site.state.under_way.ending is None:
+                site.wish(wish, 8)
+            ended = site.run()
+        assert site.state.under_way is None
+        assert site.stack.runs == dict(site.state.slots)
+        assert site.stack.asked == {name for name, slot in site.state.slots.items() if slot is not None}
+        assert len(site.mailbox.subjects) == 1
+        assert ended in ({ending, Ending.INCONCLUSIVE, Ending.PROMOTED} if wish in {"abort", "release"} else {ending})
+        if runs is not None:
+            assert site.stack.runs == runs
+
+
+def test_a_stop_leaves_the_release_for_a_resumption(site: Site) -> None:
+    """TERM ends it between two steps; nobody is told of an end."""
+
+    class Stopped:
+        def check(self) -> None:
+            if "shadow" in site.stack.acts:
+                raise StoppedError(15)
+
+    site.put_under_way()
+    stop: Any = Stopped()
+    with pytest.raises(StoppedError):
+        Controller(site.tools, stop).run()
+    assert site.state.under_way is not None
+    assert site.state.under_way.step == Step.LEAVE
+    assert site.mailbox.subjects == []
+    site.wish("promote")
+    assert site.run() == Ending.PROMOTED
+
+
+def test_a_reboot_is_no_bake(site: Site) -> None:
+    """The time that the machine was away does not count, and the time before it does."""
+    site.put_under_way()
+    rollout = replace(site.state.under_way, step=Step.BAKE, bake_began=site.time - 30, boot="another")  # type: ignore[type-var]
+    save(site.tools.folder, replace(site.state, under_way=rollout))
+    folder = site.tools.folder / rollout.folder  # type: ignore[union-attr]
+    evidence = {
+        "version": "7",
+        "began": site.time - 30,
+        "candidate": "canary",
+        "baseline": ["stable-1", "stable-2"],
+        "looks": [],
+    }
+    (folder / "evidence.json").write_text(
+        json.dumps({**evidence, "counters": {"canary service": {"started": 1.0}}, "until": site.time, "outage": None})
+    )
+    site.stack.asked = set(SERVICES)
+    site.time += 3600
+    begun = site.time
+    site.stack.runs["canary"] = Slot("model-7", "canary")
+    assert site.run() == Ending.INCONCLUSIVE
+    assert 85 <= site.time - begun <= 100
+    assert json.loads((folder / "evidence.json").read_text())["counters"] == {}
