@@ -20,15 +20,18 @@ if TYPE_CHECKING:
 FILM = r"[a-z0-9._*+-]+\+(?:(?:18|19|20)\d\d)?"
 # The 29th to 31st have a group of their own: only these have to be looked up in the calendar.
 _DAY = r"[12]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8]|(29|3[01]))"
-_TIME = rf"({_DAY}T(?:[01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?)"
+_HOUR = r"T(?:[01]\d|2[0-3]):[0-5]\d"
+_TIME = rf"({_DAY}{_HOUR}(:[0-5]\d)?)"
 _USER = r"(0|[1-9]\d{0,18})"
 _RATING = r"([\d.]{1,4})"
 
 _RATING_OR_WATCH = re.compile(
     rf"{_TIME},{_USER},GET /(?:rate/({FILM})={_RATING}|data/m/({FILM})/(\d{{1,4}})\.mpg)[\r\n]*", re.ASCII
 ).fullmatch
-# A match for every line of a text: the fields of an undamaged watch, or none of them.
-_WATCHES = re.compile(rf"^(?:{_TIME},{_USER},GET /data/m/({FILM})/\d{{1,4}}\.mpg|.*)$", re.ASCII | re.MULTILINE).findall
+# A match for every line of a text: the fields of an undamaged watch, or none of them. Each group less is a text less to make.
+_WATCHES = re.compile(
+    rf"^(?:({_DAY}{_HOUR}(?::[0-5]\d)?),{_USER},GET /data/m/({FILM})/\d{{1,4}}\.mpg|.*)$", re.ASCII | re.MULTILINE
+).findall
 _NEW_ACCOUNT = re.compile(rf"{_TIME},{_USER},GET /create_account", re.ASCII)
 _RECOMMENDATION = re.compile(
     rf"{_TIME}(\.(?:\d{{3}}|\d{{6}}|\d{{9}}))?,{_USER},"
@@ -45,6 +48,7 @@ _TAIL_FIELD = re.compile(r"[^,]*,[^,]*,GET /(?:rate/.*=|data/m/[^/]*/)([^/=]*)")
 
 MAX_LINE = 10_000
 OK = 200
+WHOLE_SECONDS = len("2026-01-01T00:00:00")
 
 
 class Rating(NamedTuple):
@@ -142,10 +146,10 @@ def watches_of(lines: Sequence[str], rules: Rules = DEFAULT_RULES) -> list[tuple
         return None
     longest = len(str(rules.user_max)) - 1  # no user of so few digits is beyond the limit
     return [
-        (time if seconds else time + ":00", user, film)
+        (time if len(time) == WHOLE_SECONDS else time + ":00", user, film)
         if film and (len(user) <= longest or int(user) <= rules.user_max) and (not late or _is_day(time[:10]))
         else ("", "", "")
-        for time, late, seconds, user, film in found
+        for time, late, user, film in found
     ]
 
 
