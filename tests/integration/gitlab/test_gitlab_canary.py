@@ -75,8 +75,9 @@ class Server:
         return found
 
     def down(self) -> None:
-        """All of it away."""
+        """All of it away; what is under way first, or it would look for its stack for ever."""
         self.run("scripts/deploy.sh", "abort", check=False)
+        wait_until(lambda: self.status()["running"] is None, CANARY_SECONDS, "the release ends")
         self.compose("down", "-v", "--timeout", "5")
         images = self.run(client(), "image", "ls", "--quiet", NAME).split()
         self.run(client(), "image", "rm", "--force", *dict.fromkeys(images), check=False)
