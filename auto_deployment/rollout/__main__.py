@@ -18,16 +18,15 @@ from auto_deployment.command import Commands
 from auto_deployment.errors import RefusedError, RunError
 from auto_deployment.logs import configure, secrets_of
 from auto_deployment.prometheus import Prometheus
-from auto_deployment.rollout import begin, record
+from auto_deployment.rollout import begin, record, wishes
 from auto_deployment.rollout.controller import Controller
 from auto_deployment.rollout.finish import settle
 from auto_deployment.rollout.holding import LockedError, held, is_held
-from auto_deployment.rollout.machine import EXIT_STATUS, Ending, Request
+from auto_deployment.rollout.machine import EXIT_STATUS, Request
 from auto_deployment.rollout.stack import Stack
 from auto_deployment.rollout.status import show
 from auto_deployment.rollout.tools import Tools
 from auto_deployment.rollout.trial import shadow
-from auto_deployment.rollout.wishes import leave, pending, take, wait_taken
 from auto_deployment.settings import load_settings
 from auto_deployment.stop import Stop, StoppedError
 
@@ -63,14 +62,19 @@ class Front:
                     continue
                 if version <= running.version:
                     raise
-                if self._is_taken(Request("release", self._who, version)):
+                if self._is_taken(self._wanted(version)):
                     return 0
         return self._release(version)
 
+    def _wanted(self, version: int) -> Request:
+        """What a running release is told of this one."""
+        told = (("--again", self._options.again), ("--no-shadow", self._options.no_shadow))
+        return Request("release", self._who, version, tuple(name for name, is_given in told if is_given))
+
     def _release(self, version: int) -> int:
         with held(self._tools.folder, f"release of version {version} by {self._who}"):
-            self._go_on(Request("release", self._who, version))
-            self._drop_wishes()
+            self._go_on(self._wanted(version))
+            wishes.drop(self._tools.folder)
             if not begin.release(
                 self._tools, version, self._who, again=self._options.again, shadow=not self._options.no_shadow
             ):
@@ -81,11 +85,12 @@ class Front:
 
     def resume(self) -> int:
         """Go on with what a run left that was killed, and with what was asked of it."""
-        with held(self._tools.folder, f"resumed by {self._who}"):
+        left = record.load(self._tools.folder).under_way
+        what = "a look for what is to be resumed" if left is None else f"{left.kind} of version {left.version}, resumed"
+        with held(self._tools.folder, f"{what} by {self._who}"):
             settle(self._tools)
             status = self._run() if record.load(self._tools.folder).under_way else 0
-        if status == 0 and record.load(self._tools.folder).under_way is None:
-            sys.stdout.write("nothing is under way any more\n")
+        sys.stdout.write("nothing is under way any more\n")
         return self._newer() or status
 
     def abort(self) -> int:
@@ -98,7 +103,7 @@ class Front:
 
     def rollback(self) -> int:
         """Have a former version in service again."""
-        with held(self._tools.folder, f"rollback by {self._who}"):
+        with held(self._tools.folder, f"rollback to version {self._options.version or 'before'} by {self._who}"):
             settle(self._tools)
             begin.rollback(self._tools, self._options.version, self._who)
             return self._run()
@@ -114,7 +119,7 @@ class Front:
             raise RefusedError(f"no release is under way: there is nothing to {request.wish}")
         try:
             with held(self._tools.folder, f"{request.wish} by {self._who}"):
-                leave(self._tools.folder, request)
+                wishes.leave(self._tools.folder, request)
                 self._run()
                 return 0
         except LockedError:
@@ -126,12 +131,12 @@ class Front:
 
     def _is_taken(self, request: Request) -> bool:
         """Leave a request with the running release; whether it took it before it ended."""
-        path = leave(self._tools.folder, request)
-        taken = wait_taken(path, lambda: is_held(self._tools.folder))
+        path = wishes.leave(self._tools.folder, request)
+        taken = wishes.wait_taken(path, lambda: is_held(self._tools.folder))
         if taken:
             sys.stdout.write(f"the running release was asked: {request.wish}\n")
         else:
-            take(self._tools.folder, request)
+            path.unlink(missing_ok=True)
         return taken
 
     def _go_on(self, newer: Request) -> None:
@@ -141,27 +146,23 @@ class Front:
         if left is None:
             return
         if newer.version > left.version:
-            leave(self._tools.folder, newer)
+            wishes.leave(self._tools.folder, newer)
         self._run()
 
     def _run(self) -> int:
         return EXIT_STATUS[Controller(self._tools, Stop()).run().ending]
 
-    def _drop_wishes(self) -> None:
-        """What nobody took was meant for a release that has ended."""
-        for request in pending(self._tools.folder):
-            take(self._tools.folder, request)
-
     def _newer(self) -> int | None:
         """Another process, of the code that came with it, releases the version that was asked for meanwhile; None: none was."""
-        wishes = [each.who for each in pending(self._tools.folder) if each.wish == "release"]
-        self._drop_wishes()
-        last = record.load(self._tools.folder).ends[-1:]
-        if not wishes and not (last and last[0].ending == Ending.SUPERSEDED):
+        for request in wishes.pending(self._tools.folder):
+            if request.wish == "release":
+                wishes.take(self._tools.folder, request)
+        wanted = wishes.next_release(self._tools.folder)
+        if wanted is None:
             return None
-        who = wishes[0] if wishes else self._who
+        sys.stdout.flush()
         command = str(self._tools.root / DEPLOY)
-        os.execv(command, [command, "release", "--by", who])  # noqa: S606 - our own script
+        os.execv(command, [command, "release", "--by", wanted.who, *wanted.options])  # noqa: S606 - our own script
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

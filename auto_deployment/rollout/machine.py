@@ -73,11 +73,12 @@ Wish = Literal["abort", "promote", "release"]
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody asks of the release under way; `version` with "release": the newer one."""
+    """What somebody asks of the release under way; with "release" the newer `version`, and `options` of its command."""
 
     wish: Wish
     who: str
     version: int = 0
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = "requests"
+# The release that another one was given up for: whoever ran that one begins it, or whoever resumes.
+NEXT = "next.json"
 # The longest that a running release does not look: building an image.
 TAKEN_SECONDS = 900.0
 PAUSE = 0.5
@@ -28,13 +30,32 @@ def leave(folder: Path, request: Request) -> Path:
 
 def pending(folder: Path) -> list[Request]:
     """The requests that nobody has taken, an abort first. Raises StateError where one cannot be read."""
-    found = [read_json(path) for path in sorted((folder / FOLDER).glob("[!.]*.json"))]
-    return [Request(**told) for told in found if told is not None]
+    found = [_read(path) for path in sorted((folder / FOLDER).glob("[!.]*.json"))]
+    return [request for request in found if request is not None]
 
 
 def take(folder: Path, request: Request) -> None:
-    """It has been seen to."""
-    (folder / FOLDER / f"{request.wish}.json").unlink(missing_ok=True)
+    """It has been seen to; a newer version's release comes next."""
+    path = folder / FOLDER / f"{request.wish}.json"
+    if request.wish == "release" and path.exists():
+        path.replace(folder / NEXT)
+    path.unlink(missing_ok=True)
+
+
+def next_release(folder: Path) -> Request | None:
+    """The release that is to come next; None where none is."""
+    return _read(folder / NEXT)
+
+
+def drop(folder: Path) -> None:
+    """Forget all that was asked: it was meant for a release that has ended, or is seen to."""
+    for path in (*(folder / FOLDER).glob("*.json"), folder / NEXT):
+        path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Request | None:
+    told = read_json(path)
+    return None if told is None else Request(**{**told, "options": tuple(told["options"])})
 
 
 def wait_taken(path: Path, is_running: Callable[[], bool], seconds: float = TAKEN_SECONDS) -> bool:

@@ -14,7 +14,7 @@ from auto_deployment.rollout.holding import LockedError, held, holder, is_held
 from auto_deployment.rollout.machine import Ending, Request, Rollout, Step
 from auto_deployment.rollout.record import FOLDER, State, in_service, load, save
 from auto_deployment.rollout.slots import FIRST, Slot
-from auto_deployment.rollout.wishes import leave, pending, take, wait_taken
+from auto_deployment.rollout.wishes import drop, leave, next_release, pending, take, wait_taken
 from auto_deployment.state import StateError
 
 if TYPE_CHECKING:
@@ -146,6 +146,18 @@ def test_a_request_waits_until_it_is_taken(tmp_path: Path) -> None:
     take(tmp_path, request)
     assert wait_taken(path, lambda: True)
     assert pending(tmp_path) == [Request("abort", "eve")]
+
+
+def test_a_newer_version_comes_next_when_its_request_is_taken(tmp_path: Path) -> None:
+    """With the options of its command, whoever begins it; until somebody has."""
+    request = Request("release", "bob", 8, ("--again",))
+    leave(tmp_path, request)
+    assert next_release(tmp_path) is None
+    take(tmp_path, request)
+    assert pending(tmp_path) == []
+    assert next_release(tmp_path) == request
+    drop(tmp_path)
+    assert next_release(tmp_path) is None
 
 
 def test_prometheus_is_told_what_serves_and_how_the_last_one_ended(tmp_path: Path) -> None:
