@@ -1,0 +1,145 @@
+"""What a release does to the stack, on an engine of fakes: NGINX keeps what works, waits have limits."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from auto_deployment.command import CommandError
+from auto_deployment.rollout.slots import FIRST, OVERRIDE, Slot, override
+from auto_deployment.rollout.stack import UPSTREAM, Stack, StackError
+from auto_deployment.rollout.upstream import render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+BAKING = {**FIRST, "canary": Slot("model-7", "canary")}
+
+
+class FakeEngine:
+    """Answers docker's commands; `fails` says which fail, and with what words."""
+
+    def __init__(self) -> None:
+        self.commands: list[str] = []
+        self.workers = ["101", "102"]
+        self.leaves = True
+        self.health = "healthy"
+        self.fails: Callable[[str], str] = lambda _command: ""
+
+    def run(self, *command: str, seconds: float = 60.0) -> str:
+        """Run one."""
+        del seconds
+        words = " ".join(command[1:])
+        self.commands.append(words)
+        if said := self.fails(words):
+            raise CommandError(command, said)
+        if "reload" in words and self.leaves:
+            self.workers = [str(int(worker) + 10) for worker in self.workers]
+        if words.startswith("top"):
+            return "\n".join(f"{worker} nginx: worker process" for worker in self.workers)
+        if words.startswith("inspect"):
+            return json.dumps([self.container(words.split()[-1])])
+        return words.rsplit(" ", 1)[-1] if "ps --all" in words else ""
+
+    def container(self, name: str) -> dict[str, Any]:
+        """What the engine knows of a container."""
+        state = {"Status": "running", "StartedAt": "2026-11-23T13:00:00Z", "Health": {"Status": self.health}}
+        networks = {"Networks": {"front": {"IPAddress": "172.30.82.13"}}}
+        return {
+            "Id": name,
+            "Name": f"/{name}",
+            "Image": "sha256:1",
+            "Config": {"Image": "app:stable"},
+            "State": state,
+            "NetworkSettings": networks,
+        }
+
+    def asked(self, word: str) -> list[str]:
+        """The commands with a word in them."""
+        return [command for command in self.commands if word in command]
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    """All is well."""
+    return FakeEngine()
+
+
+@pytest.fixture
+def stack(engine: FakeEngine, tmp_path: Path) -> Stack:
+    """As it is first brought up."""
+    (tmp_path / UPSTREAM).parent.mkdir(parents=True)
+    (tmp_path / UPSTREAM).write_text(render(FIRST))
+    runner: Any = engine
+    return Stack(tmp_path, "docker", runner, "app", lambda _seconds: None)
+
+
+def test_nginx_is_asked_before_it_takes_a_file_and_drained_after(stack: Stack, engine: FakeEngine) -> None:
+    """The file says who is down; the old workers are gone when it comes back."""
+    stack.route(BAKING, {"stable-1"})
+    assert (stack.root / UPSTREAM).read_text() == render(BAKING, {"stable-1"})
+    assert (stack.root / UPSTREAM).stat().st_mode & 0o777 == 0o644
+    order = [command.split()[-5:-2] for command in engine.asked("exec -T nginx")]
+    assert order == [["nginx", "-t", "-q"], ["nginx", "-s", "reload"]]
+    assert engine.commands[-1].startswith("top")
+
+
+def test_a_file_that_nginx_does_not_take_is_put_back(stack: Stack, engine: FakeEngine) -> None:
+    """And nothing is reloaded."""
+    engine.fails = lambda command: "unknown directive" if " -t " in command else ""
+    with pytest.raises(CommandError, match="unknown directive"):
+        stack.route(BAKING, {"stable-1"})
+    assert (stack.root / UPSTREAM).read_text() == render(FIRST)
+    assert engine.asked("reload") == []
+
+
+def test_a_drain_has_an_end(stack: Stack, engine: FakeEngine) -> None:
+    """Workers that stay are an error with what to do; where nobody is drained, nobody waits."""
+    engine.leaves = False
+    with pytest.raises(StackError, match="docker compose logs nginx"):
+        stack.route(BAKING, {"stable-1"})
+    stack.route(BAKING, drain=False)
+
+
+def test_without_nginx_there_is_no_release(stack: Stack, engine: FakeEngine) -> None:
+    """It says how to bring the stack up."""
+    engine.container = lambda name: {**FakeEngine().container(name), "State": {"Status": "exited", "StartedAt": ""}}  # type: ignore[method-assign]
+    with pytest.raises(StackError, match="docker compose up -d --wait"):
+        stack.route(BAKING)
+
+
+def test_compose_knows_before_it_acts(stack: Stack, engine: FakeEngine) -> None:
+    """What a service is to run stands in the file that Compose reads; it comes back healthy."""
+    assert stack.replace("canary", BAKING).is_healthy
+    assert (stack.root / OVERRIDE).read_text() == override(BAKING)
+    stack.remove("canary", {**BAKING, "canary": None})
+    assert "canary: {scale: 0}" in (stack.root / OVERRIDE).read_text()
+    assert len(engine.asked("up --detach")) == len(engine.asked("rm --stop")) == 1
+
+
+def test_a_service_that_does_not_get_healthy_is_an_error(stack: Stack, engine: FakeEngine) -> None:
+    """With where to look."""
+    engine.health = "unhealthy"
+    with pytest.raises(StackError, match="docker compose logs canary"):
+        stack.replace("canary", BAKING)
+
+
+def test_another_compose_at_the_same_container_is_waited_for(stack: Stack, engine: FakeEngine) -> None:
+    """A run that was killed leaves its Compose behind for a while; other errors are not tried again."""
+    left = ["the container name is already in use"]
+    engine.fails = lambda command: left.pop() if "up --detach" in command and left else ""
+    stack.replace("canary", BAKING)
+    assert len(engine.asked("up --detach")) == 2
+    engine.fails = lambda command: "unhealthy" if "up --detach" in command else ""
+    with pytest.raises(CommandError):
+        stack.replace("canary", BAKING)
+    assert len(engine.asked("up --detach")) == 3
+
+
+def test_an_image_that_is_not_there_has_no_id(stack: Stack, engine: FakeEngine) -> None:
+    """Nor is it an error."""
+    engine.fails = lambda command: "No such image" if command.startswith("image inspect") else ""
+    assert stack.image_id("model-9") is None
