@@ -21,7 +21,7 @@ from auto_deployment.ranking import choice as ranking_choice
 from auto_deployment.ranking.factory import RankerFactory
 from auto_deployment.ranking.feedback import Feedback
 from auto_deployment.tables import Tables
-from auto_deployment.train import TRAINERS
+from auto_deployment.trainers import TRAINERS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from auto_deployment.ranking.choice import Choice
     from auto_deployment.settings import Settings
 
-PACKAGES = ("numpy", "pandas", "scikit-surprise", "scipy")
+PACKAGES = ("numba", "numpy", "pandas", "scikit-surprise", "scipy")
 
 
 class Version(NamedTuple):

@@ -96,9 +96,6 @@ class UserFilmBias:
         )
 
 
-TRAINERS: dict[str, type[Trainer]] = {SurpriseSVD.name: SurpriseSVD}
-
-
 def _trainset(ratings: Ratings, scale: tuple[float, float]) -> Trainset:
     """Surprise's own form, users and films numbered in the order of their first rating, as `build_full_trainset` does."""
     by_user: dict[int, list[tuple[int, float]]] = {}

@@ -25,7 +25,7 @@ from auto_deployment.ranking.offline import measure
 from auto_deployment.ranking.scores import ByScores
 from auto_deployment.ranking.tables import read_task
 from auto_deployment.settings import load_settings
-from auto_deployment.train import TRAINERS
+from auto_deployment.trainers import TRAINERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -31,7 +31,7 @@ def step_told(step: str, metadata: Mapping[str, Any]) -> str:
         "svd": "the films with the highest rating predicted for this user, without those rated or watched",
         "ease": "the films that those they liked explain best, item to item, without those rated or watched",
         "als": "the films nearest to what they liked, by factors of likes, without those rated or watched",
-        "blend": "the films that item-to-item weights and factors of what they liked put highest, without those rated or watched",
+        "blend": "the films that item-to-item weights and factors of their likes put highest, without those rated or watched",
     }
     steps = {
         "known": f"a user of the training data: {ranked.get(str(metadata.get('ranker')), 'their own list, computed ahead')}",
