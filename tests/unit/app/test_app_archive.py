@@ -73,6 +73,14 @@ def test_answers_are_found_by_either_id(archive: Archive) -> None:
     assert archive.find("answer_id", "asked-1") == []
 
 
+def test_the_last_users_come_newest_first(archive: Archive) -> None:
+    """By the answers' ids, each answer once, at most so many."""
+    everybody = archive.last_users(10)
+    assert len(everybody) == 4
+    assert everybody[1:3] == [6, 6]
+    assert archive.last_users(2) == everybody[:2]
+
+
 def test_what_a_version_served_is_counted_by_track(archive: Archive) -> None:
     """With the first and the last time; nothing of a version that served nobody."""
     (canary, stable) = archive.served_by(3)

@@ -290,6 +290,15 @@ def test_the_row_is_written_before_the_answer(harness: Harness) -> None:
     assert rows_then == [1]
 
 
+def test_a_releases_own_try_leaves_no_trace(harness: Harness) -> None:
+    """The same list with the same version and track, but no row, no line in the log, and no id to ask for later."""
+    usual, tried = harness.ask("/recommend/5"), harness.ask("/recommend/5", HTTP_X_SHADOW="1")
+    assert tried.data == usual.data
+    assert [tried.headers[name] for name in ("X-Model-Version", "X-Track")] == ["3", "canary"]
+    assert "X-Answer-ID" not in tried.headers
+    assert len(harness.provenance.lines) == len(harness.logged) == 1
+
+
 def test_a_journal_that_fails_does_not_fail_the_answer(harness: Harness) -> None:
     """A row that could not be written is counted, and the client gets the list all the same."""
     harness.provenance.state.problem = "No space left on device"
