@@ -80,6 +80,22 @@ class Checkout:
             check=False,
         )
 
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        """A run that goes on by itself; `said` is what it writes to standard error."""
+        with self.said.open("wb") as said:
+            return subprocess.Popen(
+                self.argv(*arguments),
+                cwd=self.folder,
+                env={**self.environment, **environment},
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+            )
+
+    @property
+    def said(self) -> Path:
+        """What the last run that was started has written to standard error."""
+        return self.folder.with_name(f"{self.folder.name}.err")
+
     def data(self, name: str) -> Path:
         """A file of the data folder."""
         return self.folder / "data" / name

@@ -5,20 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 from contextlib import contextmanager
-from email import message_from_bytes, policy
 from typing import TYPE_CHECKING
 
 import pytest
-from aiosmtpd.controller import Controller
 
 from tests.integration.checkout import ROOT, Checkout
-from tests.integration.demo_runner import free_port
+from tests.integration.post_office import PostOffice, open_post_office
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from aiosmtpd.smtp import Envelope
 
 pytestmark = [pytest.mark.slow, pytest.mark.crash]
 
@@ -80,35 +76,11 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(
         assert checkout.command("git", "log", "-1", "--format=%s", "origin/main") == "Data and Model version update: [1]"
 
 
-class PostOffice:
-    """What a mail server received."""
-
-    def __init__(self, port: int) -> None:
-        self.mails: list[Envelope] = []
-        mail = {"MAIL_FROM": "movierec@example.org", "MAIL_TO": "ann@example.org"}
-        self.environment = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(port), **mail}
-
-    async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's
-        """Take a mail."""
-        self.mails.append(envelope)
-        return "250 taken"
-
-    def read(self) -> list[tuple[str, str]]:
-        """The subjects and texts."""
-        raw = [mail.content for mail in self.mails if isinstance(mail.content, bytes)]
-        mails = [message_from_bytes(content, policy=policy.default) for content in raw]
-        return [(str(mail["Subject"]), mail.get_content()) for mail in mails]
-
-
 @pytest.fixture
 def post_office() -> Iterator[PostOffice]:
-    """A mail server that takes everything; its `environment` is what a run has to be told of it."""
-    port = free_port()
-    office = PostOffice(port)
-    controller = Controller(office, hostname="127.0.0.1", port=port)
-    controller.start()
-    yield office
-    controller.stop()
+    """A mail server that takes everything."""
+    with open_post_office() as office:
+        yield office
 
 
 def test_every_end_is_told_by_mail(tmp_path: Path, post_office: PostOffice) -> None:

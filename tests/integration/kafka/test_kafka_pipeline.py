@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.checkout import ROOT, Checkout
 from tests.integration.kafka.conftest import new_name
+from tests.integration.kafka.hosts import MANY, TABLES, checkout_for, collected, lines_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,34 +21,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-SAMPLE = ROOT / "data" / "sample" / "movielog.log"
-MANY = 260_000
 KILLS = 3
-TABLES = ("clean_rating.csv", "clean_watch.csv", "quarantine/rejected.jsonl", "repaired/repaired.jsonl")
 RATING = re.compile(r"(\S{16,19}),(\d+),GET /rate/([a-z0-9+._*-]+\+(?:\d{4})?)=([1-5])")
 WATCH = re.compile(r"(\S{16,19}),(\d+),GET /data/m/([a-z0-9+._*-]+\+(?:\d{4})?)/\d+\.mpg")
-
-
-def lines_of(count: int, seed: int) -> list[bytes]:
-    """Lines as the stream has them, mostly watches, some damaged; no pair of partitions has the same."""
-    lines = SAMPLE.read_bytes().splitlines()
-    chance = random.Random(seed)
-    return [chance.choice(lines) for _ in range(count)]
-
-
-def checkout_for(broker: Broker, topic: str, library: str, base: Path) -> Checkout:
-    """A host that reads the broker's topic."""
-    base.mkdir(exist_ok=True)
-    checkout = Checkout(base / "host", base)
-    checkout.environment |= {"KAFKA_BOOTSTRAP_SERVERS": broker.address(), "KAFKA_TOPIC": topic, "KAFKA_CLIENT": library}
-    return checkout
-
-
-def collected(checkout: Checkout, *arguments: str, **environment: str) -> str:
-    """A run that has to end with 0; what it printed."""
-    ended = checkout.run(*arguments, **environment)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
 
 
 def independent(lines: list[bytes]) -> tuple[Counter[tuple[str, ...]], Counter[tuple[str, str]]]:
