@@ -177,9 +177,12 @@ def run(shipper: Shipper, pause: float, stop: threading.Event, heartbeat: Path |
 
 
 def is_alive(heartbeat: Path, now: float) -> bool:
-    """Whether a shipper has looked at the journals within the last minute, with a database or without."""
+    """Whether a shipper has looked at the journals within the last minute, with a database or without.
+
+    A look in the future was before the clock was set back: a shipper that lives looks again soon.
+    """
     try:
-        return now - heartbeat.stat().st_mtime < ALIVE_SECONDS
+        return abs(now - heartbeat.stat().st_mtime) < ALIVE_SECONDS
     except FileNotFoundError:
         return False
 

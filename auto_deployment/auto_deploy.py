@@ -186,6 +186,8 @@ class Pipeline:
             raise
         told = quality.report(metadata, release.counts, release.gaps, release.lag, before)
         write_json_synced(self._places.report(release.number), told)
+        for line in quality.clock_lines(told):
+            log.warning("%s", line)
 
     def _champion(self, release: Release) -> Mapping[str, Any] | None:
         """The report of the version in service."""

@@ -25,6 +25,7 @@ def report(
     return {
         "version": metadata["version"],
         "trained_on": metadata["trained_on"],
+        "last_trained_on": previous["trained_on"] if previous is not None else None,
         "lines": {
             "in": counts.lines,
             "kinds": dict(counts.kinds),
@@ -81,7 +82,18 @@ def lines(told_report: Mapping[str, Any]) -> list[str]:
     text += [f"LOST to retention: {gap['source']} {gap['start']} to {gap['stop'] - 1}" for gap in came["gaps"]]
     if came["left_unread"]:
         text.append(f"{came['left_unread']:,} lines of the stream are left unread")
-    return [*text, *_drift_lines(told_report["drift"])]
+    return [*text, *clock_lines(told_report), *_drift_lines(told_report["drift"])]
+
+
+def clock_lines(told_report: Mapping[str, Any]) -> list[str]:
+    """What to say where a version is older than the last one by the clock, which was set back in between.
+
+    The times stay as the clock told them: which of the two was wrong is not known here.
+    """
+    now, last = told_report["trained_on"], told_report.get("last_trained_on")
+    if last is None or now >= last:
+        return []
+    return [f"the clock was SET BACK: this version is of {now}, the last one of {last}; see which of the two was wrong"]
 
 
 def _drift_lines(moved: Mapping[str, Any] | None) -> list[str]:

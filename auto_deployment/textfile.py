@@ -47,15 +47,18 @@ class Known(NamedTuple):
 
 
 def after_run(before: Mapping[str, float], kind: str, status: int, known: Known, now: float) -> Figures:
-    """The figures after a run of `kind` (retrain, collect), given those before it. Times in seconds since 1970. Pure."""
-    figures = dict(before)
+    """The figures after a run of `kind` (retrain, collect), given those before it. Times in seconds since 1970. Pure.
+
+    Times in the future, of before the clock was set back, count as now: an alert on their age would be silent until then.
+    """
+    figures = {name: min(value, now) if "_time_seconds" in name else value for name, value in before.items()}
     figures[f'pipeline_last_run_time_seconds{{kind="{kind}"}}'] = now
     figures[f'pipeline_last_run_status{{kind="{kind}"}}'] = status
     if status == 0:
         figures[f'pipeline_last_success_time_seconds{{kind="{kind}"}}'] = now
     same = before.get("pipeline_version") == known.version
     since = before.get("pipeline_version_time_seconds", now) if same else now
-    figures["pipeline_version_time_seconds"] = since if known.trained_on is None else known.trained_on
+    figures["pipeline_version_time_seconds"] = min(since if known.trained_on is None else known.trained_on, now)
     figures["pipeline_version"] = known.version
     if known.lags:
         figures["pipeline_kafka_lag"] = known.lags[-1]

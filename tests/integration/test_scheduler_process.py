@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -16,6 +17,7 @@ import pytest
 from auto_deployment.scheduler.lock import RUN_LOCK, is_held
 from auto_deployment.scheduler.memory import Memory
 from auto_deployment.scheduler.plan import COLLECT, RETRAIN, Run
+from tests.integration.faketime import STEADY, NoFaketimeError, environment_of, set_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -58,6 +60,7 @@ class Schedulers:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.data = folder / "data"
+        self.environment: dict[str, str] = {}
         self._started: list[subprocess.Popen[bytes]] = []
         self._files: list[IO[bytes]] = []
         (folder / "run.sh").write_text(RUN)
@@ -69,7 +72,7 @@ class Schedulers:
         process = subprocess.Popen(
             [sys.executable, "-c", DRIVER, *command] if not arguments else [sys.executable, "-m", *arguments],
             cwd=self.folder,
-            env={**environment, "PYTHONPATH": str(ROOT), "DATA_DIR": "data", "LOG_DIR": "logs", **settings},
+            env={**environment, "PYTHONPATH": str(ROOT), "DATA_DIR": "data", "LOG_DIR": "logs", **self.environment, **settings},
             stdout=self._open("out"),
             stderr=self._open("err"),
         )
@@ -202,6 +205,34 @@ def test_runs_come_at_their_interval(schedulers: Schedulers) -> None:
     schedulers.ended(scheduler, signal.SIGTERM)
     noted = schedulers.noted()
     assert [words[0] for words in noted] == ["begin", "end"] * (len(noted) // 2)
+
+
+def test_a_clock_that_is_set_back_neither_repeats_a_run_nor_holds_up_the_next(schedulers: Schedulers) -> None:
+    """By a year, under a scheduler that runs: the next full run comes one interval later, here five seconds."""
+    clock = schedulers.folder / "clock"
+    set_clock(clock, 0)
+    try:
+        schedulers.environment = {**environment_of(clock), **STEADY}
+    except NoFaketimeError as error:
+        pytest.skip(str(error))
+    schedulers.let_go()
+    scheduler = schedulers.start(RETRAIN_DAYS=str(5 / 86400))
+    schedulers.wait_for_run(1)
+    wait_until(lambda: schedulers.runs()[RETRAIN].ended)
+    set_clock(clock, -365)
+    back = time.time() - 365 * 24 * HOUR
+    schedulers.wait_for_run(2)
+    assert "the clock was set back" in schedulers.log()
+    schedulers.wait_for_run(3)
+    assert schedulers.ended(scheduler, signal.SIGTERM).status == 143
+    second, third = starts_of(schedulers.log())[:2]
+    assert back <= second <= third - 4.5 < back + HOUR
+
+
+def starts_of(log: str) -> list[float]:
+    """When full runs began, by the log: it has rolled since the clock was set back."""
+    lines = [line.split() for line in log.splitlines() if line.endswith(": retrain begins")]
+    return [datetime.fromisoformat(words[0]).timestamp() for words in lines]
 
 
 def test_a_run_that_outlives_a_killed_scheduler_is_waited_for(schedulers: Schedulers) -> None:

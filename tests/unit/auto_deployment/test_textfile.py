@@ -69,6 +69,16 @@ def test_a_version_is_as_old_as_its_training() -> None:
     assert (figures["pipeline_version"], figures["pipeline_version_time_seconds"]) == (7, NOW - 5000)
 
 
+def test_times_of_before_the_clock_was_set_back_count_as_now() -> None:
+    """A year ahead, no alert on their age would come for a year."""
+    before = after_run({}, "retrain", 0, Known(7, NOW, (5,)), NOW)
+    figures = after_run(before, "collect", 1, Known(7, NOW, (5,)), NOW - 365 * 86400)
+    times = {name: value for name, value in figures.items() if "_time_seconds" in name}
+    assert set(times.values()) == {NOW - 365 * 86400}
+    assert f"pipeline_last_success_time_seconds{RETRAIN}" in times
+    assert (figures["pipeline_version"], figures["pipeline_kafka_lag"]) == (7, 5)
+
+
 def test_without_a_version_time_counts_from_the_first_run() -> None:
     """Else runs that are refused from the start would never be missed."""
     first = after_run({}, "retrain", 3, NEVER, NOW)
