@@ -1,4 +1,4 @@
-"""`scripts/dev evaluate TRAIN.csv TEST.csv [--dump FILE]`: the figures of every ranker on tables of ratings.
+"""`scripts/dev evaluate TRAIN.csv TEST.csv [--cold] [--dump FILE]`: the figures of every ranker on tables of ratings.
 
 Tables of `user_id,movie_id,rating,timestamp`. Every choice is made inside TRAIN. Beside our rankers stands EASE as published
 (seen or not, ridge 300), the baseline to hold them against.
@@ -18,6 +18,7 @@ from auto_deployment.errors import RunError
 from auto_deployment.progress import Progress
 from auto_deployment.rank import NONE
 from auto_deployment.ranking.choice import count_steps
+from auto_deployment.ranking.cold import HISTORIES, step
 from auto_deployment.ranking.ease import Ease
 from auto_deployment.ranking.factory import RankerFactory
 from auto_deployment.ranking.figures import interval, lists_of, per_user, some_of
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from auto_deployment.ranking.offline import Offline
     from auto_deployment.ranking.tables import Task
     from auto_deployment.settings import Settings
-    from auto_deployment.train import Trainer
 
 BASELINE_RIDGE = 300.0
 
@@ -45,24 +45,31 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("train", type=Path, metavar="TRAIN.csv")
     parser.add_argument("test", type=Path, metavar="TEST.csv")
     parser.add_argument("--dump", type=Path, metavar="FILE", help="the chosen ranking: user<TAB>id,id,... (top 20) a line")
+    parser.add_argument("--cold", action="store_true", help="also the figures of users whose histories are cut to a few films")
     options = parser.parse_args(arguments)
     try:
         settings = load_settings()
-        _run(options.train, options.test, options.dump, settings)
+        task, measured = _run(options.train, options.test, settings)
+        if options.cold:
+            _tell(cold_told(task, measured, settings))
+        if options.dump is not None:
+            _dump(options.dump, task, measured, settings)
     except (RunError, OSError) as error:
         sys.stderr.write(f"evaluate: {error}\n")
         return error.status if isinstance(error, RunError) else 1
     return 0
 
 
-def _run(train: Path, test: Path, dump: Path | None, settings: Settings) -> None:
+def _run(train: Path, test: Path, settings: Settings) -> tuple[Task, Offline]:
     task, trainer = read_task(train, test), TRAINERS[settings.trainer]()
     with Progress(sys.stderr).task("evaluate", count_steps(), "trials") as shown:
         measured = measure(task.train, task.test, trainer, settings.random_state, shown.advance)
-    for line in told(measured, _baseline(task), settings.random_state):
-        sys.stdout.write(f"{line}\n")
-    if dump is not None:
-        _dump(dump, task, measured, trainer, settings.random_state)
+    _tell(told(measured, _baseline(task), settings.random_state))
+    return task, measured
+
+
+def _tell(lines: Sequence[str]) -> None:
+    sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
 def told(measured: Offline, baseline: PerUser, seed: int) -> list[str]:
@@ -86,6 +93,19 @@ def told(measured: Offline, baseline: PerUser, seed: int) -> list[str]:
     return lines
 
 
+def cold_told(task: Task, measured: Offline, settings: Settings) -> list[str]:
+    """The chosen ranker for users of whom so many films are known, against popularity."""
+    lines, trainer, seed = [], TRAINERS[settings.trainer](), settings.random_state
+    for most in HISTORIES:
+        ours, popular = step(task.train, task.test, measured.choice, trainer, most, seed)
+        lines += [
+            f"{most} films known: Recall@20 {_told(interval(ours.recall, seed))}"
+            f"   - popularity {_told(interval(ours.recall - popular.recall, seed), '+')}"
+            f"   NDCG@10 {ours.ndcg.mean():.4f}, popularity {popular.ndcg.mean():.4f}"
+        ]
+    return lines
+
+
 def _told(found: Interval | None, sign: str = "") -> str:
     return "none" if found is None else f"{found.mean:{sign}.4f} ({found.low:{sign}.4f} to {found.high:{sign}.4f})"
 
@@ -102,8 +122,9 @@ def _baseline(task: Task) -> PerUser:
     return per_user(users, lists_of(ranker, users, seen), relevant)
 
 
-def _dump(path: Path, task: Task, measured: Offline, trainer: Trainer, seed: int) -> None:
-    ranker = RankerFactory(task.train, trainer, seed).make(measured.choice.ranker, measured.choice.tuning)
+def _dump(path: Path, task: Task, measured: Offline, settings: Settings) -> None:
+    factory = RankerFactory(task.train, TRAINERS[settings.trainer](), settings.random_state)
+    ranker = factory.make(measured.choice.ranker, measured.choice.tuning)
     lists = lists_of(ranker, np.arange(len(task.users), dtype=np.int32), task.train.seen())
     with path.open("w", encoding="utf-8") as file:
         for user, row in zip(task.users, lists.tolist(), strict=True):

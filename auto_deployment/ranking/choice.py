@@ -31,7 +31,7 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
     "svd": [{}],
     "ease": [{"ease_ridge": each} for each in (50.0, 200.0, 800.0)],
     "als": [{"als_ridge": each} for each in (2.0, 5.0, 10.0)],
-    "blend": [{"als_share": als, "popularity_share": popular} for als in (0.2, 0.4, 0.8) for popular in (0.0, 0.03)],
+    "blend": [{"als_share": als, "popularity_share": popular} for als in (0.2, 0.4, 0.8) for popular in (0.1, 0.2)],
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from auto_deployment.rank import ByRating, Popularity
 from auto_deployment.ranking.als import ImplicitAls
 from auto_deployment.ranking.ease import Ease
-from auto_deployment.ranking.scores import ByScores, PopularityShare
+from auto_deployment.ranking.scores import ByScores, FadingPopularity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,14 +31,14 @@ class Tuning:
     """What can be chosen about rankers.
 
     `half_life` of popularity, as a share of the time that the ratings span, None for none; the ridges of EASE and of ALS; how
-    much ALS's scores and popularity's weigh beside EASE's in the blend.
+    much ALS's scores and popularity's (of a user without likes) weigh beside EASE's in the blend.
     """
 
     half_life: float | None = None
     ease_ridge: float = 200.0
     als_ridge: float = 5.0
     als_share: float = 0.4
-    popularity_share: float = 0.0
+    popularity_share: float = 0.1
 
     def to_dict(self) -> dict[str, float | None]:
         """For JSON."""
@@ -72,7 +72,7 @@ class RankerFactory:
             parts: list[tuple[Scorer, float]] = [
                 (self._ease(tuning.ease_ridge), 1.0),
                 (self._als(tuning.als_ridge), tuning.als_share),
-                (PopularityShare(popularity), tuning.popularity_share),
+                (FadingPopularity(popularity, np.diff(self._taste.indptr)), tuning.popularity_share),
             ]
             return ByScores(name, [part for part in parts if part[1]], popularity)
         raise ValueError(f"no ranker {name!r}: there are {', '.join(NAMES)}")

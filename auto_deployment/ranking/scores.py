@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 
+# Of a user with so many likes popularity says half as much as of one with none.
+FADES_AT = 10
+
+
 class Scorer(Protocol):
     """Scores every film for users of the feedback that it was made from: how much each would like it, about 0 to 1.
 
@@ -29,16 +33,20 @@ class Scorer(Protocol):
         ...
 
 
-class PopularityShare:
-    """Popularity as scores: 1 for the most popular film, in proportion for the others, the same for everybody."""
+class FadingPopularity:
+    """Popularity as scores, the less of it the more is known of a user: from one film to many there is no step.
 
-    def __init__(self, popularity: Popularity) -> None:
+    1 for the most popular film and in proportion for the others, times `FADES_AT / (FADES_AT + likes)`.
+    """
+
+    def __init__(self, popularity: Popularity, likes: npt.NDArray[np.int64]) -> None:
         scores = popularity.scores
         self._row = (scores / max(float(scores.max(initial=0)), 1e-9)).astype(np.float32)
+        self._shares = (FADES_AT / (FADES_AT + likes)).astype(np.float32)
 
     def scores(self, start: int, stop: int) -> Floats:
         """See `Scorer`."""
-        return np.repeat(self._row[None, :], stop - start, axis=0)
+        return np.multiply.outer(self._shares[start:stop], self._row).astype(np.float32, copy=False)
 
 
 class ByScores:

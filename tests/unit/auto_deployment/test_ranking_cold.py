@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from auto_deployment.ranking.choice import choose
+from auto_deployment.ranking.cold import HISTORIES, cut, step
+from auto_deployment.ranking.figures import interval
+from auto_deployment.ranking.offline import measure
+from auto_deployment.ranking.tables import COLUMNS, Task, read_task
+from auto_deployment.sgd import SgdTrainer
+from tests.unit.auto_deployment.samples import ratings_of
+from tests.unit.auto_deployment.tastes import FILMS, USERS, feedback_of, two_tastes
+
+MOVIELENS = Path(__file__).resolve().parents[4] / "shared" / "data" / "ml-100k"
+
+
+@pytest.fixture(scope="module")
+def movielens(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """MovieLens 100K, split `ua`: ten ratings of each user held out."""
+    if not MOVIELENS.is_dir():
+        pytest.skip("needs MovieLens 100K in ../shared/data")
+    paths = []
+    for name in ("ua.base", "ua.test"):
+        paths.append(tmp_path_factory.mktemp("movielens") / f"{name}.csv")
+        with (MOVIELENS / name).open(newline="") as source, paths[-1].open("w", newline="") as file:
+            csv.writer(file).writerows([COLUMNS, *csv.reader(source, delimiter="\t")])
+    return read_task(*paths)
+
+
+def test_histories_are_cut_and_the_others_kept() -> None:
+    """At most so many ratings of each user that is cut, no watch of theirs; the same seed draws the same."""
+    feedback = feedback_of([(user, film, 4.0) for user in range(4) for film in range(6)], 4, 7, [(0, 6, 9), (1, 6, 9)])
+    masked = np.array([True, False, True, False])
+    left = cut(feedback, masked, 2, 0)
+    assert np.bincount(left.ratings.user).tolist() == [2, 6, 2, 6]
+    assert left.watches.user.tolist() == [1]
+    assert left.ratings.film.tolist() == cut(feedback, masked, 2, 0).ratings.film.tolist()
+    assert np.bincount(cut(feedback, masked, 0, 0).ratings.user, minlength=4).tolist() == [0, 6, 0, 6]
+
+
+def test_one_film_tells_a_taste() -> None:
+    """With two tastes a single film is enough to be above popularity; with none it is popularity."""
+    feedback = two_tastes()
+    test = ratings_of([(user, film, 5.0) for user in range(2, USERS - 1) for film in range(user % 2, FILMS, 2)])
+    choice = choose(feedback, SgdTrainer(), 0, lambda: None)
+    for most in (0, 1):
+        ours, popular = step(feedback, test, choice, SgdTrainer(), most, 0)
+        assert ours.users.tolist() == popular.users.tolist()
+        assert (ours.ndcg.mean() > popular.ndcg.mean() + 0.05) == (most > 0)
+        assert (ours.ndcg.tolist() == popular.ndcg.tolist()) == (most == 0)
+
+
+@pytest.mark.slow
+def test_movielens_is_ranked_well_from_the_first_film_on(movielens: Task) -> None:
+    """Every choice inside the training rows; each step of cold start is above popularity by an interval above 0."""
+    measured = measure(movielens.train, movielens.test, SgdTrainer(), 0, lambda: None)
+    chosen = measured.figures[measured.choice.ranker]
+    assert chosen.ndcg_at_10 >= 0.325
+    assert chosen.recall_at_20 >= 0.46
+    for most in HISTORIES:
+        ours, popular = step(movielens.train, movielens.test, measured.choice, SgdTrainer(), most, 0)
+        above = interval(ours.recall - popular.recall, 0)
+        assert above is not None
+        assert above.low > 0 if most else above.mean == 0
