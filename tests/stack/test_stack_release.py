@@ -100,9 +100,11 @@ def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
         status, said = site.stack.deploy("release")
     assert status == 0, said
     assert all_serve(site, version)
-    assert site.mailbox.subjects[mails:] == [f"movierec: version {version} promoted"]
+    assert [mail.strip() for mail in site.mailbox.subjects[mails:]] == [f"movierec: version {version} promoted"]
     answered = set(load.answer_ids)
     wait_until(lambda: answered <= rows(site), 60, "all rows are in the database")
+    _, headers, _ = site.stack.ask("/recommend/5", headers={"X-Shadow": "1"})
+    assert "X-Answer-ID" in headers, "a client's own X-Shadow came through NGINX"
     strangers = "select count(*) from reccom where user_id > 9223372036854770000"
     assert site.stack.rows(strangers) == [(0,)]
     folder = site.stack.folder / ".stack" / "release" / site.stack.ends()[-1]["folder"]
@@ -131,7 +133,7 @@ def test_a_version_with_errors_is_aborted_and_stays_away(site: Site) -> None:
     assert site.status()["in_service"] == before
     assert [site.stack.container(service) for service in ("stable-1", "stable-2")] == started
     (mail,) = site.mailbox.subjects[mails:]
-    assert mail.startswith(f"movierec: canary {version} aborted: success per try")
+    assert mail.strip().startswith(f"movierec: canary {version} aborted: success per try")
 
 
 def test_a_release_that_is_killed_goes_on_to_its_end(site: Site) -> None:
@@ -149,13 +151,15 @@ def test_a_release_that_is_killed_goes_on_to_its_end(site: Site) -> None:
             else:
                 running.kill()
                 running.wait()
+                assert running.stdout is not None
+                running.stdout.close()
             print(f"killed at {site.stack.step_under_way()}")
             running = site.stack.start("resume")
         status, said = site.stack.end(running)
     assert status == 0, said
     assert all_serve(site, version)
     assert site.status()["running"] is None
-    assert site.mailbox.subjects[mails:] == [f"movierec: version {version} promoted"]
+    assert [mail.strip() for mail in site.mailbox.subjects[mails:]] == [f"movierec: version {version} promoted"]
 
 
 def test_a_newer_version_an_abort_and_a_rollback_reach_it_in_turn(site: Site) -> None:
@@ -184,7 +188,7 @@ def test_a_newer_version_an_abort_and_a_rollback_reach_it_in_turn(site: Site) ->
         assert status == 0, said
         assert time.monotonic() - begun < 60
     assert all_serve(site, before, ("stable-1", "stable-2"))
-    assert site.mailbox.subjects[mails:] == [
+    assert [mail.strip() for mail in site.mailbox.subjects[mails:]] == [
         f"movierec: canary {first} superseded: version {second} came, by {site.stack.ends()[-1]['who']}",
         f"movierec: version {second} promoted",
         f"movierec: canary {third} aborted: eve asked for it",
