@@ -7,7 +7,7 @@ set -Eeuo pipefail
 HERE="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 readonly HERE
 readonly STATE=/var/lib/movierec-engine # the machine's, not a clone's: it has one engine
-readonly PIDFILE=/run/docker.pid # dockerd's own, so that no second one starts beside it
+readonly PIDFILE=/run/docker.pid        # dockerd's own, so that no second one starts beside it
 readonly LOG=/var/log/movierec-engine.log
 readonly LOCK_SECONDS=900
 readonly READY_SECONDS=60
