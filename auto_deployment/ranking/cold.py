@@ -33,13 +33,13 @@ def cut(feedback: Feedback, users: npt.NDArray[np.bool_], most: int, seed: int) 
 
 
 def step(train: Feedback, test: Ratings, choice: Choice, trainer: Trainer, most: int, seed: int) -> tuple[PerUser, PerUser]:
-    """The chosen ranker's figures and popularity's for users with `most` films; half of the users are cut at a time.
+    """The chosen ranker's figures and popularity's for users with `most` films; a drawn half of the users is cut at a time.
 
     The others are whole, so that what is learnt about films is as good as it is in service.
     """
     relevant, found = test[test.stars >= train.liked_from], []
-    for half in (0, 1):
-        cold = np.arange(train.shape[0]) % 2 == half
+    half = np.random.default_rng(seed).random(train.shape[0]) < 0.5
+    for cold in (half, ~half):
         left = cut(train, cold, most, seed)
         factory, seen, users = RankerFactory(left, trainer, seed), left.seen(), np.flatnonzero(cold).astype(np.int32)
         rankers = factory.make(choice.ranker, choice.tuning), factory.popularity(choice.tuning.half_life)

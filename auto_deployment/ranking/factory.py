@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from auto_deployment.ranking.scores import Scorer
     from auto_deployment.train import Factors, Trainer
 
-NAMES = ("popularity", "svd", "ease", "als", "blend")
+SCORED = ("ease", "als", "blend")
+NAMES = ("popularity", "svd", *SCORED)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Tuning:
     """What can be chosen about rankers.
 
     `half_life` of popularity, as a share of the time that the ratings span, None for none; the ridges of EASE and of ALS; how
-    much ALS's scores and popularity's (of a user without likes) weigh beside EASE's in the blend.
+    much ALS's scores weigh beside EASE's in the blend, and popularity's (of a user without likes) in all of `SCORED`.
     """
 
     half_life: float | None = None
@@ -64,23 +65,27 @@ class RankerFactory:
             return popularity
         if name == "svd":
             return ByRating(self.factors, self.feedback.ratings, popularity)
-        if name == "ease":
-            return ByScores(name, [(self._ease(tuning.ease_ridge), 1.0)], popularity)
-        if name == "als":
-            return ByScores(name, [(self._als(tuning.als_ridge), 1.0)], popularity)
-        if name == "blend":
-            parts: list[tuple[Scorer, float]] = [
-                (self._ease(tuning.ease_ridge), 1.0),
-                (self._als(tuning.als_ridge), tuning.als_share),
-                (FadingPopularity(popularity, np.diff(self._taste.indptr)), tuning.popularity_share),
-            ]
-            return ByScores(name, [part for part in parts if part[1]], popularity)
+        if name in SCORED:
+            return ByScores(
+                name, [*self._scorers(name, tuning), (self._fading(popularity), tuning.popularity_share)], popularity
+            )
         raise ValueError(f"no ranker {name!r}: there are {', '.join(NAMES)}")
 
     @cached_property
     def factors(self) -> Factors:
         """The rating model of the same ratings."""
         return self._trainer.fit(self.feedback.ratings, self.feedback.shape, self.feedback.scale, self._seed)
+
+    def _scorers(self, name: str, tuning: Tuning) -> list[tuple[Scorer, float]]:
+        """What a ranker of `SCORED` adds up beside popularity."""
+        if name == "ease":
+            return [(self._ease(tuning.ease_ridge), 1.0)]
+        if name == "als":
+            return [(self._als(tuning.als_ridge), 1.0)]
+        return [(self._ease(tuning.ease_ridge), 1.0), (self._als(tuning.als_ridge), tuning.als_share)]
+
+    def _fading(self, popularity: Popularity) -> FadingPopularity:
+        return FadingPopularity(popularity, np.diff(self._taste.indptr))
 
     @cached_property
     def _taste(self) -> sparse.csr_array:

@@ -46,7 +46,8 @@ class FadingPopularity:
 
     def scores(self, start: int, stop: int) -> Floats:
         """See `Scorer`."""
-        return np.multiply.outer(self._shares[start:stop], self._row).astype(np.float32, copy=False)
+        faded: Floats = np.multiply.outer(self._shares[start:stop], self._row)
+        return faded
 
 
 class ByScores:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auto_deployment.ranking.choice import choose
+from auto_deployment.ranking.choice import Choice
 from auto_deployment.ranking.cold import HISTORIES, cut, step
+from auto_deployment.ranking.factory import SCORED, Tuning
 from auto_deployment.ranking.figures import interval
 from auto_deployment.ranking.offline import measure
 from auto_deployment.ranking.tables import COLUMNS, Task, read_task
@@ -46,12 +47,13 @@ def test_one_film_tells_a_taste() -> None:
     """With two tastes a single film is enough to be above popularity; with none it is popularity."""
     feedback = two_tastes()
     test = ratings_of([(user, film, 5.0) for user in range(2, USERS - 1) for film in range(user % 2, FILMS, 2)])
-    choice = choose(feedback, SgdTrainer(), 0, lambda: None)
-    for most in (0, 1):
-        ours, popular = step(feedback, test, choice, SgdTrainer(), most, 0)
-        assert ours.users.tolist() == popular.users.tolist()
-        assert (ours.ndcg.mean() > popular.ndcg.mean() + 0.05) == (most > 0)
-        assert (ours.ndcg.tolist() == popular.ndcg.tolist()) == (most == 0)
+    tuned = Tuning(ease_ridge=5.0, als_ridge=0.5, popularity_share=0.01)
+    for ranker in SCORED:
+        for most in (0, 1):
+            ours, popular = step(feedback, test, Choice(ranker, tuned, {}, 0), SgdTrainer(), most, 0)
+            assert ours.users.tolist() == popular.users.tolist()
+            assert (ours.ndcg.mean() > popular.ndcg.mean() + 0.2) == (most > 0)
+            assert (ours.ndcg.tolist() == popular.ndcg.tolist()) == (most == 0)
 
 
 @pytest.mark.slow
