@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from auto_deployment.ranking.holdout import Fold
     from auto_deployment.train import Trainer
 
-# The values of each ranker's tuning that are tried. Those in the middle are right for MovieLens 100K and 1M.
+# The values of each ranker's tuning that are tried; those in the middle suit MovieLens 100K.
 GRIDS: dict[str, list[dict[str, Any]]] = {
     "popularity": [{"half_life": each} for each in (None, 0.25, 0.05)],
     "svd": [{}],
