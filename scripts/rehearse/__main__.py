@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -59,7 +61,7 @@ class Rehearsal:
         try:
             ACTS[case.act](self._stack, case, self._number)
             problem = ""
-        except (RunError, AssertionError, OSError) as error:
+        except (RunError, OSError, ValueError, subprocess.SubprocessError) as error:
             problem = str(error)
         visits = traffic.stop()
         seconds = time.monotonic() - begun
@@ -112,6 +114,8 @@ class Rehearsal:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 1 where a case does not end as it should."""
     options = _options(arguments)
+    # Of a shell's background job Ctrl-C is ignored, and so it would be of the simulator, which is ended by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     evidence = EVIDENCE / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     evidence.mkdir(parents=True)
     try:

@@ -60,10 +60,15 @@ class Traffic:
             )
 
     def stop(self) -> Visits:
-        """End after the visits that are under way. Raises RunError where the simulator failed by itself."""
+        """End after the visits that are under way. Raises RunError where the simulator failed by itself, or does not end."""
         if self._process is None:
             return Visits()
-        self._process.send_signal(signal.SIGINT)
-        _, told = self._process.communicate(timeout=END_SECONDS)
-        self._process = None
+        process, self._process = self._process, None
+        process.send_signal(signal.SIGINT)
+        try:
+            _, told = process.communicate(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            process.communicate()
+            raise RunError(f"the simulator did not end within {END_SECONDS:g} s") from error
         return read_summary(told)

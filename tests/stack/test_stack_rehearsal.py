@@ -34,6 +34,7 @@ def test_a_sample_of_releases_ends_as_it_should_and_no_request_fails(tmp_path: P
         check=False,
     )
     print(f"seed {seed}\n{done.stdout}{done.stderr}")
+    assert report.exists(), "no case came to its end"
     rows = json.loads(report.read_text())
     assert [row["case"] for row in rows] == (wanted or [case.name for case in CASES])
     assert [row for row in rows if not row["ok"] or row["failed_requests"]] == []
