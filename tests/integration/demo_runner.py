@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 SERVICES = ("stable-1", "stable-2", "canary")  # as upstream.conf has them
 
 
