@@ -56,7 +56,7 @@ class Measure:
     read: Callable[[Measure, Bake], Reading]
     of_clients: bool = False
 
-    def reading(self, outcome: Outcome, said: str, value: float | None = None, **known: Any) -> Reading:  # noqa: ANN401
+    def reading(self, outcome: Outcome, said: str, value: float | None = None, **known: Any) -> Reading:  # noqa: ANN401 - fields of Reading
         """A reading of this measure."""
         return Reading(
             self.name,

@@ -39,8 +39,8 @@ POLL_SECONDS = 0.2
 ASK_SECONDS = 5.0
 KNOCK_SECONDS = 0.5
 # The names of librdkafka's own errors begin so.
-_PASSED, _OUT_OF_RANGE = KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
-_NO_LOGIN, _NO_BROKER = KafkaError._AUTHENTICATION, KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
+_PASSED, _OUT_OF_RANGE = KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - public names
+_NO_LOGIN, _NO_BROKER = KafkaError._AUTHENTICATION, KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - public names
 _NO_RIGHTS = KafkaError.TOPIC_AUTHORIZATION_FAILED
 # The one follows from errors that say more, the other is about the group, of which nothing is wanted.
 _NO_NEWS = (_NO_BROKER, KafkaError.GROUP_AUTHORIZATION_FAILED)
