@@ -27,11 +27,11 @@ def side_of(looks: Sequence[Look], services: Sequence[str], edges: Floats) -> Si
     by_edge: dict[float, list[str]] = {edge: [] for edge in [*edges.tolist(), np.inf]}
     for key in _keys(looks, "le "):
         by_edge[_edge(key)].append(key)
-    below = np.array([_risen(looks, services, *keys) for keys in by_edge.values()])
+    below = np.array([risen(looks, services, *keys) for keys in by_edge.values()])
     tried = _keys(looks, "try ") - {f"try {left}" for left in LEFT}
     failed = tried & {f"try {error}" for error in ERRORS}
-    times = Times(below[-1], _risen(looks, services, "seconds"), np.maximum(below[-1] - below[:-1], 0.0))
-    return Side(times, _risen(looks, services, *tried), _risen(looks, services, *failed))
+    times = Times(below[-1], risen(looks, services, "seconds"), np.maximum(below[-1] - below[:-1], 0.0))
+    return Side(times, risen(looks, services, *tried), risen(looks, services, *failed))
 
 
 def _edge(key: str) -> float:
@@ -48,6 +48,6 @@ def gauge_of(looks: Sequence[Look], service: str, key: str) -> list[float]:
     return [look.services[service][key] for look in looks if key in look.services.get(service, {})]
 
 
-def _risen(looks: Sequence[Look], services: Sequence[str], *keys: str) -> Floats:
+def risen(looks: Sequence[Look], services: Sequence[str], *keys: str) -> Floats:
     """The sum of `keys` over `services` in each look."""
     return np.array([sum(look.services.get(name, {}).get(key, 0.0) for name in services for key in keys) for look in looks])

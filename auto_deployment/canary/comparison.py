@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # The promise: a healthy release is aborted at most once in 100. The tests share it (Bonferroni).
 FALSE_ALARMS = {"mean": 0.001, "slowdown": 0.002, "slow answers": 0.005, "errors": 0.002}
 # A new process is slow for its first looks, whatever its version.
-SETTLE_LOOKS = 3
+SETTLE_LOOKS = 2
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class Gap(StrEnum):
     REFUSED = "Prometheus refuses the query"
     EMPTY = "no such series"
     NO_DATA = "the target is not scraped"
+    AHEAD = "the figures are of a later time than the clock says"
     NOT_A_NUMBER = "the value is not a number"
 
 

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 # Prometheus gives at most 11,000 values of a series at once.
 MOST_LOOKS = 5_000
+# A next look that is due later than this is due on another clock: it was set back.
+CLOCK_STEPS = 2
 
 
 def read_evidence(prometheus: Source, evidence: Evidence, now: float, step: float) -> Evidence:
@@ -31,7 +33,7 @@ def read_evidence(prometheus: Source, evidence: Evidence, now: float, step: floa
     """
     start = evidence.began if evidence.until is None else evidence.until + step
     if start > now:
-        return evidence
+        return replace(evidence, outage=Gap.AHEAD) if start - now > CLOCK_STEPS * step else evidence
     count = min(int((now - start) / step), MOST_LOOKS)
     try:
         answers = [(query, prometheus.over(query.text, start, start + count * step, step)) for query in QUERIES]

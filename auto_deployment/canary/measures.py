@@ -6,8 +6,9 @@ from math import exp, isfinite
 from statistics import median
 from typing import TYPE_CHECKING
 
-from auto_deployment.canary.arrays import gauge_of
+from auto_deployment.canary.arrays import gauge_of, risen
 from auto_deployment.canary.comparison import FALSE_ALARMS, needed
+from auto_deployment.canary.crashes import crashes
 from auto_deployment.canary.queries import CLIENT
 from auto_deployment.canary.readings import Measure, Outcome, Reading
 
@@ -94,13 +95,16 @@ def _client(measure: Measure, bake: Bake) -> Reading:
 
 
 def _restarts(measure: Measure, bake: Bake) -> Reading:
-    """Any restart is a crash: nobody restarts a canary in its bake."""
+    """Any restart of its own is a crash: nobody restarts a canary in its bake."""
+    everybody = (bake.evidence.candidate, *bake.evidence.baseline)
     seen = gauge_of(bake.looks, bake.evidence.candidate, "restarts")
     if not seen:
         return measure.reading(Outcome.TOO_FEW, "restarts: no look has told yet", threshold=0.0)
-    count = sum(seen)
-    outcome = Outcome.WORSE if count else Outcome.WITHIN
-    return measure.reading(outcome, f"{count:.0f} restarts, limit 0", count, threshold=0.0, sample=len(seen))
+    own, *others = (risen(bake.looks, (name,), "restarts") for name in everybody)
+    count = float(crashes(own, others).sum())
+    outcome = Outcome.WORSE if count else Outcome.ABOVE if own[-1] else Outcome.WITHIN
+    said = f"{count:.0f} restarts, limit 0" + (": one more, whose the next look tells" if own[-1] else "")
+    return measure.reading(outcome, said, count, threshold=0.0, sample=len(seen))
 
 
 def _memory(measure: Measure, bake: Bake) -> Reading:

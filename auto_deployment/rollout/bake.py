@@ -45,9 +45,10 @@ def false_alarm(folder: Path) -> bool | None:
     return None if told is None or not told["readings"] else bool(told["false_alarm"])
 
 
-def after_reboot(folder: Path, rollout: Rollout, boot: str, now: float) -> Rollout:
+def after_reboot(folder: Path, rollout: Rollout, boot: str, now: float, uptime: float) -> Rollout:
     """The rollout on a machine that was started anew: the time that it was away is no bake, and nobody's crash."""
     evidence = load(folder, rollout)
     last = evidence.until if evidence.until is not None else (rollout.bake_began or now)
     write_json_synced(folder / EVIDENCE, replace(evidence, began=now, until=None, counters={}).to_dict())
-    return replace(rollout, boot=boot, bake_began=(rollout.bake_began or now) + now - last)
+    baked = last - (rollout.bake_began or now)
+    return replace(rollout, boot=boot, bake_began=now - baked, bake_uptime=uptime - baked)

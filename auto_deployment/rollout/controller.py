@@ -77,7 +77,7 @@ class Controller:
         boot = self._tools.boot
         if rollout.boot != boot and rollout.bake_began is not None and rollout.step in BEFORE_PROMOTION:
             folder = self._tools.folder / rollout.folder
-            return self._note(bake.after_reboot(folder, rollout, boot, self._tools.now()))
+            return self._note(bake.after_reboot(folder, rollout, boot, self._tools.now(), self._tools.uptime()))
         return rollout
 
     def _note(self, rollout: Rollout) -> Rollout:

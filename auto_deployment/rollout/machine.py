@@ -68,6 +68,9 @@ UNSEEN = frozenset({Step.BUILD, Step.SHADOW})
 # The version has not been given to stable services.
 BEFORE_PROMOTION = frozenset(ORDER[: ORDER.index(Step.STABLE_1)])
 
+# A clock that is steered drifts so far in a bake without being set.
+CLOCK_SECONDS = 60.0
+
 Wish = Literal["abort", "promote", "release"]
 
 
@@ -86,8 +89,8 @@ class Rollout:
     """A release or rollback under way. Times in seconds since 1970.
 
     `before` is what the services ran before it, `image` the id of what is baked, `boot` the machine's start under which the
-    last look was taken. `ending` and `reasons` are known once it is decided; `urged` says who wants it promoted without a bake;
-    one that is not `shadowed` bakes untried.
+    last look was taken; `bake_uptime` is `bake_began` in seconds since that start, which nobody can set. `ending` and `reasons`
+    are known once it is decided; `urged` says who wants it promoted without a bake; one that is not `shadowed` bakes untried.
     """
 
     kind: Literal["release", "rollback"]
@@ -101,6 +104,7 @@ class Rollout:
     image: str = ""
     boot: str = ""
     bake_began: float | None = None
+    bake_uptime: float | None = None
     ending: Ending | None = None
     reasons: tuple[str, ...] = ()
     urged: str = ""
@@ -119,6 +123,14 @@ class Rollout:
     def minutes(self, now: float) -> float:
         """For how long it has baked."""
         return 0.0 if self.bake_began is None else (now - self.bake_began) / 60
+
+
+def kept_time(rollout: Rollout, now: float, uptime: float) -> Rollout:
+    """Where somebody has set the clock, its bake began so much earlier or later: it lasts as long as really goes by."""
+    if rollout.bake_began is None or rollout.bake_uptime is None:
+        return rollout
+    set_by = (now - rollout.bake_began) - (uptime - rollout.bake_uptime)
+    return rollout if abs(set_by) < CLOCK_SECONDS else replace(rollout, bake_began=rollout.bake_began + set_by)
 
 
 def first_step(kind: Literal["release", "rollback"]) -> Step:

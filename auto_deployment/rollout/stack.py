@@ -174,6 +174,13 @@ class Stack:
         if drain:
             self._wait_until_gone(nginx, old)
 
+    def withdraw(self, slots: Slots) -> None:
+        """`route`, also where NGINX does not run: it will find its file when it starts."""
+        self._place(self.root / UPSTREAM, render(slots))
+        found = self.container("nginx")
+        if found is not None and found.running:
+            self.route(slots)
+
     def _nginx(self) -> str:
         found = self.container("nginx")
         if found is None or not found.running:

@@ -90,22 +90,23 @@ class Steps:
 
     def _enter(self, rollout: Rollout) -> Rollout:
         self._stack.route(self._slots, drain=False)
-        now = self._tools.now()
-        return machine.done(replace(rollout, bake_began=now + SETTLE_SECONDS, boot=self._tools.boot))
+        began, uptime = self._tools.now() + SETTLE_SECONDS, self._tools.uptime() + SETTLE_SECONDS
+        return machine.done(replace(rollout, bake_began=began, bake_uptime=uptime, boot=self._tools.boot))
 
     def _bake(self, rollout: Rollout) -> Rollout:
         """Look until it is decided, or until somebody asks for something else."""
         folder, limits = self._tools.folder / rollout.folder, self._tools.limits
-        next_look = self._tools.now()
+        next_look = max(self._tools.uptime(), rollout.bake_uptime or 0.0)
         while rollout.step == Step.BAKE and rollout.ending is None:
             if rollout.urged:
                 self._tools.say(rollout, f"promoted before its time: {rollout.urged} asked for it")
                 return machine.done(rollout)
-            if self._tools.now() >= max(next_look, rollout.bake_began or 0.0):
+            if self._tools.uptime() >= next_look:
+                next_look = self._tools.uptime() + limits.check_seconds
+                rollout = self._note(machine.kept_time(rollout, self._tools.now(), self._tools.uptime()))
                 judged = bake.look(folder, rollout, self._tools.prometheus, limits, self._tools.now())
                 self._tell(rollout, judged)
                 rollout = machine.judged(rollout, judged.end, judged.reasons)
-                next_look = self._tools.now() + limits.check_seconds
             else:
                 self._tools.sleep(min(1.0, limits.check_seconds))
                 rollout = self._see_to_wishes(rollout)
@@ -137,7 +138,7 @@ class Steps:
 
     def _withdraw(self, rollout: Rollout) -> Rollout:
         slots = self._set_slot(CANARY, None)
-        self._stack.route(slots)
+        self._stack.withdraw(slots)
         self._stack.remove(CANARY, slots)
         return machine.done(rollout)
 

@@ -25,6 +25,11 @@ EVENTS = "events.jsonl"
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
+def _uptime() -> float:
+    """Seconds since the machine's start, sleep included: nobody can set this clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 @dataclass(frozen=True)
 class Tools:
     """`folder` is the release folder, `root` the checkout."""
@@ -37,6 +42,7 @@ class Tools:
     channels: Sequence[Channel]
     shadow: Callable[[Tools, Rollout], Shadow]
     now: Callable[[], float] = time.time
+    uptime: Callable[[], float] = _uptime
     sleep: Callable[[float], None] = time.sleep
 
     @property

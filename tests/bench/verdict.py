@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from auto_deployment.canary.comparison import Limits, Side, compare, estimate, needed
+from auto_deployment.canary.crashes import crashes
 from auto_deployment.canary.latency import Times
 from auto_deployment.canary.selftest import Rate, wilson
 from tests.bench.measure import Row
-from tests.bench.releases import EDGES, FAULTS, HEALTHY, MINUTES, simulate
+from tests.bench.releases import EDGES, FAULTS, HEALTHY, MINUTES, SERVICES, simulate
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -39,7 +40,7 @@ PROMISE = 0.01
 MINUTES_TO_FIND = 10.0
 CRASH_MINUTES = 3.0
 SURE = {"mean x5", "p99 x5", "errors 5 %", "errors 20 %", "crash every hour"}
-SOON = {"mean x5", "errors 5 %", "errors 20 %"}
+SOON = {"mean x5", "p99 x5", "errors 5 %", "errors 20 %"}
 LIKELY = {"mean +50 %", "errors 1 %"}
 
 
@@ -85,9 +86,9 @@ def judge_many(fault: Fault, rate: float, releases: int, seed: list[int]) -> Fou
 def judge(services: dict[str, Service]) -> Found:
     """What three rules say of a batch. Crashes count from the first one on."""
     canary, base = side_of(services["canary"]), side_of(services["stable-1"], services["stable-2"])
-    restarts = services["canary"].restarts
+    restarts, *others = (services[name].restarts for name in SERVICES)
     odds = compare(canary, base, EDGES, LIMITS)
-    worse = np.any([minutes >= needed(name) for name, minutes in odds.items()], axis=0) | (restarts > 0)
+    worse = np.any([minutes >= needed(name) for name, minutes in odds.items()], axis=0) | (crashes(restarts, others) > 0)
     start = np.where(restarts.any(axis=-1), restarts.argmax(axis=-1), 0)
     stands = estimate(canary, base, EDGES, LIMITS)
     unsure = np.any([each.value > each.threshold for each in stands.values()], axis=0)

@@ -45,14 +45,14 @@ def test_each_test_finds_its_fault_and_only_that(fault: str, test: str) -> None:
 
 
 def test_a_cold_start_alone_is_not_held_against_a_canary() -> None:
-    """Fifty times as slow for three looks, and as the others from then on: those three are not looked at."""
+    """Fifty times as slow for its first looks, and as the others from then on: those are not looked at."""
     services = simulate(HEALTHY, 20.0, RELEASES, np.random.default_rng(3), MINUTES)
     canary = services["canary"]
-    canary.seconds[:, :3] *= 50
-    canary.over[:, :, :3] = canary.answers[:, :3]
+    canary.seconds[:, :SETTLE_LOOKS] *= 50
+    canary.over[:, :, :SETTLE_LOOKS] = canary.answers[:, :SETTLE_LOOKS]
     found = compare(side_of(canary), side_of(services["stable-1"], services["stable-2"]), EDGES, Limits())
     for name in ("mean", "slowdown", "slow answers"):
-        assert found[name][:, :3] == pytest.approx(0.0), name
+        assert found[name][:, :SETTLE_LOOKS] == pytest.approx(0.0), name
     assert not any((odds >= needed(name)).any() for name, odds in found.items())
 
 

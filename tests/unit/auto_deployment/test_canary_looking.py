@@ -47,6 +47,15 @@ def test_nothing_is_asked_twice(scrapes: Scrapes) -> None:
     assert set(scrapes.asked) == {(BEGAN + 3 * STEP, BEGAN + 4 * STEP)}
 
 
+def test_a_clock_that_was_set_back_is_told(scrapes: Scrapes) -> None:
+    """Nothing is asked for times that were judged before; it is no outage while the clock is but a little early."""
+    before = looked(scrapes, 5)
+    assert looked(scrapes, 4, evidence=before) == before
+    behind = looked(scrapes, 1, evidence=before)
+    assert (behind.looks, behind.outage) == (before.looks, Gap.AHEAD)
+    assert looked(scrapes, 6, evidence=behind) == looked(scrapes, 5, 6)
+
+
 @pytest.mark.parametrize(("failure", "gap"), [(UnreachableError("away"), Gap.UNREACHABLE), (QueryError("parse"), Gap.REFUSED)])
 def test_an_outage_is_told_and_waited_out(scrapes: Scrapes, failure: Exception, gap: Gap) -> None:
     """The evidence stays as it was, says why, and is whole again afterwards."""

@@ -98,6 +98,10 @@ class FakeStack:
         self.asked = {name for name in SERVICES if slots[name] is not None} - set(down)
         assert all(self.runs[name] is not None for name in self.asked)
 
+    def withdraw(self, slots: Slots) -> None:
+        """The same, in the end."""
+        self.route(slots)
+
 
 class Silence:
     """A Prometheus that is away."""
@@ -128,10 +132,10 @@ class NoStop:
 
 
 class Site:
-    """A checkout with version 7 in its tree while version 6 serves, and a clock that only sleeping moves."""
+    """A checkout with version 7 in its tree while version 6 serves, and a clock that sleeping moves, and `clock_set_by`."""
 
     def __init__(self, root: Path) -> None:
-        self.stack, self.mailbox, self.time = FakeStack(), Mailbox(), 1_000_000.0
+        self.stack, self.mailbox, self.time, self.clock_set_by = FakeStack(), Mailbox(), 1_000_000.0, 0.0
         self.reasons: tuple[str, ...] = ()
         (root / "data" / "model").mkdir(parents=True)
         (root / "data" / "version.txt").write_text("7\n")
@@ -146,7 +150,16 @@ class Site:
         )
         stack: Any = self.stack
         self.tools = Tools(
-            settings, root, root / FOLDER, stack, Silence(), [self.mailbox], self.shadow, lambda: self.time, self.sleep
+            settings,
+            root,
+            root / FOLDER,
+            stack,
+            Silence(),
+            [self.mailbox],
+            self.shadow,
+            lambda: self.time + self.clock_set_by,
+            lambda: self.time - 900_000.0,
+            self.sleep,
         )
         save(self.tools.folder, State(6, 1.0, served=(5,)))
 
@@ -365,6 +378,25 @@ def test_a_stop_leaves_the_release_for_a_resumption(site: Site) -> None:
     assert site.mailbox.subjects == []
     site.wish("promote")
     assert site.run() == Ending.PROMOTED
+
+
+@pytest.mark.parametrize("set_by", [-86_400.0, -7200.0, 86_400.0])
+def test_a_clock_that_is_set_neither_shortens_nor_lengthens_a_bake(site: Site, set_by: float) -> None:
+    """A bake that would last for two minutes lasts so long when the clock is set in its midst, also across a kill."""
+    site.put_under_way()
+    began = site.time
+
+    def sleep(seconds: float) -> None:
+        site.time += seconds
+        if site.clock_set_by == 0.0 and site.time > began + 40.0:
+            site.clock_set_by = set_by
+            raise KilledError
+
+    site.tools = replace(site.tools, sleep=sleep)
+    with pytest.raises(KilledError):
+        site.run()
+    assert site.run() == Ending.INCONCLUSIVE
+    assert 120 <= site.time - began <= 160
 
 
 def test_a_reboot_is_no_bake(site: Site) -> None:

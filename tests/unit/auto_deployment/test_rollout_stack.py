@@ -111,6 +111,19 @@ def test_without_nginx_there_is_no_release(stack: Stack, engine: FakeEngine) -> 
         stack.route(BAKING)
 
 
+def test_a_canary_is_withdrawn_also_without_nginx(stack: Stack, engine: FakeEngine) -> None:
+    """NGINX finds the file when it starts; while it runs it takes it at once, and drains."""
+    withdrawn = {**BAKING, "canary": None}
+    stack.withdraw(withdrawn)
+    assert engine.asked("reload")
+    stack.route(BAKING)
+    engine.commands.clear()
+    engine.container = lambda name: {**FakeEngine().container(name), "State": {"Status": "exited", "StartedAt": ""}}  # type: ignore[method-assign]
+    stack.withdraw(withdrawn)
+    assert (stack.root / UPSTREAM).read_text() == render(withdrawn)
+    assert not engine.asked("reload")
+
+
 def test_compose_knows_before_it_acts(stack: Stack, engine: FakeEngine) -> None:
     """What a service is to run stands in the file that Compose reads; it comes back healthy."""
     assert stack.replace("canary", BAKING).is_healthy

@@ -1,0 +1,38 @@
+"""Whose restart it was."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from auto_deployment.canary.crashes import crashes
+
+NOBODY = np.zeros(6)
+
+
+def at(*looks: int) -> np.ndarray:
+    """A service that restarted before each of these looks, of six."""
+    return np.isin(np.arange(6), looks).astype(float)
+
+
+def test_a_restart_of_its_own_is_known_a_look_later() -> None:
+    """Also where one of the others restarted as well, or all of them at another time."""
+    assert crashes(at(2), [NOBODY, NOBODY]).tolist() == [0, 0, 0, 1, 0, 0]
+    assert crashes(at(2), [at(2), NOBODY]).sum() == 1
+    assert crashes(at(1), [at(4), at(4)]).sum() == 1
+
+
+def test_what_restarts_everybody_is_nobodys_crash() -> None:
+    """Services are not scraped at the same moment: a look apart is together."""
+    for other in (1, 2, 3):
+        assert crashes(at(2), [at(2), at(other)]).sum() == 0
+
+
+def test_a_restart_in_the_last_look_is_not_judged_yet() -> None:
+    """The next look may tell that everybody restarted."""
+    assert crashes(at(5), [NOBODY, NOBODY]).sum() == 0
+
+
+def test_releases_are_judged_side_by_side() -> None:
+    """The last axis is looks."""
+    both = crashes(np.stack([at(2), at(2)]), [np.stack([NOBODY, at(2)])])
+    assert both.sum(axis=-1).tolist() == [1, 0]
