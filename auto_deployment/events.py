@@ -28,10 +28,8 @@ _RATING = r"([\d.]{1,4})"
 _RATING_OR_WATCH = re.compile(
     rf"{_TIME},{_USER},GET /(?:rate/({FILM})={_RATING}|data/m/({FILM})/(\d{{1,4}})\.mpg)[\r\n]*", re.ASCII
 ).fullmatch
-# A match for every line of a text: the fields of an undamaged watch, or none of them. Each group less is a text less to make.
-_WATCHES = re.compile(
-    rf"^(?:({_DAY}{_HOUR}(?::[0-5]\d)?),{_USER},GET /data/m/({FILM})/\d{{1,4}}\.mpg|.*)$", re.ASCII | re.MULTILINE
-).findall
+# Days that are in every year's calendar, without a look at one.
+_SURE_DAY = r"[12]\d{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 _NEW_ACCOUNT = re.compile(rf"{_TIME},{_USER},GET /create_account", re.ASCII)
 _RECOMMENDATION = re.compile(
     rf"{_TIME}(\.(?:\d{{3}}|\d{{6}}|\d{{9}}))?,{_USER},"
@@ -137,20 +135,37 @@ def parse(line: str, rules: Rules = DEFAULT_RULES) -> Parsed:
 
 
 def watches_of(lines: Sequence[str], rules: Rules = DEFAULT_RULES) -> list[tuple[str, str, str]] | None:
-    """Each line's time, user and film where it is an undamaged watch, else three empty texts; None: read them alone.
+    """Each line's time, user and film where it is a plain watch, else three empty texts; None: read them alone.
 
-    What `parse` says of each line, for many at once in half the time: 98 lines of the stream in a hundred are watches.
+    What `parse` says of each line, for many at once in a fraction of the time: 98 lines of the stream in a hundred are plain
+    watches. The time is as the line has it, with or without seconds.
     """
-    found = _WATCHES("\n".join(lines))
-    if len(found) != len(lines) or max(map(len, lines), default=0) > MAX_LINE:
-        return None
-    longest = len(str(rules.user_max)) - 1  # no user of so few digits is beyond the limit
-    return [
-        (time if len(time) == WHOLE_SECONDS else time + ":00", user, film)
-        if film and (len(user) <= longest or int(user) <= rules.user_max) and (not late or _is_day(time[:10]))
-        else ("", "", "")
-        for time, late, user, film in found
-    ]
+    found: list[tuple[str, str, str]] = _plain_watches(rules.user_max)("\n".join(lines))
+    return None if len(found) != len(lines) or max(map(len, lines), default=0) > MAX_LINE else found
+
+
+def with_seconds(time: str) -> str:
+    """A time of the stream with its seconds told."""
+    return time if len(time) == WHOLE_SECONDS else time + ":00"
+
+
+@lru_cache(maxsize=8)
+def _plain_watches(user_max: int) -> Callable[[str], list[tuple[str, str, str]]]:
+    """Finds, for every line of a text, a plain watch's time, user and film, or none of them."""
+    watch = rf"({_SURE_DAY}{_HOUR}(?::[0-5]\d)?),({_up_to(user_max)}),GET /data/m/({FILM})/\d{{1,4}}\.mpg"
+    return re.compile(rf"^(?:{watch}|.*)$", re.ASCII | re.MULTILINE).findall
+
+
+def _up_to(number: int) -> str:
+    """A pattern of the numbers from 0 to `number`, without leading zeros."""
+    digits = str(number)
+    shorter = rf"[1-9]\d{{0,{len(digits) - 2}}}|" if len(digits) > 1 else ""
+    lower = "".join(
+        rf"{digits[:at]}[{least}-{int(digit) - 1}]\d{{{len(digits) - at - 1}}}|"
+        for at, digit in enumerate(digits)
+        if int(digit) > (least := int(at == 0 and len(digits) > 1))
+    )
+    return f"0|{shorter}{lower}{digits}"
 
 
 def to_line(event: Event) -> str:

@@ -178,8 +178,8 @@ class TopicSource:
         numbers: list[int] = []
         lines: list[str] = []
         for batch in self._client.read(_partition(key), start, stop):
-            numbers.extend([message.offset for message in batch])
-            lines.extend([message.value.decode("utf-8", "surrogateescape") for message in batch])
+            numbers += batch.offsets
+            lines += [value.decode("utf-8", "surrogateescape") for value in batch.values]
         return Block(key, numbers, lines, {"offset": stop})
 
     def _next(self, plan: Plan, marks: Marks) -> str | None:

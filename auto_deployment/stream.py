@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from auto_deployment.errors import RunError
@@ -23,11 +24,19 @@ class OffsetGoneError(Exception):
         self.offset = offset
 
 
-class Message(NamedTuple):
-    """One message: its offset in the partition and its bytes; a message without a value has none."""
+class Batch(NamedTuple):
+    """Messages: their offsets in the partition, ascending, and their bytes, as many; a message without a value has none.
 
-    offset: int
-    value: bytes
+    Two lists, as an object for each message takes as long as reading it from the broker.
+    """
+
+    offsets: list[int]
+    values: list[bytes]
+
+    def before(self, stop: int) -> Batch:
+        """Those with offsets below `stop`."""
+        count = bisect_left(self.offsets, stop)
+        return self if count == len(self.offsets) else Batch(self.offsets[:count], self.values[:count])
 
 
 class Client(Protocol):
@@ -52,7 +61,7 @@ class Client(Protocol):
         """The first offset at or after a time, in milliseconds since 1970; the end offset where there is none."""
         ...
 
-    def read(self, partition: int, start: int, stop: int) -> Iterator[list[Message]]:
+    def read(self, partition: int, start: int, stop: int) -> Iterator[Batch]:
         """The messages with `start <= offset < stop`, in order, in batches; offsets without a message are passed over.
 
         Raises OffsetGoneError where `start` is before the partition's first offset, StreamError where it waits in vain.

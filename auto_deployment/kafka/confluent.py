@@ -22,7 +22,7 @@ from auto_deployment.kafka.outage import (
     not_trusted,
     out_of_range,
 )
-from auto_deployment.stream import Message
+from auto_deployment.stream import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,21 +98,21 @@ class ConfluentClient:
         found = self._ask(lambda limit: self._consumer.offsets_for_times(wanted, limit))
         return {at.partition: ends[at.partition] if at.offset == OFFSET_END else at.offset for at in found}
 
-    def read(self, partition: int, start: int, stop: int) -> Iterator[list[Message]]:
+    def read(self, partition: int, start: int, stop: int) -> Iterator[Batch]:
         """See `Client`. A read that goes on where the last one ended uses what was fetched ahead."""
         position = start
         self._outage.end()
         while position < stop:
             self._move(partition, position)
             found: list[Any] = self._consumer.consume(min(BATCH, stop - position), POLL_SECONDS)
-            batch = [Message(each.offset(), each.value() or b"") for each in found if each.error() is None]
-            after = batch[-1].offset + 1 if batch else position
-            events = [each for each in found if each.error() is not None] if len(batch) < len(found) else []
+            messages = [each for each in found if each.error() is None]
+            batch = Batch([each.offset() for each in messages], [each.value() or b"" for each in messages])
+            after = batch.offsets[-1] + 1 if messages else position
+            events = [each for each in found if each.error() is not None] if len(messages) < len(found) else []
             after, failure = self._judge(partition, after, events)
             self._at = None if failure else (partition, after)
-            if after > stop:
-                batch = [each for each in batch if each.offset < stop]
-            if batch:
+            batch = batch.before(stop)
+            if batch.offsets:
                 yield batch
             if failure:
                 raise failure

@@ -31,7 +31,7 @@ from auto_deployment.kafka.outage import (
     not_readable,
     out_of_range,
 )
-from auto_deployment.stream import Message
+from auto_deployment.stream import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,7 +103,7 @@ class KafkaPythonClient:
         found = self._ask(lambda limit: self._consumer.offsets_for_times(wanted, timeout_ms=limit))
         return {where.partition: at.offset if at else ends[where.partition] for where, at in found.items()}
 
-    def read(self, partition: int, start: int, stop: int) -> Iterator[list[Message]]:
+    def read(self, partition: int, start: int, stop: int) -> Iterator[Batch]:
         """See `Client`. A read that goes on where the last one ended uses what was fetched ahead."""
         position = start
         self._outage.end()
@@ -115,10 +115,8 @@ class KafkaPythonClient:
                 continue
             self._outage.end()
             self._at, position = (partition, after), after
-            batch = [Message(each.offset, each.value or b"") for each in records]
-            if after > stop:
-                batch = [each for each in batch if each.offset < stop]
-            if batch:
+            batch = Batch([each.offset for each in records], [each.value or b"" for each in records]).before(stop)
+            if batch.offsets:
                 yield batch
 
     def close(self) -> None:

@@ -32,15 +32,13 @@ class Case:
 
 # Long enough for the warm-up to find nothing.
 LATER = {"FAULT_AFTER_SECONDS": "20"}
-# 1 % of errors takes some 10,000 tries at the canary to be sure of.
-THIN = {"CANARY_BAKE_MINUTES": "5", "CANARY_MAX_BAKE_MINUTES": "6"}
+# 1 % of errors takes some 5,000 tries at the canary to be sure of.
+THIN = {"CANARY_BAKE_MINUTES": "6", "CANARY_MAX_BAKE_MINUTES": "9"}
 CASES = (
     Case("good", "a good version", "promoted", options=()),
     Case("slow", "slower than 500 ms", "aborted", {**LATER, "FAULT_SECONDS": "0.7"}, rate=40),
     Case("slower", "slower than stable, under 500 ms", "aborted", {**LATER, "FAULT_SECONDS": "0.03"}),
-    Case(
-        "errors-1", "1 % of its answers are errors", "aborted", {**LATER, "FAULT_ERROR_SHARE": "0.01"}, rate=250, settings=THIN
-    ),
+    Case("errors-1", "1 % of its answers are errors", "aborted", {**LATER, "FAULT_ERROR_SHARE": "0.01"}, settings=THIN),
     Case("errors-20", "20 % of its answers are errors", "aborted", {**LATER, "FAULT_ERROR_SHARE": "0.2"}),
     Case("crash", "it dies every 8 seconds", "aborted", {"FAULT_DIES_SECONDS": "8"}),
     Case("unhealthy", "it never gets healthy", "aborted", {"FAULT_START": "1"}),

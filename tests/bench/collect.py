@@ -23,7 +23,7 @@ from auto_deployment.kafka import confluent, kafka_python
 from auto_deployment.kafka.opening import open_client
 from auto_deployment.rows import Counts, Rows
 from auto_deployment.sources import TopicSource
-from auto_deployment.stream import Message
+from auto_deployment.stream import Batch
 from auto_deployment.tables import RATING_HEADER, Tables
 from tests.bench.measure import Row, interleaved, processor_seconds, row
 from tests.integration.kafka.broker import Broker
@@ -151,6 +151,9 @@ def _memory(millions: int) -> float:
     return float(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
 
+_LINE = b"2026-01-05T08:00:00,%d,GET /data/m/film+%d+1999/1.mpg"
+
+
 class _MadeUp:
     """A topic of watches, made as they are read: a hundred lines for each pair of user and film."""
 
@@ -169,13 +172,11 @@ class _MadeUp:
     def offsets_at(self, milliseconds: int) -> dict[int, int]:  # noqa: ARG002 - the interface
         return {0: 0}
 
-    def read(self, partition: int, start: int, stop: int) -> Iterator[list[Message]]:  # noqa: ARG002 - the interface
+    def read(self, partition: int, start: int, stop: int) -> Iterator[Batch]:  # noqa: ARG002 - the interface
         pairs = self._lines // 100
         for first in range(start, stop, 10_000):
-            yield [
-                Message(at, b"2026-01-05T08:00:00,%d,GET /data/m/film+%d+1999/1.mpg" % (at % pairs, at % pairs % 977))
-                for at in range(first, min(first + 10_000, stop))
-            ]
+            offsets = list(range(first, min(first + 10_000, stop)))
+            yield Batch(offsets, [_LINE % (at % pairs, at % pairs % 977) for at in offsets])
 
     def close(self) -> None:
         pass

@@ -40,7 +40,7 @@ def settings_for(broker: Broker, client: str, topic: str = TOPIC_OF_LINES, **sec
 
 def read_all(client: Client, partition: int, start: int, stop: int) -> list[bytes]:
     """The values that a read gives."""
-    return [message.value for batch in client.read(partition, start, stop) for message in batch]
+    return [value for batch in client.read(partition, start, stop) for value in batch.values]
 
 
 def wait_for_end(client: Client, end: int) -> None:

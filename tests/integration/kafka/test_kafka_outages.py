@@ -34,7 +34,7 @@ def test_a_read_goes_on_after_the_broker_was_killed(mortal: Broker, topic: str, 
     """With -9 in the midst of it: once the broker is back nothing is missing and nothing comes twice."""
     mortal.produce(topic, LINES[:30_000])
     reading = make_client(topic).read(0, 0, 40_000)
-    found = [message.value for message in next(reading)]
+    found = list(next(reading).values)
     mortal.kill()
     mortal.launch()
 
@@ -43,7 +43,7 @@ def test_a_read_goes_on_after_the_broker_was_killed(mortal: Broker, topic: str, 
         mortal.produce(topic, LINES[30_000:])
 
     going_on = in_the_background(go_on)
-    found += [message.value for batch in reading for message in batch]
+    found += [value for batch in reading for value in batch.values]
     going_on.join()
     assert found == LINES
 

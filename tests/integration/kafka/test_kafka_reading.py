@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import TopicPartition
 
-from auto_deployment.stream import Message, OffsetGoneError, StreamError
+from auto_deployment.stream import OffsetGoneError, StreamError
 from tests.integration.kafka.broker import send
 from tests.integration.kafka.conftest import new_name
 from tests.integration.kafka.lines import LINES, read_all, wait_for_end
@@ -39,13 +39,13 @@ def test_all_partitions_are_read_from_the_first_offset_to_the_end(broker: Broker
 @pytest.mark.parametrize(("start", "stop"), [(0, 1), (0, 1_700), (1_234, 1_235), (999, 3_000), (2_999, 3_000), (7, 7), (9, 8)])
 def test_a_read_keeps_to_its_bounds(lasting_topic: str, make_client: MakeClient, start: int, stop: int) -> None:
     """From `start` on, and ending before `stop`, with the offsets that the broker gave."""
-    found = [message for batch in make_client(lasting_topic).read(0, start, stop) for message in batch]
-    assert found == [Message(offset, LINES[offset]) for offset in range(start, stop)]
+    found = [message for batch in make_client(lasting_topic).read(0, start, stop) for message in zip(*batch, strict=True)]
+    assert found == [(offset, LINES[offset]) for offset in range(start, stop)]
 
 
 def test_no_batch_is_empty(lasting_topic: str, make_client: MakeClient) -> None:
     """Whoever takes a batch finds a message in it."""
-    assert all(make_client(lasting_topic).read(0, 10, 2_990))
+    assert all(batch.offsets for batch in make_client(lasting_topic).read(0, 10, 2_990))
 
 
 def test_reads_one_after_the_other_miss_and_repeat_nothing(broker: Broker, make_client: MakeClient) -> None:
@@ -72,8 +72,8 @@ def test_two_reads_at_once_do_not_mix(broker: Broker, make_client: MakeClient) -
     client = make_client(topic)
     both = zip(client.read(0, 0, 3_000), client.read(1, 0, 3_000), strict=False)
     for first, second in both:
-        assert [message.value for message in first] == LINES[first[0].offset : first[-1].offset + 1]
-        assert [message.value for message in second] == LINES[::-1][second[0].offset : second[-1].offset + 1]
+        assert first.values == LINES[first.offsets[0] : first.offsets[-1] + 1]
+        assert second.values == LINES[::-1][second.offsets[0] : second.offsets[-1] + 1]
 
 
 def test_a_read_that_was_broken_off_can_be_taken_up_again(lasting_topic: str, make_client: MakeClient) -> None:
@@ -82,7 +82,7 @@ def test_a_read_that_was_broken_off_can_be_taken_up_again(lasting_topic: str, ma
     reading = client.read(0, 0, 3_000)
     begun = next(reading)
     del reading
-    again = len(begun) // 2
+    again = len(begun.offsets) // 2
     assert read_all(client, 0, again, 3_000) == LINES[again:]
     assert read_all(client, 0, 0, 3_000) == LINES
 
@@ -143,7 +143,7 @@ def test_a_read_of_what_is_not_there_yet_gives_up(broker: Broker, topic: str, ma
     """After its patience, having given what there was."""
     broker.produce(topic, LINES[:10])
     reading = make_client(topic, patience=0.5).read(0, 0, 11)
-    assert [message.offset for message in next(reading)] == list(range(10))
+    assert next(reading).offsets == list(range(10))
     with pytest.raises(StreamError, match=r"within 0\.5 s, waiting for offset 10 of partition 0"):
         next(reading)
 

@@ -60,3 +60,15 @@ def test_lines_with_breaks_inside_are_not_read_together() -> None:
     """What a broker delivers may hold a line break: such a block is read line by line."""
     assert watches_of([SOUND[0] + "\n" + SOUND[1]]) is None
     assert watches_of(SOUND[:1]) == [("2023-10-25T07:20:57", "135941", "interstellar+2014")]
+
+
+def test_users_up_to_the_highest_are_taken_whatever_it_is() -> None:
+    """Numbers on either side of bounds with other digits: together as alone."""
+    for highest in (7, 10, 999, 1_000, 305_099, 1_999_999):
+        rules = Rules(user_max=highest)
+        users = sorted({0, 1, 9, highest // 2, highest // 10, highest - 1, highest, highest + 1, highest * 10})
+        lines = [f"2024-10-14T15:22:07,{user},GET /data/m/interstellar+2014/1.mpg" for user in users]
+        found = watches_of(lines, rules)
+        assert found is not None
+        assert [int(user) for _, user, film in found if film] == [user for user in users if user <= highest]
+        assert all(isinstance(parse(line, rules), Reject) for line, (_, _, film) in zip(lines, found, strict=True) if not film)

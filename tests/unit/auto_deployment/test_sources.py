@@ -6,7 +6,7 @@ import pytest
 
 from auto_deployment.errors import WrongUseError
 from auto_deployment.sources import Block, FileSource, Gap, TopicSource
-from auto_deployment.stream import Message, OffsetGoneError
+from auto_deployment.stream import Batch, OffsetGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,13 +41,14 @@ class Topic:
         """An offset a millisecond."""
         return {partition: min(milliseconds, end) for partition, end in self.end_offsets().items()}
 
-    def read(self, partition: int, start: int, stop: int) -> Iterator[list[Message]]:
+    def read(self, partition: int, start: int, stop: int) -> Iterator[Batch]:
         """In batches of two."""
         if start < self.begins[partition]:
             raise OffsetGoneError(partition, start)
         held = [each for each in self.offsets[partition] if start <= each < stop]
         for at in range(0, len(held), 2):
-            yield [Message(offset, f"line {offset}".encode()) for offset in held[at : at + 2]]
+            offsets = held[at : at + 2]
+            yield Batch(offsets, [f"line {offset}".encode() for offset in offsets])
 
     def close(self) -> None:
         """Nothing to let go of."""
