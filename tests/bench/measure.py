@@ -8,10 +8,12 @@ import statistics
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
 
 PAIRS = 7
 
@@ -67,7 +69,7 @@ def row(
     return Row(bench, measure, ours, baseline, statistics.median(ratios), spread, better, goal, unit)
 
 
-def interleaved(ours: Callable[[], float], baseline: Callable[[], float], pairs: int = PAIRS) -> list[tuple[float, float]]:
+def interleaved(ours: Callable[[], T], baseline: Callable[[], T], pairs: int = PAIRS) -> list[tuple[T, T]]:
     """Both by turns, so that what else the machine does meets them alike; each pair in the other order than the last."""
     found = []
     for at in range(pairs):
