@@ -12,12 +12,13 @@ import numpy as np
 from app.model import save
 from auto_deployment import report
 from auto_deployment.artifact import serving_arrays
+from auto_deployment.blas import one_thread
 from auto_deployment.champion import Recipe
 from auto_deployment.dataset import read
 from auto_deployment.errors import RefusedError
 from auto_deployment.evaluate import FEWEST_RATINGS, count_steps, evaluate
 from auto_deployment.gate import decide
-from auto_deployment.ranking import choice as ranking_choice
+from auto_deployment.ranking.choice import rankers_for
 from auto_deployment.ranking.factory import RankerFactory
 from auto_deployment.ranking.feedback import Feedback
 from auto_deployment.tables import Tables
@@ -45,6 +46,7 @@ class Version(NamedTuple):
     trained_on: str
 
 
+@one_thread()
 def train_version(settings: Settings, version: Version, progress: Progress, champion: Recipe | None = None) -> dict[str, Any]:
     """Train on the tables and, if the gate lets it, write the artifact to `data_dir/model`; its metadata.
 
@@ -70,8 +72,9 @@ def _judge(dataset: Dataset, settings: Settings, progress: Progress, champion: R
     rival = None
     if champion is not None and champion != Recipe(settings.trainer, seed):
         rival = (TRAINERS[champion.trainer](), champion.random_state)
-    with progress.task("evaluate", count_steps(rival=rival is not None), "trainings") as task:
-        evaluation = evaluate(dataset, trainer, settings.scale, seed, task.advance, rival)
+    rankers = rankers_for(settings.ranker)
+    with progress.task("evaluate", count_steps(rival=rival is not None, rankers=rankers), "trainings") as task:
+        evaluation = evaluate(dataset, trainer, settings.scale, seed, task.advance, rival, rankers)
     decision = decide(evaluation, settings.rmse_limit, settings.scale, settings.champion_loss)
     for line in report.figures(evaluation, decision):
         progress.say(line)
@@ -81,9 +84,8 @@ def _judge(dataset: Dataset, settings: Settings, progress: Progress, champion: R
 def _build(
     dataset: Dataset, settings: Settings, version: Version, evaluation: Evaluation, decision: Decision, progress: Progress
 ) -> dict[str, Any]:
-    feedback, trainer = Feedback.of(dataset, settings.scale), TRAINERS[settings.trainer]()
-    with progress.task("choose", ranking_choice.count_steps(), "trials") as task:
-        choice = ranking_choice.choose(feedback, trainer, settings.random_state, task.advance)
+    """The artifact by the choice that the evaluation made and scored: what was measured is what is served."""
+    feedback, trainer, choice = Feedback.of(dataset, settings.scale), TRAINERS[settings.trainer](), evaluation.choice
     for line in report.choice(choice):
         progress.say(line)
     name = choice.ranker if settings.ranker == "auto" else settings.ranker

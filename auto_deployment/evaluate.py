@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from auto_deployment.ranking import choice
+from auto_deployment.ranking.choice import Choice
+from auto_deployment.ranking.factory import NAMES, Tuning
 from auto_deployment.ranking.feedback import Feedback
 from auto_deployment.ranking.offline import RankingFigures, measure
 from auto_deployment.train import UserFilmBias
@@ -51,7 +53,7 @@ class Errors:
 class Evaluation:
     """Everything the gate decides on and the report tells.
 
-    `ranking` has each ranker's figures on one cut in time, `chosen` is the one that was chosen before the cut.
+    `ranking` has each ranker's figures on one cut in time, `choice` is what was chosen before the cut.
     """
 
     rows: int
@@ -63,11 +65,13 @@ class Evaluation:
     ranking: dict[str, RankingFigures]
     absent_users: int
     champion: Errors | None = None
-    chosen: str = "popularity"
+    choice: Choice = field(default_factory=lambda: Choice("popularity", Tuning(), {}, 0))
 
     def to_dict(self) -> dict[str, object]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON; of the choice the ranker's name alone."""
+        told = asdict(self)
+        del told["choice"]
+        return {**told, "chosen": self.choice.ranker}
 
 
 def time_splits(ratings: Ratings, cuts: Sequence[float] = CUTS, test_share: float = TEST_SHARE) -> list[Split]:
@@ -90,11 +94,13 @@ def evaluate(
     seed: int,
     step: Callable[[], None],
     rival: tuple[Trainer, int] | None = None,
+    rankers: Sequence[str] = NAMES,
 ) -> Evaluation:
-    """Train and score on every split, beside it user-plus-film bias and the same model on shuffled ratings.
+    """Train and score on every split, beside it user-plus-film bias and the same model on shuffled ratings; choose a ranker.
 
-    `rival`, a trainer and its seed, is trained and scored on the very same rows. `step` is called after each of `count_steps`
-    trainings and trials. At least `FEWEST_RATINGS` ratings are needed.
+    `rival`, a trainer and its seed, is trained and scored on the very same rows. Of `rankers` each is tuned and one is chosen
+    on one cut in time, before it, and scored after it. `step` is called after each of `count_steps` trainings and trials. At
+    least `FEWEST_RATINGS` ratings are needed.
     """
     shape = (len(dataset.users), len(dataset.films))
     splits = time_splits(dataset.ratings)
@@ -113,7 +119,7 @@ def evaluate(
     model, bias = errors_of(trainer), errors_of(UserFilmBias())
     champion = errors_of(rival[0], model_seed=rival[1]) if rival is not None else None
     noise = tuple(errors_of(trainer, shuffle).all for shuffle in range(1, SHUFFLES + 1))
-    ranked = ranking_figures(dataset, trainer, scale, seed, step)
+    ranked = ranking_figures(dataset, trainer, scale, seed, step, rankers)
     return Evaluation(
         len(dataset.ratings),
         tuple(len(split.test) for split in splits),
@@ -124,13 +130,13 @@ def evaluate(
         ranked.figures,
         ranked.absent_users,
         champion,
-        ranked.choice.ranker,
+        ranked.choice,
     )
 
 
-def count_steps(*, rival: bool = False) -> int:
+def count_steps(*, rival: bool = False, rankers: Sequence[str] = NAMES) -> int:
     """How many times `evaluate` calls `step`."""
-    return len(CUTS) * (2 + SHUFFLES + rival) + choice.count_steps()
+    return len(CUTS) * (2 + SHUFFLES + rival) + choice.count_steps(rankers)
 
 
 def shuffled(ratings: Ratings, seed: int) -> Ratings:
@@ -140,10 +146,15 @@ def shuffled(ratings: Ratings, seed: int) -> Ratings:
 
 
 def ranking_figures(
-    dataset: Dataset, trainer: Trainer, scale: tuple[float, float], seed: int, step: Callable[[], None]
+    dataset: Dataset,
+    trainer: Trainer,
+    scale: tuple[float, float],
+    seed: int,
+    step: Callable[[], None],
+    rankers: Sequence[str] = NAMES,
 ) -> Offline:
-    """The figures of each ranker on one cut in time: ratings and watches before it train and choose, later ratings test."""
+    """The figures of `rankers` on one cut in time: ratings and watches before it train and choose, later ratings test."""
     (split,) = time_splits(dataset.ratings, (RANKING_CUT,), 1 - RANKING_CUT)
     before = dataset.watches[dataset.watches.time < split.test.time[0]]
     train = Feedback(split.train, before, (len(dataset.users), len(dataset.films)), scale)
-    return measure(train, split.test, trainer, seed, step)
+    return measure(train, split.test, trainer, seed, step, rankers)

@@ -56,7 +56,7 @@ def figures(evaluation: Evaluation, decision: Decision) -> list[str]:
             f"ranked by {name}: NDCG@10 {ranking.ndcg_at_10:.3f} ± {ranking.error:.3f}, Recall@20 {ranking.recall_at_20:.3f}, "
             f"{ranking.coverage_at_20:.1%} of the films shown, {ranking.users:,} users"
         )
-    return [*lines, _ranking_verdict(evaluation)]
+    return [*lines, _ranking_verdict(evaluation)] if "svd" in evaluation.ranking else lines
 
 
 def choice(made: Choice) -> list[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from auto_deployment.blas import one_thread
 from auto_deployment.errors import RunError
 from auto_deployment.progress import Progress
 from auto_deployment.rank import NONE
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+@one_thread()
 def _run(train: Path, test: Path, settings: Settings) -> tuple[Task, Offline]:
     task, trainer = read_task(train, test), TRAINERS[settings.trainer]()
     with Progress(sys.stderr).task("evaluate", count_steps(), "trials") as shown:
@@ -93,6 +95,7 @@ def told(measured: Offline, baseline: PerUser, seed: int) -> list[str]:
     return lines
 
 
+@one_thread()
 def cold_told(task: Task, measured: Offline, settings: Settings) -> list[str]:
     """The chosen ranker for users of whom so many films are known, against popularity."""
     lines, trainer, seed = [], TRAINERS[settings.trainer](), settings.random_state
@@ -122,6 +125,7 @@ def _baseline(task: Task) -> PerUser:
     return per_user(users, lists_of(ranker, users, seen), relevant)
 
 
+@one_thread()
 def _dump(path: Path, task: Task, measured: Offline, settings: Settings) -> None:
     factory = RankerFactory(task.train, TRAINERS[settings.trainer](), settings.random_state)
     ranker = factory.make(measured.choice.ranker, measured.choice.tuning)

@@ -1,12 +1,12 @@
 """Implicit ALS: factors of what is liked (Hu, Koren and Volinsky, ICDM 2008), with a ridge that grows with what is known.
 
 The ridge of a row with n films is `ridge * sqrt(n)`, between none and full scaling (Rendle et al., "Revisiting the performance
-of iALS", RecSys 2022).
+of iALS", RecSys 2022). A row with fewer films than there are factors is solved in its dual form, a system of its films.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from scipy import sparse
 
-    Floats = npt.NDArray[np.float32]
+    Floats = npt.NDArray[np.float64]
 
 FACTORS = 48
 ALPHA = 8.0
 SWEEPS = 8
 # Films' factors are learnt from so many users at most, spread evenly; every user's own are folded in.
 MOST_USERS = 50_000
+# Rows of the same length are solved together, so many numbers of their matrices at a time.
+BATCH = 1 << 22
 
 
 class ImplicitAls:
@@ -34,35 +36,69 @@ class ImplicitAls:
             sample = taste[np.linspace(0, taste.shape[0] - 1, MOST_USERS).astype(np.int64)]
         transposed = sample.T.tocsr()
         transposed.sort_indices()
-        self.films = np.random.default_rng(seed).normal(0, 0.1 / np.sqrt(factors), (taste.shape[1], factors))
+        films = np.random.default_rng(seed).normal(0, 0.1 / np.sqrt(factors), (taste.shape[1], factors))
         for _ in range(SWEEPS):
-            users = folded_in(sample, self.films, ridge)
-            self.films = folded_in(transposed, users, ridge)
-        self._square = self.films.T @ self.films
+            users = folded_in(sample, Side.of(films), ridge)
+            films = folded_in(transposed, Side.of(users), ridge)
+        self._films = Side.of(films)
 
-    def scores(self, start: int, stop: int) -> Floats:
+    def scores(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """See `auto_deployment.ranking.scores.Scorer`."""
-        users = folded_in(self._taste[start:stop], self.films, self._ridge, self._square)
-        return (users @ self.films.T).astype(np.float32)
+        users = folded_in(self._taste[start:stop], self._films, self._ridge)
+        return (users @ self._films.factors.T).astype(np.float32)
 
 
-def folded_in(
-    taste: sparse.csr_array,
-    others: npt.NDArray[np.float64],
-    ridge: float,
-    square: npt.NDArray[np.float64] | None = None,
-) -> npt.NDArray[np.float64]:
-    """The factors of each row of `taste`, given those of its columns; a row without an entry has none (all 0).
+class Side(NamedTuple):
+    """The factors of one side (rows x factors) turned so that their square, `factors.T @ factors`, is diagonal: `squares`.
 
-    `square` is `others.T @ others`, where it is known.
+    Products with the other side's factors, which are solved in the same turned space, are what they were.
     """
-    square = others.T @ others if square is None else square
-    found = np.zeros((taste.shape[0], others.shape[1]))
-    unit = np.eye(others.shape[1])
-    for row in np.flatnonzero(np.diff(taste.indptr)).tolist():
-        entries = slice(taste.indptr[row], taste.indptr[row + 1])
-        liked = others[taste.indices[entries]]
-        extra = ALPHA * taste.data[entries].astype(np.float64)
-        matrix = square + (liked * extra[:, None]).T @ liked + ridge * np.sqrt(len(liked)) * unit
-        found[row] = np.linalg.solve(matrix, liked.T @ (1 + extra))
+
+    factors: Floats
+    squares: Floats
+
+    @staticmethod
+    def of(factors: Floats) -> Side:
+        """From factors in any space."""
+        squares, turn = np.linalg.eigh(factors.T @ factors)
+        return Side(factors @ turn, squares.clip(0))
+
+
+def folded_in(taste: sparse.csr_array, side: Side, ridge: float) -> Floats:
+    """The factors of each row of `taste`, given those of its columns; a row without an entry has none (all 0)."""
+    found = np.zeros((taste.shape[0], side.factors.shape[1]))
+    lengths = np.diff(taste.indptr)
+    for length in np.unique(lengths[lengths > 0]).tolist():
+        rows = np.flatnonzero(lengths == length)
+        at_once = max(BATCH // (length * max(length, found.shape[1])), 1)
+        for some in np.split(rows, range(at_once, len(rows), at_once)):
+            places = taste.indptr[some][:, None] + np.arange(length)
+            liked, extra = side.factors[taste.indices[places]], ALPHA * taste.data[places].astype(np.float64)
+            solve = _dual if length < found.shape[1] else _primal
+            found[some] = solve(liked, extra, side.squares + ridge * np.sqrt(length))
     return found
+
+
+def _primal(liked: Floats, extra: Floats, diagonal: Floats) -> Floats:
+    """Rows x factors, by a system of the factors: `liked` is rows x films x factors, `extra` rows x films."""
+    across = liked.transpose(0, 2, 1)
+    matrix = (across * extra[:, None, :]) @ liked
+    matrix[:, np.arange(len(diagonal)), np.arange(len(diagonal))] += diagonal
+    return _solved(matrix, (across @ (1 + extra)[:, :, None])[:, :, 0])
+
+
+def _dual(liked: Floats, extra: Floats, diagonal: Floats) -> Floats:
+    """The same by a system of the films, see `film_weights`."""
+    weights = film_weights(liked, extra, diagonal)
+    return (weights[:, None, :] @ liked)[:, 0] / diagonal
+
+
+def film_weights(liked: Floats, extra: Floats, diagonal: Floats) -> Floats:
+    """Rows x films: what each liked film weighs, so that a row's factors are their weighted sum over `diagonal`."""
+    matrix = (liked / diagonal) @ liked.transpose(0, 2, 1)
+    matrix[:, np.arange(liked.shape[1]), np.arange(liked.shape[1])] += 1 / extra
+    return _solved(matrix, 1 / extra + 1)
+
+
+def _solved(matrices: Floats, right: Floats) -> Floats:
+    return np.asarray(np.linalg.solve(matrices, right[:, :, None])[:, :, 0], dtype=np.float64)

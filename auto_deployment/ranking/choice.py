@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from auto_deployment.ranking.factory import NAMES, RankerFactory, Tuning
+from auto_deployment.ranking.factory import NAMES, RankerFactory, Tuning, needed
 from auto_deployment.ranking.figures import PerUser, interval, lists_of, per_user, some_of
 from auto_deployment.ranking.holdout import folds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from auto_deployment.ranking.figures import Interval
     from auto_deployment.ranking.holdout import Fold
     from auto_deployment.train import Trainer
+
+# A choice takes so much at most: rows of a sample of the users, users who are judged by, films in EASE's dense part.
+MOST_ROWS = 1_000_000
+JUDGED_USERS = 5_000
+DENSE_FILMS = 4_000
 
 # The values of each ranker's tuning that are tried; those in the middle suit MovieLens 100K.
 GRIDS: dict[str, list[dict[str, Any]]] = {
@@ -59,11 +64,14 @@ class Choice:
         return asdict(self)
 
 
-def choose(feedback: Feedback, trainer: Trainer, seed: int, step: Callable[[], None]) -> Choice:
-    """Tune every ranker and pick one, all inside `feedback`. `step` is called after each of `count_steps` trials."""
-    benches = [_Bench(fold, trainer, seed) for fold in folds(feedback, seed)]
+def choose(feedback: Feedback, trainer: Trainer, seed: int, step: Callable[[], None], rankers: Sequence[str] = NAMES) -> Choice:
+    """Tune each of `rankers` (popularity among them) and pick one, all inside `feedback`.
+
+    `step` is called after each of `count_steps` trials. Of a large table a sample of the users is enough.
+    """
+    benches = [_Bench(fold, trainer, seed) for fold in folds(_sampled(feedback), seed)]
     tuning, best = Tuning(), dict[str, PerUser]()
-    for name in NAMES:
+    for name in rankers:
         tried = []
         for change in GRIDS[name]:
             candidate = replace(tuning, **change)
@@ -72,6 +80,18 @@ def choose(feedback: Feedback, trainer: Trainer, seed: int, step: Callable[[], N
         best[name], tuning = max(tried, key=lambda pair: pair[0].quality.mean() if len(pair[0].users) else 0.0)
     judged = {name: _judged(each, best["popularity"], seed) for name, each in best.items()}
     return Choice(pick(judged), tuning, judged, len(best["popularity"].users))
+
+
+def rankers_for(setting: str) -> tuple[str, ...]:
+    """What has to be tuned for a value of `RANKER`: all of them for `auto`, else what the ranker of that name is made of."""
+    return NAMES if setting == "auto" else needed(setting)
+
+
+def _sampled(feedback: Feedback) -> Feedback:
+    """The feedback of so many users, spread evenly, that they have about `MOST_ROWS` rows; all of it where there are fewer."""
+    users, rows = feedback.shape[0], len(feedback.ratings) + len(feedback.watches)
+    most = users * MOST_ROWS // rows if rows > MOST_ROWS else users
+    return feedback.of_users(some_of(np.arange(users, dtype=np.int32), most))
 
 
 def pick(judged: dict[str, Judged]) -> str:
@@ -84,19 +104,19 @@ def pick(judged: dict[str, Judged]) -> str:
     return max(clearly, key=lambda name: clearly[name], default="popularity")
 
 
-def count_steps() -> int:
+def count_steps(rankers: Sequence[str] = NAMES) -> int:
     """How many times `choose` calls `step`."""
-    return sum(map(len, GRIDS.values()))
+    return sum(len(GRIDS[name]) for name in rankers)
 
 
 class _Bench:
     """One fold with its rankers, and the users that are asked about."""
 
     def __init__(self, fold: Fold, trainer: Trainer, seed: int) -> None:
-        self._factory = RankerFactory(fold.train, trainer, seed)
+        self._factory = RankerFactory(fold.train, trainer, seed, DENSE_FILMS)
         self._seen = fold.train.seen()
         self._relevant = fold.held_out[fold.held_out.stars >= fold.train.liked_from]
-        self._users = some_of(np.unique(self._relevant.user))
+        self._users = some_of(np.unique(self._relevant.user), JUDGED_USERS)
 
     def figures(self, name: str, tuning: Tuning) -> PerUser:
         """Of the ranker `name`, tuned like this."""

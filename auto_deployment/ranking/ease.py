@@ -21,12 +21,12 @@ BLOCK_FILMS = 512
 class Ease:
     """Scores a film by the liked ones: `taste @ weights`, where each film is explained by the others under a ridge of `ridge`.
 
-    Only the `most` films with the most likes take part, which bounds time and memory; ties go to the first film.
+    Films that nobody likes beside another one have no weights. Of the rest only the `most` films with the most likes take part,
+    which bounds time and memory; ties go to the first film.
     """
 
     def __init__(self, taste: sparse.csr_array, ridge: float, most: int = DENSE_FILMS) -> None:
-        counts = np.bincount(taste.indices, minlength=taste.shape[1])
-        self._films = np.sort(np.argsort(-counts, kind="stable")[:most])
+        self._films = _shared(taste, most)
         self._taste = taste[:, self._films]
         self._n_films = taste.shape[1]
         self.weights = item_weights(self._taste, ridge)
@@ -41,8 +41,18 @@ class Ease:
         return scores
 
 
+def _shared(taste: sparse.csr_array, most: int) -> npt.NDArray[np.int64]:
+    """The films that are liked beside others, the `most` liked of them, ascending."""
+    likes = np.diff(taste.indptr)
+    beside = np.bincount(taste.indices[np.repeat(likes, likes) > 1], minlength=taste.shape[1])
+    counts = np.bincount(taste.indices, minlength=taste.shape[1]) * (beside > 0)
+    return np.sort(np.argsort(-counts, kind="stable")[: min(most, np.count_nonzero(beside))])
+
+
 def item_weights(taste: sparse.csr_array, ridge: float) -> Floats:
     """EASE's weights, films x films with a diagonal of 0: column by column what explains a film."""
+    if not taste.shape[1]:
+        return np.zeros((0, 0), dtype=np.float32)
     inverse = _inverse(_gram(taste, ridge))
     diagonal = inverse.diagonal().copy()
     weights = np.empty(inverse.shape, dtype=np.float32)

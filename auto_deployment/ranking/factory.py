@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from auto_deployment.rank import ByRating, Popularity
 from auto_deployment.ranking.als import ImplicitAls
-from auto_deployment.ranking.ease import Ease
+from auto_deployment.ranking.ease import DENSE_FILMS, Ease
 from auto_deployment.ranking.scores import ByScores, FadingPopularity
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SCORED = ("ease", "als", "blend")
 NAMES = ("popularity", "svd", *SCORED)
+PARTS = {"blend": ("ease", "als")}
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,26 @@ class Tuning:
         return asdict(self)
 
 
-class RankerFactory:
-    """Makes rankers from one feedback. The same feedback, seed, name and tuning make the same ranker."""
+def needed(name: str) -> tuple[str, ...]:
+    """The rankers whose tuning `name`'s is made of, in the order of `NAMES`: popularity, its parts, itself."""
+    return tuple(each for each in NAMES if each in {"popularity", name, *PARTS.get(name, ())})
 
-    def __init__(self, feedback: Feedback, trainer: Trainer, seed: int) -> None:
+
+class RankerFactory:
+    """Makes rankers from one feedback. The same feedback, seed, name and tuning make the same ranker.
+
+    Of EASE and ALS it keeps the last one alone, as an item matrix is large. `dense_films` as EASE's `most`.
+    """
+
+    def __init__(self, feedback: Feedback, trainer: Trainer, seed: int, dense_films: int = DENSE_FILMS) -> None:
         self.feedback = feedback
         self._trainer = trainer
         self._seed = seed
-        # An item matrix is large: kept apart from the instance's methods, so that it goes with the instance.
+        self._dense_films = dense_films
+        # Kept apart from the instance's methods, so that they go with the instance.
         self.popularity: Callable[[float | None], Popularity] = cache(self._popularity)
-        self._ease: Callable[[float], Ease] = cache(self._make_ease)
-        self._als: Callable[[float], ImplicitAls] = cache(self._make_als)
+        self._ease: Callable[[float], Ease] = lru_cache(1)(self._make_ease)
+        self._als: Callable[[float], ImplicitAls] = lru_cache(1)(self._make_als)
 
     def make(self, name: str, tuning: Tuning) -> Ranker:
         """The ranker `name`, one of `NAMES`."""
@@ -99,7 +109,7 @@ class RankerFactory:
         return Popularity(ratings, watches, self.feedback.shape[1], self.feedback.scale, life)
 
     def _make_ease(self, ridge: float) -> Ease:
-        return Ease(self._taste, ridge)
+        return Ease(self._taste, ridge, self._dense_films)
 
     def _make_als(self, ridge: float) -> ImplicitAls:
         return ImplicitAls(self._taste, ridge, self._seed)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
-from auto_deployment.rank import LIKED_FROM, Seen
+from auto_deployment.rank import LIKED_FROM, NONE, Seen
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from auto_deployment.dataset import Dataset, Ratings, Watches
+    from auto_deployment.rank import Rows
 
     Floats = npt.NDArray[np.float32]
 
@@ -41,6 +42,17 @@ class Feedback:
     def of(dataset: Dataset, scale: tuple[float, float]) -> Feedback:
         """All that a data set holds."""
         return Feedback(dataset.ratings, dataset.watches, (len(dataset.users), len(dataset.films)), scale)
+
+    def of_users(self, users: Rows) -> Feedback:
+        """That of some users alone (ascending), who are numbered anew in their order."""
+        if len(users) == self.shape[0]:
+            return self
+        number = np.full(self.shape[0], NONE, dtype=np.int32)
+        number[users] = np.arange(len(users), dtype=np.int32)
+        rated = self.ratings[number[self.ratings.user] != NONE]
+        watched = self.watches[number[self.watches.user] != NONE]
+        ratings, watches = replace(rated, user=number[rated.user]), replace(watched, user=number[watched.user])
+        return Feedback(ratings, watches, (len(users), self.shape[1]), self.scale)
 
     def seen(self) -> Seen:
         """What each user rated or watched."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 NDCG_AT = 10
 RECALL_AT = 20
 MOST_USERS = 20_000
+RUN_USERS = 250
+MOST_GAP = 8
 BLOCK_USERS = 1024
 RESAMPLES = 2_000
 CERTAINTY = 0.95
@@ -62,17 +64,24 @@ def per_user(users: Rows, lists: Rows, relevant: Ratings) -> PerUser:
 
 
 def lists_of(ranker: Ranker, users: Rows, seen: Seen) -> Rows:
-    """The best 20 films of each of `users` (ascending): a block for each run of users that follow each other."""
+    """The best 20 films of each of `users` (ascending): a block for each run of users, small gaps made with them."""
     if not len(users):
         return np.empty((0, RECALL_AT), dtype=np.int32)
-    runs = np.split(users, np.flatnonzero(np.diff(users) != 1) + 1)
+    runs = np.split(users, np.flatnonzero(np.diff(users) > MOST_GAP) + 1)
     blocks = [run[at : at + BLOCK_USERS] for run in runs for at in range(0, len(run), BLOCK_USERS)]
-    return np.concatenate([ranker.top(int(block[0]), int(block[-1]) + 1, seen, RECALL_AT) for block in blocks])
+    return np.concatenate(
+        [ranker.top(int(block[0]), int(block[-1]) + 1, seen, RECALL_AT)[block - block[0]] for block in blocks]
+    )
 
 
-def some_of(users: Rows) -> Rows:
-    """At most `MOST_USERS` users, spread evenly: enough for the figures at any size."""
-    return users if len(users) <= MOST_USERS else users[np.linspace(0, len(users) - 1, MOST_USERS).astype(np.int64)]
+def some_of(users: Rows, most: int = MOST_USERS) -> Rows:
+    """At most `most` users, in runs that are spread evenly: enough for the figures at any size."""
+    if len(users) <= most:
+        return users
+    width = min(RUN_USERS, most)
+    starts = np.linspace(0, len(users) - width, most // width).astype(np.int64)
+    taken: Rows = users[(starts[:, None] + np.arange(width)).ravel()]
+    return taken
 
 
 def interval(values: Floats, seed: int) -> Interval | None:

@@ -13,7 +13,7 @@ from auto_deployment.ranking.factory import NAMES, RankerFactory
 from auto_deployment.ranking.figures import lists_of, per_user, some_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from auto_deployment.dataset import Ratings
     from auto_deployment.rank import Rows
@@ -43,19 +43,21 @@ class Offline(NamedTuple):
     absent_users: int
 
 
-def measure(train: Feedback, test: Ratings, trainer: Trainer, seed: int, step: Callable[[], None]) -> Offline:
-    """Choose inside `train`, then score each ranker on `test`, which no choice sees. `step` as in `choose`.
+def measure(
+    train: Feedback, test: Ratings, trainer: Trainer, seed: int, step: Callable[[], None], rankers: Sequence[str] = NAMES
+) -> Offline:
+    """Choose inside `train`, then score each of `rankers` on `test`, which no choice sees. `step` as in `choose`.
 
     Means are over users who rated or watched something in `train` and have a relevant test film; users of `test` who did
     neither are `absent_users`.
     """
-    choice = choose(train, trainer, seed, step)
+    choice = choose(train, trainer, seed, step, rankers)
     factory, seen = RankerFactory(train, trainer, seed), train.seen()
     known = np.flatnonzero(np.diff(seen.starts)).astype(np.int32)
     users = some_of(known)
     relevant = test[test.stars >= train.liked_from]
     figures, apart = {}, {}
-    for name in NAMES:
+    for name in rankers:
         lists = lists_of(factory.make(name, choice.tuning), users, seen)
         apart[name] = per_user(users, lists, relevant)
         figures[name] = figures_of(users, lists, relevant, train.shape[1])

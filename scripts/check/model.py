@@ -64,7 +64,8 @@ def decide_again(metadata: Mapping[str, Any], rmse_limit: float, champion_loss: 
         told = metadata["metrics"]["evaluation"]
         errors = {name: Errors(**told[name]) for name in ("model", "bias")}
         rival = Errors(**told["champion"]) if told["champion"] is not None else None
-        evaluation = Evaluation(**{**told, **errors, "champion": rival})
+        rest = {name: value for name, value in told.items() if name != "chosen"}
+        evaluation = Evaluation(**{**rest, **errors, "champion": rival})
         return decide(evaluation, rmse_limit, tuple(metadata["scale"]), champion_loss)
     except (KeyError, TypeError, ValueError) as error:
         raise RefusedError(f"metadata.json: no figures that the gate could judge ({error!r}): train again") from error

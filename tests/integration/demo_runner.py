@@ -29,20 +29,26 @@ def free_port() -> int:
 class Demo:
     """A demo in `folder`, with what a test wants to know of it."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, ranker: str = "popularity") -> None:
+        """Most tests do not care what ranks, and popularity is the quickest."""
         self.folder = folder
         self.port = free_port()
         self._command = [str(ROOT / "scripts" / "dev"), "demo", "--folder", str(folder), "--port", str(self.port), *arguments]
+        self._environment = {**os.environ, "RANKER": ranker}
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, timeout: float = START_SECONDS) -> subprocess.CompletedProcess[str]:
         """Run it to its end."""
-        return subprocess.run(self._command, capture_output=True, text=True, timeout=timeout, check=False)
+        return subprocess.run(
+            self._command, env=self._environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         output = (self.folder.parent / f"{self.folder.name}.out").open("w")
-        self._process = subprocess.Popen(self._command, stdout=output, stderr=subprocess.STDOUT, text=True)
+        self._process = subprocess.Popen(
+            self._command, env=self._environment, stdout=output, stderr=subprocess.STDOUT, text=True
+        )
         output.close()
         until = time.monotonic() + START_SECONDS
         while "Ctrl-C stops everything" not in self.output():

@@ -19,17 +19,18 @@ if TYPE_CHECKING:
 
 
 def test_the_sample_becomes_answers(tmp_path: Path) -> None:
-    """Without input the shipped sample is served, every question is answered right, and nothing goes on running."""
-    demo = Demo(tmp_path / "demo", "--check")
+    """Without input the shipped sample is served by what ranks best, every question is answered right, and nothing goes on."""
+    demo = Demo(tmp_path / "demo", "--check", ranker="auto")
     ended = demo.run()
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "all as it should be" in ended.stdout
+    assert "ranked by blend, the best in there" in ended.stdout
     assert demo.processes() == []
 
 
 def test_real_lines_become_answers(tmp_path: Path, real_ratings: Path, real_watches: Path) -> None:
     """The two real logs are served, each line accounted for."""
-    ended = Demo(tmp_path / "demo", "--check", "--input", str(real_ratings), "--input", str(real_watches)).run()
+    ended = Demo(tmp_path / "demo", "--check", "--input", str(real_ratings), "--input", str(real_watches), ranker="auto").run()
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "14,986 lines: rating 10,614, watch 4,366" in ended.stdout
     assert "6 quarantined" in ended.stdout

@@ -160,13 +160,21 @@ def test_automatic_choice_is_what_was_chosen_inside_the_data(run: Run) -> None:
 
 
 def test_a_ranker_that_is_asked_for_is_taken(tmp_path: Path, run: Run) -> None:
-    """The SVD's own order, or the popular one, whatever is better."""
+    """Whatever is better; nothing but what it is made of is tuned, and the metadata tells of no other."""
     told = {}
-    for ranker in ("svd", "popularity", "ease", "als", "blend"):
+    for ranker, tried in (
+        ("svd", ["popularity", "svd"]),
+        ("popularity", ["popularity"]),
+        ("ease", ["popularity", "ease"]),
+        ("als", ["popularity", "als"]),
+        ("blend", ["popularity", "ease", "als", "blend"]),
+    ):
         (tmp_path / ranker).mkdir()
         other = trained(tmp_path / ranker, ranker=ranker)
         assert other.metadata["ranker"] == ranker
         assert f"ranked by {ranker}, as RANKER says\n" in other.told
+        assert list(other.metadata["metrics"]["choice"]["judged"]) == tried
+        assert list(other.metadata["metrics"]["evaluation"]["ranking"]) == tried
         told[ranker] = lists(other)
     assert len({str(shown) for shown in told.values()}) == 5
     assert lists(run) == told[run.metadata["ranker"]]

@@ -5,7 +5,7 @@ import pytest
 
 from auto_deployment.dataset import Watches
 from auto_deployment.rank import NONE, Popularity
-from auto_deployment.ranking import ease
+from auto_deployment.ranking import als, ease
 from auto_deployment.ranking.als import ImplicitAls
 from auto_deployment.ranking.ease import Ease, item_weights
 from auto_deployment.ranking.factory import NAMES
@@ -128,6 +128,35 @@ def test_films_with_few_likes_stay_out_of_the_dense_part() -> None:
     scores = part.scores(0, USERS)
     assert scores[:, kept].tolist() == (taste[:, kept] @ item_weights(taste[:, kept], 3.0)).tolist()
     assert not np.delete(scores, kept, axis=1).any()
+
+
+def test_films_that_nobody_likes_beside_others_cost_nothing() -> None:
+    """They have no weights, so leaving them out of the matrix changes no score; where there is no other film it is empty."""
+    alone = [(30 + film, film, 5.0) for film in range(8)]
+    shared = [(user, film, 4.0) for user in range(10) for film in range(8 + user % 2, 14, 2)]
+    taste = feedback_of([*alone, *shared, (40, 9, 5.0)], 50, 20).taste()
+    part = Ease(taste, 3.0)
+    assert part.weights.shape == (6, 6)
+    assert part.scores(0, 50) == pytest.approx(taste @ item_weights(taste, 3.0), abs=1e-6)
+    nothing = Ease(feedback_of(alone, 50, 20).taste(), 3.0)
+    assert nothing.weights.shape == (0, 0)
+    assert not nothing.scores(0, 50).any()
+
+
+def test_factors_are_the_solution_of_the_least_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row by row that of the weighted ridge regression, whether a row has fewer films than there are factors or more."""
+    draw = np.random.default_rng(2)
+    taste = feedback_of([(user, film, 4.0) for user in range(40) for film in draw.permutation(30)[: user % 12]], 40, 30).taste()
+    others = draw.normal(size=(30, 5))
+    side = als.Side.of(others)
+    for batch in (als.BATCH, 60):
+        monkeypatch.setattr(als, "BATCH", batch)
+        found = als.folded_in(taste, side, 0.7) @ side.factors.T
+        for user, liked in enumerate(taste.toarray().astype(np.float64)):
+            known = np.count_nonzero(liked)
+            matrix = others.T @ (others * (1 + als.ALPHA * liked)[:, None]) + 0.7 * np.sqrt(known) * np.eye(5)
+            expected = np.linalg.solve(matrix, others.T @ ((1 + als.ALPHA * liked) * (liked > 0)))
+            assert found[user] == pytest.approx(others @ expected if known else np.zeros(30), abs=1e-9)
 
 
 def test_a_matrix_without_a_ridge_is_an_error_with_a_reason() -> None:

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_deployment.ranking.choice import Judged, choose, count_steps, pick
+from auto_deployment.ranking import choice
+from auto_deployment.ranking.choice import Judged, choose, count_steps, pick, rankers_for
+from auto_deployment.ranking.factory import NAMES, Tuning
 from auto_deployment.ranking.figures import Interval, interval, lists_of, per_user, some_of
 from auto_deployment.ranking.holdout import folds
 from auto_deployment.ranking.offline import measure
@@ -76,15 +78,15 @@ def test_the_best_ranker_is_chosen_if_it_is_clearly_better() -> None:
 def test_tastes_are_found_where_there_are_some() -> None:
     """Two tastes: a personal ranker is clearly above popularity, its figures and its interval say so; each trial is a step."""
     steps: list[None] = []
-    choice = choose(two_tastes(), SurpriseSVD(), 0, lambda: steps.append(None))
-    assert choice.ranker in {"ease", "als", "blend"}
-    won = choice.judged[choice.ranker]
+    made = choose(two_tastes(), SurpriseSVD(), 0, lambda: steps.append(None))
+    assert made.ranker in {"ease", "als", "blend"}
+    won = made.judged[made.ranker]
     assert won.above_popularity is not None
     assert won.above_popularity.low > 0.02
-    assert won.ndcg_at_10 > choice.judged["popularity"].ndcg_at_10
-    assert choice.users > 50
+    assert won.ndcg_at_10 > made.judged["popularity"].ndcg_at_10
+    assert made.users > 50
     assert len(steps) == count_steps()
-    assert choose(two_tastes(), SurpriseSVD(), 0, lambda: None) == choice
+    assert choose(two_tastes(), SurpriseSVD(), 0, lambda: None) == made
 
 
 def test_where_there_is_no_taste_it_is_popularity() -> None:
@@ -99,9 +101,9 @@ def test_where_there_is_no_taste_it_is_popularity() -> None:
 
 def test_too_little_to_choose_by_is_popularity() -> None:
     """A rating a user: nothing can be held out."""
-    choice = choose(feedback_of([(user, user % 3, 5.0) for user in range(9)], 9, 3), SurpriseSVD(), 0, lambda: None)
-    assert (choice.ranker, choice.users) == ("popularity", 0)
-    assert choice.judged["blend"] == Judged(0.0, 0.0, None, None)
+    made = choose(feedback_of([(user, user % 3, 5.0) for user in range(9)], 9, 3), SurpriseSVD(), 0, lambda: None)
+    assert (made.ranker, made.users) == ("popularity", 0)
+    assert made.judged["blend"] == Judged(0.0, 0.0, None, None)
 
 
 def measured(test: list[tuple[int, int, float]]) -> Offline:
@@ -165,6 +167,40 @@ def test_many_users_are_enough_of_them() -> None:
     """All of a few, and never more than the most."""
     assert len(some_of(np.arange(30, dtype=np.int32))) == 30
     assert len(some_of(np.arange(70_000, dtype=np.int32))) == 20_000
+
+
+def test_some_users_keep_what_is_theirs() -> None:
+    """Numbered anew in their order, with their ratings and watches in theirs."""
+    feedback = feedback_of(
+        [(user, film, float(1 + user)) for film in range(3) for user in range(4)], 4, 5, [(2, 4, 9), (3, 4, 8)]
+    )
+    some = feedback.of_users(np.array([1, 3], dtype=np.int32))
+    assert (some.shape, some.scale) == ((2, 5), feedback.scale)
+    assert some.ratings.user.tolist() == [0, 1] * 3
+    assert some.ratings.stars.tolist() == [2.0, 4.0] * 3
+    assert [some.watches.user.tolist(), some.watches.minutes.tolist()] == [[1], [8]]
+    assert feedback.of_users(np.arange(4, dtype=np.int32)) is feedback
+
+
+def test_of_a_large_table_a_sample_of_the_users_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the rows may be used: half of the users are judged by, and the choice is still right."""
+    feedback = two_tastes()
+    monkeypatch.setattr(choice, "MOST_ROWS", (len(feedback.ratings) + len(feedback.watches)) // 2)
+    made = choose(feedback, SurpriseSVD(), 0, lambda: None)
+    assert made.ranker in {"ease", "als", "blend"}
+    assert 25 <= made.users <= 30
+
+
+def test_only_what_is_asked_for_is_tried() -> None:
+    """With what it is made of; another ranker's tuning stays as it is by itself. For `auto` it is all of them."""
+    steps: list[None] = []
+    made = choose(two_tastes(), SurpriseSVD(), 0, lambda: steps.append(None), rankers_for("ease"))
+    assert list(made.judged) == ["popularity", "ease"]
+    assert len(steps) == count_steps(["popularity", "ease"]) == 7
+    assert (made.tuning.als_ridge, made.tuning.als_share) == (Tuning().als_ridge, Tuning().als_share)
+    assert rankers_for("popularity") == ("popularity",)
+    assert rankers_for("blend") == ("popularity", "ease", "als", "blend")
+    assert rankers_for("auto") == NAMES
 
 
 def test_random_stars_are_folded_by_pair() -> None:
