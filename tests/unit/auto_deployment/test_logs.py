@@ -183,8 +183,9 @@ def test_without_secrets_a_text_stays() -> None:
     assert Redactor([""])("a text") == "a text"
 
 
-def test_the_secrets_of_settings_are_those_that_are_typed_so() -> None:
+def test_the_secrets_of_settings_are_those_that_are_typed_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each secret setting that is set, whoever added it."""
+    monkeypatch.chdir(tmp_path)  # a checkout whose stack was started has secrets of its own
     settings = Settings(smtp_password=SecretStr("one"), slack_webhook_url=SecretStr("two"))
     assert sorted(secrets_of(settings)) == ["one", "two"]
 
