@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from auto_deployment.errors import WrongUseError
 from auto_deployment.logs import MASK, Redactor
 from auto_deployment.notify import (
-    PAUSES,
     MailChannel,
     MailServer,
     Notice,
@@ -25,8 +24,9 @@ from auto_deployment.notify import (
     refused,
     released,
     tell,
-    within,
 )
+from auto_deployment.notify.channel import within
+from auto_deployment.notify.telling import PAUSES
 from auto_deployment.settings import Settings
 
 MAIL = {"smtp_host": "mail.example", "mail_from": "bot@example.org", "mail_to": "a@example.org, Bea <b@example.org>"}

@@ -1,0 +1,50 @@
+"""Telling people: by every channel, again where need be, and never a reason for a run to fail."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from auto_deployment.notify.channel import NotifyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from auto_deployment.notify.channel import Channel
+    from auto_deployment.notify.notice import Notice
+
+log = logging.getLogger(__name__)
+
+PAUSES = (2.0, 10.0)
+
+
+def tell(notice: Notice, channels: Sequence[Channel], sleep: Callable[[float], None] = time.sleep) -> list[str]:
+    """Tell it by each channel, three times where need be; what could not be told, and why. Never raises."""
+    failures = []
+    for channel in channels:
+        if problem := _problem_of(notice, channel, sleep):
+            log.error("%s was not told (%s): %s", channel.name, problem, notice.whole[0])
+            failures.append(f"{channel.name}: {problem}")
+    return failures
+
+
+def _problem_of(notice: Notice, channel: Channel, sleep: Callable[[float], None]) -> str:
+    problem = ""
+    for pause in (0.0, *PAUSES):
+        if pause:
+            sleep(pause)
+        try:
+            channel.send(notice)
+        except NotifyError as error:
+            problem = str(error)
+            if error.permanent:
+                return problem
+            log.warning("%s: %s", channel.name, problem)
+        except Exception as error:
+            log.exception("%s failed in a way of its own", channel.name)
+            return type(error).__name__
+        else:
+            log.info("%s was told: %s", channel.name, notice.whole[0])
+            return ""
+    return f"{problem} ({1 + len(PAUSES)} tries)"
