@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from app.model import read_metadata
 from app.provenance import tracking_row
 from auto_deployment import champion, notify, quality, report, textfile
+from auto_deployment.beyond import report as beyond
 from auto_deployment.candidate import Version, train_version
 from auto_deployment.collect import RECORD, Collector, check_share, lag_grows
 from auto_deployment.errors import RefusedError, RunError
@@ -170,8 +171,13 @@ class Pipeline:
         if release.stage in ("committed", "pushed"):
             self._track(release)
         told = read_json(self._places.report(release.number)) or {}
+        shown = read_json(beyond.path(self._data, release.number))
         (self._data / RELEASE).unlink()
-        details = quality.lines(told) + (["It was not pushed (--no-push)."] if self._options.no_push else [])
+        details = (
+            quality.lines(told)
+            + (beyond.lines(shown) if shown else [])
+            + (["It was not pushed (--no-push)."] if self._options.no_push else [])
+        )
         return notify.released(release.number, told["gate"]["rmse"], told["data"]["ratings"]["pairs"], details)
 
     def _train(self, release: Release) -> None:

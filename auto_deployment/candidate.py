@@ -12,6 +12,7 @@ import numpy as np
 from app.model import save
 from auto_deployment import report
 from auto_deployment.artifact import serving_arrays
+from auto_deployment.beyond import report as beyond
 from auto_deployment.blas import one_thread
 from auto_deployment.champion import Recipe
 from auto_deployment.dataset import read
@@ -92,8 +93,13 @@ def _build(
     progress.say(f"ranked by {name}, {'the best in there' if settings.ranker == 'auto' else 'as RANKER says'}")
     factory = RankerFactory(feedback, trainer, settings.random_state)
     ranker, popularity = factory.make(name, choice.tuning), factory.popularity(choice.tuning.half_life)
+    seen = feedback.seen()
     with progress.task("precompute", len(dataset.users), "users") as task:
-        serving = serving_arrays(dataset, ranker, popularity, feedback.seen(), task.advance)
+        serving = serving_arrays(dataset, ranker, popularity, seen, task.advance)
+    made = beyond.Made(version.number, version.trained_on, name, settings.random_state, dataset, seen, popularity, serving)
+    if evaluation.held_out is not None:
+        for line in beyond.lines(beyond.write(settings.data_dir, made, evaluation.held_out)):
+            progress.say(line)
     metadata = _metadata(settings, version, evaluation, decision, dataset, name, choice)
     save(settings.data_dir / "model", metadata, serving, factory.factors.arrays())
     return metadata

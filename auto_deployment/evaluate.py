@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from auto_deployment.beyond.held_out import HeldOut, RatingErrors, held_out_of
 from auto_deployment.ranking import choice
 from auto_deployment.ranking.choice import Choice
 from auto_deployment.ranking.factory import NAMES, Tuning
@@ -66,11 +67,12 @@ class Evaluation:
     absent_users: int
     champion: Errors | None = None
     choice: Choice = field(default_factory=lambda: Choice("popularity", Tuning(), {}, 0))
+    held_out: HeldOut | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, object]:
-        """For JSON; of the choice the ranker's name alone."""
-        told = asdict(self)
-        del told["choice"]
+        """For JSON, without what was held out; of the choice the ranker's name alone."""
+        told = asdict(replace(self, held_out=None))
+        del told["choice"], told["held_out"]
         return {**told, "chosen": self.choice.ranker}
 
 
@@ -106,17 +108,23 @@ def evaluate(
     splits = time_splits(dataset.ratings)
     known = [np.isin(split.test.user, split.train.user) for split in splits]
 
+    apart: list[npt.NDArray[np.float64]] = []
+
     def errors_of(model: Trainer, shuffle: int | None = None, model_seed: int = seed) -> Errors:
         found = []
+        apart.clear()
         for at, (train, test) in enumerate(splits):
             rows = train if shuffle is None else shuffled(train, seed + 1000 * at + shuffle)
             predicted = model.fit(rows, shape, scale, model_seed).predict(test.user, test.film)
+            apart.append(np.square(predicted.astype(np.float64) - test.stars))
             found.append([rmse(predicted[mask], test.stars[mask]) for mask in (slice(None), known[at], ~known[at])])
             step()
         everybody, of_known, of_unknown = zip(*found, strict=True)
         return Errors(everybody, of_known, of_unknown)
 
-    model, bias = errors_of(trainer), errors_of(UserFilmBias())
+    model = errors_of(trainer)
+    errors = RatingErrors(np.concatenate([split.test.user for split in splits]), np.concatenate(apart))
+    bias = errors_of(UserFilmBias())
     champion = errors_of(rival[0], model_seed=rival[1]) if rival is not None else None
     noise = tuple(errors_of(trainer, shuffle).all for shuffle in range(1, SHUFFLES + 1))
     ranked = ranking_figures(dataset, trainer, scale, seed, step, rankers)
@@ -131,6 +139,7 @@ def evaluate(
         ranked.absent_users,
         champion,
         ranked.choice,
+        held_out_of(*ranking_split(dataset, scale), ranked, errors),
     )
 
 
@@ -154,7 +163,11 @@ def ranking_figures(
     rankers: Sequence[str] = NAMES,
 ) -> Offline:
     """The figures of `rankers` on one cut in time: ratings and watches before it train and choose, later ratings test."""
+    return measure(*ranking_split(dataset, scale), trainer, seed, step, rankers)
+
+
+def ranking_split(dataset: Dataset, scale: tuple[float, float]) -> tuple[Feedback, Ratings]:
+    """Ratings and watches before the cut in time, and the later ratings."""
     (split,) = time_splits(dataset.ratings, (RANKING_CUT,), 1 - RANKING_CUT)
     before = dataset.watches[dataset.watches.time < split.test.time[0]]
-    train = Feedback(split.train, before, (len(dataset.users), len(dataset.films)), scale)
-    return measure(train, split.test, trainer, seed, step, rankers)
+    return Feedback(split.train, before, (len(dataset.users), len(dataset.films)), scale), split.test

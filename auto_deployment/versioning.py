@@ -66,10 +66,14 @@ class Places:
         """The report of a version."""
         return self.versioning / f"report_{number}.json"
 
+    def beyond(self, number: int) -> list[Path]:
+        """The report of a version beyond its accuracy, and its page."""
+        return [self.versioning / f"beyond_{number}{kind}" for kind in (".json", ".html")]
+
     def tracked(self, number: int) -> list[str]:
         """The files of a version's commit, relative to the checkout, in a fixed order."""
         parts = [Path(f"{self.part(table, number)}.dvc") for table in TABLES]
-        files = [self.version_file, self.data / "model.dvc", *parts, self.report(number), self.offsets]
+        files = [self.version_file, self.data / "model.dvc", *parts, self.report(number), *self.beyond(number), self.offsets]
         return [str(path.relative_to(self.root)) for path in files]
 
 

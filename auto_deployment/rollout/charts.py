@@ -1,4 +1,4 @@
-"""Lines over time as inline SVG. Pure."""
+"""Lines over time, or over something else, as inline SVG. Pure."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ class Line(NamedTuple):
     values: Sequence[float]
 
 
-def chart(title: str, unit: str, minutes: Sequence[float], lines: Sequence[Line], limit: float | None = None) -> str:
-    """A figure of `lines` over `minutes`, with `limit` across it."""
+def chart(
+    title: str, unit: str, minutes: Sequence[float], lines: Sequence[Line], limit: float | None = None, axis: str = "min"
+) -> str:
+    """A figure of `lines` over `minutes`, or numbers from 0 of another unit `axis`, with `limit` across it."""
     known = [value for line in lines for value in line.values if isfinite(value)]
     top = max([*known, limit or 0.0, 1e-9]) * 1.05
     last = max([*minutes, 1e-9])
-    parts = [_grid(top, last, unit), *(_line(line, minutes, last, top, COLOURS[n % 4]) for n, line in enumerate(lines))]
+    parts = [_grid(top, last, unit, axis), *(_line(line, minutes, last, top, COLOURS[n % 4]) for n, line in enumerate(lines))]
     if limit is not None:
         parts.append(_across(_y(limit, top)))
     return (
@@ -45,14 +47,14 @@ def _y(value: float, top: float) -> float:
     return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(max(value, 0.0), top) / top
 
 
-def _grid(top: float, last: float, unit: str) -> str:
+def _grid(top: float, last: float, unit: str, axis: str) -> str:
     rows = []
     for number in range(LINES + 1):
         value, minute = top * number / LINES, last * number / LINES
         y, x = _y(value, top), _x(minute, last)
         rows.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{GRID}"/>')
         rows.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g} {escape(unit)}</text>')
-        rows.append(f'<text x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{minute:.3g} min</text>')
+        rows.append(f'<text x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{minute:.3g} {escape(axis)}</text>')
     return "".join(rows)
 
 

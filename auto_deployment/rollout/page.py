@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from auto_deployment.canary.bake import Bake
 from auto_deployment.canary.comparison import needed
 from auto_deployment.canary.evidence import Evidence
+from auto_deployment.pages import Rows, document, table, titled
 from auto_deployment.rollout import bake
 from auto_deployment.rollout.charts import Line, chart
 from auto_deployment.rollout.notices import subject_of
@@ -26,16 +26,6 @@ if TYPE_CHECKING:
     from auto_deployment.rollout.record import End
 
 EVENTS = "events.jsonl"
-STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 960px; margin: 2em auto; padding: 0 1em; color: #222222; }
-table { border-collapse: collapse; width: 100%; }
-th, td { border-bottom: 1px solid #dddddd; padding: .3em .5em; text-align: left; vertical-align: top; }
-figure { margin: 1.5em 0; }
-svg { width: 100%; }
-svg text { font-size: 11px; fill: #555555; }
-code { font-size: 12px; overflow-wrap: anywhere; }
-"""
-Rows = list[tuple[str, ...]]
 
 
 class Told(NamedTuple):
@@ -60,25 +50,23 @@ def of_folder(folder: Path, end: End, limits: Limits) -> str:
 
 def render(end: End, told: Told, limits: Limits) -> str:
     """The page."""
-    title = escape(subject_of(end).removeprefix("movierec: "))
+    title = subject_of(end).removeprefix("movierec: ")
     parts = [
-        f"<h1>{title}</h1>",
-        _table((), _decision(end)),
+        table((), _decision(end)),
         "<h2>The bake</h2>",
         *_charts(told.evidence, limits),
-        *_titled(
+        *titled(
             "What was asked, and what came of it", ("measure", "said", "outcome", "sample", "query"), _readings(told.verdict)
         ),
-        *_titled(
+        *titled(
             "The self-test: stable-2 beside stable-1", ("measure", "said", "outcome", "sample"), _readings(told.self_test, 4)
         ),
-        *_titled("The shadow", ("", "version", "in service"), _shadow(told.shadow)),
-        *_titled(
+        *titled("The shadow", ("", "version", "in service"), _shadow(told.shadow)),
+        *titled(
             "What happened", ("time", "step", "what"), [(utc(each["at"]), each["step"], each["said"]) for each in told.events]
         ),
     ]
-    head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(parts) + "\n</body></html>\n"
+    return document(title, parts)
 
 
 def _decision(end: End) -> Rows:
@@ -141,18 +129,3 @@ def _shadow(shadow: Mapping[str, Any] | None) -> Rows:
     one, other = shadow["candidate"], shadow["stable"]
     rows = [(name, f"{one[name]:.4g}", f"{other[name]:.4g}") for name in one]
     return [*rows, ("overlap of the first ten", f"{shadow['overlap']:.1%}", ""), ("users", shadow["source"], "")]
-
-
-def _titled(title: str, head: Sequence[str], rows: Rows) -> list[str]:
-    """A table under its title; nothing where there are no rows."""
-    return [f"<h2>{escape(title)}</h2>", _table(head, rows)] if rows else []
-
-
-def _table(head: Sequence[str], rows: Rows) -> str:
-    top = f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in head)}</tr>" if head else ""
-    cells = ("".join(f"<td>{_cell(cell)}</td>" for cell in row) for row in rows)
-    return f"<table>{top}{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
-
-
-def _cell(text: str) -> str:
-    return f"<code>{escape(text)}</code>" if "{" in text else escape(text)

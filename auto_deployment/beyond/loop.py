@@ -1,0 +1,81 @@
+"""Whether what we recommend becomes all that is watched: new watches against the last version's lists. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from auto_deployment.beyond.exposure import AT, gini, top_share
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from app.model import Array, ServingModel
+
+    Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """New pairs of user and film since the last version, and how concentrated they are over the films.
+
+    Shares of the pairs whose film stood in the list that the last version had for this very user, in its popular list, and
+    among its most shown films; None where that is not to be had. A user whom it did not know is held against the popular list.
+    """
+
+    pairs: int
+    gini: float
+    top_1_percent: float
+    in_own_list: float | None = None
+    in_popular_list: float | None = None
+    in_most_shown: float | None = None
+
+
+def new_pairs(users: Rows, films: Sequence[str], rows_before: int) -> pd.DataFrame:
+    """The pairs (columns `user`, `film`) of a table of watches that its first so many rows do not have."""
+    table = pd.DataFrame({"user": users, "film": films})
+    return table[~table.duplicated()].loc[lambda first: first.index >= rows_before]
+
+
+def watched(pairs: pd.DataFrame, last: ServingModel | None, most_shown: Sequence[str]) -> Watched:
+    """Of `pairs` as `new_pairs` gives them; `most_shown` are the films that the last version's lists showed most, if known."""
+    counts = np.unique(pairs["film"].to_numpy(np.str_), return_counts=True)[1].astype(np.int64)
+    shares: dict[str, float | None] = {"in_most_shown": _mean(pairs["film"].isin(most_shown)) if most_shown else None}
+    if last is not None:
+        rows = pd.Index(last.films).get_indexer(pd.Index(pairs["film"])).astype(np.int64)
+        own = lists_for(last, pairs["user"].to_numpy(np.int64))
+        shares["in_own_list"] = _mean((own == rows[:, None]).any(axis=1))
+        shares["in_popular_list"] = _mean(np.isin(rows, last.cold[0, :AT]))
+    return Watched(len(pairs), gini(counts), top_share(counts, 0.01), **shares)
+
+
+def lists_for(model: ServingModel, users: Rows) -> Array:
+    """The first 20 films that a model has for each of `users`, as rows of its films; of an unknown one the popular list's."""
+    at = np.minimum(np.searchsorted(model.users, users), max(len(model.users) - 1, 0))
+    lists: Array = np.tile(model.cold[0, :AT], (len(users), 1)).astype(np.int64)
+    known = model.users[at] == users if len(model.users) else np.zeros(len(users), dtype=bool)
+    lists[known] = model.top[at[known], :AT]
+    lists[lists == model.empty] = -2  # neither a film nor the -1 of a film that is not in the catalogue
+    return lists
+
+
+def overlap(last: ServingModel, users: Rows, films: tuple[str, ...], top: Array) -> float | None:
+    """The mean share of a user's first 20 films that they had in the last version too; over users whom both know."""
+    both = np.flatnonzero(np.isin(users, last.users))
+    if not len(both):
+        return None
+    some = both[np.linspace(0, len(both) - 1, min(len(both), 20_000)).astype(np.int64)]
+    row_of = np.append(pd.Index(last.films).get_indexer(pd.Index(films)), -1)
+    mine = row_of[np.minimum(top[some, :AT].astype(np.int64), len(films))]
+    theirs = lists_for(last, users[some])
+    kept = [np.isin(ours, others).sum() for ours, others in zip(mine, theirs, strict=True)]
+    return float(np.sum(kept) / max((mine >= 0).sum(), 1))
+
+
+def _mean(flags: pd.Series[bool] | npt.NDArray[np.bool_]) -> float:
+    return float(flags.mean()) if len(flags) else 0.0
