@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from app.exploring import recommender_of
 from app.model import ArtifactError, load_serving
-from app.recommender import Recommender
 from app.routes import digest_of, user_of
 from app.settings import ServiceSettings, settings_problem
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     try:
         folder = ServiceSettings().model_dir
-        recommender = Recommender(load_serving(folder))
+        recommender = recommender_of(load_serving(folder))
         answer = recommender.replay(number, *(inputs or [""]))
     except ValidationError as error:
         sys.stderr.write(f"{settings_problem(error)}\n")

@@ -4,12 +4,16 @@
     serving/users.npy      int64  (n_users,)     ids of the known users, ascending
     serving/top.npy        uint16 (n_users, 40)  rows of films, best first, what the user has seen left out
     serving/cold.npy       uint16 (n_lists, 40)  lists for users who are not known; `cold_lists` in the metadata names them
+    serving/cold_users.npy int64  (n,)           of users who are not known: ids, ascending, of those with a list of their group
+    serving/cold_of.npy    uint16 (n,)           which row of `cold` that is
+    serving/explore.npy    uint16 (n_users, 8)   films that few lists show and the user has not seen, for exploration
+    serving/explore_pool.npy uint16 (n,)         the same for users who are not known: films of none of the lists in `cold`
     serving/film_text.npy  uint8  (n_bytes,)     the films' ids, one after the other, ASCII
     serving/film_ends.npy  uint32 (n_films,)     where each of them ends
     rating/*.npy                                 the rating model's own arrays, for gate, reports and replay
 
-A place that no film fills holds the highest number of the type. Beyond 65,534 films `top` and `cold` are uint32.
-Arrays that a later format adds (item neighbours, more cold lists) are listed in the metadata like these.
+A place that no film fills holds the highest number of the type. Beyond 65,534 films arrays of films are uint32. `cold_*` and
+`explore*` are there only where they are used; arrays that a later format adds are listed in the metadata like these.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import os
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 RESERVE = 40
 PLAIN = re.compile(rb"[!-+\--~]*")  # what may stand between two commas of an answer
+COLD = ("cold_users", "cold_of")
+EXPLORE = ("explore", "explore_pool")
 NEEDED = ("users", "top", "cold", "film_text", "film_ends")
 # Of Linux's renameat2(2): paths are relative to where the process is; the two names change places.
 AT_FDCWD = -100
@@ -56,6 +62,10 @@ class ServingModel:
     top: Array
     cold: Array
     films: tuple[str, ...]
+    cold_users: Array = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    cold_of: Array = field(default_factory=lambda: np.empty(0, dtype=np.uint16))
+    explore: Array | None = None
+    explore_pool: Array | None = None
 
     @property
     def version(self) -> int:
@@ -102,7 +112,8 @@ def load_serving(folder: Path) -> ServingModel:
     metadata = read_metadata(folder)
     arrays = _open_part(folder, metadata, "serving", NEEDED)
     films = _check_serving(folder, metadata, arrays)
-    return ServingModel(metadata, arrays["users"], arrays["top"], arrays["cold"], films)
+    more = {name: arrays[name] for name in (*COLD, *EXPLORE) if name in arrays}
+    return ServingModel(metadata, arrays["users"], arrays["top"], arrays["cold"], films, **more)
 
 
 def load_rating(folder: Path) -> dict[str, Array]:
@@ -219,22 +230,41 @@ def _check_serving(folder: Path, metadata: Mapping[str, Any], arrays: Mapping[st
         f"cold is not {row} with {RESERVE} places": cold.dtype != row or cold.ndim != 2 or cold.shape[1:] != (RESERVE,),
         "cold_lists names other lists than cold holds": not isinstance(names, list) or cold.shape[:1] != (len(names),),
         "there is no cold list": not cold.size,
+        "cold_users and cold_of do not fit each other": not _fit_cold(arrays, len(cold)),
+        f"explore and explore_pool are not {row} for each user and for the others": not _fit_explore(arrays, row),
     }
     wrong = [text for text, is_so in problems.items() if is_so]
     if not wrong:
-        wrong = _wrong_content(users, top, cold, len(films))
+        wrong = _wrong_content(users, [top, cold, *(arrays[name] for name in EXPLORE if name in arrays)], len(films))
     if wrong:
         raise ArtifactError(f"{folder}/serving: {'; '.join(wrong)}: train again")
     return films
 
 
-def _wrong_content(users: Array, top: Array, cold: Array, n_films: int) -> list[str]:
-    empty = np.iinfo(top.dtype).max
+def _fit_cold(arrays: Mapping[str, Array], n_lists: int) -> bool:
+    users, list_of = (arrays.get(name) for name in COLD)
+    if users is None or list_of is None:
+        return users is list_of
+    if users.dtype != np.int64 or list_of.dtype != np.uint16 or users.ndim != 1 or users.shape != list_of.shape:
+        return False
+    return bool((np.diff(users) > 0).all() and (list_of < n_lists).all())
+
+
+def _fit_explore(arrays: Mapping[str, Array], row: np.dtype[Any]) -> bool:
+    own, pool = (arrays.get(name) for name in EXPLORE)
+    if own is None or pool is None:
+        return own is pool
+    return own.dtype == pool.dtype == row and own.ndim == 2 and len(own) == len(arrays["users"]) and pool.ndim == 1
+
+
+def _wrong_content(users: Array, lists: list[Array], n_films: int) -> list[str]:
+    _, cold, *_ = lists
+    empty = np.iinfo(cold.dtype).max
     problems = {
         "users are not in ascending order": bool(users.size and (np.diff(users) <= 0).any()),
         "the first cold list has no film": bool(cold[0, 0] == empty),
         "a list names a film that is not there": any(
-            bool(((block >= n_films) & (block != empty)).any()) for block in _blocks(top, cold)
+            bool(((block >= n_films) & (block != empty)).any()) for block in _blocks(*lists)
         ),
     }
     return [text for text, is_so in problems.items() if is_so]

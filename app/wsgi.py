@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from app.exploring import recommender_of
 from app.factory import create_app
 from app.journal import Journal, JournalError
 from app.model import ArtifactError, load_serving
-from app.recommender import Recommender
 from app.settings import ServiceSettings, settings_problem
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def main() -> Flask:
     """The application of this environment; ends the process with one line where it cannot be."""
     try:
         settings = ServiceSettings()
-        recommender = Recommender(load_serving(settings.model_dir))
+        recommender = recommender_of(load_serving(settings.model_dir))
         provenance = _journal(settings)
     except (ArtifactError, JournalError, ValidationError) as error:
         sys.stderr.write(f"{settings_problem(error) if isinstance(error, ValidationError) else error}\n")

@@ -10,7 +10,7 @@ from app.model import RESERVE, Array, film_arrays, row_type
 from auto_deployment.rank import NONE, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from auto_deployment.dataset import Dataset
     from auto_deployment.rank import Popularity, Ranker, Rows
@@ -33,6 +33,17 @@ def serving_arrays(
     cold = np.full((1, RESERVE), NONE, dtype=np.int32)
     cold[0, : min(RESERVE, len(dataset.films))] = popularity.order[:RESERVE]
     return {"users": dataset.users, "top": top, "cold": _stored(cold, top.dtype), **film_arrays(dataset.films)}
+
+
+def cold_arrays(
+    lists: Sequence[Rows], users: Array, list_of: Array, dtype: np.dtype[np.uint16 | np.uint32]
+) -> dict[str, Array]:
+    """The lists for unknown users, the popular one first; `users` of whom so much is known that theirs is `list_of`, if any."""
+    cold = np.full((len(lists), RESERVE), NONE, dtype=np.int32)
+    for row, films in zip(cold, lists, strict=True):
+        row[: len(films)] = films
+    known = {"cold_users": users, "cold_of": list_of} if len(users) else {}
+    return {"cold": _stored(cold, dtype), **known}
 
 
 def _stored(rows: Rows, dtype: np.dtype[np.uint16 | np.uint32]) -> Array:

@@ -21,6 +21,7 @@ from auto_deployment import champion, notify, quality, report, textfile
 from auto_deployment.beyond import report as beyond
 from auto_deployment.candidate import Version, train_version
 from auto_deployment.collect import RECORD, Collector, check_share, lag_grows
+from auto_deployment.demographics import people
 from auto_deployment.errors import RefusedError, RunError
 from auto_deployment.intake import collect_showing
 from auto_deployment.kafka.opening import open_client
@@ -126,6 +127,8 @@ class Pipeline:
             self._progress.say(line)
         if self._lag:
             self._progress.say(f"{self._lag:,} lines of the stream are left unread")
+        for line in people.ask_lately_seen(self._settings, lambda: not self._stop.asked()):
+            self._progress.say(line)
         return collector
 
     @contextmanager

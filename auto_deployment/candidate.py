@@ -11,11 +11,14 @@ import numpy as np
 
 from app.model import save
 from auto_deployment import report
-from auto_deployment.artifact import serving_arrays
+from auto_deployment.artifact import cold_arrays, serving_arrays
 from auto_deployment.beyond import report as beyond
+from auto_deployment.beyond.explore import explore_arrays
+from auto_deployment.beyond.exposure import exposures
 from auto_deployment.blas import one_thread
 from auto_deployment.champion import Recipe
 from auto_deployment.dataset import read
+from auto_deployment.demographics import cold as demographics
 from auto_deployment.errors import RefusedError
 from auto_deployment.evaluate import FEWEST_RATINGS, count_steps, evaluate
 from auto_deployment.gate import decide
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from auto_deployment.dataset import Dataset
+    from auto_deployment.demographics.cold import Cold
     from auto_deployment.evaluate import Evaluation
     from auto_deployment.gate import Decision
     from auto_deployment.progress import Progress
@@ -96,11 +100,18 @@ def _build(
     seen = feedback.seen()
     with progress.task("precompute", len(dataset.users), "users") as task:
         serving = serving_arrays(dataset, ranker, popularity, seen, task.advance)
+    cold = demographics.make(settings.data_dir, dataset, feedback, choice.tuning.half_life, settings.random_state)
+    for line in report.cold(cold):
+        progress.say(line)
+    serving |= cold_arrays(cold.lists, cold.users, cold.list_of, serving["top"].dtype)
+    if settings.explore_share:
+        shown = exposures(serving["top"], len(dataset.films))
+        serving |= explore_arrays(serving, shown, seen, settings.random_state)
     made = beyond.Made(version.number, version.trained_on, name, settings.random_state, dataset, seen, popularity, serving)
     if evaluation.held_out is not None:
         for line in beyond.lines(beyond.write(settings.data_dir, made, evaluation.held_out)):
             progress.say(line)
-    metadata = _metadata(settings, version, evaluation, decision, dataset, name, choice)
+    metadata = _metadata(settings, version, evaluation, decision, dataset, name, choice, cold)
     save(settings.data_dir / "model", metadata, serving, factory.factors.arrays())
     return metadata
 
@@ -113,6 +124,7 @@ def _metadata(
     dataset: Dataset,
     ranker: str,
     choice: Choice,
+    cold: Cold,
 ) -> dict[str, Any]:
     tables = Tables(settings.data_dir)
     data = {
@@ -128,11 +140,17 @@ def _metadata(
         "git_commit": version.git_commit,
         "random_state": settings.random_state,
         "rmse": decision.rmse,
-        "metrics": {"evaluation": evaluation.to_dict(), "gate": decision.to_dict(), "choice": choice.to_dict()},
+        "metrics": {
+            "evaluation": evaluation.to_dict(),
+            "gate": decision.to_dict(),
+            "choice": choice.to_dict(),
+            "demographics": cold.choice.to_dict(),
+        },
+        "explore_share": settings.explore_share,
         "trainer": settings.trainer,
         "ranker": ranker,
         "scale": list(settings.scale),
-        "cold_lists": ["popular"],
+        "cold_lists": cold.names,
         "users": len(dataset.users),
         "films": len(dataset.films),
         "look_alikes": list(dataset.look_alikes),

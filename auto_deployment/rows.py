@@ -57,13 +57,14 @@ class Counts:
 
 @dataclass
 class Rows:
-    """What one block adds: rows of the two tables, in order, and the lines kept aside."""
+    """What one block adds: rows of the two tables, in order, lines kept aside, and who asked, rated or joined, each once."""
 
     ratings: list[str]
     watches: list[str]
     rejected: list[Aside]
     repaired: list[Aside]
     counts: Counts
+    visitors: dict[int, None] = field(default_factory=dict)
 
 
 def rows_of(block: Block, rules: Rules = DEFAULT_RULES) -> Rows:
@@ -104,14 +105,17 @@ def _take(rows: Rows, block: Block, at: int, rules: Rules) -> tuple[str, str, st
         case Watch(time, user, film):
             return time, str(user), film
         case Rating(time, user, film, stars):
+            rows.visitors[user] = None
             rows.counts.kinds["rating"] += 1
             rows.ratings.append(f"{user},{film},{stars:g},{time}")
         case Reject(reason, whole):
             rows.counts.rejected[reason] += 1
             rows.rejected.append(Aside(reason, whole, block.source, number))
         case Recommendation():
+            rows.visitors[event.user] = None
             rows.counts.kinds["recommendation"] += 1
         case NewAccount():
+            rows.visitors[event.user] = None
             rows.counts.kinds["new_account"] += 1
     return NO_WATCH
 

@@ -33,10 +33,11 @@ class Tables:
         self.roll(0)
 
     def roll(self, version: int) -> None:
-        """Keep lines aside in files of their own from `version` on; those of the last `KEPT_VERSIONS` versions stay."""
+        """Keep lines aside, and visitors, in files of their own from `version` on; those of `KEPT_VERSIONS` versions stay."""
         ending = f"_since_{version}.jsonl" if version else ".jsonl"
         self.quarantine = self._data_dir / "quarantine" / f"rejected{ending}"
         self.repaired = self._data_dir / "repaired" / f"repaired{ending}"
+        self.visitors = self._data_dir / "visitors" / f"recent{ending}"
         for path in self._data_dir.glob("*/re*_since_*.jsonl"):
             if int(path.stem.rpartition("_")[2]) < version - KEPT_VERSIONS:
                 path.unlink()
@@ -48,6 +49,7 @@ class Tables:
             self.watches.stem: self.watches,
             "rejected": self.quarantine,
             "repaired": self.repaired,
+            "visitors": self.visitors,
         }
 
     def append(self, rows: Rows) -> None:
@@ -57,6 +59,7 @@ class Tables:
             _append(self.watches, WATCH_HEADER, rows.watches)
             _append(self.quarantine, None, map(_to_json, rows.rejected))
             _append(self.repaired, None, map(_to_json, rows.repaired))
+            _append(self.visitors, None, map(str, rows.visitors))
         except OSError as error:
             raise TableError(f"{error.filename or self.ratings.parent}: {error.strerror}: make room, then run again") from error
 

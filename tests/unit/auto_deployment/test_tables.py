@@ -23,7 +23,13 @@ def test_rows_stand_under_their_header_and_asides_as_json(tmp_path: Path) -> Non
     assert (tmp_path / "data" / "clean_watch.csv").read_text() == f"{WATCH_HEADER}\n"
     kept = tmp_path / "data" / "quarantine" / "rejected.jsonl"
     assert kept.read_text().splitlines() == [r'{"reason": "film", "line": "\udcff\n", "source": "f", "number": 1}'] * 2
-    assert tables.sizes() == {"clean_rating": 95, "clean_watch": 36, "rejected": kept.stat().st_size, "repaired": 0}
+    assert tables.sizes() == {
+        "clean_rating": 95,
+        "clean_watch": 36,
+        "rejected": kept.stat().st_size,
+        "repaired": 0,
+        "visitors": 0,
+    }
 
 
 def test_rolling_back_cuts_off_what_was_not_recorded(tmp_path: Path) -> None:

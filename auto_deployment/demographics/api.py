@@ -1,0 +1,118 @@
+"""The film service's API: who a user is. Asked politely, for so long and for so many, and never so that a run depends on it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import requests
+
+from auto_deployment.demographics import store
+from auto_deployment.demographics.store import Person
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 4
+ANSWER_SECONDS = 5.0
+TRIES = 3
+LONGEST_PAUSE = 5.0
+OLDEST, LONGEST_WORD = 130, 64
+
+
+class AwayError(Exception):
+    """The API does not answer, or not as it should."""
+
+
+class Asked(NamedTuple):
+    """What a run got: people it asked about, those that the service knows, and why it ended early, if it did."""
+
+    people: int
+    known: int
+    problem: str = ""
+
+
+class Limits(NamedTuple):
+    """A run asks about so many users, for so long."""
+
+    users: int
+    seconds: float
+
+
+def collect(data: Path, url: str, wanted: Sequence[int], limits: Limits, go_on: Callable[[], bool]) -> Asked:
+    """Ask about the users of `wanted` who are not in the table of `data` yet, in this order, and put them there.
+
+    Ends at the limits, where `go_on` says no, or where the API is away; what was told by then is kept. Never raises for it.
+    """
+    people = store.read(data)
+    found: dict[int, Person] = {}
+    until, problem = time.monotonic() + limits.seconds, ""
+    todo = islice((user for user in dict.fromkeys(wanted) if user not in people), limits.users)
+    with requests.Session() as session, ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            for users, answers in _batches(todo, lambda user: person(session, url, user, until), pool):
+                found |= dict(zip(users, answers, strict=True))
+                if time.monotonic() > until or not go_on():
+                    break
+        except AwayError as error:
+            problem = str(error)
+    if found:
+        store.write(data, {**people, **found})
+    return Asked(len(found), sum(each != Person() for each in found.values()), problem)
+
+
+def person(session: requests.Session, url: str, user: int, until: float) -> Person:
+    """What `/user/<id>` says; nothing of a user whom the service does not know. Raises AwayError where it cannot be had."""
+    problem = ""
+    for number in range(TRIES):
+        try:
+            answer = session.get(f"{url.rstrip('/')}/user/{user}", timeout=ANSWER_SECONDS)
+            if answer.status_code == requests.codes.not_found:
+                return Person()
+            if answer.ok:
+                return person_of(answer.json())
+            problem = f"status {answer.status_code}"
+            pause = _number(answer.headers.get("Retry-After"), 2.0**number)
+        except (requests.RequestException, ValueError) as error:
+            problem, pause = type(error).__name__, 2.0**number
+        if time.monotonic() + pause > until:
+            break
+        time.sleep(min(pause, LONGEST_PAUSE))
+    raise AwayError(f"/user/{user}: {problem}")
+
+
+def person_of(told: object) -> Person:
+    """What a document says. Raises ValueError where it is none; a field that cannot be right is left out."""
+    if not isinstance(told, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - what came is wrong, not its type in our code
+    gender, job = (_word(told.get(name)) for name in ("gender", "occupation"))
+    return Person(_age(told.get("age")), gender, job)
+
+
+def _batches(
+    todo: Iterator[int], ask: Callable[[int], Person], pool: ThreadPoolExecutor
+) -> Iterator[tuple[list[int], list[Person]]]:
+    while users := list(islice(todo, 8 * AT_ONCE)):
+        yield users, list(pool.map(ask, users))
+
+
+def _age(told: Any) -> int | None:  # noqa: ANN401 - whatever JSON can hold
+    number = _number(told, -1.0)
+    return int(number) if 0 < number <= OLDEST else None
+
+
+def _number(told: Any, otherwise: float) -> float:  # noqa: ANN401 - whatever JSON can hold
+    try:
+        return float(told)
+    except (TypeError, ValueError):
+        return otherwise
+
+
+def _word(told: object) -> str:
+    return told if isinstance(told, str) and len(told) <= LONGEST_WORD and told.isprintable() else ""
