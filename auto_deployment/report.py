@@ -78,10 +78,11 @@ def cold(made: Cold) -> list[str]:
     if chosen.above_popular is None:
         return ["users without a history get the popular list: too few people are known for lists of groups"]
     by = f"lists of groups against the popular one, {chosen.users:,} other users: {_told(chosen.above_popular, '+')}"
+    by += "" if chosen.by_chance is None else f", by chance {chosen.by_chance:+.3f}"
     if chosen.attributes is None:
-        return [f"{by}, by chance {chosen.by_chance or 0:+.3f}: users without a history get the popular list"]
+        return [f"{by}: users without a history get the popular list"]
     return [
-        f"{by}, by chance {chosen.by_chance or 0:+.3f}: {len(made.users):,} users without a history get the list of theirs by "
+        f"{by}: {len(made.users):,} users without a history get the list of theirs by "
         f"{' and '.join(chosen.attributes)}, the others the popular one"
     ]
 

@@ -35,6 +35,7 @@ def step_told(step: str, metadata: Mapping[str, Any]) -> str:
     }
     steps = {
         "known": f"a user of the training data: {ranked.get(str(metadata.get('ranker')), 'their own list, computed ahead')}",
+        "demographics": "no user of the training data, but their group is known: what is popular in it",
         "popular": "no user of the training data: the films that most users liked, the same for everybody",
         "seen_all": "the user had seen every film there is: the films that most users liked, all the same",
     }

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MOST_SEEN = 25
+INPUTS = {"explore": "by this number a late place was given to a film that few lists show"}
 
 
 class Section(NamedTuple):
@@ -45,7 +46,8 @@ def text(chain: Mapping[str, Any]) -> list[str]:
 
 def _request(chain: Mapping[str, Any]) -> list[tuple[str, str]]:
     request = chain["request"]
-    inputs = [("inputs", request["inputs"])] if request["inputs"] else []
+    told = f"{request['inputs']}: {INPUTS.get(request['inputs'].partition(':')[0], 'drawn for this answer')}"
+    inputs = [("inputs", told)] if request["inputs"] else []
     served = ("served at", f"{request['served_at']}, track {request['track']}")
     return [
         ("user", str(chain["user"])),

@@ -116,6 +116,8 @@ def _repeats(model: ServingModel, users: Array, films: Array) -> list[int]:
     at = np.minimum(np.searchsorted(model.users, users), max(len(model.users) - 1, 0))
     known = (model.users[at] == users) & (films >= 0)
     held = (model.top[at[known]] == films[known, None]).any(axis=1)
+    if model.explore is not None:
+        held |= (model.explore[at[known]] == films[known, None]).any(axis=1)
     found: list[int] = users[known][held].tolist()
     return found
 

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from auto_deployment.beyond.groups import FEWEST_USERS, split
+from auto_deployment.beyond.held_out import HeldOut, RatingErrors
+from auto_deployment.beyond.quality import by_group, by_step, user_errors
+from auto_deployment.ranking.figures import PerUser
+
+
+def test_a_planted_gap_is_found_and_beyond_chance() -> None:
+    """Means 0.6 and 0.2 of 200 users each: the gap's interval holds 0.4, and groups by chance stay well below."""
+    draw = np.random.default_rng(5)
+    labels = np.repeat(["F", "M"], 200)
+    values = draw.normal(np.where(labels == "F", 0.6, 0.2), 0.2)
+    told = split(values, labels, 0)
+    assert told.gap is not None
+    assert (told.gap.best, told.gap.worst) == ("F", "M")
+    assert told.gap.interval.low < 0.4 < told.gap.interval.high
+    assert told.gap.by_chance < 0.1 < told.gap.interval.low
+    assert told.groups["F"].low < 0.6 < told.groups["F"].high
+    assert told.users == {"F": 200, "M": 200}
+
+
+def test_groups_by_chance_are_not_beyond_chance() -> None:
+    """In 40 draws of eight groups the gap is above its bound at most a few times."""
+    beyond = 0
+    for seed in range(40):
+        draw = np.random.default_rng(seed)
+        gap = split(draw.random(400), draw.choice(list("abcdefgh"), 400), seed).gap
+        assert gap is not None
+        beyond += gap.interval.mean > gap.by_chance
+    assert beyond <= 6
+
+
+def test_groups_that_are_too_small_are_told_and_left_out() -> None:
+    """Users without a label are in no group."""
+    labels = np.array(["F"] * FEWEST_USERS + ["M"] * (FEWEST_USERS - 1) + [""] * 50)
+    told = split(np.ones(len(labels)), labels, 0)
+    assert (list(told.groups), told.too_small, told.gap) == (["F"], {"M": FEWEST_USERS - 1}, None)
+    assert split(np.ones(3), np.array(["", "", ""]), 0).groups == {}
+
+
+def test_a_users_error_counts_once_however_much_they_rate() -> None:
+    """The root of each user's mean square."""
+    errors = RatingErrors(np.array([7, 3, 7, 7], dtype=np.int32), np.array([4.0, 1.0, 4.0, 1.0]))
+    users, found = user_errors(errors)
+    assert users.tolist() == [3, 7]
+    assert found == pytest.approx([1.0, 3**0.5])
+
+
+def held_out() -> HeldOut:
+    """100 users: even ones have an NDCG of 1, odd ones of 0; user u had rated u films; popularity gives half of all."""
+    users = np.arange(1, 101, dtype=np.int32)
+    even = (users % 2 == 0).astype(float)
+    figures = {"ease": PerUser(users, even, even), "popularity": PerUser(users, even / 2, even / 2)}
+    absent = PerUser(np.array([101, 102], dtype=np.int32), np.array([0.5, 0.0]), np.array([0.2, 0.0]))
+    return HeldOut(figures, absent, np.arange(103), RatingErrors(users, even))
+
+
+def test_quality_by_group_is_that_of_the_ranker_in_use() -> None:
+    """For every measure, over the users whose group is known."""
+    parity = np.where(np.arange(103) % 2 == 0, "even", "odd")
+    told = by_group(held_out(), "ease", {"parity": parity}, 0)
+    assert told["users"] == 100
+    assert told["all"]["ndcg_at_10"].mean == 0.5
+    for measure in ("ndcg_at_10", "recall_at_20", "rmse"):
+        found = told["by"]["parity"][measure]
+        assert {name: each[0] for name, each in found["groups"].items()} == {"even": 1.0, "odd": 0.0}
+        assert (found["gap"]["best"], found["users"]) == ("even", {"even": 50, "odd": 50})
+
+
+def test_quality_by_step_counts_every_user_once() -> None:
+    """From nothing known, by the popular list, to 20 films and more; each step beside the popular list."""
+    told = by_step(held_out(), "ease", 0)
+    assert {name: each["users"] for name, each in told.items()} == {
+        "nothing known": 2,
+        "1 film": 1,
+        "2 to 4 films": 3,
+        "5 to 19 films": 15,
+        "20 films and more": 81,
+    }
+    assert told["nothing known"]["recall_at_20"].mean == pytest.approx(0.1)
+    assert told["nothing known"]["recall_above_popularity"] is None
+    assert told["2 to 4 films"]["recall_above_popularity"].mean == pytest.approx(1 / 3)
+    assert told["1 film"]["recall_at_20"] is None

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from app.model import ServingModel, load_serving
+from auto_deployment.beyond.last import Shown, read_model, read_shown, write_shown
+from auto_deployment.beyond.loop import lists_for, new_pairs, overlap, watched
+from tests.unit.app import samples
+from tests.unit.app.samples import FEW, FILMS, FULL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def last(tmp_path: Path) -> ServingModel:
+    """The small artifact of version 3: 0 to 19 are shown to `FULL`, 49 to 45 to `FEW`, 10 to 29 to whom it does not know."""
+    return load_serving(samples.save(tmp_path / "model"))
+
+
+def test_a_pair_that_was_watched_before_is_not_new() -> None:
+    """Only its first row counts, and only if that came after the last version."""
+    pairs = new_pairs(np.array([1, 1, 2, 1, 2, 2]), ["a", "b", "a", "a", "b", "b"], 3)
+    assert pairs.to_numpy().tolist() == [[2, "b"]]
+
+
+def test_new_watches_are_held_against_what_each_user_was_shown(last: ServingModel) -> None:
+    """The user's own list, the popular one for whom nobody knew, and the films shown most; a new film is in none."""
+    users = np.array([FULL, FULL, FULL, FEW, 99, 99, 99, FULL])
+    films = [FILMS[0], FILMS[15], FILMS[25], FILMS[49], FILMS[12], FILMS[0], "a+new+film+2026", FILMS[39]]
+    told = watched(new_pairs(users, films, 0), last, [FILMS[0], FILMS[12]])
+    assert told.pairs == 8
+    assert told.in_own_list == 4 / 8
+    assert told.in_popular_list == 3 / 8
+    assert told.in_most_shown == 3 / 8
+
+
+def test_without_a_last_version_only_concentration_is_told() -> None:
+    """What cannot be had is None, not 0."""
+    told = watched(new_pairs(np.array([1, 2, 3, 1]), ["a", "a", "a", "b"], 0), None, [])
+    assert (told.pairs, told.gini, told.top_1_percent) == (4, 0.25, 0.75)
+    assert (told.in_own_list, told.in_popular_list, told.in_most_shown) == (None, None, None)
+
+
+def test_a_model_without_users_shows_everybody_the_popular_list(tmp_path: Path) -> None:
+    """Also where there are no pairs at all."""
+    model = load_serving(samples.save(tmp_path / "model", None, **samples.serving(users=())))
+    assert lists_for(model, np.array([1, 2])).tolist() == [list(range(10, 30))] * 2
+    assert watched(new_pairs(np.array([], dtype=np.int64), [], 0), model, []).in_own_list == 0
+
+
+def test_overlap_is_by_film_not_by_row(last: ServingModel) -> None:
+    """A catalogue that has grown numbers its films anew; users that one of the two does not know are left out."""
+    films = ("a+first+film+1900", *FILMS)
+    top = np.full((3, 40), np.iinfo(np.uint16).max, dtype=np.uint16)
+    top[0, :20] = np.arange(1, 21)  # FULL: the same as before
+    top[2, :4] = 50, 49, 1, 0  # FEW: two that they had, one that they had not, one that is new
+    share = overlap(last, np.array([FULL, 6, FEW]), films, top)
+    assert share == pytest.approx((20 + 2) / (20 + 3))
+    assert overlap(last, np.array([6]), films, top[1:2]) is None
+
+
+def test_films_that_are_never_shown_are_counted_over_versions(tmp_path: Path) -> None:
+    """Film b was last shown in version 4, c never; further back than was counted nothing is said."""
+    films = ("a", "b", "c")
+    shown = read_shown(tmp_path, 4)
+    shown = shown.with_lists(4, films, np.array([1, 2, 0])).with_lists(5, films, np.array([1, 0, 0]))
+    again = shown.with_lists(5, films, np.array([1, 0, 0]))
+    assert again == shown
+    write_shown(tmp_path, shown)
+    kept = read_shown(tmp_path, 9)
+    assert kept == Shown(4, {"a": 5, "b": 4})
+    assert [kept.never(5, films, versions) for versions in (1, 2, 3)] == [2, 1, None]
+
+
+def test_only_an_earlier_version_is_the_last_one(tmp_path: Path) -> None:
+    """A run that was killed finds its own model; a damaged one, or none, is no reason to fail."""
+    samples.save(tmp_path / "model")
+    assert read_model(tmp_path, samples.VERSION) is None
+    found = read_model(tmp_path, samples.VERSION + 1)
+    assert found is not None
+    assert found.version == samples.VERSION
+    (tmp_path / "model" / "metadata.json").write_text("{")
+    assert read_model(tmp_path, samples.VERSION + 1) is None
+    assert read_model(tmp_path / "none", 1) is None

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from auto_deployment.demographics import people, store, visitors
+from auto_deployment.demographics.api import Asked, Limits, collect, person_of
+from auto_deployment.demographics.store import Person
+from auto_deployment.settings import Settings
+from auto_deployment.state import StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MANY = Limits(1000, 20.0)
+
+
+class Service(ThreadingHTTPServer):
+    """A film service that knows even users, says 429 to each user's first request where it is `strict`, and can be `down`."""
+
+    daemon_threads = True
+
+    def __init__(self, *, strict: bool = False, down_from: int = 10**9) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.strict, self.down_from = strict, down_from
+        self.asked: list[int] = []
+        self.at_once, self.most_at_once, self.lock = 0, 0, Lock()
+
+    @property
+    def url(self) -> str:
+        """Where it is, with the slash that people put behind."""
+        return f"http://127.0.0.1:{self.server_port}/"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Service
+
+    def do_GET(self) -> None:
+        """Answer as the film service does."""
+        service, user = self.server, int(self.path.rpartition("/")[2])
+        with service.lock:
+            first = user not in service.asked
+            service.asked.append(user)
+            service.at_once += 1
+            service.most_at_once = max(service.most_at_once, service.at_once)
+        if user >= service.down_from:
+            self._send(503, {})
+        elif service.strict and first:
+            self._send(429, {"message": "too many requests"}, {"Retry-After": "0"})
+        elif user % 2:
+            self._send(404, {"message": "user not found"})
+        else:
+            self._send(200, {"user_id": user, "age": 20 + user % 50, "gender": "F", "occupation": "artist, K-12"})
+        with service.lock:
+            service.at_once -= 1
+
+    def _send(self, status: int, document: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(service: Service) -> Iterator[Service]:
+    """Serve while the block runs."""
+    thread = Thread(target=service.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield service
+    finally:
+        service.shutdown()
+        thread.join()
+        service.server_close()
+
+
+def test_users_are_asked_about_once_and_remembered(tmp_path: Path) -> None:
+    """Also those whom the service does not know; the next run asks about new ones alone."""
+    with serving(Service()) as service:
+        assert collect(tmp_path, service.url, [4, 7, 4], MANY, lambda: True) == Asked(2, 1)
+        assert collect(tmp_path, service.url, [7, 8, 4], MANY, lambda: True) == Asked(1, 1)
+    assert sorted(service.asked) == [4, 7, 8]
+    artist = "artist, K-12"
+    assert store.read(tmp_path) == {4: Person(24, "F", artist), 7: Person(), 8: Person(28, "F", artist)}
+
+
+def test_a_service_that_wants_it_slower_gets_it_slower(tmp_path: Path) -> None:
+    """Each is asked again, at most four at once."""
+    with serving(Service(strict=True)) as service:
+        assert collect(tmp_path, service.url, range(40), MANY, lambda: True) == Asked(40, 20)
+    assert len(service.asked) == 80
+    assert service.most_at_once <= 4
+
+
+def test_a_service_that_goes_away_is_told_and_what_it_said_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its tries, with status and path; the first block of users is in the table."""
+    monkeypatch.setattr("auto_deployment.demographics.api.LONGEST_PAUSE", 0.01)
+    with serving(Service(down_from=50)) as service:
+        asked = collect(tmp_path, service.url, range(100), MANY, lambda: True)
+    assert asked.people == len(store.read(tmp_path)) == 32
+    assert asked.problem.endswith("status 503")
+    assert service.asked.count(int(asked.problem.split("/user/")[1].split(":")[0])) == 3
+
+
+def test_a_run_asks_about_so_many_users_and_for_so_long(tmp_path: Path) -> None:
+    """It ends at either limit, and where it is asked to stop, after the block that it is in."""
+    with serving(Service()) as service:
+        assert collect(tmp_path, service.url, range(500), Limits(10, 20.0), lambda: True).people == 10
+        assert collect(tmp_path, service.url, range(500), Limits(500, 0.0), lambda: True).people == 32
+        assert collect(tmp_path, service.url, range(500), MANY, lambda: False).people == 32
+
+
+def test_nobody_listening_fails_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is told; there is no table then."""
+    monkeypatch.setattr("auto_deployment.demographics.api.LONGEST_PAUSE", 0.01)
+    service = Service()
+    service.server_close()
+    settings = Settings(_env_file=None, data_dir=tmp_path, user_api_url=service.url)
+    visit(tmp_path, "recent.jsonl", 1)
+    (asked, away) = people.ask_lately_seen(settings, lambda: True)
+    assert asked.startswith("0 users asked about")
+    assert "is away (/user/1: ConnectionError)" in away
+    assert not (tmp_path / store.FILE).exists()
+
+
+def test_without_an_address_nobody_is_asked(tmp_path: Path) -> None:
+    """And nothing is said."""
+    assert people.ask_lately_seen(Settings(_env_file=None, data_dir=tmp_path), lambda: True) == []
+
+
+def test_a_damaged_table_is_told_and_fails_nothing(tmp_path: Path) -> None:
+    """Not even the asking: the table would be lost."""
+    (tmp_path / store.FILE).write_text("user,age\n1,2\n")
+    settings = Settings(_env_file=None, data_dir=tmp_path, user_api_url="http://127.0.0.1:9")
+    (line,) = people.ask_lately_seen(settings, lambda: True)
+    assert "remove it" in line
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"age": "31", "gender": "M", "occupation": "writer"}, Person(31, "M", "writer")),
+        ({"age": 0, "gender": None, "occupation": 5}, Person()),
+        ({"age": 1e300, "gender": "M" * 100, "occupation": "a\nb"}, Person()),
+        ({"age": "nan"}, Person()),
+        ({}, Person()),
+    ],
+)
+def test_a_field_that_cannot_be_right_is_left_out(document: dict[str, Any], expected: Person) -> None:
+    """Numbers may come as texts."""
+    assert person_of(document) == expected
+
+
+def test_what_is_no_document_is_refused() -> None:
+    """A list says nothing of a user."""
+    with pytest.raises(ValueError, match="not an object"):
+        person_of([1])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "user_id,age\n", "user_id,age,gender,occupation\nx,1,M,a\n", "user_id,age,gender,occupation\n1\n"]
+)
+def test_a_table_that_is_none_is_refused_with_its_path(tmp_path: Path, text: str) -> None:
+    """And with what to do."""
+    (tmp_path / store.FILE).write_text(text)
+    with pytest.raises(StateError, match=r"demographics\.csv: .*remove it"):
+        store.read(tmp_path)
+
+
+def test_ages_fall_into_bands() -> None:
+    """By their bounds; an age that is not known is in none."""
+    assert [store.band(age) for age in (None, 8, 17, 18, 24, 25, 54, 55, 129)] == [
+        "",
+        *["under 18"] * 2,
+        *["18 to 24"] * 2,
+        "25 to 34",
+        "45 to 54",
+        *["55 and more"] * 2,
+    ]
+
+
+def visit(data: Path, name: str, *users: int) -> None:
+    """Note visitors in one of the files."""
+    (data / "visitors").mkdir(exist_ok=True)
+    (data / "visitors" / name).write_text("".join(f"{user}\n" for user in users))
+
+
+def test_who_came_last_is_looked_at_first(tmp_path: Path) -> None:
+    """Over the files of several versions, each user once, at most so many."""
+    visit(tmp_path, "recent.jsonl", 1, 2)
+    visit(tmp_path, "recent_since_9.jsonl", 3, 1)
+    visit(tmp_path, "recent_since_10.jsonl", 5, 3, 5)
+    assert visitors.read(tmp_path, 100) == [5, 3, 1, 2]
+    assert visitors.read(tmp_path, 2) == [5, 3]
+    assert visitors.read(tmp_path / "none", 2) == []
