@@ -230,7 +230,7 @@ def _check_serving(folder: Path, metadata: Mapping[str, Any], arrays: Mapping[st
         f"cold is not {row} with {RESERVE} places": cold.dtype != row or cold.ndim != 2 or cold.shape[1:] != (RESERVE,),
         "cold_lists names other lists than cold holds": not isinstance(names, list) or cold.shape[:1] != (len(names),),
         "there is no cold list": not cold.size,
-        "cold_users and cold_of do not fit each other": not _fit_cold(arrays, len(cold)),
+        "cold_users and cold_of do not fit each other": not _fit_cold(arrays, cold.size // RESERVE),
         f"explore and explore_pool are not {row} for each user and for the others": not _fit_explore(arrays, row),
     }
     wrong = [text for text, is_so in problems.items() if is_so]
@@ -254,7 +254,7 @@ def _fit_explore(arrays: Mapping[str, Array], row: np.dtype[Any]) -> bool:
     own, pool = (arrays.get(name) for name in EXPLORE)
     if own is None or pool is None:
         return own is pool
-    return own.dtype == pool.dtype == row and own.ndim == 2 and len(own) == len(arrays["users"]) and pool.ndim == 1
+    return own.dtype == pool.dtype == row and own.ndim == 2 and own.shape[:1] == arrays["users"].shape and pool.ndim == 1
 
 
 def _wrong_content(users: Array, lists: list[Array], n_films: int) -> list[str]:
