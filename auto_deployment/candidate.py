@@ -107,10 +107,10 @@ def _build(
     if settings.explore_share:
         shown = exposures(serving["top"], len(dataset.films))
         serving |= explore_arrays(serving, shown, seen, settings.random_state)
-    made = beyond.Made(version.number, version.trained_on, name, settings.random_state, dataset, seen, popularity, serving)
-    if evaluation.held_out is not None:
-        for line in beyond.lines(beyond.write(settings.data_dir, made, evaluation.held_out)):
-            progress.say(line)
+    seed, told = settings.random_state, (version.number, version.trained_on)
+    made = beyond.Made(*told, name, seed, dataset, seen, popularity, serving, cold.choice)
+    for line in beyond.lines(beyond.write(settings.data_dir, made, evaluation.held_out)) if evaluation.held_out else []:
+        progress.say(line)
     metadata = _metadata(settings, version, evaluation, decision, dataset, name, choice, cold)
     save(settings.data_dir / "model", metadata, serving, factory.factors.arrays())
     return metadata

@@ -27,8 +27,8 @@ class Gap:
     below: the largest of several differences is large by chance too.
     """
 
-    best: str
-    worst: str
+    highest: str
+    lowest: str
     interval: Interval
     by_chance: float
 
@@ -57,12 +57,12 @@ def split(values: Floats, labels: Labels, seed: int) -> Split:
 def _gap(values: Floats, labels: Labels, groups: dict[str, Interval], seed: int) -> Gap | None:
     if len(groups) < 2:
         return None
-    best, worst = (pick(groups, key=lambda name: groups[name].mean) for pick in (max, min))
+    highest, lowest = (pick(groups, key=lambda name: groups[name].mean) for pick in (max, min))
     draw = np.random.default_rng(seed)
-    ours, theirs = (_bootstrap(values[labels == name], draw) for name in (best, worst))
+    ours, theirs = (_bootstrap(values[labels == name], draw) for name in (highest, lowest))
     low, high = np.quantile(ours - theirs, [(1 - CERTAINTY) / 2, (1 + CERTAINTY) / 2])
-    mean = groups[best].mean - groups[worst].mean
-    return Gap(best, worst, Interval(mean, float(low), float(high)), _by_chance(values, labels, list(groups), draw))
+    mean = groups[highest].mean - groups[lowest].mean
+    return Gap(highest, lowest, Interval(mean, float(low), float(high)), _by_chance(values, labels, list(groups), draw))
 
 
 def _bootstrap(values: Floats, draw: np.random.Generator, times: int = 1000) -> Floats:

@@ -30,6 +30,7 @@ def page(told: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> str:
             ("films known", "users", "NDCG@10", "Recall@20", "above the popular list"),
             [_step(name, each) for name, each in told["steps"].items()],
         ),
+        *titled("Lists of groups for users without a history, on people held out", (), _groups(told["groups"])),
         *_quality(told["quality"]),
         *titled("Films that most lists show", ("film", "share of all places"), _most(told["most_shown"])),
     ]
@@ -119,6 +120,23 @@ def _step(name: str, step: Mapping[str, Any]) -> tuple[str, ...]:
     return name, f"{step['users']:,}", *map(_interval, figures), _interval(step["recall_above_popularity"], "+")
 
 
+def _groups(chosen: Mapping[str, Any]) -> Rows:
+    if chosen["quality"] is None:
+        return [("", "too few people are known: everybody gets the popular list")]
+    used = "the popular list is as good, and is used" if chosen["attributes"] is None else " and ".join(chosen["attributes"])
+    chance = "" if chosen["by_chance"] is None else f"; groups filled by chance: up to {chosen['by_chance']:+.3f}"
+    return [
+        ("groups by", used),
+        ("users", f"{chosen['users']:,}"),
+        ("mean of NDCG@10 and Recall@20", _interval(chosen["quality"])),
+        ("above the popular list", _interval(chosen["above_popular"], "+") + chance),
+        (
+            "Recall@20",
+            f"{_interval(chosen['recall'])}, above the popular list {_interval(chosen['recall_above_popular'], '+')}",
+        ),
+    ]
+
+
 def _quality(measured: Mapping[str, Any]) -> list[str]:
     parts = titled(
         "Quality on later ratings, all users",
@@ -160,8 +178,8 @@ def _gap(split: Mapping[str, Any]) -> str:
     if gap is None:
         return f"One group alone: there is no gap.{left_out}"
     return (
-        f"Largest gap: {gap['best']} above {gap['worst']} by {_interval(gap['interval'])}; groups drawn by chance stay below "
-        f"{gap['by_chance']:.3f} 95 times of 100.{left_out}"
+        f"Largest gap: {gap['highest']} above {gap['lowest']} by {_interval(gap['interval'])}; groups drawn by chance "
+        f"stay below {gap['by_chance']:.3f} 95 times of 100.{left_out}"
     )
 
 

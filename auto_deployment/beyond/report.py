@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from app.model import Array, ServingModel
     from auto_deployment.beyond.held_out import HeldOut
     from auto_deployment.dataset import Dataset
+    from auto_deployment.demographics.lists import GroupChoice
     from auto_deployment.rank import Popularity, Seen
 
 MOST_SHOWN = 100
@@ -40,6 +41,7 @@ class Made(NamedTuple):
     seen: Seen
     popularity: Popularity
     serving: Mapping[str, Array]
+    groups: GroupChoice
 
 
 def path(data: Path, version: int) -> Path:
@@ -65,6 +67,7 @@ def write(data: Path, made: Made, held_out: HeldOut) -> dict[str, Any]:
         "most_shown": most_shown(made.dataset.films, counts),
         "quality": quality.by_group(held_out, made.ranker, people, made.seed),
         "steps": quality.by_step(held_out, made.ranker, made.seed),
+        "groups": made.groups.to_dict(),
         "loop": again["loop"] if last is None and again is not None else _loop(data, made, last, read_json(before) or {}),
         "never_shown": {str(many): shown.never(made.version, made.dataset.films, many) for many in VERSIONS},
     }
@@ -123,7 +126,7 @@ def _gaps(measured: Mapping[str, Any]) -> list[str]:
     if not known:
         return ["quality by age, gender and occupation: too few users with known ones"]
     return [
-        f"by {name}: Recall@20 {gap['best']} above {gap['worst']} by {gap['interval'][0]:.3f} ({gap['interval'][1]:.3f} to "
+        f"by {name}: Recall@20 {gap['highest']} above {gap['lowest']} by {gap['interval'][0]:.3f} ({gap['interval'][1]:.3f} to "
         f"{gap['interval'][2]:.3f}), by chance up to {gap['by_chance']:.3f}"
         for name, gap in known
     ]

@@ -56,11 +56,17 @@ class FakeRecommender:
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.reasons: list[str] = []
+        self.explored = ""
 
     def recommend(self, user: int) -> Answer:
         """An answer that names its user."""
         if self.error is not None:
             raise self.error
+        return Answer(f"film+{user},{self.explored or 'other+1999'}", "known", self.explored)
+
+    def replay(self, user: int, inputs: str) -> Answer:
+        """What is always the same, without inputs."""
+        assert not inputs
         return Answer(f"film+{user},other+1999", "known")
 
     def problems(self) -> list[str]:
@@ -297,6 +303,14 @@ def test_a_releases_own_try_leaves_no_trace(harness: Harness) -> None:
     assert [tried.headers[name] for name in ("X-Model-Version", "X-Track")] == ["3", "canary"]
     assert "X-Answer-ID" not in tried.headers
     assert len(harness.provenance.lines) == len(harness.logged) == 1
+
+
+def test_a_releases_own_try_does_not_explore(harness: Harness) -> None:
+    """Lists are compared with each other: what was drawn for one answer would be a difference of nobody's making."""
+    harness.recommender.explored = "rare+1950"
+    usual, tried = harness.ask("/recommend/5"), harness.ask("/recommend/5", HTTP_X_SHADOW="1")
+    assert (usual.data, tried.data) == (b"film+5,rare+1950", b"film+5,other+1999")
+    assert journal.from_line(harness.provenance.lines[0]).inputs == "rare+1950"
 
 
 def test_a_journal_that_fails_does_not_fail_the_answer(harness: Harness) -> None:

@@ -16,7 +16,7 @@ def test_a_planted_gap_is_found_and_beyond_chance() -> None:
     values = draw.normal(np.where(labels == "F", 0.6, 0.2), 0.2)
     told = split(values, labels, 0)
     assert told.gap is not None
-    assert (told.gap.best, told.gap.worst) == ("F", "M")
+    assert (told.gap.highest, told.gap.lowest) == ("F", "M")
     assert told.gap.interval.low < 0.4 < told.gap.interval.high
     assert told.gap.by_chance < 0.1 < told.gap.interval.low
     assert told.groups["F"].low < 0.6 < told.groups["F"].high
@@ -68,7 +68,7 @@ def test_quality_by_group_is_that_of_the_ranker_in_use() -> None:
     for measure in ("ndcg_at_10", "recall_at_20", "rmse"):
         found = told["by"]["parity"][measure]
         assert {name: each[0] for name, each in found["groups"].items()} == {"even": 1.0, "odd": 0.0}
-        assert (found["gap"]["best"], found["users"]) == ("even", {"even": 50, "odd": 50})
+        assert (found["gap"]["highest"], found["users"]) == ("even", {"even": 50, "odd": 50})
 
 
 def test_quality_by_step_counts_every_user_once() -> None:
