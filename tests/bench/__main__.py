@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.bench import collect, others, recommend, stack, verdict
+from tests.bench import collect, others, precompute, recommend, stack, verdict
 from tests.bench.measure import machine
 
 BENCHES = {
@@ -16,6 +16,7 @@ BENCHES = {
     "parse": others.parse,
     "artifact": others.artifact,
     "train": others.training,
+    "precompute": precompute.run,
     "collect": collect.run,
     "append": collect.append,
     "stack": stack.run,
