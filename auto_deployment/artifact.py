@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,26 +13,53 @@ from app.model import RESERVE, Array, film_arrays, row_type
 from auto_deployment.rank import NONE, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from auto_deployment.dataset import Dataset
     from auto_deployment.rank import Popularity, Ranker, Rows
 
-BLOCK_USERS = 1024
+BLOCK_USERS = 256
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What makes the lists of all users, block by block."""
+
+    ranker: Ranker
+    seen: Seen
+    users: int
+
+    def block(self, start: int) -> Rows:
+        """Of the users from `start` on."""
+        return self.ranker.top(start, min(start + BLOCK_USERS, self.users), self.seen, RESERVE)
+
+
+def by_threads(lists: Lists, starts: Sequence[int]) -> Iterator[Rows]:
+    """The blocks that begin at `starts`, in their order; as many are made at a time as there are cores."""
+    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    try:
+        yield from pool.map(lists.block, starts)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def serving_arrays(
-    dataset: Dataset, ranker: Ranker, popularity: Popularity, seen: Seen, step: Callable[[int], None]
+    dataset: Dataset,
+    ranker: Ranker,
+    popularity: Popularity,
+    seen: Seen,
+    step: Callable[[int], None],
+    make: Callable[[Lists, Sequence[int]], Iterator[Rows]] = by_threads,
 ) -> dict[str, Array]:
-    """The serving part: see `app.model`. `step` is called with the number of users done, block by block.
+    """The serving part: see `app.model`. `step` is called with the number of users done, block by block, which `make` makes.
 
-    Memory beside the result is bounded by a block of users times all films, whatever the number of users.
+    Memory beside the result is bounded by a block of users times all films a core, whatever the number of users.
     """
     top = np.empty((len(dataset.users), RESERVE), dtype=row_type(len(dataset.films)))
-    for start in range(0, len(top), BLOCK_USERS):
-        stop = min(start + BLOCK_USERS, len(top))
-        top[start:stop] = _stored(ranker.top(start, stop, seen, RESERVE), top.dtype)
-        step(stop - start)
+    starts = range(0, len(top), BLOCK_USERS)
+    for start, rows in zip(starts, make(Lists(ranker, seen, len(top)), starts), strict=True):
+        top[start : start + len(rows)] = _stored(rows, top.dtype)
+        step(len(rows))
     cold = np.full((1, RESERVE), NONE, dtype=np.int32)
     cold[0, : min(RESERVE, len(dataset.films))] = popularity.order[:RESERVE]
     return {"users": dataset.users, "top": top, "cold": _stored(cold, top.dtype), **film_arrays(dataset.films)}

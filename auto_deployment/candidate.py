@@ -26,7 +26,7 @@ from auto_deployment.ranking.choice import rankers_for
 from auto_deployment.ranking.factory import RankerFactory
 from auto_deployment.ranking.feedback import Feedback
 from auto_deployment.tables import Tables
-from auto_deployment.trainers import TRAINERS
+from auto_deployment.trainers import maker_of, trainer_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,10 +73,10 @@ def train_version(settings: Settings, version: Version, progress: Progress, cham
 
 def _judge(dataset: Dataset, settings: Settings, progress: Progress, champion: Recipe | None) -> tuple[Evaluation, Decision]:
     """Evaluate and decide. A champion of the same recipe would give the same figures and is not trained again."""
-    trainer, seed = TRAINERS[settings.trainer](), settings.random_state
+    trainer, seed = trainer_of(settings.trainer, settings.spark_master), settings.random_state
     rival = None
     if champion is not None and champion != Recipe(settings.trainer, seed):
-        rival = (TRAINERS[champion.trainer](), champion.random_state)
+        rival = (trainer_of(champion.trainer, settings.spark_master), champion.random_state)
     rankers = rankers_for(settings.ranker)
     with progress.task("evaluate", count_steps(rival=rival is not None, rankers=rankers), "trainings") as task:
         evaluation = evaluate(dataset, trainer, settings.scale, seed, task.advance, rival, rankers)
@@ -90,7 +90,8 @@ def _build(
     dataset: Dataset, settings: Settings, version: Version, evaluation: Evaluation, decision: Decision, progress: Progress
 ) -> dict[str, Any]:
     """The artifact by the choice that the evaluation made and scored: what was measured is what is served."""
-    feedback, trainer, choice = Feedback.of(dataset, settings.scale), TRAINERS[settings.trainer](), evaluation.choice
+    feedback, choice = Feedback.of(dataset, settings.scale), evaluation.choice
+    trainer = trainer_of(settings.trainer, settings.spark_master)
     for line in report.choice(choice):
         progress.say(line)
     name = choice.ranker if settings.ranker == "auto" else settings.ranker
@@ -99,7 +100,9 @@ def _build(
     ranker, popularity = factory.make(name, choice.tuning), factory.popularity(choice.tuning.half_life)
     seen = feedback.seen()
     with progress.task("precompute", len(dataset.users), "users") as task:
-        serving = serving_arrays(dataset, ranker, popularity, seen, task.advance)
+        serving = serving_arrays(
+            dataset, ranker, popularity, seen, task.advance, maker_of(settings.trainer, settings.spark_master)
+        )
     cold = demographics.make(settings.data_dir, dataset, feedback, choice.tuning.half_life, settings.random_state)
     for line in report.cold(cold):
         progress.say(line)
@@ -112,7 +115,7 @@ def _build(
     for line in beyond.lines(beyond.write(settings.data_dir, made, evaluation.held_out)) if evaluation.held_out else []:
         progress.say(line)
     metadata = _metadata(settings, version, evaluation, decision, dataset, name, choice, cold)
-    save(settings.data_dir / "model", metadata, serving, factory.factors.arrays())
+    save(settings.data_dir / "model", metadata, serving, {**factory.factors.arrays(), **factory.kept(name, choice.tuning)})
     return metadata
 
 
@@ -155,8 +158,13 @@ def _metadata(
         "films": len(dataset.films),
         "look_alikes": list(dataset.look_alikes),
         "ratings": _ratings(dataset),
-        "packages": {"python": platform.python_version(), **{name: package_version(name) for name in PACKAGES}},
+        "packages": _packages(settings.trainer),
     }
+
+
+def _packages(trainer: str) -> dict[str, str]:
+    names = (*PACKAGES, "pyspark") if trainer == "spark" else PACKAGES
+    return {"python": platform.python_version(), **{name: package_version(name) for name in names}}
 
 
 def _ratings(dataset: Dataset) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.provenance import SecretError, mysql_url, read_secret
 from auto_deployment.errors import WrongUseError
 from auto_deployment.events import Rules
+from auto_deployment.spark.session import missing
 
 # What the stack's init has made for the host side; values that are given win.
 SECRETS = Path(".secrets/host")
@@ -34,7 +35,10 @@ class Settings(BaseSettings):
     rating_max: float = Field(5.0, description="highest rating of the scale")
     user_id_max: int = Field(1_999_999, ge=1, lt=2**63, description="a higher user id is damage (a digit too many)")
     max_reject_share: float = Field(0.05, ge=0, le=1, description="more rejects than this refuse the run, from 1,000 lines on")
-    trainer: Literal["surprise", "sgd"] = Field("surprise", description="what predicts the rating; sgd: the fast one")
+    trainer: Literal["surprise", "sgd", "spark"] = Field("surprise", description="what predicts the rating; sgd: the fast one")
+    spark_master: str = Field(
+        "local[*]", pattern=r"^(local(\[[\d*,]+\])?|(spark|k8s)://\S+|yarn)$", description="where TRAINER=spark runs"
+    )
     ranker: Literal["auto", "popularity", "svd", "ease", "als", "blend"] = Field(
         "auto", description="what ranks; auto: the best one inside the data"
     )
@@ -102,6 +106,12 @@ class Settings(BaseSettings):
     def _scale_has_a_range(self) -> Self:
         if not self.rating_min < self.rating_max:
             raise ValueError(f"RATING_MIN ({self.rating_min:g}) must be below RATING_MAX ({self.rating_max:g})")
+        return self
+
+    @model_validator(mode="after")
+    def _spark_is_there(self) -> Self:
+        if self.trainer == "spark" and (problem := missing()) is not None:
+            raise ValueError(f"TRAINER: {problem}")
         return self
 
     @model_validator(mode="before")

@@ -1,13 +1,39 @@
-"""Every trainer by the name that the setting `TRAINER` takes."""
+"""Every trainer by the name that the setting `TRAINER` takes, and where the lists are made with it."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
+from auto_deployment.artifact import by_threads
+from auto_deployment.errors import WrongUseError
 from auto_deployment.sgd import SgdTrainer
+from auto_deployment.spark.als import SparkTrainer
+from auto_deployment.spark.lists import by_spark
+from auto_deployment.spark.session import missing
 from auto_deployment.train import SurpriseSVD
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from auto_deployment.artifact import Lists
+    from auto_deployment.rank import Rows
     from auto_deployment.train import Trainer
 
-TRAINERS: dict[str, type[Trainer]] = {SurpriseSVD.name: SurpriseSVD, SgdTrainer.name: SgdTrainer}
+TRAINERS: dict[str, Callable[[str], Trainer]] = {
+    SurpriseSVD.name: lambda _: SurpriseSVD(),
+    SgdTrainer.name: lambda _: SgdTrainer(),
+    SparkTrainer.name: SparkTrainer,
+}
+
+
+def trainer_of(name: str, spark_master: str) -> Trainer:
+    """The trainer `name`; `spark_master` is where Spark runs, the others run here. Raises WrongUseError where Spark is not."""
+    if name == SparkTrainer.name and (problem := missing()) is not None:
+        raise WrongUseError(problem)
+    return TRAINERS[name](spark_master)
+
+
+def maker_of(name: str, spark_master: str) -> Callable[[Lists, Sequence[int]], Iterator[Rows]]:
+    """What makes the lists where `name` trains: threads of this process, or Spark's executors."""
+    return partial(by_spark, spark_master) if name == SparkTrainer.name else by_threads

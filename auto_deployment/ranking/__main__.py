@@ -27,7 +27,8 @@ from auto_deployment.ranking.offline import measure
 from auto_deployment.ranking.scores import ByScores
 from auto_deployment.ranking.tables import read_task
 from auto_deployment.settings import load_settings
-from auto_deployment.trainers import TRAINERS
+from auto_deployment.train import SurpriseSVD
+from auto_deployment.trainers import trainer_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
 
 @one_thread()
 def _run(train: Path, test: Path, settings: Settings) -> tuple[Task, Offline]:
-    task, trainer = read_task(train, test), TRAINERS[settings.trainer]()
+    task, trainer = read_task(train, test), trainer_of(settings.trainer, settings.spark_master)
     with Progress(sys.stderr).task("evaluate", count_steps(), "trials") as shown:
         measured = measure(task.train, task.test, trainer, settings.random_state, shown.advance)
     _tell(told(measured, _baseline(task), settings.random_state))
@@ -98,7 +99,7 @@ def told(measured: Offline, baseline: PerUser, seed: int) -> list[str]:
 @one_thread()
 def cold_told(task: Task, measured: Offline, settings: Settings) -> list[str]:
     """The chosen ranker for users of whom so many films are known, against popularity."""
-    lines, trainer, seed = [], TRAINERS[settings.trainer](), settings.random_state
+    lines, trainer, seed = [], trainer_of(settings.trainer, settings.spark_master), settings.random_state
     for most in HISTORIES:
         ours, popular = step(task.train, task.test, measured.choice, trainer, most, seed)
         lines += [
@@ -118,7 +119,7 @@ def _baseline(task: Task) -> PerUser:
     train = task.train
     everything = replace(train.ratings, stars=np.full_like(train.ratings.stars, train.scale[1]))
     taste = replace(train, ratings=everything).taste()
-    popularity = RankerFactory(train, TRAINERS["surprise"](), 0).popularity(None)
+    popularity = RankerFactory(train, SurpriseSVD(), 0).popularity(None)
     ranker, seen = ByScores("ease-300", [(Ease(taste, BASELINE_RIDGE), 1.0)], popularity), train.seen()
     users = some_of(np.arange(train.shape[0], dtype=np.int32))
     relevant = task.test[task.test.stars >= train.liked_from]
@@ -127,7 +128,7 @@ def _baseline(task: Task) -> PerUser:
 
 @one_thread()
 def _dump(path: Path, task: Task, measured: Offline, settings: Settings) -> None:
-    factory = RankerFactory(task.train, TRAINERS[settings.trainer](), settings.random_state)
+    factory = RankerFactory(task.train, trainer_of(settings.trainer, settings.spark_master), settings.random_state)
     ranker = factory.make(measured.choice.ranker, measured.choice.tuning)
     lists = lists_of(ranker, np.arange(len(task.users), dtype=np.int32), task.train.seen())
     with path.open("w", encoding="utf-8") as file:

@@ -40,12 +40,12 @@ class ImplicitAls:
         for _ in range(SWEEPS):
             users = folded_in(sample, Side.of(films), ridge)
             films = folded_in(transposed, Side.of(users), ridge)
-        self._films = Side.of(films)
+        self.side = Side.of(films)
 
     def scores(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """See `auto_deployment.ranking.scores.Scorer`."""
-        users = folded_in(self._taste[start:stop], self._films, self._ridge)
-        return (users @ self._films.factors.T).astype(np.float32)
+        users = folded_in(self._taste[start:stop], self.side, self._ridge)
+        return (users @ self.side.factors.T).astype(np.float32)
 
 
 class Side(NamedTuple):

@@ -40,6 +40,18 @@ class Ease:
         scores[:, self._films] = found
         return scores
 
+    def strongest(self, count: int) -> tuple[npt.NDArray[np.uint32], Floats]:
+        """For each film the `count` others that say most about it, and how much: films x count each, 0 where there is none."""
+        films = np.zeros((self._n_films, count), dtype=np.uint32)
+        said = np.zeros((self._n_films, count), dtype=np.float32)
+        for start in range(0, len(self.weights), BLOCK_FILMS):
+            block = self.weights[:, start : start + BLOCK_FILMS].T
+            best = np.argsort(-np.abs(block), axis=1, kind="stable")[:, :count]
+            rows = self._films[start : start + BLOCK_FILMS]
+            films[rows, : best.shape[1]] = self._films[best]
+            said[rows, : best.shape[1]] = np.take_along_axis(block, best, axis=1)
+        return films, said
+
 
 def _shared(taste: sparse.csr_array, most: int) -> npt.NDArray[np.int64]:
     """The films that are liked beside others, the `most` liked of them, ascending."""

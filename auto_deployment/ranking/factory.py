@@ -11,6 +11,7 @@ import numpy as np
 from auto_deployment.rank import ByRating, Popularity
 from auto_deployment.ranking.als import ImplicitAls
 from auto_deployment.ranking.ease import DENSE_FILMS, Ease
+from auto_deployment.ranking.grades import lengths
 from auto_deployment.ranking.scores import ByScores, FadingPopularity
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from scipy import sparse
 
+    from app.model import Array
     from auto_deployment.rank import Ranker
     from auto_deployment.ranking.feedback import Feedback
     from auto_deployment.ranking.scores import Scorer
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 SCORED = ("ease", "als", "blend")
 NAMES = ("popularity", "svd", *SCORED)
+# Of each film in the artifact; all 8,000 x 8,000 of them would be 256 MB.
+KEPT_WEIGHTS = 50
 PARTS = {"blend": ("ease", "als")}
 
 
@@ -80,6 +84,19 @@ class RankerFactory:
                 name, [*self._scorers(name, tuning), (self._fading(popularity), tuning.popularity_share)], popularity
             )
         raise ValueError(f"no ranker {name!r}: there are {', '.join(NAMES)}")
+
+    def kept(self, name: str, tuning: Tuning) -> dict[str, Array]:
+        """What the artifact keeps of the ranker `name`, to explain lists by: see `auto_deployment.trace.drivers`."""
+        parts: tuple[str, ...] = PARTS.get(name, (name,))
+        found: dict[str, Array] = {}
+        if "ease" in parts:
+            found["ease_films"], found["ease_weights"] = self._ease(tuning.ease_ridge).strongest(KEPT_WEIGHTS)
+        if "als" in parts:
+            side = self._als(tuning.als_ridge).side
+            found |= {"als_films": side.factors.astype(np.float32), "als_squares": side.squares}
+        if name in SCORED and len(self.feedback.watches):
+            found["film_minutes"] = lengths(self.feedback.watches, self.feedback.shape[1]).astype(np.float32)
+        return found
 
     @cached_property
     def factors(self) -> Factors:

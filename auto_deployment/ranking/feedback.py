@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from auto_deployment.rank import LIKED_FROM, NONE, Seen
+from auto_deployment.ranking.grades import grades, watch_grades
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -17,16 +18,6 @@ if TYPE_CHECKING:
     from auto_deployment.rank import Rows
 
     Floats = npt.NDArray[np.float32]
-
-# Up to this share of the highest rating (2 of 5) a film is no like. The rest lie on a line up to 1: 3 of 5 is 0.7, 4 is 0.85.
-NO_LIKE = 0.4
-GRADE_SLOPE = 0.75
-# Watched to the end is worth a rating of 4 of 5; left within this share of its length a film is no like.
-WATCHED = 0.85
-LEFT_EARLY = 0.1
-# A film's length is what a tenth of its audience exceeds, where so many watched it; else that of all films.
-LENGTH_QUANTILE = 0.9
-FEWEST_WATCHERS = 10
 
 
 @dataclass(frozen=True)
@@ -81,25 +72,3 @@ class Feedback:
     def pairs(self, rows: Ratings | Watches) -> npt.NDArray[np.int64]:
         """A number for each row's pair of user and film."""
         return rows.user.astype(np.int64) * self.shape[1] + rows.film
-
-
-def grades(stars: Floats, scale: tuple[float, float]) -> Floats:
-    """How much a rating says that a film was liked, 0 to 1."""
-    share = stars / scale[1]
-    return np.where(share > NO_LIKE, 1 - GRADE_SLOPE * (1 - share), 0).astype(np.float32)
-
-
-def watch_grades(watches: Watches) -> Floats:
-    """How much the minutes say that a film was liked: the share of it that was watched, 0 where it was left early."""
-    share = np.minimum(watches.minutes / _lengths(watches)[watches.film], 1) if len(watches) else np.zeros(0)
-    return np.where(share > LEFT_EARLY, WATCHED * share, 0).astype(np.float32)
-
-
-def _lengths(watches: Watches) -> npt.NDArray[np.float64]:
-    """The length of each film in minutes, as far as its audience tells."""
-    order = np.lexsort((watches.minutes, watches.film))
-    counts = np.bincount(watches.film)
-    starts = np.cumsum(counts) - counts
-    places = np.minimum(starts + (LENGTH_QUANTILE * np.maximum(counts - 1, 0)).astype(np.int64), len(order) - 1)
-    common = np.quantile(watches.minutes, LENGTH_QUANTILE)
-    return np.where(counts >= FEWEST_WATCHERS, watches.minutes[order][places], common).astype(np.float64)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from auto_deployment.trace.drivers import added, likes
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -13,8 +15,8 @@ if TYPE_CHECKING:
     from auto_deployment.trace.history import Seen
 
 MOST_SHOWN = 10
-# What these rank by is not kept in the artifact, only their lists: all that a user liked takes part.
-LIKED_ALL = ("ease", "als", "blend")
+KEPT = {"ease_films", "als_films"}
+SCORED = ("ease", "als", "blend")
 
 
 class Driver(NamedTuple):
@@ -46,12 +48,14 @@ def drivers(
     step: str, shown: Sequence[str], seen: Sequence[Seen], serving: ServingModel, rating: Mapping[str, Array]
 ) -> list[Driver]:
     """The films of the history that made the list what it is, the strongest first; at most ten."""
-    if step != "known" or serving.metadata.get("ranker") in LIKED_ALL:
+    if step != "known":
         return []
     places = {film: at for at, film in enumerate(serving.films)}
     known = [each for each in seen if each.film in places]
     if serving.metadata.get("ranker") == "svd":
         return _by_factors(shown, known, places, rating)[:MOST_SHOWN]
+    if serving.metadata.get("ranker") in SCORED:
+        return _by_scores(shown, known, places, serving.metadata, rating)[:MOST_SHOWN]
     return _by_popularity(known, places, serving)[:MOST_SHOWN]
 
 
@@ -63,6 +67,30 @@ def _by_popularity(seen: Sequence[Seen], places: Mapping[str, int], serving: Ser
         Driver(film, f"left out as seen; it is number {rank} of the popular films")
         for film, rank in sorted(ranks.items(), key=lambda pair: pair[1])
     ]
+
+
+def _by_scores(
+    shown: Sequence[str],
+    seen: Sequence[Seen],
+    places: Mapping[str, int],
+    metadata: Mapping[str, Any],
+    rating: Mapping[str, Array],
+) -> list[Driver]:
+    """What each liked film adds to the scores of the list, and to which of its films most; none where nothing of it is kept."""
+    rows = np.array([places[film] for film in shown if film in places], dtype=np.int64)
+    if not len(rows) or not KEPT & rating.keys():
+        return []
+    liked = likes(seen, places, tuple(metadata["scale"]), rating)
+    told = added(rows, liked, metadata, rating)
+    films = [film for film in shown if film in places]
+    names = {places[each.film]: each for each in seen}
+    found = []
+    for at in np.argsort(-told.mean(axis=1), kind="stable").tolist():
+        each, most = names[int(liked.films[at])], int(told[at].argmax())
+        how = f"rated {each.stars:g}" if each.stars is not None else f"watched {each.minutes} minutes"
+        did = f"{how}; adds {told[at].mean():+.3f} to the scores of the list, most to {films[most]} ({told[at, most]:+.3f})"
+        found.append(Driver(each.film, did))
+    return found
 
 
 def _by_factors(

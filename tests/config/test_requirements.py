@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # From what is served to what tests it: each lock holds all of the one before.
-FOLDERS = ("app", ".", "tests")
+FOLDERS = ("app", ".", "tests", "auto_deployment/spark")
 PIN = re.compile(r"([a-z0-9][a-z0-9-]*)==([0-9][0-9a-z.]*)")
 
 

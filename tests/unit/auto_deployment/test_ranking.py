@@ -9,7 +9,7 @@ from auto_deployment.ranking import als, ease
 from auto_deployment.ranking.als import ImplicitAls
 from auto_deployment.ranking.ease import Ease, item_weights
 from auto_deployment.ranking.factory import NAMES
-from auto_deployment.ranking.feedback import grades, watch_grades
+from auto_deployment.ranking.grades import grades, watch_grades
 from tests.unit.auto_deployment.samples import SCALE, ratings_of
 from tests.unit.auto_deployment.tastes import FILMS, USERS, feedback_of, ranker_of, two_tastes
 

@@ -149,6 +149,22 @@ def test_ratings_pull_the_list_towards_films_like_theirs(tmp_path: Path) -> None
     assert found[1].did == "rated 2, -1.00 against the expected; pull on the list +1.000"
 
 
+def test_liked_films_are_told_by_what_they_add(tmp_path: Path) -> None:
+    """The strongest first, with the film of the list that it adds most to; nothing where the artifact keeps nothing."""
+    told = {"metrics": {"choice": {"tuning": {"als_share": 0.5, "als_ridge": 1.0}}}, "scale": [1, 5]}
+    serving = load_serving(samples.save(tmp_path, {"ranker": "ease", "cold_lists": ["popular"], **told}))
+    films, weights = np.zeros((50, 2), dtype=np.uint32), np.zeros((50, 2), dtype=np.float32)
+    films[5], weights[5] = (1, 2), (0.25, 0.5)
+    films[6], weights[6] = (1, 3), (0.125, 0.5)
+    seen = [Seen(samples.FILMS[film], stars, "2026-01-01T00:00:00", 0) for film, stars in ((1, 5.0), (2, 5.0), (3, 1.0))]
+    shown = [samples.FILMS[5], samples.FILMS[6]]
+    found = drivers("known", shown, seen, serving, {"ease_films": films, "ease_weights": weights})
+    first = f"rated 5; adds +0.250 to the scores of the list, most to {samples.FILMS[5]} (+0.500)"
+    second = f"rated 5; adds +0.188 to the scores of the list, most to {samples.FILMS[5]} (+0.250)"
+    assert found == [(samples.FILMS[2], first), (samples.FILMS[1], second)]
+    assert drivers("known", shown, seen, serving, {}) == []
+
+
 def test_a_step_is_told_by_what_the_version_ranked_with() -> None:
     """A step that a later version adds is told by its name."""
     assert "most users liked" in step_told("known", {"ranker": "popularity"})

@@ -7,9 +7,11 @@ import pytest
 from surprise import SVD, BaselineOnly
 
 from auto_deployment import sgd
+from auto_deployment.errors import WrongUseError
+from auto_deployment.settings import load_settings
 from auto_deployment.sgd import FACTORS, SgdTrainer
 from auto_deployment.train import Factors, SurpriseSVD, UserFilmBias
-from auto_deployment.trainers import TRAINERS
+from auto_deployment.trainers import TRAINERS, trainer_of
 from tests.unit.auto_deployment.samples import SCALE, random_ratings, ratings_of, surprise_trainset
 
 if TYPE_CHECKING:
@@ -113,4 +115,23 @@ def test_predictions_stay_on_the_scale() -> None:
 
 def test_every_trainer_has_its_name() -> None:
     """The one that stands in the settings and the metadata; the reference comes first."""
-    assert [(name, kind.name) for name, kind in TRAINERS.items()] == [("surprise", "surprise"), ("sgd", "sgd")]
+    assert list(TRAINERS) == ["surprise", "sgd", "spark"]
+    assert [make("local").name for make in TRAINERS.values()] == list(TRAINERS)
+
+
+def test_spark_is_asked_for_before_anything_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pyspark, or without Java, the settings and the trainer refuse with what to install; the others do not care."""
+    monkeypatch.setattr("auto_deployment.spark.session.find_spec", lambda _: None)
+    told = r"pip install --require-hashes -r auto_deployment/spark/requirements\.txt"
+    with pytest.raises(WrongUseError, match=f"TRAINER: .*{told}"):
+        load_settings(_env_file=None, trainer="spark")
+    with pytest.raises(WrongUseError, match=told):
+        trainer_of("spark", "local")
+    assert load_settings(_env_file=None, trainer="sgd").trainer == trainer_of("sgd", "local").name == "sgd"
+    monkeypatch.setattr("auto_deployment.spark.session.find_spec", lambda _: True)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(WrongUseError, match="Spark needs Java 17 or newer: install it"):
+        load_settings(_env_file=None, trainer="spark")
+    monkeypatch.setenv("JAVA_HOME", "/jdk")
+    assert trainer_of("spark", "local").name == "spark"

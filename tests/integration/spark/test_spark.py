@@ -1,0 +1,77 @@
+"""`TRAINER=spark` on a real Spark of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.spark.packages import ROOT, packages
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+SECONDS = 900
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process with Spark found; see `work`."""
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java 17 or newer: java is not on PATH")
+    folder = tmp_path_factory.mktemp("spark")
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.integration.spark.work", str(folder), str(ROOT / "data" / "sample" / "movielog.log")],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(packages())]), "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return found
+
+
+def test_it_predicts_ratings(told: dict[str, Any]) -> None:
+    """No worse than biases on ratings that are made of biases, and finite for whoever was not in the training."""
+    assert told["trained"]["finite"]
+    assert told["trained"]["rmse"] < 1.02 * told["trained"]["bias"]
+
+
+def test_training_again_gives_the_same_lists(told: dict[str, Any]) -> None:
+    """The top 20 of 99.9 % of the users at least; and executors list what threads list."""
+    assert told["trained"]["same"] >= 0.999
+    assert told["trained"]["as_threads"]
+
+
+def test_a_version_is_trained_judged_and_served_by_it(told: dict[str, Any]) -> None:
+    """The gate lets it pass on the sample; the artifact is the one that services load; the metadata names what made it."""
+    version = told["version"]
+    assert (version["trainer"], version["gate"], version["pyspark"]) == ("spark", True, "4.3.0")
+    assert version["users"] == version["listed"] == 871
+    assert version["factors"] == [871, 16]
+
+
+def test_without_pyspark_it_is_refused_at_the_start(tmp_path: Path) -> None:
+    """Status 2, one line with what to install, nothing is begun."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "auto_deployment.auto_deploy", "--no-push"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TRAINER": "spark"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "pip install --require-hashes -r auto_deployment/spark/requirements.txt" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,82 @@
+"""What the tests ask of a real Spark, in a process of its own: `python -m tests.integration.spark.work FOLDER`; JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.model import load_rating, load_serving
+from auto_deployment.artifact import BLOCK_USERS, Lists, by_threads
+from auto_deployment.candidate import Version, train_version
+from auto_deployment.dataset import Watches
+from auto_deployment.evaluate import rmse
+from auto_deployment.intake import collect_files
+from auto_deployment.progress import Progress
+from auto_deployment.ranking.factory import RankerFactory, Tuning
+from auto_deployment.ranking.feedback import Feedback
+from auto_deployment.settings import load_settings
+from auto_deployment.spark.als import SparkTrainer
+from auto_deployment.spark.lists import by_spark
+from auto_deployment.train import UserFilmBias
+from tests.bench.fixtures import ratings
+
+MASTER = "local[2]"
+SCALE = (1.0, 5.0)
+USERS, FILMS, RATINGS = 3_000, 400, 60_000
+VERSION = Version(1, "c0ffee", "2026-01-05T09:00:00Z", "2026-01-05T09:10:00Z")
+
+
+def train_twice() -> dict[str, Any]:
+    """Errors on held-out rows, and how many users get the same 20 films from a second training, in either way of listing."""
+    rows = ratings(RATINGS, USERS, FILMS)
+    _, first = np.unique(rows.user.astype(np.int64) * FILMS + rows.film, return_index=True)
+    rows = rows[np.sort(first)]
+    held = np.random.default_rng(1).random(len(rows)) < 0.1
+    known, test = rows[~held], rows[held]
+    trainer = SparkTrainer(MASTER)
+    model, bias = (each.fit(known, (USERS, FILMS), SCALE, 0) for each in (trainer, UserFilmBias()))
+    lists = [_lists(known, trainer) for _ in range(2)]
+    starts = range(0, USERS, BLOCK_USERS)
+    spark, again = (np.concatenate(list(by_spark(MASTER, each, starts))) for each in lists)
+    threads = np.concatenate(list(by_threads(lists[0], starts)))
+    return {
+        "rmse": rmse(model.predict(test.user, test.film), test.stars),
+        "bias": rmse(bias.predict(test.user, test.film), test.stars),
+        "same": float((spark[:, :20] == again[:, :20]).all(axis=1).mean()),
+        "as_threads": bool((spark == threads).all()),
+        "finite": bool(all(np.isfinite(each).all() for each in model.arrays().values())),
+    }
+
+
+def _lists(known: Any, trainer: SparkTrainer) -> Lists:
+    none = np.zeros(0, dtype=np.int32)
+    feedback = Feedback(known, Watches(none, none, none, none.astype(np.int64)), (USERS, FILMS), SCALE)
+    return Lists(RankerFactory(feedback, trainer, 0).make("svd", Tuning()), feedback.seen(), USERS)
+
+
+def pipeline(folder: Path, log: Path) -> dict[str, Any]:
+    """A version by the whole pipeline, from lines to the artifact that a service loads."""
+    settings = load_settings(_env_file=None, data_dir=folder / "data", trainer="spark", spark_master=MASTER, ranker="svd")
+    collect_files([log], settings, Progress(StringIO()))
+    metadata = train_version(settings, VERSION, Progress(sys.stderr))
+    model = load_serving(settings.data_dir / "model")
+    return {
+        "trainer": metadata["trainer"],
+        "gate": metadata["metrics"]["gate"]["passed"],
+        "pyspark": metadata["packages"]["pyspark"],
+        "users": len(model.users),
+        "factors": list(load_rating(settings.data_dir / "model")["user_factors"].shape),
+        "listed": int((model.top[:, 0] != model.empty).sum()),
+    }
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    told = {"trained": train_twice(), "version": pipeline(Path(sys.argv[1]), Path(sys.argv[2]))}
+    sys.stdout.write(f"{json.dumps(told)}\n")
