@@ -33,11 +33,15 @@ RANKER = "blend"
 SCALE = (1.0, 5.0)
 MOST_SECONDS = 600.0
 MOST_MIB = 4096.0
+CORES = 2
 PLAIN_USERS = 300
 
 
 def run() -> list[Row]:
-    """The whole million, in a process of its own, so that its memory is its own."""
+    """The whole million, in a process of its own, so that its memory is its own.
+
+    The clock's time needs a machine with nothing else to do; processor time, of both cores, holds anywhere.
+    """
     ended = subprocess.run(
         [sys.executable, "-m", "tests.bench.precompute", str(USERS)], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -45,12 +49,13 @@ def run() -> list[Row]:
 
 
 def rows(told: dict[str, Any]) -> list[Row]:
-    """The rows of what the process told: a user's list beside the plain way, then time and memory against their limits."""
+    """The rows of what the process told: a user's list beside the plain way, then times and memory against their limits."""
     ours, plain = told["lists_processor_s"] / told["users"] * 1e6, told["plain_us"]
     size = f"{told['users']:,} users"
     return [
         row("precompute", f"{told['ranker']}, processor time of a user's list", [(ours, plain)], "lower", None, "us"),
         row("precompute", f"{size}: ranker and lists", [(told["ranker_s"] + told["lists_s"], MOST_SECONDS)], "lower", 1.0, "s"),
+        row("precompute", f"{size}: processor time", [(told["processor_s"], CORES * MOST_SECONDS)], "lower", 1.0, "s"),
         row("precompute", f"{size}: peak memory", [(told["peak_mib"], MOST_MIB)], "lower", 1.0, "MiB"),
     ]
 
@@ -59,7 +64,7 @@ def rows(told: dict[str, Any]) -> list[Row]:
 def measured(users: int, films: int = fixtures.FILMS) -> dict[str, Any]:
     """Seconds for the ranker and for the lists of so many users, microseconds of the plain way, and the peak of memory."""
     dataset = _dataset(users, films)
-    feedback, started = Feedback.of(dataset, SCALE), time.perf_counter()
+    feedback, started, started_processor = Feedback.of(dataset, SCALE), time.perf_counter(), time.process_time()
     factory = RankerFactory(feedback, SurpriseSVD(), 0)
     ranker, popularity, seen = factory.make(RANKER, Tuning()), factory.popularity(None), feedback.seen()
     made, made_processor = time.perf_counter(), time.process_time()
@@ -72,6 +77,7 @@ def measured(users: int, films: int = fixtures.FILMS) -> dict[str, Any]:
         "ranker_s": made - started,
         "lists_s": done - made,
         "lists_processor_s": done_processor - made_processor,
+        "processor_s": done_processor - started_processor,
         "plain_us": _plain(films),
         "peak_mib": peak,
     }

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from auto_deployment.ranking.__main__ import main
+from auto_deployment.ranking.__main__ import _baseline, main
+from auto_deployment.ranking.figures import interval
+from auto_deployment.ranking.offline import measure
+from auto_deployment.ranking.tables import read_task
+from auto_deployment.train import SurpriseSVD
 from tests.unit.auto_deployment.tastes import two_tastes
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HEADER = "user_id,movie_id,rating,timestamp"
 
@@ -46,6 +48,39 @@ def test_every_ranker_is_told_beside_its_baselines(tmp_path: Path, capsys: pytes
         assert 1 <= len(films) == len(set(films)) <= 20
         assert not {(user, film) for film in films} & taken
     assert set(lists["u00"].split(",")[:9]) == {f"film+{film:02}" for film in range(0, 20, 2)} - {"film+04"}
+
+
+def half_star_rows(pull: float, seed: int) -> list[str]:
+    """150 users draw 8 to 24 of 90 films, some more popular; `pull` times as often those of their own of 3 tastes."""
+    draw = np.random.default_rng(seed)
+    shares, rows = 1 / np.arange(1, 91), []
+    for user in range(150):
+        own = np.arange(90) % 3 == user % 3
+        weights = shares * np.where(own, pull, 1)
+        for film in draw.choice(90, draw.integers(8, 25), replace=False, p=weights / weights.sum()).tolist():
+            stars = np.clip(np.rint(2 * draw.normal(4 if own[film] and pull > 1 else 3.5, 1.2)) / 2, 0.5, 5)
+            rows.append(f"user-{user},{film},{stars},{draw.integers(10**9)}")
+    draw.shuffle(rows)
+    return rows
+
+
+@pytest.mark.parametrize(("pull", "personal"), [(8.0, True), (1.0, False)])
+def test_on_half_stars_tastes_beat_popularity_and_no_taste_is_never_below_it(
+    tmp_path: Path, pull: float, *, personal: bool
+) -> None:
+    """With tastes: clearly above popularity and not below plain EASE. Without: what is chosen is not below popularity."""
+    rows = half_star_rows(pull, 1)
+    cut = len(rows) * 4 // 5
+    task = read_task(Path(write(tmp_path / "train.csv", rows[:cut])), Path(write(tmp_path / "test.csv", rows[cut:])))
+    assert task.train.scale == (0.5, 5.0)
+    found = measure(task.train, task.test, SurpriseSVD(), 0, lambda: None)
+    chosen, popular, plain = found.per_user[found.choice.ranker], found.per_user["popularity"], _baseline(task)
+    above, beside = interval(chosen.ndcg - popular.ndcg, 0), interval(chosen.ndcg - plain.ndcg, 0)
+    assert above is not None
+    assert beside is not None
+    assert (found.choice.ranker != "popularity") is personal
+    assert above.low > 0.05 if personal else above.high >= 0
+    assert beside.high >= 0
 
 
 @pytest.mark.parametrize("stamp", ["2026-01-05T08:00:00Z", "1767600000", "1767600000.5"])
