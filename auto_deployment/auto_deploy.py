@@ -35,6 +35,8 @@ from auto_deployment.sources import FileSource, TopicSource
 from auto_deployment.state import read_json, write_json_synced
 from auto_deployment.stop import Stop, StoppedError
 from auto_deployment.tables import Tables
+from auto_deployment.telemetry import text
+from auto_deployment.telemetry.keeping import Telemetry
 from auto_deployment.track import put_rows
 from auto_deployment.versioning import TABLES, Places, Versions, set_version, write_parts
 
@@ -70,6 +72,7 @@ class Pipeline:
         self._data = settings.data_dir.absolute()
         self._places = Places(Path.cwd(), self._data)
         self._versions = Versions(self._places, settings.git_remote, settings.git_branch, settings.dvc_remote)
+        self._telemetry = Telemetry(settings)
         self._lag = 0
         self.step = "check"
 
@@ -115,7 +118,7 @@ class Pipeline:
     def _collect(self) -> Collector:
         """Append what the stream, or the files, have now."""
         self._begin_step("collect")
-        collector = Collector(Tables(self._data), self._data / RECORD, self._settings.rules)
+        collector = Collector(Tables(self._data), self._data / RECORD, self._settings.rules, self._telemetry)
         until = time.monotonic() + 60 * self._settings.collect_minutes
         with self._source() as source:
             collect_showing(collector, source, self._progress, lambda: time.monotonic() < until and not self._stop.asked())
@@ -179,6 +182,8 @@ class Pipeline:
         details = (
             quality.lines(told)
             + (beyond.lines(shown) if shown else [])
+            + text.summary(told.get("telemetry"))
+            + self._telemetry.problems
             + (["It was not pushed (--no-push)."] if self._options.no_push else [])
         )
         return notify.released(release.number, told["gate"]["rmse"], told["data"]["ratings"]["pairs"], details)
@@ -193,7 +198,9 @@ class Pipeline:
         except RefusedError:
             (self._data / RELEASE).unlink()
             raise
+        self._telemetry.keep_popular(self._data / "model", Tables(self._data))
         told = quality.report(metadata, release.counts, release.gaps, release.lag, before)
+        told["telemetry"] = self._telemetry.figures()
         write_json_synced(self._places.report(release.number), told)
         for line in quality.clock_lines(told):
             log.warning("%s", line)
@@ -210,6 +217,7 @@ class Pipeline:
         set_version(self._places, release.number)
         self._versions.commit(release.number)
         Collector(Tables(self._data), self._data / RECORD, self._settings.rules).begin_version(release.number)
+        self._telemetry.settle()
         release.save(self._data / RELEASE, "committed")
 
     def _push(self, release: Release) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from auto_deployment.errors import RefusedError
 from auto_deployment.rows import Counts, rows_of, told
@@ -17,10 +17,11 @@ from auto_deployment.sources import Gap, Plan
 from auto_deployment.state import StateError, read_json, write_json_synced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from auto_deployment.events import Rules
+    from auto_deployment.rows import Rows
     from auto_deployment.sources import Block, Source
     from auto_deployment.tables import Tables
 
@@ -70,14 +71,27 @@ class Record:
             raise StateError(f"{path}: not a record of the collection ({error!r})") from error
 
 
+class Keeper(Protocol):
+    """Who else keeps something of each block. It never raises, and the same block again replaces what it kept of it."""
+
+    def roll_back(self, marks: Mapping[str, Mapping[str, Any]]) -> None:
+        """Drop what is of blocks beyond these marks: they are read again."""
+        ...
+
+    def keep(self, source: str, mark: Mapping[str, Any], rows: Rows) -> None:
+        """Keep what it wants of the rows of the block of `source` that ends at `mark`, on the disk."""
+        ...
+
+
 class Collector:
     """Appends sources to the tables of a data folder, exactly once."""
 
-    def __init__(self, tables: Tables, path: Path, rules: Rules) -> None:
+    def __init__(self, tables: Tables, path: Path, rules: Rules, keeper: Keeper | None = None) -> None:
         """`path` is the record's file; what a killed run wrote after it is cut off. Raises StateError or TableError."""
         self._tables = tables
         self._path = path
         self._rules = rules
+        self._keeper = keeper
         record = Record.load(path)
         if record is None and any(tables.sizes().values()):
             raise StateError(
@@ -88,6 +102,8 @@ class Collector:
         cut = tables.roll_back(self.record.sizes)
         if cut:
             log.warning("took back %d bytes that a run wrote without recording them; their lines are read again", cut)
+        if keeper is not None:
+            keeper.roll_back(self.record.marks)
 
     def collect(self, source: Source, go_on: Callable[[], bool]) -> Iterator[int]:
         """Read what `source` has now, or what a killed run of it left; yields how much is left after each block.
@@ -135,6 +151,8 @@ class Collector:
         else:
             rows = rows_of(block, self._rules)
             self._tables.append(rows)
+            if self._keeper is not None:
+                self._keeper.keep(block.source, block.mark, rows)
             record.counts.add(rows.counts)
         record.marks[block.source] = block.mark
         record.sizes = self._tables.sizes()

@@ -57,7 +57,10 @@ class Counts:
 
 @dataclass
 class Rows:
-    """What one block adds: rows of the two tables, in order, lines kept aside, and who asked, rated or joined, each once."""
+    """What one block adds: rows of the two tables, in order, lines kept aside, and who asked, rated or joined, each once.
+
+    For the telemetry: `begun`, the time of the first minute of each row of `watches`, and the `answers` that we gave.
+    """
 
     ratings: list[str]
     watches: list[str]
@@ -65,6 +68,8 @@ class Rows:
     repaired: list[Aside]
     counts: Counts
     visitors: dict[int, None] = field(default_factory=dict)
+    begun: list[str] = field(default_factory=list)
+    answers: list[Recommendation] = field(default_factory=list)
 
 
 def rows_of(block: Block, rules: Rules = DEFAULT_RULES) -> Rows:
@@ -83,14 +88,17 @@ def rows_of(block: Block, rules: Rules = DEFAULT_RULES) -> Rows:
                     continue
             known = minutes.get((user, film))
             if known is None:
-                minutes[user, film] = [1, time]
+                minutes[user, film] = [1, time, time]
             else:
                 known[0] += 1
-                if time > known[1]:  # noqa: PLR1730 - max() takes as long as the rest of this loop
+                if time > known[1]:
                     known[1] = time
+                elif time < known[2]:
+                    known[2] = time
     if minutes:
-        rows.counts.kinds["watch"] = sum(count for count, _ in minutes.values())
-    rows.watches = [f"{user},{film},{count},{with_seconds(last)}" for (user, film), (count, last) in minutes.items()]
+        rows.counts.kinds["watch"] = sum(count for count, _, _ in minutes.values())
+    rows.watches = [f"{user},{film},{count},{with_seconds(last)}" for (user, film), (count, last, _) in minutes.items()]
+    rows.begun = [with_seconds(begun) for _, _, begun in minutes.values()]
     rows.counts.repaired = len(rows.repaired)
     return rows
 
@@ -114,6 +122,7 @@ def _take(rows: Rows, block: Block, at: int, rules: Rules) -> tuple[str, str, st
         case Recommendation():
             rows.visitors[event.user] = None
             rows.counts.kinds["recommendation"] += 1
+            rows.answers.append(event)
         case NewAccount():
             rows.visitors[event.user] = None
             rows.counts.kinds["new_account"] += 1

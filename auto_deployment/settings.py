@@ -92,6 +92,16 @@ class Settings(BaseSettings):
     canary_min_requests: int = Field(500, ge=1, description="answers and tries that are needed to pass, never to fail")
     canary_max_slowdown: float = Field(1.2, ge=1, description="slower than stable by more than this factor is worse")
     canary_max_error_increase: float = Field(0.005, ge=0, le=1, description="more errors per try than stable by this is worse")
+    canary_watched: Literal["off", "judge", "require"] = Field(
+        "off", description="whether a canary whose lists are watched less is worse; require: it must be known"
+    )
+    canary_watched_minutes: float = Field(60.0, ge=1, le=1440, description="watched means: within so long after the answer")
+    canary_min_watched: float = Field(
+        0.8, gt=0, le=1, description="watched less than stable's by more than this factor is worse"
+    )
+    telemetry_dir: Path | None = Field(None, description="where telemetry is kept; unset: telemetry in DATA_DIR")
+    telemetry_keep_days: int = Field(30, ge=3, le=3650, description="days of the stream that telemetry keeps")
+    telemetry_max_gb: float = Field(5.0, gt=0, description="and at most so much of them, the oldest days go first")
     keep_images: int = Field(3, ge=0, le=100, description="images of versions that were in service before, for a rollback")
     server_dir: Path | None = Field(None, description="the checkout whose release is in service; unset: this one")
     smtp_host: str | None = Field(None, description="the mail server; unset: no mail is sent")
@@ -187,6 +197,11 @@ class Settings(BaseSettings):
         """Where the very first collection starts, for `TopicSource`; `now` in seconds since 1970."""
         kind, _, minutes = self.collect_from.partition(":")
         return str(int((now - 60 * int(minutes)) * 1000)) if kind == "minutes" else kind
+
+    @property
+    def telemetry(self) -> Path:
+        """The folder of the telemetry."""
+        return self.telemetry_dir or self.data_dir.absolute() / "telemetry"
 
     @property
     def rules(self) -> Rules:

@@ -67,6 +67,15 @@ class Archive(Ledger):
         with self.engine.connect() as connection:
             return list(connection.execute(query).scalars())
 
+    def served_between(self, first: datetime, last: datetime) -> Iterator[tuple[int, int, str, datetime, str]]:
+        """User, version, track, time and digest of each answer served from `first` to before `last`, in UTC, in no order."""
+        asked = reccom.c.user_id, reccom.c.version_number, reccom.c.track, reccom.c.served_at, reccom.c.digest
+        days = reccom.c.day.between(first.date(), last.date())  # MySQL looks into these partitions only
+        query = sa.select(*asked).where(days & (reccom.c.served_at >= first) & (reccom.c.served_at < last))
+        with self.engine.connect().execution_options(stream_results=True, yield_per=ROWS_A_READ) as connection:
+            for row in connection.execute(query):
+                yield tuple(row)
+
     def version(self, number: int) -> dict[str, Any] | None:
         """A version's `tracking` row; None where there is none."""
         with self.engine.connect() as connection:

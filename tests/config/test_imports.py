@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("app", "auto_deployment", "scripts", "tests")
 ENTRIES = ("app.wsgi", "app.shipper", "app.migrate", "app.restore", "app.answer", "app.worker", "app.gunicorn.conf")
-TRAINING_ONLY = {"surprise", "pandas", "scipy", "numba", "pandera", "rich"}
+TRAINING_ONLY = {"surprise", "pandas", "scipy", "numba", "pandera", "rich", "duckdb"}
 
 
 def name_of(path: Path) -> str:

@@ -1,0 +1,49 @@
+"""`python -m auto_deployment.telemetry`: how much of what we recommended was watched, and what popularity would have got."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from auto_deployment.errors import RunError
+from auto_deployment.settings import load_settings
+from auto_deployment.telemetry import text
+from auto_deployment.telemetry.figures import figures
+from auto_deployment.telemetry.keeping import DAYS, FAILURES, now
+from auto_deployment.telemetry.popular import Popular
+from auto_deployment.telemetry.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit status by contracts."""
+    options = _options(arguments)
+    try:
+        settings = load_settings()
+        store, popular = Store(settings.telemetry), Popular(settings.telemetry / "popular")
+        told = figures(store, popular, settings.database_url, options.days, now()).to_dict()
+    except FAILURES as error:
+        sys.stderr.write(f"telemetry: {str(error).splitlines()[0]}\n")
+        return error.status if isinstance(error, RunError) else 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    printed = [json.dumps(told, indent=2)] if options.json else text.lines(told)
+    sys.stdout.write("".join(f"{line}\n" for line in printed))
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m auto_deployment.telemetry", description=__doc__)
+    parser.add_argument("--days", metavar="N", type=int, default=DAYS, help="the last N days of the stream (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""What the pipeline does of the telemetry. Nothing in here raises: what fails is logged and told, and fails no run."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from app.model import ArtifactError
+from app.provenance import DatabaseError
+from auto_deployment.errors import RunError
+from auto_deployment.telemetry.database import Error
+from auto_deployment.telemetry.figures import figures
+from auto_deployment.telemetry.popular import Popular
+from auto_deployment.telemetry.store import SCRATCH, Store
+from auto_deployment.telemetry.upkeep import clear, compact, mend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from auto_deployment.rows import Rows
+    from auto_deployment.settings import Settings
+    from auto_deployment.tables import Tables
+
+log = logging.getLogger(__name__)
+
+DAYS = 7
+FAILURES = (RunError, DatabaseError, Error, OSError, ArtifactError)
+
+
+class Telemetry:
+    """The telemetry of a data folder, as collections keep it and a retraining run tells of it.
+
+    `problems` says what could not be done, for whoever is told of the run's end.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store = Store(settings.telemetry)
+        self._popular = Popular(settings.telemetry / "popular")
+        self.problems: list[str] = []
+
+    def roll_back(self, marks: Mapping[str, Mapping[str, Any]]) -> None:
+        """See `collect.Keeper`."""
+        with self._told("what killed runs left could not be mended"):
+            mend(self._store.folder)
+            self._store.roll_back(marks)
+
+    def keep(self, source: str, mark: Mapping[str, Any], rows: Rows) -> None:
+        """See `collect.Keeper`."""
+        with self._told(f"a block of {source} was not kept"):
+            self._store.keep(source, mark, rows)
+
+    def keep_popular(self, model: Path, tables: Tables) -> None:
+        """Keep the popular list of a version that was just made of these tables, and who had seen what of it."""
+        with self._told("the popular list was not kept"):
+            self._popular.keep(model, tables, self._store.folder / SCRATCH)
+
+    def settle(self) -> None:
+        """Pack the days that are over and drop the oldest. All blocks must be of a version: none is collected again then."""
+        with self._told("days could not be packed or dropped"):
+            today = now().date()
+            days = self._store.days("watches") or [str(today)]
+            compact(self._store, days[-1])
+            dropped = clear(self._store, today, self._settings.telemetry_keep_days, self._settings.telemetry_max_gb * 1e9)
+            if dropped:
+                log.info("telemetry: dropped %s", ", ".join(dropped))
+
+    def figures(self) -> dict[str, Any] | None:
+        """The figures of the last days as JSON can hold them; None where there are none."""
+        told: list[dict[str, Any]] = []
+        with self._told("there are no figures"):
+            found = figures(self._store, self._popular, self._settings.database_url, DAYS, now())
+            told += [found.to_dict()] if found.judged.requests else []
+        return told[0] if told else None
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except FAILURES as error:
+            log.warning("telemetry: %s: %s", what, error)
+            self.problems.append(f"telemetry: {what} ({str(error).splitlines()[0]})")
+
+
+def now() -> datetime:
+    """The time in UTC, without saying so, as the stream tells times."""
+    return datetime.now(UTC).replace(tzinfo=None)
