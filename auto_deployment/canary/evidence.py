@@ -7,6 +7,8 @@ from enum import StrEnum
 from math import inf, isnan
 from typing import TYPE_CHECKING, Any, Self
 
+from auto_deployment.canary.watched import Watched
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -52,6 +54,7 @@ class Evidence:
     """The looks of a bake of `candidate`, running `version`, beside `baseline`, since `began` (seconds since 1970).
 
     `counters` are the last ones seen, by service and source, `until` their time. `outage`: why the last attempt got nothing.
+    `watched`: what telemetry knows, where it is asked.
     """
 
     version: str
@@ -62,6 +65,7 @@ class Evidence:
     counters: Mapping[str, Counters] = field(default_factory=dict)
     until: float | None = None
     outage: Gap | None = None
+    watched: Watched | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -72,7 +76,9 @@ class Evidence:
         """What `to_dict` gave."""
         outage = None if told["outage"] is None else Gap(told["outage"])
         looks = tuple(map(Look.from_dict, told["looks"]))
-        return cls(**{**told, "baseline": tuple(told["baseline"]), "looks": looks, "outage": outage})
+        watched = None if told.get("watched") is None else Watched.from_dict(told["watched"])
+        others = {"baseline": tuple(told["baseline"]), "looks": looks, "outage": outage, "watched": watched}
+        return cls(**{**told, **others})
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
-from auto_deployment.canary.comparison import FALSE_ALARMS
+from auto_deployment.canary.comparison import FALSE_ALARMS, WATCHED_FALSE_ALARMS
 from auto_deployment.canary.readings import Outcome
 from auto_deployment.canary.verdict import verdict
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from auto_deployment.canary.evidence import Evidence
     from auto_deployment.canary.verdict import Verdict
 
-PROMISE = sum(FALSE_ALARMS.values())
+PROMISE = sum(FALSE_ALARMS.values()) + WATCHED_FALSE_ALARMS
 # The normal distribution's point for 95 %.
 Z = 1.959964
 
@@ -45,9 +45,9 @@ class Rate:
 
 
 def self_test(evidence: Evidence, limits: Limits, minutes: float) -> Verdict:
-    """The bake's last stable service judged against the first, over the same looks."""
+    """The bake's last stable service judged against the first, over the same looks; telemetry knows tracks, not services."""
     other, *_, last = evidence.baseline
-    return verdict(replace(evidence, candidate=last, baseline=(other,)), limits, minutes)
+    return verdict(replace(evidence, candidate=last, baseline=(other,)), replace(limits, watched="off"), minutes)
 
 
 def is_false_alarm(judged: Verdict) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from auto_deployment.canary import watched
 from auto_deployment.canary.bake import Bake
 from auto_deployment.canary.measures import MEASURES, read
 from auto_deployment.canary.readings import Outcome, Reading
@@ -59,7 +60,8 @@ def verdict(evidence: Evidence, limits: Limits, minutes: float) -> Verdict:
     threshold; else it bakes on up to `max_bake_minutes`, and is inconclusive then. Missing figures never fail it, nor pass.
     """
     bake = Bake(evidence, limits)
-    readings = tuple(_ended(read(measure, bake), limits, minutes) for measure in MEASURES)
+    measured = tuple(_ended(read(measure, bake), limits, minutes) for measure in MEASURES)
+    readings = (*measured, *watched.readings(evidence.watched, limits))
     outcomes = {each.outcome for each in readings}
     if Outcome.WORSE in outcomes:
         return Verdict(End.FAIL, minutes, readings)

@@ -12,19 +12,28 @@ from auto_deployment.canary.verdict import verdict
 from auto_deployment.state import read_json, write_json_synced
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from typing import TypeAlias
 
     from auto_deployment.canary.comparison import Limits
     from auto_deployment.canary.verdict import Verdict
+    from auto_deployment.canary.watched import Watched
     from auto_deployment.prometheus import Source
     from auto_deployment.rollout.machine import Rollout
+
+    Telemetry: TypeAlias = Callable[[Rollout, float, Watched | None], Watched]
 
 EVIDENCE, VERDICT, SELF_TEST = "evidence.json", "verdict.json", "self_test.json"
 
 
-def look(folder: Path, rollout: Rollout, prometheus: Source, limits: Limits, now: float) -> Verdict:
-    """Look once, keep evidence, verdict and self-test, and judge."""
+def look(
+    folder: Path, rollout: Rollout, prometheus: Source, limits: Limits, now: float, telemetry: Telemetry | None = None
+) -> Verdict:
+    """Look once, keep evidence, verdict and self-test, and judge. `telemetry` is asked where limits say so."""
     evidence = read_evidence(prometheus, load(folder, rollout), now, limits.check_seconds)
+    if telemetry is not None and limits.watched != "off":
+        evidence = replace(evidence, watched=telemetry(rollout, now, evidence.watched))
     judged = verdict(evidence, limits, rollout.minutes(now))
     tested = self_test(evidence, limits, rollout.minutes(now))
     write_json_synced(folder / EVIDENCE, evidence.to_dict())

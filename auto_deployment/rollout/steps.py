@@ -12,11 +12,13 @@ from auto_deployment.rollout.begin import version_in_tree
 from auto_deployment.rollout.machine import PROMOTES, Ending, Step
 from auto_deployment.rollout.record import load, save
 from auto_deployment.rollout.slots import CANARY
+from auto_deployment.telemetry.bake import watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from auto_deployment.canary.verdict import Verdict
+    from auto_deployment.canary.watched import Watched
     from auto_deployment.rollout.machine import Rollout
     from auto_deployment.rollout.slots import Slot, Slots
     from auto_deployment.rollout.tools import Tools
@@ -104,13 +106,16 @@ class Steps:
             if self._tools.uptime() >= next_look:
                 next_look = self._tools.uptime() + limits.check_seconds
                 rollout = self._note(machine.kept_time(rollout, self._tools.now(), self._tools.uptime()))
-                judged = bake.look(folder, rollout, self._tools.prometheus, limits, self._tools.now())
+                judged = bake.look(folder, rollout, self._tools.prometheus, limits, self._tools.now(), self._watched)
                 self._tell(rollout, judged)
                 rollout = machine.judged(rollout, judged.end, judged.reasons)
             else:
                 self._tools.sleep(min(1.0, limits.check_seconds))
                 rollout = self._see_to_wishes(rollout)
         return rollout
+
+    def _watched(self, rollout: Rollout, now: float, known: Watched | None) -> Watched:
+        return watched(self._tools.settings, rollout.version, rollout.bake_began or now, now, known)
 
     def _tell(self, rollout: Rollout, judged: Verdict) -> None:
         why = f": {'; '.join(judged.reasons)}" if judged.reasons else ""

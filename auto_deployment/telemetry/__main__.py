@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from auto_deployment.errors import RunError
 from auto_deployment.settings import load_settings
 from auto_deployment.telemetry import text
+from auto_deployment.telemetry.failures import FAILURES, first_line
 from auto_deployment.telemetry.figures import figures
-from auto_deployment.telemetry.keeping import DAYS, FAILURES, now
+from auto_deployment.telemetry.keeping import DAYS, now
 from auto_deployment.telemetry.popular import Popular
 from auto_deployment.telemetry.store import Store
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         store, popular = Store(settings.telemetry), Popular(settings.telemetry / "popular")
         told = figures(store, popular, settings.database_url, options.days, now()).to_dict()
     except FAILURES as error:
-        sys.stderr.write(f"telemetry: {str(error).splitlines()[0]}\n")
+        sys.stderr.write(f"telemetry: {first_line(error)}\n")
         return error.status if isinstance(error, RunError) else 1
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -13,6 +13,8 @@ from auto_deployment.telemetry.provenance import MATCHED, load_served
 from auto_deployment.telemetry.store import beside
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from auto_deployment.telemetry.database import Database
     from auto_deployment.telemetry.popular import Popular
     from auto_deployment.telemetry.store import Store
@@ -91,19 +93,25 @@ class Window(NamedTuple):
         return self.until - timedelta(hours=self.hours)
 
 
-def judge(database: Database, store: Store, day: str, window: Window, url: str | None, popular: Popular) -> Judged:
-    """Add a day to the table `sums`. Raises `Error` or `DatabaseError`."""
-    days = [beside(day, apart) for apart in range(-1, 2 + int(window.hours // 24))]
-    answers = store.relation("answers", [day])
-    requests, failed, young = database.rows(COUNTED.format(answers=answers, ok=OK, start=window.start, last=window.last))[0]
-    database.run(BEGUN.format(watches=store.relation("watches", days)))
+def prepare(database: Database, store: Store, days: Sequence[str], window: Window, url: str | None) -> None:
+    """Make the tables `asked`, `matched` and `chosen` of what was answered on these days. Raises `Error` or `DatabaseError`."""
+    reach = 1 + int(window.hours // 24)
+    beside_them = sorted({beside(day, apart) for day in days for apart in range(-1, 1 + reach)})
+    database.run(BEGUN.format(watches=store.relation("watches", beside_them)))
+    answers = store.relation("answers", days)
     database.run(ASKED.format(answers=answers, ok=OK, start=window.start, last=window.last))
-    midnight = datetime.fromisoformat(day)
-    load_served(database, url, midnight, midnight + timedelta(days=1))
+    first, last = database.rows("SELECT min(time), max(time) FROM asked")[0]
+    load_served(database, url if first is not None else None, first, last)
     database.run(MATCHED)
     database.run(CHOSEN.format(seconds=round(window.hours * 3600)))
-    versions = [version for (version,) in database.rows("SELECT DISTINCT version FROM matched ORDER BY version")]
-    popular.load(database, versions)
+
+
+def judge(database: Database, store: Store, day: str, window: Window, url: str | None, popular: Popular) -> Judged:
+    """Add a day to the table `sums`. Raises `Error` or `DatabaseError`."""
+    answers = store.relation("answers", [day])
+    requests, failed, young = database.rows(COUNTED.format(answers=answers, ok=OK, start=window.start, last=window.last))[0]
+    prepare(database, store, [day], window, url)
+    popular.load(database, [version for (version,) in database.rows("SELECT DISTINCT version FROM matched ORDER BY version")])
     database.run(ADDED)
     judged, matched = database.rows("SELECT (SELECT count(*) FROM asked), (SELECT count(*) FROM matched)")[0]
     return Judged(requests, failed, young, judged, matched)

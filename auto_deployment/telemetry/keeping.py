@@ -7,10 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from app.model import ArtifactError
-from app.provenance import DatabaseError
-from auto_deployment.errors import RunError
-from auto_deployment.telemetry.database import Error
+from auto_deployment.telemetry.failures import FAILURES, first_line
 from auto_deployment.telemetry.figures import figures
 from auto_deployment.telemetry.popular import Popular
 from auto_deployment.telemetry.store import SCRATCH, Store
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DAYS = 7
-FAILURES = (RunError, DatabaseError, Error, OSError, ArtifactError)
 
 
 class Telemetry:
@@ -82,7 +78,7 @@ class Telemetry:
             yield
         except FAILURES as error:
             log.warning("telemetry: %s: %s", what, error)
-            self.problems.append(f"telemetry: {what} ({str(error).splitlines()[0]})")
+            self.problems.append(f"telemetry: {what} ({first_line(error)})")
 
 
 def now() -> datetime:
