@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 NAME = "watched"
 # Users by the time of their first answer: what moves in time is met by both sides alike.
 BIN_MINUTES = 10
+# Stable has several successes for one of the canary's, so that what stakes on them is best is smaller than for errors.
+STAKES = (0.01, 0.02, 0.04, 0.08, 0.16)
 QUERY = (
     "telemetry: first answers of each user since the bake began, joined with reccom, a film of the list begun within {:g} min"
 )
@@ -67,7 +69,7 @@ def evidence(watched: Watched, limits: Limits) -> float:
     """The logarithm of the most evidence that there ever was that the canary is watched less, by more than the margin."""
     columns = (watched.base_hits, watched.base_users, watched.hits, watched.users)
     hits, users, own_hits, own_users = (np.array(column, dtype=np.float64) for column in columns)
-    return float(more_often(hits, users, own_hits, own_users, 0.0, 1 / limits.min_watched - 1).max(initial=0.0))
+    return float(more_often(hits, users, own_hits, own_users, 0.0, 1 / limits.min_watched - 1, STAKES).max(initial=0.0))
 
 
 def _read(watched: Watched, limits: Limits) -> Reading:

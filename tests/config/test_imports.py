@@ -117,6 +117,11 @@ def test_the_pipeline_is_needed_by_none_of_its_steps() -> None:
     assert users == set()
 
 
+def test_the_first_training_needs_no_telemetry() -> None:
+    """An image that has no version yet trains on the sample while it is built, with what training needs and no more."""
+    assert "duckdb" not in {each for name in reachable("auto_deployment.sample") for each in RUNNING[name]}
+
+
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_nothing_of_the_training_is_within_reach_of_a_service(entry: str) -> None:
     """Not even in a function that is seldom called."""

@@ -135,7 +135,10 @@ def test_popularity_is_asked_for_the_same_answers_with_what_was_seen_left_out(sc
     (group,) = scene.figures().groups
     assert group.popular is not None
     assert group.above is not None
-    assert (group.answers, round(group.popular.value * 4)) == (4, 2)  # users 1 and 2; to 3 `r` was known, to 4 `s` is the fourth
+    assert (group.answers, round(group.popular.value * 4)) == (
+        4,
+        2,
+    )  # users 1 and 2; to 3 `r` was known, to 4 `s` is the fourth
     assert group.above.value == pytest.approx(-0.5)
 
 
@@ -176,7 +179,9 @@ def test_the_table_says_what_is_left_out(scene: Scene) -> None:
     scene.tell()
     told = scene.figures().to_dict()
     lines = text.lines(told)
-    assert lines[1].startswith("4 requests: 1 failed, 0 too young to be judged, 3 judged by what was begun within 24 h, 1 of these")
+    assert lines[1].startswith(
+        "4 requests: 1 failed, 0 too young to be judged, 3 judged by what was begun within 24 h, 1 of these"
+    )
     assert [line.split()[:5] for line in lines[3:5]] == [
         ["6", "stable", "2", "2", "50.00%"],
         ["not", "found", "-", "1", "1"],

@@ -122,9 +122,10 @@ def test_a_killed_collection_keeps_what_an_undisturbed_one_keeps(
             raise KilledError
 
     undisturbed = Store.keep
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
+    with monkeypatch.context() as patch:
         patch.setattr(Store, "keep", dying)
-        list(collector(broken, kept).collect(FileSource([path], 20), lambda: True))
+        with pytest.raises(KilledError):
+            list(collector(broken, kept).collect(FileSource([path], 20), lambda: True))
     list(collector(broken, telemetry(broken)).collect(FileSource([path], 20), lambda: True))
     assert files(broken / "data") == files(whole / "data")
 
@@ -194,9 +195,10 @@ def test_a_killed_packing_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             raise KilledError
         return path.replace(target)
 
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
+    with monkeypatch.context() as patch:
         patch.setattr("pathlib.Path.rename", dying)
-        compact(scene.store, "2026-01-06")
+        with pytest.raises(KilledError):
+            compact(scene.store, "2026-01-06")
     mend(scene.store.folder)
     assert [row[1] for row in scene.all("answers")] == [1, 2, 3]
     assert [path.name for path in (tmp_path / "telemetry" / "answers").iterdir()] == ["2026-01-05"]
@@ -204,7 +206,12 @@ def test_a_killed_packing_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     ("keep", "most", "dropped"),
-    [(30, 1e9, []), (3, 1e9, ["2026-01-01", "2026-01-02"]), (30, 25.0, ["2026-01-01", "2026-01-02", "2026-01-03"]), (30, 1.0, 4)],
+    [
+        (30, 1e9, []),
+        (3, 1e9, ["2026-01-01", "2026-01-02"]),
+        (30, 25.0, ["2026-01-01", "2026-01-02", "2026-01-03"]),
+        (30, 1.0, 4),
+    ],
 )
 def test_days_go_by_age_and_by_size_the_oldest_first(keep: int, most: float, dropped: list[str] | int) -> None:
     """Age counts from the newest day, which stays whatever it takes."""
