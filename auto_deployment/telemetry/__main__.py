@@ -41,9 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m auto_deployment.telemetry", description=__doc__)
-    parser.add_argument("--days", metavar="N", type=int, default=DAYS, help="the last N days of the stream (%(default)s)")
+    parser.add_argument("--days", metavar="N", type=_days, default=DAYS, help="the last N days of the stream (%(default)s)")
     parser.add_argument("--json", action="store_true", help="for programs")
     return parser.parse_args(arguments)
+
+
+def _days(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from 1 on")
+    return int(text)
 
 
 if __name__ == "__main__":

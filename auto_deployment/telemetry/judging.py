@@ -39,6 +39,13 @@ CREATE TEMP TABLE sums (
   popular BIGINT
 )
 """
+# After each day, so that there is a row a user, version and track, not one a day more.
+MERGED = """
+CREATE OR REPLACE TEMP TABLE sums AS
+SELECT user_id, version, track, sum(answers)::BIGINT AS answers, sum(hits)::BIGINT AS hits, sum(compared)::BIGINT AS compared,
+  sum(compared_hits)::BIGINT AS compared_hits, sum(popular)::BIGINT AS popular
+FROM sums GROUP BY user_id, version, track
+"""
 
 # Each film's first minute, and the lists that it may have been taken from. A film that the user began before the answer, within
 # the days that are looked at, is no success of the answer.
@@ -48,7 +55,7 @@ SELECT user_id, film, min(begun) AS begun FROM {watches} GROUP BY user_id, film
 """
 ASKED = """
 CREATE OR REPLACE TEMP TABLE asked AS
-SELECT row_number() OVER () AS id, time, user_id, films, digest FROM {answers}
+SELECT row_number() OVER () AS id, time, user_id, digest FROM {answers}
 WHERE status = {ok} AND time >= '{start}' AND time <= '{last}'
 """
 COUNTED = """
@@ -57,9 +64,12 @@ FROM {answers} WHERE time >= '{start}'
 """
 CHOSEN = """
 CREATE OR REPLACE TEMP TABLE chosen AS
-SELECT asked.id, asked.user_id, begun.film, len(asked.films) AS places, list_contains(asked.films, begun.film) AS offered
-FROM asked JOIN begun ON begun.user_id = asked.user_id
-WHERE begun.begun > asked.time AND begun.begun <= asked.time + INTERVAL '{seconds} seconds'
+WITH near AS (
+  SELECT asked.id, asked.user_id, asked.time, begun.film FROM asked JOIN begun ON begun.user_id = asked.user_id
+  WHERE begun.begun > asked.time AND begun.begun <= asked.time + INTERVAL '{seconds} seconds'
+)
+SELECT near.id, near.user_id, near.film, len(films) AS places, list_contains(films, near.film) AS offered
+FROM near JOIN {answers} lists USING (user_id, time) WHERE status = {ok}
 """
 # The place that a film has in the popular list of a user: its rank less those before it that were left out as seen.
 ADDED = """
@@ -103,7 +113,7 @@ def prepare(database: Database, store: Store, days: Sequence[str], window: Windo
     first, last = database.rows("SELECT min(time), max(time) FROM asked")[0]
     load_served(database, url if first is not None else None, first, last)
     database.run(MATCHED)
-    database.run(CHOSEN.format(seconds=round(window.hours * 3600)))
+    database.run(CHOSEN.format(answers=answers, ok=OK, seconds=round(window.hours * 3600)))
 
 
 def judge(database: Database, store: Store, day: str, window: Window, url: str | None, popular: Popular) -> Judged:
@@ -113,5 +123,6 @@ def judge(database: Database, store: Store, day: str, window: Window, url: str |
     prepare(database, store, [day], window, url)
     popular.load(database, [version for (version,) in database.rows("SELECT DISTINCT version FROM matched ORDER BY version")])
     database.run(ADDED)
+    database.run(MERGED)
     judged, matched = database.rows("SELECT (SELECT count(*) FROM asked), (SELECT count(*) FROM matched)")[0]
     return Judged(requests, failed, young, judged, matched)

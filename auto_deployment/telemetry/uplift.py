@@ -36,27 +36,34 @@ WITH all_films AS (
 ), today AS (
   SELECT * FROM viewings WHERE begun::DATE = '{day}'
 ), answers AS (
-  SELECT user_id, time, films AS list, digest FROM {answers} WHERE status = 200
+  SELECT user_id, time FROM {answers} WHERE status = 200
 ), nearest AS (
-  SELECT today.user_id, film, digest, list, begun - time AS apart,
+  SELECT today.user_id, film, time, epoch_us(begun) - epoch_us(time) AS apart,
     time > begun - INTERVAL '{minutes} minutes' AND coalesce(previous <= time, true) AS shown
   FROM today ASOF JOIN answers ON today.user_id = answers.user_id AND today.begun > answers.time
   UNION ALL
-  SELECT today.user_id, film, digest, list, time - begun, false
+  SELECT today.user_id, film, time, epoch_us(time) - epoch_us(begun), false
   FROM today ASOF JOIN answers ON today.user_id = answers.user_id AND today.begun <= answers.time
 ), labelled AS (
-  SELECT user_id, film, max(shown) AS shown, arg_min((digest, list), (NOT shown, apart)) AS given
+  SELECT user_id, film, max(shown) AS shown, arg_min(time, CASE WHEN shown THEN -1 ELSE apart END) AS time
   FROM nearest GROUP BY user_id, film
 ), judged AS (
-  SELECT user_id, given[1] AS digest, shown, list_contains(given[2], film) AS offered FROM labelled
+  SELECT user_id, film, any_value(digest) AS digest, any_value(shown) AS shown, max(list_contains(films, film)) AS offered
+  FROM labelled JOIN {answers} lists USING (user_id, time) WHERE status = 200 GROUP BY user_id, film
 )
 SELECT user_id, digest, count(*) FILTER (shown AND offered), count(*) FILTER (shown AND NOT offered),
   count(*) FILTER (NOT shown AND offered), count(*) FILTER (NOT shown AND NOT offered)
 FROM judged GROUP BY user_id, digest
 """
+# After each day: a row a user and list, not one a day more.
+MERGED = """
+CREATE OR REPLACE TEMP TABLE strata AS
+SELECT user_id, digest, sum(a)::BIGINT AS a, sum(b)::BIGINT AS b, sum(c)::BIGINT AS c, sum(d)::BIGINT AS d
+FROM strata GROUP BY user_id, digest
+"""
 SUMMED = """
 WITH tables AS (
-  SELECT sum(a)::DOUBLE AS a, sum(b)::DOUBLE AS b, sum(c)::DOUBLE AS c, sum(d)::DOUBLE AS d FROM strata GROUP BY user_id, digest
+  SELECT a::DOUBLE AS a, b::DOUBLE AS b, c::DOUBLE AS c, d::DOUBLE AS d FROM strata
 ), parts AS (
   SELECT a + b AS shown, c + d AS unshown, a * d / (a + b + c + d) AS r, b * c / (a + b + c + d) AS s,
     (a + d) / (a + b + c + d) AS p, (b + c) / (a + b + c + d) AS q
@@ -85,6 +92,7 @@ def add(database: Database, store: Store, day: str) -> None:
     watches = store.relation("watches", [beside(day, apart) for apart in (-1, 0)])
     answers = store.relation("answers", [beside(day, apart) for apart in (-1, 0, 1)])
     database.run(ADDED.format(watches=watches, answers=answers, minutes=OCCASION_MINUTES, fewest=FEWEST_USERS, day=day))
+    database.run(MERGED)
 
 
 def summed(database: Database) -> Strata:

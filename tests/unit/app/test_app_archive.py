@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -145,3 +145,14 @@ def test_a_backup_is_of_one_moment(archive: Archive, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "0.sqlite", timeout=1)) as database, database:
         database.execute("delete from reccom")
     assert len(list(held)) == 4
+
+
+def test_what_was_served_between_two_times(archive: Archive) -> None:
+    """From the first to before the last, in microseconds; across days; with what finds an answer on the stream."""
+    archive.add_answers("stable-1/1.tsv", [row(20, served_at=86_400_000_000 + 7, track="canary", user_id=8)], 200)
+    first, last = datetime(1970, 1, 1, 0, 0, 0, 5), datetime(1970, 1, 2, 0, 0, 0, 7)  # noqa: DTZ001
+    found = sorted(archive.served_between(first, last + timedelta(microseconds=1)))
+    assert [each[0] for each in found] == [5, 8]
+    assert found[0] == (5, 2, ROW.track, first, ROW.digest)
+    assert found[1][2:4] == ("canary", last)
+    assert [each[0] for each in archive.served_between(first, last)] == [5]
