@@ -12,7 +12,7 @@ from auto_deployment.telemetry.store import KINDS, Kind
 from auto_deployment.telemetry.upkeep import compact
 from tests.unit.auto_deployment.viewers import NOON, Scene
 
-ANSWERS, BLOCKS, USERS = 15_000, 2, 10_000
+ANSWERS, BLOCKS, USERS = 7_000, 2, 5_000
 MADE: dict[Kind, str] = {
     "answers": (
         "SELECT TIMESTAMP '{day}' + to_seconds(n) AS time, (hash(n, {block}) % {users})::BIGINT AS user_id, "
