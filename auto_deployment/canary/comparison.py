@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from auto_deployment.settings import Settings
 
 # The promise: a healthy release is aborted at most once in 100. The tests share it (Bonferroni).
-FALSE_ALARMS = {"mean": 0.001, "slowdown": 0.002, "slow answers": 0.004, "errors": 0.002}
+FALSE_ALARMS = {"mean": 0.0005, "slowdown": 0.002, "slow answers": 0.005, "errors": 0.0015}
 # Kept for `watched`, also while that is switched off.
 WATCHED_FALSE_ALARMS = 0.001
 # A new process is slow for its first looks, whatever its version.

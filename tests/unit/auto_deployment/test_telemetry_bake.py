@@ -81,8 +81,11 @@ def test_what_has_been_counted_is_not_counted_again_until_there_is_more(scene: S
     assert sum(known(scene, first).users) == 2
 
 
-def test_what_telemetry_cannot_tell_is_a_problem_and_no_error(scene: Scene, tmp_path: Path) -> None:
+def test_what_telemetry_cannot_tell_is_a_problem_and_no_error(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No telemetry, no database, a damaged file: each in words."""
+    monkeypatch.chdir(tmp_path)  # a checkout whose stack was started has a database
     assert known(scene).problem == "there is no telemetry"
     scene.answer(1, NOON + MINUTE, LIST, 7, "canary")
     scene.begin(9, "z+1999", NOON + 300 * MINUTE)
