@@ -25,7 +25,7 @@ LEAST_VARIATION = 0.04
 SLOW_SHARE = 0.01
 SLOW_STEPS = (2, 3)
 SLOW_INCREASE = 0.0005
-SLOW_STAKES = (0.4, 1.2)
+SLOW_STAKES = (0.8, 1.4)
 # An edge is compared with the next one that is at least so many margins higher: instances drift.
 DRIFT_ROOM = 1.15
 
