@@ -58,7 +58,7 @@ def test_a_broker_that_is_away_is_told_within_the_limit(library: str, nobody: st
         StreamError, match=f"no answer from {nobody} within 1 s.*(?i:refused).*KAFKA_BOOTSTRAP_SERVERS"
     ) as caught:
         open_client(settings_of(nobody, library), connect=1.0)
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 10
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
@@ -70,7 +70,7 @@ def test_a_listener_that_says_nothing_is_told_within_the_limit(library: str) -> 
         start = time.monotonic()
         with pytest.raises(StreamError, match=f"no answer from {address} within 1 s"):
             open_client(settings_of(address, library), connect=1.0)
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 10
 
 
 def test_only_the_library_that_is_chosen_is_imported(library: str, nobody: str) -> None:
