@@ -117,6 +117,7 @@ def test_a_canary_with_errors_reaches_no_client_and_still_gets_its_share(stack: 
     assert load.failures == []
     tries = [each for each in stack.tries()[before:] if each["uri"].startswith("/recommend/")]
     mine = [each for each in tries if each["upstream_addr"].startswith(f"{stack.address('canary')}:")]
+    print(f"first tries at the canary: {len(mine)} of {len(tries)}")
     # More where a busy machine has stable servers put out for a moment; what must not be is less.
     assert 0.185 < len(mine) / len(tries) < 0.3
     errors = [each for each in mine if each["upstream_status"].startswith("500")]
