@@ -7,7 +7,7 @@ from enum import StrEnum
 from math import inf, isnan
 from typing import TYPE_CHECKING, Any, Self
 
-from auto_deployment.canary.watched import Watched
+from auto_deployment.canary.viewers import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,56 +8,25 @@ margin. It may be looked at whenever telemetry has something new, and has its ow
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from math import exp
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from auto_deployment.canary.comparison import WATCHED_FALSE_ALARMS
 from auto_deployment.canary.readings import Outcome, Reading
 from auto_deployment.canary.sequential import more_often
+from auto_deployment.canary.viewers import Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from auto_deployment.canary.comparison import Limits
 
 NAME = "watched"
-# Users by the time of their first answer: what moves in time is met by both sides alike.
-BIN_MINUTES = 10
 # Stable has several successes for one of the canary's, so that what stakes on them is best is smaller than for errors.
 STAKES = (0.01, 0.02, 0.04, 0.08, 0.16)
 QUERY = (
     "telemetry: first answers of each user since the bake began, joined with reccom, a film of the list begun within {:g} min"
 )
-
-
-@dataclass(frozen=True)
-class Watched:
-    """What telemetry knows of a bake: in each bin of time users and those who watched, the canary's and stable's.
-
-    `until`: the last answer that is old enough, as the stream tells times; `state`: of what it was made; `problem`: why there
-    is nothing to know.
-    """
-
-    users: tuple[int, ...] = ()
-    hits: tuple[int, ...] = ()
-    base_users: tuple[int, ...] = ()
-    base_hits: tuple[int, ...] = ()
-    until: str = ""
-    state: str = ""
-    problem: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave."""
-        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-        return cls(**values)
 
 
 def readings(watched: Watched | None, limits: Limits) -> tuple[Reading, ...]:

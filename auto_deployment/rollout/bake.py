@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from auto_deployment.canary.comparison import Limits
     from auto_deployment.canary.verdict import Verdict
-    from auto_deployment.canary.watched import Watched
+    from auto_deployment.canary.viewers import Watched
     from auto_deployment.prometheus import Source
     from auto_deployment.rollout.machine import Rollout
 

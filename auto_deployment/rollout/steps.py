@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from auto_deployment.canary.verdict import Verdict
-    from auto_deployment.canary.watched import Watched
+    from auto_deployment.canary.viewers import Watched
     from auto_deployment.rollout.machine import Rollout
     from auto_deployment.rollout.slots import Slot, Slots
     from auto_deployment.rollout.tools import Tools

@@ -6,7 +6,7 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from auto_deployment.canary.watched import BIN_MINUTES, Watched
+from auto_deployment.canary.viewers import BIN_MINUTES, Watched
 from auto_deployment.telemetry.database import Database
 from auto_deployment.telemetry.failures import FAILURES, first_line
 from auto_deployment.telemetry.figures import known_until

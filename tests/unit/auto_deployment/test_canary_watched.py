@@ -11,7 +11,8 @@ from auto_deployment.canary.evidence import Evidence
 from auto_deployment.canary.readings import Outcome
 from auto_deployment.canary.selftest import self_test
 from auto_deployment.canary.verdict import End, verdict
-from auto_deployment.canary.watched import Watched, evidence, readings
+from auto_deployment.canary.viewers import Watched
+from auto_deployment.canary.watched import evidence, readings
 from tests.unit.auto_deployment.test_canary_verdict import LIMITS, MINUTES
 from tests.unit.auto_deployment.test_canary_verdict import baked as healthy_bake
 

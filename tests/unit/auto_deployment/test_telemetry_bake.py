@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from auto_deployment.canary.watched import Watched
+    from auto_deployment.canary.viewers import Watched
 
 MINUTE = timedelta(minutes=1)
 LIST = ("a+1999", "b+1999")
