@@ -105,7 +105,7 @@ class Steps:
                 return machine.done(rollout)
             if self._tools.uptime() >= next_look:
                 next_look = self._tools.uptime() + limits.check_seconds
-                rollout = self._note(machine.kept_time(rollout, self._tools.now(), self._tools.uptime()))
+                rollout = self._timed(rollout)
                 judged = bake.look(folder, rollout, self._tools.prometheus, limits, self._tools.now(), self._watched)
                 self._tell(rollout, judged)
                 rollout = machine.judged(rollout, judged.end, judged.reasons)
@@ -113,6 +113,11 @@ class Steps:
                 self._tools.sleep(min(1.0, limits.check_seconds))
                 rollout = self._see_to_wishes(rollout)
         return rollout
+
+    def _timed(self, rollout: Rollout) -> Rollout:
+        """On the disk too, where the clock was set."""
+        timed = machine.kept_time(rollout, self._tools.now(), self._tools.uptime())
+        return rollout if timed is rollout else self._note(timed)
 
     def _watched(self, rollout: Rollout, now: float, known: Watched | None) -> Watched:
         return watched(self._tools.settings, rollout.version, rollout.bake_began or now, now, known)

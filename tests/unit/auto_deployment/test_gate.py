@@ -194,7 +194,7 @@ def test_real_ratings_pass(real: Dataset) -> None:
     assert refused_by(decide(evaluate(real, SurpriseSVD(), SCALE, 0, lambda: None), 1.0, SCALE)) == []
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_real_ratings_shuffled_among_the_rows_are_refused(real: Dataset, seed: int) -> None:
     """They pass any limit that the real ones pass: it is the comparison with shuffled ratings that tells."""
     noise = replace(real, ratings=shuffled(real.ratings, seed))

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -16,6 +18,7 @@ def peak(root: Path, folder: Path, days: int) -> float:
     return float(ended.stdout)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_days(root: Path, tmp_path: Path) -> None:
     """Four times the days of stream, kept and judged: no more memory, but for what allocators leave lying."""
     short, long = (tmp_path / name for name in ("short", "long"))
