@@ -146,7 +146,7 @@ class Site:
             log_dir=root / "logs",
             canary_bake_minutes=1,
             canary_max_bake_minutes=2,
-            canary_check_seconds=5,
+            canary_check_seconds=10,
         )
         stack: Any = self.stack
         self.tools = Tools(
