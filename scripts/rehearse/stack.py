@@ -150,8 +150,9 @@ class Stack:
             return answer.status, dict(answer.getheaders()), answer.read().decode()
 
     def tries(self) -> list[dict[str, Any]]:
-        """NGINX's log of tries."""
-        written = self.compose("exec", "-T", "nginx", "cat", "/var/log/nginx/tries.log").stdout
+        """NGINX's log of tries, with what has rolled."""
+        oldest_first = "cd /var/log/nginx; cat $(ls tries-*.log 2>/dev/null) tries.log"
+        written = self.compose("exec", "-T", "nginx", "sh", "-c", oldest_first).stdout
         return [json.loads(line) for line in written.splitlines()]
 
     def host_secret(self, name: str) -> str:
