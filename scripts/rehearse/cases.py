@@ -32,8 +32,8 @@ class Case:
 
 # Long enough for the warm-up to find nothing.
 LATER = {"FAULT_AFTER_SECONDS": "20"}
-# 1 % of errors takes some 5,000 tries at the canary to be sure of.
-THIN = {"CANARY_BAKE_MINUTES": "6", "CANARY_MAX_BAKE_MINUTES": "9"}
+# 1 % of errors takes some 10,000 tries at the canary to be sure of.
+THIN = {"CANARY_BAKE_MINUTES": "10", "CANARY_MAX_BAKE_MINUTES": "14"}
 CASES = (
     Case("good", "a good version", "promoted", options=()),
     Case("slow", "slower than 500 ms", "aborted", {**LATER, "FAULT_SECONDS": "0.7"}, rate=40),

@@ -30,7 +30,7 @@ def test_a_sample_of_releases_ends_as_it_should_and_no_request_fails(tmp_path: P
         [str(ROOT / "scripts" / "dev"), "rehearse", *wanted, "--json", str(report)],
         capture_output=True,
         text=True,
-        timeout=4 * SECONDS if not wanted else SECONDS,
+        timeout=5 * SECONDS if not wanted else SECONDS,
         check=False,
     )
     print(f"seed {seed}\n{done.stdout}{done.stderr}")
