@@ -45,7 +45,7 @@ class SparkTrainer:
 
     def _factors(self, ratings: Ratings, rest: Floats, shape: tuple[int, int], seed: int) -> tuple[Floats, Floats]:
         import pyarrow as pa  # noqa: PLC0415 - an optional requirement
-        from pyspark.ml.recommendation import ALS  # noqa: PLC0415
+        from pyspark.ml.recommendation import ALS  # noqa: PLC0415 - the same
 
         spark = session(self._master)
         table = spark.createDataFrame(pa.table({"user": ratings.user, "film": ratings.film, "rest": rest}))
