@@ -11,7 +11,7 @@ import time
 import urllib.parse
 import urllib.request
 import zlib
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,8 +210,9 @@ class Stack:
         ticks = 0
         for service in ("nginx", *SERVICES):
             for pid in self.docker("top", self.container(service), "-eo", "pid").stdout.split()[1:]:
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                ticks += sum(map(int, fields[11:13]))
+                with suppress(FileNotFoundError, ProcessLookupError):  # a health check's, ended meanwhile
+                    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                    ticks += sum(map(int, fields[11:13]))
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def logs(self) -> str:
