@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from auto_deployment.dataset import Dataset
-    from auto_deployment.rank import Popularity, Ranker, Rows
+    from auto_deployment.rank import Ranker, Rows
 
 BLOCK_USERS = 256
 
@@ -46,13 +46,13 @@ def by_threads(lists: Lists, starts: Sequence[int]) -> Iterator[Rows]:
 def serving_arrays(
     dataset: Dataset,
     ranker: Ranker,
-    popularity: Popularity,
     seen: Seen,
     step: Callable[[int], None],
     make: Callable[[Lists, Sequence[int]], Iterator[Rows]] = by_threads,
 ) -> dict[str, Array]:
-    """The serving part: see `app.model`. `step` is called with the number of users done, block by block, which `make` makes.
+    """The serving part but the lists for unknown users, see `app.model`.
 
+    `step` is called with the number of users done, block by block, which `make` makes.
     Memory beside the result is bounded by a block of users times all films a core, whatever the number of users.
     """
     top = np.empty((len(dataset.users), RESERVE), dtype=row_type(len(dataset.films)))
@@ -60,9 +60,7 @@ def serving_arrays(
     for start, rows in zip(starts, make(Lists(ranker, seen, len(top)), starts), strict=True):
         top[start : start + len(rows)] = _stored(rows, top.dtype)
         step(len(rows))
-    cold = np.full((1, RESERVE), NONE, dtype=np.int32)
-    cold[0, : min(RESERVE, len(dataset.films))] = popularity.order[:RESERVE]
-    return {"users": dataset.users, "top": top, "cold": _stored(cold, top.dtype), **film_arrays(dataset.films)}
+    return {"users": dataset.users, "top": top, **film_arrays(dataset.films)}
 
 
 def cold_arrays(

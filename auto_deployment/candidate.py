@@ -100,9 +100,7 @@ def _build(
     ranker, popularity = factory.make(name, choice.tuning), factory.popularity(choice.tuning.half_life)
     seen = feedback.seen()
     with progress.task("precompute", len(dataset.users), "users") as task:
-        serving = serving_arrays(
-            dataset, ranker, popularity, seen, task.advance, maker_of(settings.trainer, settings.spark_master)
-        )
+        serving = serving_arrays(dataset, ranker, seen, task.advance, maker_of(settings.trainer, settings.spark_master))
     cold = demographics.make(settings.data_dir, dataset, feedback, choice.tuning.half_life, settings.random_state)
     for line in report.cold(cold):
         progress.say(line)

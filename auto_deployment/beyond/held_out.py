@@ -8,6 +8,7 @@ import numpy as np
 
 from auto_deployment.ranking.factory import RankerFactory
 from auto_deployment.ranking.figures import RECALL_AT, PerUser, per_user
+from auto_deployment.ranking.varied import varied
 from auto_deployment.train import UserFilmBias
 
 if TYPE_CHECKING:
@@ -46,5 +47,5 @@ def held_out_of(train: Feedback, test: Ratings, offline: Offline, errors: Rating
     popularity = RankerFactory(train, UserFilmBias(), 0).popularity(offline.choice.tuning.half_life)
     relevant = test[test.stars >= train.liked_from]
     users = np.unique(relevant.user[films[relevant.user] == 0])
-    lists = np.tile(popularity.order[:RECALL_AT], (len(users), 1))
+    lists = np.tile(varied(popularity.scores, train, RECALL_AT), (len(users), 1))
     return HeldOut(offline.per_user, per_user(users, lists, relevant), films, errors)

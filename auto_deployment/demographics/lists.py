@@ -16,6 +16,7 @@ import numpy as np
 from app.model import RESERVE
 from auto_deployment.ranking.factory import RankerFactory
 from auto_deployment.ranking.figures import RECALL_AT, Interval, PerUser, interval, per_user, some_of
+from auto_deployment.ranking.varied import varied
 from auto_deployment.train import UserFilmBias
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from auto_deployment.ranking.feedback import Feedback
 
     Flags = npt.NDArray[np.bool_]
+    Floats = npt.NDArray[np.float64]
     Labels = npt.NDArray[np.str_]
 
 GROUPINGS = (("gender",), ("age",), ("occupation",), ("age", "gender"))
@@ -74,18 +76,16 @@ def joined(labels: Mapping[str, Labels], attributes: tuple[str, ...]) -> Labels:
 
 
 def group_lists(feedback: Feedback, groups: Labels, half_life: float | None, prior: float) -> dict[str, Rows]:
-    """The best films of each group among `groups` (one a user), and under the empty name everybody's; best first."""
-    whole = _popularity(feedback, half_life)
-    lists = {"": whole.order[:RESERVE]}
-    towards = prior * whole.scores / max(float(whole.scores.sum()), 1e-9)
-    for name in np.unique(groups[groups != ""]).tolist():
-        scores = _popularity(_of(feedback, groups == name), half_life).scores
-        lists[name] = np.argsort(-(scores + towards), kind="stable").astype(np.int32)[:RESERVE]
-    return lists
+    """The popular films of each group among `groups` (one a user), and under the empty name everybody's: see `varied`."""
+    scores = _popularity_of_groups(feedback, groups, half_life, prior)
+    return {name: varied(each, feedback, RESERVE) for name, each in scores.items()}
 
 
 def choose(feedback: Feedback, labels: Mapping[str, Labels], half_life: float | None, seed: int) -> GroupChoice:
-    """Pick on one half of the people, confirm on the other; lists for a half are made from all users but its own."""
+    """Pick on one half of the people, confirm on the other; lists for a half are made from all users but its own.
+
+    What is compared are the most popular films, plain: what `varied` makes of them is the same for both sides.
+    """
     draw = np.random.default_rng(seed)
     half = draw.random(feedback.shape[0]) < 0.5
     tried = [
@@ -128,15 +128,24 @@ def _gain(
 ) -> tuple[PerUser, PerUser] | tuple[None, None]:
     """Of the users `held` that are in a group: the figures of their group's list, made without them, and above everybody's."""
     ratings = feedback.ratings
-    lists = group_lists(_of(feedback, ~held), np.where(held, "", groups), half_life, prior)
+    scores = _popularity_of_groups(_of(feedback, ~held), np.where(held, "", groups), half_life, prior)
+    lists = {name: np.argsort(-each, kind="stable").astype(np.int32)[:RECALL_AT] for name, each in scores.items()}
     users = some_of(np.flatnonzero(held & np.isin(groups, [name for name in lists if name])).astype(np.int32))
     relevant = ratings[(ratings.stars >= feedback.liked_from) & held[ratings.user]]
     if not np.isin(relevant.user, users).any():
         return None, None
-    own = np.stack([lists[name][:RECALL_AT] for name in groups[users].tolist()])
+    own = np.stack([lists[name] for name in groups[users].tolist()])
     ours = per_user(users, own, relevant)
-    popular = per_user(users, np.tile(lists[""][:RECALL_AT], (len(users), 1)), relevant)
+    popular = per_user(users, np.tile(lists[""], (len(users), 1)), relevant)
     return ours, PerUser(ours.users, ours.ndcg - popular.ndcg, ours.recall - popular.recall)
+
+
+def _popularity_of_groups(feedback: Feedback, groups: Labels, half_life: float | None, prior: float) -> dict[str, Floats]:
+    whole = _popularity(feedback, half_life)
+    towards = prior * whole.scores / max(float(whole.scores.sum()), 1e-9)
+    names = np.unique(groups[groups != ""]).tolist()
+    own = {name: _popularity(_of(feedback, groups == name), half_life).scores for name in names}
+    return {"": whole.scores, **{name: scores + towards for name, scores in own.items()}}
 
 
 def _of(feedback: Feedback, users: Flags) -> Feedback:

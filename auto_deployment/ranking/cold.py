@@ -9,6 +9,7 @@ import numpy as np
 
 from auto_deployment.ranking.factory import RankerFactory
 from auto_deployment.ranking.figures import PerUser, lists_of, per_user
+from auto_deployment.ranking.varied import varied
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,16 +34,22 @@ def cut(feedback: Feedback, users: npt.NDArray[np.bool_], most: int, seed: int) 
 
 
 def step(train: Feedback, test: Ratings, choice: Choice, trainer: Trainer, most: int, seed: int) -> tuple[PerUser, PerUser]:
-    """The chosen ranker's figures and popularity's for users with `most` films; a drawn half of the users is cut at a time.
+    """The figures of what users with `most` films get, and popularity's; a drawn half of the users is cut at a time.
 
-    The others are whole, so that what is learnt about films is as good as it is in service.
+    The others are whole, so that what is learnt about films is as good as it is in service. Who has none gets the list for
+    users who are not in the data, others the chosen ranker's.
     """
     relevant, found = test[test.stars >= train.liked_from], []
     half = np.random.default_rng(seed).random(train.shape[0]) < 0.5
     for cold in (half, ~half):
         left = cut(train, cold, most, seed)
         factory, seen, users = RankerFactory(left, trainer, seed), left.seen(), np.flatnonzero(cold).astype(np.int32)
-        rankers = factory.make(choice.ranker, choice.tuning), factory.popularity(choice.tuning.half_life)
-        found.append([per_user(users, lists_of(ranker, users, seen), relevant) for ranker in rankers])
+        popularity = factory.popularity(choice.tuning.half_life)
+        plain = lists_of(popularity, users, seen)
+        if most:
+            lists = lists_of(factory.make(choice.ranker, choice.tuning), users, seen)
+        else:
+            lists = np.tile(varied(popularity.scores, left, plain.shape[1]), (len(users), 1))
+        found.append([per_user(users, rows, relevant) for rows in (lists, plain)])
     ours, popular = (PerUser(*map(np.concatenate, zip(*halves, strict=True))) for halves in zip(*found, strict=True))
     return ours, popular

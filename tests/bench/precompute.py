@@ -66,9 +66,9 @@ def measured(users: int, films: int = fixtures.FILMS) -> dict[str, Any]:
     dataset = _dataset(users, films)
     feedback, started, started_processor = Feedback.of(dataset, SCALE), time.perf_counter(), time.process_time()
     factory = RankerFactory(feedback, SurpriseSVD(), 0)
-    ranker, popularity, seen = factory.make(RANKER, Tuning()), factory.popularity(None), feedback.seen()
+    ranker, seen = factory.make(RANKER, Tuning()), feedback.seen()
     made, made_processor = time.perf_counter(), time.process_time()
-    top = serving_arrays(dataset, ranker, popularity, seen, lambda _: None)["top"]
+    top = serving_arrays(dataset, ranker, seen, lambda _: None)["top"]
     done, done_processor = time.perf_counter(), time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {

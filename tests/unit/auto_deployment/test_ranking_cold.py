@@ -44,21 +44,24 @@ def test_histories_are_cut_and_the_others_kept() -> None:
 
 
 def test_one_film_tells_a_taste() -> None:
-    """With two tastes a single film is enough to be above popularity; with none it is popularity."""
+    """With two tastes a single film is enough to be above popularity; with none the list has something for both."""
     feedback = two_tastes()
     test = ratings_of([(user, film, 5.0) for user in range(2, USERS - 1) for film in range(user % 2, FILMS, 2)])
     tuned = Tuning(ease_ridge=5.0, als_ridge=0.5, popularity_share=0.01)
     for ranker in SCORED:
-        for most in (0, 1):
-            ours, popular = step(feedback, test, Choice(ranker, tuned, {}, 0), SgdTrainer(), most, 0)
+        none, one = (step(feedback, test, Choice(ranker, tuned, {}, 0), SgdTrainer(), most, 0) for most in (0, 1))
+        for ours, popular in (none, one):
             assert ours.users.tolist() == popular.users.tolist()
-            assert (ours.ndcg.mean() > popular.ndcg.mean() + 0.2) == (most > 0)
-            assert (ours.ndcg.tolist() == popular.ndcg.tolist()) == (most == 0)
+        assert one[0].ndcg.mean() > one[1].ndcg.mean() + 0.2
+        assert none[0].ndcg.min() > 0.1 > none[1].ndcg.min()
 
 
 @pytest.mark.slow
 def test_movielens_is_ranked_well_from_the_first_film_on(movielens: Task) -> None:
-    """Every choice inside the training rows; each step of cold start is above popularity by an interval above 0."""
+    """Every choice inside the training rows; from one film on each step is above popularity by an interval above 0.
+
+    The list for users without a film is not below it.
+    """
     measured = measure(movielens.train, movielens.test, SgdTrainer(), 0, lambda: None)
     chosen = measured.figures[measured.choice.ranker]
     assert chosen.ndcg_at_10 >= 0.325
@@ -67,4 +70,4 @@ def test_movielens_is_ranked_well_from_the_first_film_on(movielens: Task) -> Non
         ours, popular = step(movielens.train, movielens.test, measured.choice, SgdTrainer(), most, 0)
         above = interval(ours.recall - popular.recall, 0)
         assert above is not None
-        assert above.low > 0 if most else above.mean == 0
+        assert above.low > 0 if most else above.high > 0
