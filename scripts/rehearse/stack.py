@@ -57,7 +57,7 @@ class Stack:
         self.folder = copy_of_project(folder)
         self.name = name
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-        self._net = f"172.30.{100 + zlib.crc32(f'{name} {os.getpid()}'.encode()) % 100}"
+        self._net = f"10.213.{100 + zlib.crc32(f'{name} {os.getpid()}'.encode()) % 100}"
         self._environment = {
             **os.environ,
             **{each: str(port) for each, port in self.ports.items()},

@@ -37,7 +37,7 @@ class Server:
             **self.ports,
             "COMPOSE_PROJECT_NAME": NAME,
             "APP_IMAGE": NAME,
-            "STACK_NET": f"172.30.{200 + os.getpid() % 50}",
+            "STACK_NET": f"10.213.{200 + os.getpid() % 50}",
             "PROMETHEUS_URL": f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}",
             "DOCKER_DATA_ROOT": self.run(client(), "info", "--format", "{{.DockerRootDir}}").strip(),
             "CANARY_BAKE_MINUTES": 30,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-STABLE_1, STABLE_2, CANARY = (f"172.30.82.{host}:5000" for host in (11, 12, 13))
+STABLE_1, STABLE_2, CANARY = (f"10.213.82.{host}:5000" for host in (11, 12, 13))
 TRIES, ANSWERS = "nginx_tries_total", "nginx_answers_total"
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -114,7 +114,7 @@ def test_mtail_takes_the_program(tmp_path: Path) -> None:
         ),
         ("recommend", "502", {}),
         (f"{STABLE_1}, recommend", "502, 502", {("stable-1", "error"): 1}),
-        ("172.30.82.14:5000", "200", {}),
+        ("10.213.82.14:5000", "200", {}),
     ],
 )
 def test_every_try_is_counted_with_its_outcome(
@@ -169,7 +169,7 @@ def test_what_is_no_recommendation_does_not_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "uri",
     [
-        r"/recommend/5?\",\"status\":500,\"request_time\":9.000,\"upstream_addr\":\"172.30.82.13:1",
+        r"/recommend/5?\",\"status\":500,\"request_time\":9.000,\"upstream_addr\":\"10.213.82.13:1",
         "/recommend/%22,%22status%22:500",
     ],
 )
