@@ -16,8 +16,8 @@ BIN_MINUTES = 10
 class Watched:
     """What telemetry knows of a bake: in each bin of time users and those who watched, the canary's and stable's.
 
-    `until`: the last answer that is old enough, as the stream tells times; `state`: of what it was made; `problem`: why there
-    is nothing to know.
+    `until`: the last answer that is old enough, as the stream tells times; `state`: of what it was made; `problem`: why
+    nothing more is known.
     """
 
     users: tuple[int, ...] = ()

@@ -53,6 +53,7 @@ def _read(watched: Watched, limits: Limits) -> Reading:
     said = (
         f"watched by {hits} of {users} users ({hits / max(users, 1):.2%}), by {base_hits} of {base_users} "
         f"({base_hits / max(base_users, 1):.2%}) beside it, limit {limits.min_watched:g} of that"
+        + (f"; {watched.problem}" if watched.problem else "")
     )
     if log_odds >= float(-np.log(WATCHED_FALSE_ALARMS)):
         outcome = Outcome.WORSE

@@ -89,8 +89,10 @@ class Rollout:
     """A release or rollback under way. Times in seconds since 1970.
 
     `before` is what the services ran before it, `image` the id of what is baked, `boot` the machine's start under which the
-    last look was taken; `bake_uptime` is `bake_began` in seconds since that start, which nobody can set. `ending` and `reasons`
-    are known once it is decided; `urged` says who wants it promoted without a bake; one that is not `shadowed` bakes untried.
+    last look was taken; `bake_uptime` is `bake_began` in seconds since that start, which nobody can set. `entered` is when
+    users first got the canary: unlike `bake_began` it does not move by the time that the machine was away. `ending` and
+    `reasons` are known once it is decided; `urged` says who wants it promoted without a bake; one that is not `shadowed` bakes
+    untried.
     """
 
     kind: Literal["release", "rollback"]
@@ -105,6 +107,7 @@ class Rollout:
     boot: str = ""
     bake_began: float | None = None
     bake_uptime: float | None = None
+    entered: float | None = None
     ending: Ending | None = None
     reasons: tuple[str, ...] = ()
     urged: str = ""
@@ -130,7 +133,10 @@ def kept_time(rollout: Rollout, now: float, uptime: float) -> Rollout:
     if rollout.bake_began is None or rollout.bake_uptime is None:
         return rollout
     set_by = (now - rollout.bake_began) - (uptime - rollout.bake_uptime)
-    return rollout if abs(set_by) < CLOCK_SECONDS else replace(rollout, bake_began=rollout.bake_began + set_by)
+    if abs(set_by) < CLOCK_SECONDS:
+        return rollout
+    entered = None if rollout.entered is None else rollout.entered + set_by
+    return replace(rollout, bake_began=rollout.bake_began + set_by, entered=entered)
 
 
 def first_step(kind: Literal["release", "rollback"]) -> Step:

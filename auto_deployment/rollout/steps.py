@@ -93,7 +93,7 @@ class Steps:
     def _enter(self, rollout: Rollout) -> Rollout:
         self._stack.route(self._slots, drain=False)
         began, uptime = self._tools.now() + SETTLE_SECONDS, self._tools.uptime() + SETTLE_SECONDS
-        return machine.done(replace(rollout, bake_began=began, bake_uptime=uptime, boot=self._tools.boot))
+        return machine.done(replace(rollout, bake_began=began, bake_uptime=uptime, entered=began, boot=self._tools.boot))
 
     def _bake(self, rollout: Rollout) -> Rollout:
         """Look until it is decided, or until somebody asks for something else."""
@@ -120,7 +120,7 @@ class Steps:
         return rollout if timed is rollout else self._note(timed)
 
     def _watched(self, rollout: Rollout, now: float, known: Watched | None) -> Watched:
-        return watched(self._tools.settings, rollout.version, rollout.bake_began or now, now, known)
+        return watched(self._tools.settings, rollout.version, rollout.entered or rollout.bake_began or now, now, known)
 
     def _tell(self, rollout: Rollout, judged: Verdict) -> None:
         why = f": {'; '.join(judged.reasons)}" if judged.reasons else ""

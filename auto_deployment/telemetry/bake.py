@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -33,15 +34,19 @@ FROM firsts GROUP BY bin ORDER BY bin
 
 
 def watched(settings: Settings, version: int, began: float, now: float, known: Watched | None) -> Watched:
-    """What is known by now of a bake that began then (seconds since 1970); as before where nothing new was collected."""
+    """What is known by now of a bake that began then (seconds since 1970); as before where nothing new is to be had.
+
+    What was known does not go with a moment's failure: a canary that is watched less would pass by it.
+    """
     store, start, moment = Store(settings.telemetry), _stream_time(began), _stream_time(now)
     try:
         state = _state(store, start)
         if known is not None and known.state == state and not known.problem:
             return known
-        return _counted(settings, store, version, start, moment, state)
+        counted = _counted(settings, store, version, start, moment, state)
+        return replace(known, problem=counted.problem) if known is not None and counted.problem else counted
     except FAILURES as error:
-        return Watched(problem=f"telemetry gives nothing ({first_line(error)})")
+        return replace(known or Watched(), problem=f"telemetry gives nothing new ({first_line(error)})")
 
 
 def _counted(settings: Settings, store: Store, version: int, start: datetime, now: datetime, state: str) -> Watched:

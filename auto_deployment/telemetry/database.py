@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # What a query may hold; the rest goes to the disk. https://duckdb.org/docs/stable/guides/performance/how_to_tune_workloads
 MEMORY = "512MB"
 THREADS = 2
+# What a folder of scratch is called, before the number of the process that it belongs to.
+QUERY = "query-"
 
 Error = duckdb.Error
 
@@ -26,7 +28,7 @@ class Database:
     def __init__(self, scratch: Path) -> None:
         """`scratch` holds what does not fit into memory, and goes with the database. Raises OSError."""
         scratch.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(prefix="query-", dir=scratch))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{QUERY}{os.getpid()}-", dir=scratch))
         self._connection = duckdb.connect(
             ":memory:",
             config={

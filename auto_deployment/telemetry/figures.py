@@ -29,6 +29,11 @@ FROM users GROUP BY ALL ORDER BY ALL
 """
 
 
+# The latest time of each file. A partition that was not read for longer is not waited for.
+LATEST = "SELECT parse_filename(filename), max({time}) FROM {rows} GROUP BY ALL HAVING max({time}) IS NOT NULL"
+LATEST_DAYS = 3
+
+
 @dataclass(frozen=True)
 class Group:
     """One version on one track: None for answers of which provenance knows nothing. `above`: watched less popular."""
@@ -52,7 +57,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Figures:
-    """All of it. `until`: how far the stream is known; `seconds`: what the query took."""
+    """All of it. `until`: how far the stream is known; `hours`: within which a film has to be begun."""
 
     days: tuple[str, ...]
     until: datetime | None
@@ -100,14 +105,20 @@ def known_days(store: Store, now: datetime) -> list[str]:
 
 
 def known_until(database: Database, store: Store, now: datetime) -> datetime | None:
-    """The latest time that the stream has told, None where it told nothing."""
+    """Until when the stream has told all, None where it told nothing.
+
+    That is the latest time in it, or the latest of a partition of which a collection has left something unread: it is behind
+    the others, and what of it is not read yet is not unwatched.
+    """
     tomorrow = f"{now + timedelta(days=1):%Y-%m-%d}"
-    times = [
-        database.rows(f"SELECT max({TIME[kind]}) FROM {store.relation(kind, days)}")[0][0]
-        for kind in KINDS
-        if (days := [day for day in store.days(kind) if day <= tomorrow][-1:])
-    ]
-    return max(times, default=None)
+    times = dict[str, datetime]()
+    for kind in KINDS:
+        days = [day for day in store.days(kind) if day <= tomorrow][-LATEST_DAYS:]
+        for name, time in database.rows(LATEST.format(time=TIME[kind], rows=store.relation(kind, days, named=True))):
+            times[name] = max(time, times.get(name, time))
+    latest = max(times.values(), default=None)
+    behind = [max((time for name, time in times.items() if name.startswith(each)), default=None) for each in store.unread()]
+    return min([latest, *(time for time in behind if time is not None)]) if latest is not None else None
 
 
 def _group(version: int | None, track: str | None, users: int, *sums: float) -> Group:

@@ -55,8 +55,10 @@ SELECT user_id, film, min(begun) AS begun FROM {watches} GROUP BY user_id, film
 """
 ASKED = """
 CREATE OR REPLACE TEMP TABLE asked AS
-SELECT row_number() OVER () AS id, time, user_id, digest FROM {answers}
-WHERE status = {ok} AND time >= '{start}' AND time <= '{last}'
+SELECT row_number() OVER () AS id, * FROM (
+  SELECT DISTINCT time, user_id, digest, len(films) AS places FROM {answers}
+  WHERE status = {ok} AND time >= '{start}' AND time <= '{last}'
+)
 """
 COUNTED = """
 SELECT count(*), count(*) FILTER (status <> {ok}), count(*) FILTER (status = {ok} AND time > '{last}')
@@ -65,11 +67,19 @@ FROM {answers} WHERE time >= '{start}'
 CHOSEN = """
 CREATE OR REPLACE TEMP TABLE chosen AS
 WITH near AS (
-  SELECT asked.id, asked.user_id, asked.time, begun.film FROM asked JOIN begun ON begun.user_id = asked.user_id
+  SELECT asked.*, begun.film FROM asked JOIN begun ON begun.user_id = asked.user_id
   WHERE begun.begun > asked.time AND begun.begun <= asked.time + INTERVAL '{seconds} seconds'
 )
-SELECT near.id, near.user_id, near.film, len(films) AS places, list_contains(films, near.film) AS offered
-FROM near JOIN {answers} lists USING (user_id, time) WHERE status = {ok}
+SELECT DISTINCT near.id, near.user_id, near.film, near.places, list_contains(films, near.film) AS offered
+FROM near JOIN {answers} lists USING (user_id, time, digest) WHERE status = {ok}
+"""
+# An answer is compared where the user had not seen so much of the popular list that less is left of it than the answer held.
+COMPARED = """
+CREATE OR REPLACE TEMP TABLE compared AS
+WITH lists AS (SELECT version, count(*) AS films FROM popular GROUP BY version)
+SELECT asked.id FROM asked JOIN matched USING (id) JOIN lists USING (version)
+LEFT JOIN seen ON seen.version = matched.version AND seen.user_id = asked.user_id
+WHERE lists.films - bit_count(coalesce(seen.places, 0)) >= asked.places
 """
 # The place that a film has in the popular list of a user: its rank less those before it that were left out as seen.
 ADDED = """
@@ -77,15 +87,15 @@ INSERT INTO sums
 WITH hit AS (SELECT id, max(offered::TINYINT) AS hit FROM chosen GROUP BY id),
 would AS (
   SELECT DISTINCT chosen.id
-  FROM chosen JOIN matched USING (id) JOIN popular ON popular.version = matched.version AND popular.film = chosen.film
+  FROM chosen JOIN compared USING (id) JOIN matched USING (id)
+  JOIN popular ON popular.version = matched.version AND popular.film = chosen.film
   LEFT JOIN seen ON seen.version = matched.version AND seen.user_id = chosen.user_id
   WHERE (coalesce(seen.places, 0) >> popular.place) & 1 = 0
     AND popular.place - bit_count(coalesce(seen.places, 0) & ((1::UBIGINT << popular.place) - 1)) < chosen.places
 )
 SELECT asked.user_id, matched.version, matched.track, count(*), sum(coalesce(hit.hit, 0)),
-  count(listed.version), sum(CASE WHEN listed.version IS NOT NULL THEN coalesce(hit.hit, 0) ELSE 0 END), count(would.id)
-FROM asked LEFT JOIN matched USING (id) LEFT JOIN hit USING (id) LEFT JOIN would USING (id)
-LEFT JOIN (SELECT DISTINCT version FROM popular) listed ON listed.version = matched.version
+  count(compared.id), sum(CASE WHEN compared.id IS NOT NULL THEN coalesce(hit.hit, 0) ELSE 0 END), count(would.id)
+FROM asked LEFT JOIN matched USING (id) LEFT JOIN hit USING (id) LEFT JOIN would USING (id) LEFT JOIN compared USING (id)
 GROUP BY ALL
 """
 
@@ -122,6 +132,7 @@ def judge(database: Database, store: Store, day: str, window: Window, url: str |
     requests, failed, young = database.rows(COUNTED.format(answers=answers, ok=OK, start=window.start, last=window.last))[0]
     prepare(database, store, [day], window, url)
     popular.load(database, [version for (version,) in database.rows("SELECT DISTINCT version FROM matched ORDER BY version")])
+    database.run(COMPARED)
     database.run(ADDED)
     database.run(MERGED)
     judged, matched = database.rows("SELECT (SELECT count(*) FROM asked), (SELECT count(*) FROM matched)")[0]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from auto_deployment.telemetry.failures import FAILURES, first_line
@@ -14,7 +15,7 @@ from auto_deployment.telemetry.store import SCRATCH, Store
 from auto_deployment.telemetry.upkeep import clear, compact, mend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from auto_deployment.rows import Rows
@@ -27,21 +28,27 @@ DAYS = 7
 
 
 class Telemetry:
-    """The telemetry of a data folder, as collections keep it and a retraining run tells of it.
-
-    `problems` says what could not be done, for whoever is told of the run's end.
-    """
+    """The telemetry of a data folder, as collections keep it and a retraining run tells of it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._store = Store(settings.telemetry)
         self._popular = Popular(settings.telemetry / "popular")
-        self.problems: list[str] = []
+        self._problems = Counter[str]()
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be done, and how often."""
+        return [text if count == 1 else f"{text}, {count:,} times" for text, count in self._problems.items()]
+
+    def mend(self) -> None:
+        """Bring to its end what killed runs left half-done. To be called while no other run is at work, before all else."""
+        with self._told("what killed runs left could not be mended"):
+            mend(self._store.folder)
 
     def roll_back(self, marks: Mapping[str, Mapping[str, Any]]) -> None:
         """See `collect.Keeper`."""
-        with self._told("what killed runs left could not be mended"):
-            mend(self._store.folder)
+        with self._told("blocks that are collected again could not be removed"):
             self._store.roll_back(marks)
 
     def keep(self, source: str, mark: Mapping[str, Any], rows: Rows) -> None:
@@ -54,15 +61,25 @@ class Telemetry:
         with self._told("the popular list was not kept"):
             self._popular.keep(model, tables, self._store.folder / SCRATCH)
 
+    def note_unread(self, sources: Sequence[str]) -> None:
+        """Of which sources the collection has left something unread: see `figures.known_until`."""
+        with self._told("what is left unread was not noted"):
+            self._store.note_unread(sources)
+
     def settle(self) -> None:
-        """Pack the days that are over and drop the oldest. All blocks must be of a version: none is collected again then."""
-        with self._told("days could not be packed or dropped"):
-            today = now().date()
-            days = self._store.days("watches") or [str(today)]
-            compact(self._store, days[-1])
-            dropped = clear(self._store, today, self._settings.telemetry_keep_days, self._settings.telemetry_max_gb * 1e9)
+        """Pack the days that are over. All blocks must be of a version: none is collected again then."""
+        with self._told("days could not be packed"):
+            compact(self._store, (self._store.days("watches") or [str(now().date())])[-1])
+
+    def clear(self) -> None:
+        """Drop the oldest days, by age and by size, and the popular lists of versions that answered before them."""
+        with self._told("days could not be dropped"):
+            room = self._settings.telemetry_max_gb * 1e9 - self._popular.size()
+            dropped = clear(self._store, now().date(), self._settings.telemetry_keep_days, room)
             if dropped:
                 log.info("telemetry: dropped %s", ", ".join(dropped))
+            if days := self._store.days():
+                self._popular.drop_before(date.fromisoformat(days[0]))
 
     def figures(self) -> dict[str, Any] | None:
         """The figures of the last days as JSON can hold them; None where there are none."""
@@ -78,7 +95,10 @@ class Telemetry:
             yield
         except FAILURES as error:
             log.warning("telemetry: %s: %s", what, error)
-            self.problems.append(f"telemetry: {what} ({first_line(error)})")
+            self._problems[f"telemetry: {what} ({first_line(error)})"] += 1
+        except Exception as error:
+            log.exception("telemetry: %s", what)
+            self._problems[f"telemetry: {what} ({error!r}, see the log)"] += 1
 
 
 def now() -> datetime:

@@ -8,6 +8,7 @@ They are kept when the version is made: its artifact and tables are at hand then
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from app.model import load_serving
@@ -15,13 +16,16 @@ from auto_deployment.state import read_json, write_json_synced
 from auto_deployment.telemetry.database import Database, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from auto_deployment.tables import Tables
 
 # The artifact's reserve, and the bits of a number.
 MOST = 64
+# So long after it was made the next version is in service at the latest; so many are kept for a rollback, and it.
+BAKES = timedelta(days=7)
+KEPT = 4
 EMPTY = "SELECT NULL::INTEGER AS version, NULL::BIGINT AS user_id, NULL::UBIGINT AS places WHERE false"
 
 
@@ -46,6 +50,19 @@ class Popular:
             database.copy(_seen(tables), self._folder / f"{serving.version}.parquet")
         write_json_synced(self._folder / f"{serving.version}.json", {"films": films})
 
+    def size(self) -> int:
+        """What all of it takes on the disk, in bytes."""
+        return sum(path.stat().st_size for path in self._folder.glob("*.*"))
+
+    def drop_before(self, day: date) -> None:
+        """Drop what is of versions that cannot have answered since that day, which is the oldest that is kept of answers."""
+        made = {
+            int(path.stem): datetime.fromtimestamp(path.stat().st_mtime, UTC).date() for path in self._folder.glob("*.json")
+        }
+        for version in superseded(made, day):
+            for path in (self._folder / f"{version}.parquet", self._folder / f"{version}.json"):
+                path.unlink(missing_ok=True)
+
     def load(self, database: Database, versions: Sequence[int | None]) -> None:
         """Make the tables `popular` (version, place, film) and `seen` (version, user_id, places) of what is kept of these."""
         lists = [(version, films) for version in versions if version is not None and (films := self.films(version))]
@@ -58,6 +75,15 @@ class Popular:
 
     def _seen(self, version: int) -> str:
         return quoted(str(self._folder / f"{version}.parquet"))
+
+
+def superseded(made: Mapping[int, date], day: date) -> list[int]:
+    """The versions that have answered for the last time before `day`, of versions made on these days. Pure.
+
+    A version answers until the next has baked, and again after a rollback to one of the last few.
+    """
+    newer = sorted(version for version, when in made.items() if when < day - BAKES)[-KEPT:]
+    return sorted(version for version in made if newer and version < newer[0])
 
 
 def _load_films(database: Database, lists: Sequence[tuple[int, Sequence[str]]]) -> None:

@@ -15,7 +15,7 @@ import shutil
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from auto_deployment.state import sync_folder
+from auto_deployment.state import read_json, sync_folder, write_json_synced
 from auto_deployment.telemetry.database import Database, quoted
 from auto_deployment.telemetry.rows import answer_lines, watch_lines
 
@@ -53,6 +53,8 @@ EMPTY: Mapping[Kind, str] = {
 # What does not fit into memory while a query runs.
 SCRATCH = ".scratch"
 KINDS: tuple[Kind, ...] = ("answers", "watches")
+UNREAD = "unread.json"
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class Store:
@@ -99,13 +101,24 @@ class Store:
 
     def days(self, kind: Kind = "answers") -> list[str]:
         """The days of which something is kept, oldest first."""
-        return sorted(path.name for path in self.folder.glob(f"{kind}/*-*-*") if path.is_dir())
+        return sorted(path.name for path in self.folder.glob(f"{kind}/*") if DAY.fullmatch(path.name) and path.is_dir())
 
-    def relation(self, kind: Kind, days: Iterable[str]) -> str:
-        """What is kept of these days, as SQL to select from; empty where nothing is."""
+    def note_unread(self, sources: Sequence[str]) -> None:
+        """Of which sources something was left unread when the last collection ended."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json_synced(self.folder / UNREAD, {"sources": [_slug(source) for source in sources]})
+
+    def unread(self) -> list[str]:
+        """The same, as the files of their blocks begin. Raises StateError."""
+        return [f"{slug}~" for slug in (read_json(self.folder / UNREAD) or {"sources": []})["sources"]]
+
+    def relation(self, kind: Kind, days: Iterable[str], *, named: bool = False) -> str:
+        """What is kept of these days, as SQL to select from, with each row's `filename` if so asked; empty where nothing is."""
         paths = [path for day in days for path in sorted((self.folder / kind / day).glob("*.parquet"))]
         listed = ", ".join(quoted(str(path)) for path in paths)
-        return f"read_parquet([{listed}])" if paths else f"({EMPTY[kind]})"
+        if not paths:
+            return f"(SELECT *, NULL::VARCHAR AS filename FROM ({EMPTY[kind]}))" if named else f"({EMPTY[kind]})"
+        return f"read_parquet([{listed}]{', filename = true' if named else ''})"
 
     def drop(self, day: str) -> None:
         """Remove a day."""

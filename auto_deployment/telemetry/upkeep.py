@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shutil
 from datetime import date, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auto_deployment.state import sync_folder
-from auto_deployment.telemetry.database import Database
+from auto_deployment.telemetry.database import QUERY, Database
 from auto_deployment.telemetry.store import KINDS, ORDER, SCRATCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from auto_deployment.telemetry.store import Kind, Store
 
@@ -39,7 +39,7 @@ def compact(store: Store, today: str) -> int:
 
 
 def mend(folder: Path) -> None:
-    """Bring to its end what a killed compaction began: a day is there before or after it, never both."""
+    """Bring to its end what a killed run began: a packed day is there before or after it, never both; scratch goes."""
     for old in folder.glob("*/.*.old"):
         day = old.with_name(old.name[1 : -len(".old")])
         new = day.with_name(f".{day.name}.new")
@@ -48,6 +48,16 @@ def mend(folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     for new in folder.glob("*/.*.new"):
         shutil.rmtree(new, ignore_errors=True)
+    for new in folder.rglob(".*.parquet.new"):
+        new.unlink(missing_ok=True)
+    for query in folder.glob(f"{SCRATCH}/{QUERY}*"):
+        if not _is_alive(int(query.name.removeprefix(QUERY).partition("-")[0])):
+            shutil.rmtree(query, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    """Whether there is such a process; the release's controller works beside the pipeline."""
+    return Path(f"/proc/{process}").exists()
 
 
 def too_old(sizes: Mapping[str, int], today: date, keep_days: int, max_bytes: float) -> list[str]:

@@ -93,4 +93,28 @@ def test_what_telemetry_cannot_tell_is_a_problem_and_no_error(
     bare = load_settings(telemetry_dir=tmp_path / "telemetry", canary_watched="judge")
     assert "no database" in watched(bare, 7, seconds(NOON), seconds(NOON + timedelta(hours=12)), None).problem
     next((tmp_path / "telemetry").rglob("*.parquet")).write_bytes(b"not a file of that kind")
-    assert known(scene).problem.startswith("telemetry gives nothing (")
+    assert known(scene).problem.startswith("telemetry gives nothing new (")
+
+
+def test_what_was_known_does_not_go_with_a_moment_s_failure(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is away, or a day is being packed, at the last look: what was watched less stays so, and why is told."""
+    scene.answer(1, NOON + MINUTE, LIST, 7, "canary")
+    scene.answer(2, NOON + MINUTE, LIST, 6, "stable")
+    scene.begin(2, "a+1999", NOON + 5 * MINUTE)
+    scene.begin(9, "z+1999", NOON + 300 * MINUTE)
+    scene.tell()
+    first = known(scene)
+    scene.answer(3, NOON + 2 * MINUTE, LIST, 7, "canary")
+    scene.tell()
+    with monkeypatch.context() as patch:
+        patch.setattr("auto_deployment.telemetry.bake.prepare", away)
+        second = known(scene, first)
+    assert (second.users, second.hits, second.base_users, second.base_hits) == ((1,), (0,), (1,), (1,))
+    assert "away" in second.problem
+    third = known(scene, second)
+    assert (sum(third.users), third.problem) == (2, "")
+
+
+def away(*_: object) -> None:
+    """No database."""
+    raise OSError("away")

@@ -195,3 +195,49 @@ def test_the_table_says_what_is_left_out(scene: Scene) -> None:
 def test_nothing_collected_is_said_in_a_line(tmp_path: Path) -> None:
     """Not a table of nothing."""
     assert text.lines(Scene(tmp_path).figures().to_dict()) == ["no recommendation of ours is kept: nothing was collected yet"]
+
+
+def test_a_partition_that_is_behind_says_until_when_all_is_known(scene: Scene) -> None:
+    """What of it was left unread is not unwatched: answers after its last time are too young."""
+    scene.answer(1, NOON, ["a+1999"])
+    scene.begin(5, "z+1999", NOON + 26 * HOUR)
+    scene.tell()
+    late = scene.rows
+    scene.store.keep("movielog4/1", {"offset": 10}, late)
+    scene.begin(6, "z+1999", NOON + 3 * HOUR)
+    scene.store.keep("movielog4/1", {"offset": 20}, scene.rows)
+    assert scene.figures().judged.judged == 1
+    scene.store.note_unread(["movielog4/1"])
+    assert (scene.figures().judged.judged, scene.figures().judged.young) == (0, 1)
+    scene.store.note_unread([])
+    assert scene.figures().judged.judged == 1
+
+
+def test_two_answers_at_one_time_are_not_taken_for_each_other(scene: Scene) -> None:
+    """The same user, two lists: the film was in one of them. A line that the stream tells twice is one answer."""
+    scene.answer(1, NOON, ["a+1999"], 6, "stable")
+    scene.answer(1, NOON, ["b+1999"], 7, "canary")
+    scene.answer(1, NOON, ["b+1999"], 7, "canary")
+    scene.begin(1, "a+1999", NOON + HOUR)
+    scene.begin(5, "z+1999", NOON + 30 * HOUR)
+    scene.tell()
+    told = {group.version: group for group in scene.figures().groups}
+    assert {version: (group.answers, group.watched and group.watched.value) for version, group in told.items()} == {
+        6: (1, 1.0),
+        7: (1, 0.0),
+    }
+
+
+def test_who_has_seen_most_of_the_popular_list_is_not_compared(scene: Scene) -> None:
+    """Less is left of it than the answer held: it would have got less for being shorter."""
+    films = [f"f{at}+1999" for at in range(4)]
+    scene.list_popular(6, films, {1: 0b0111, 2: 0b0001})
+    for user in (1, 2, 3):
+        scene.answer(user, NOON, ["x+1999", "y+1999", "v+1999"])
+        scene.begin(user, films[3], NOON + HOUR)
+    scene.begin(5, "z+1999", NOON + 30 * HOUR)
+    scene.tell()
+    (group,) = scene.figures().groups
+    assert group.answers == 3
+    assert group.popular is not None
+    assert group.popular.value == pytest.approx(0.5)

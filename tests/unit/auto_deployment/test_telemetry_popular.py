@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +11,7 @@ from app.model import ArtifactError, film_arrays, save
 from auto_deployment.rows import Counts, Rows
 from auto_deployment.tables import Tables
 from auto_deployment.telemetry.database import Database
-from auto_deployment.telemetry.popular import Popular
+from auto_deployment.telemetry.popular import Popular, superseded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,3 +74,26 @@ def test_what_was_not_kept_is_not_there(tmp_path: Path) -> None:
     assert seen(tmp_path, popular, 7) == {}
     with pytest.raises(ArtifactError):
         popular.keep(tmp_path / "nowhere", Tables(tmp_path), tmp_path / "scratch")
+
+
+def test_lists_of_versions_that_answer_no_more_go() -> None:
+    """Of those made a week before the oldest day the last few stay, for one of them was in service then."""
+    made = {version: date(2026, 1, 1) + timedelta(days=2 * version) for version in range(1, 12)}
+    assert superseded(made, date(2026, 1, 22)) == [1, 2]
+    assert superseded(made, date(2026, 1, 1)) == []
+    assert superseded({7: date(2020, 1, 1)}, date(2026, 1, 1)) == []
+
+
+def test_a_list_goes_with_who_had_seen_it(tmp_path: Path) -> None:
+    """Both files, by when they were made."""
+    popular, tables = Popular(tmp_path / "popular"), tables_of(tmp_path, [(5, FILMS[3])], [])
+    for version in range(1, 7):
+        popular.keep(model_of(tmp_path, [3, 0], version), tables, tmp_path / "scratch")
+        for path in (tmp_path / "popular").glob(f"{version}.*"):
+            os.utime(path, (version * 86_400, version * 86_400))
+    before = popular.size()
+    popular.drop_before(date(1970, 2, 1))
+    assert sorted(path.name for path in (tmp_path / "popular").iterdir()) == sorted(
+        f"{version}.{kind}" for version in range(3, 7) for kind in ("json", "parquet")
+    )
+    assert 0 < popular.size() < before

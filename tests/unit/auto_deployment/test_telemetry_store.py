@@ -11,9 +11,10 @@ from auto_deployment.events import DEFAULT_RULES, Recommendation
 from auto_deployment.settings import load_settings
 from auto_deployment.sources import FileSource
 from auto_deployment.tables import Tables
+from auto_deployment.telemetry.database import QUERY
 from auto_deployment.telemetry.keeping import Telemetry
 from auto_deployment.telemetry.rows import answer_lines, digest_of
-from auto_deployment.telemetry.store import Store
+from auto_deployment.telemetry.store import SCRATCH, Store
 from auto_deployment.telemetry.upkeep import WHOLE, clear, compact, mend, too_old
 from tests.unit.auto_deployment.viewers import NOON, SOURCE, Scene, empty_rows
 
@@ -246,3 +247,58 @@ def test_what_fails_in_telemetry_is_told_and_fails_no_collection(tmp_path: Path)
     assert all(problem.startswith("telemetry: ") for problem in kept.problems)
     kept.settle()
     assert kept.figures() is None
+
+
+def test_a_kill_while_days_are_packed_costs_the_next_run_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between the two renames: what is half-done is no day, is mended before all else, and nothing is lost."""
+    scene, kept = packing_scene(tmp_path), telemetry(tmp_path)
+
+    def dying(path: Path, target: Path) -> Path:
+        if target.name == "2026-01-05":
+            raise KilledError
+        return path.replace(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.rename", dying)
+        with pytest.raises(KilledError):
+            compact(scene.store, "2026-01-06")
+    assert "2026-01-05" not in scene.store.days()
+    scratch = scene.store.folder / SCRATCH / f"{QUERY}999999999-x"
+    scratch.mkdir()
+    kept.mend()
+    kept.settle()
+    kept.clear()
+    assert [row[1] for row in scene.all("answers")] == [1, 2, 3, 4]
+    assert (kept.problems, scratch.exists()) == ([], False)
+
+
+def packing_scene(folder: Path) -> Scene:
+    """Three blocks of a day and one of the next, in the data folder of a pipeline."""
+    scene = Scene(folder / "data")
+    for user in (1, 2, 3):
+        scene.answer(user, NOON, ["a+1999"])
+        scene.tell()
+    scene.answer(4, NOON + DAY, ["a+1999"])
+    scene.tell()
+    return scene
+
+
+def test_what_fails_again_and_again_is_told_once(tmp_path: Path) -> None:
+    """With how often: a mail is no log."""
+    kept = telemetry(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "telemetry").write_text("a file where a folder should be")
+    rows = empty_rows()
+    rows.answers.append(Recommendation("2026-01-05T12:00:00", 7, "s:1", 200, ("a+1999",), "", 1))
+    for stop in range(3):
+        kept.keep("movielog4/0", {"offset": stop}, rows)
+    (told,) = kept.problems
+    assert told.endswith("3 times")
+
+
+def test_an_error_that_nobody_thought_of_fails_no_run_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is logged whole, and told."""
+    monkeypatch.setattr("auto_deployment.telemetry.keeping.figures", lambda *_: 1 // 0)
+    kept = telemetry(tmp_path)
+    assert kept.figures() is None
+    assert "ZeroDivisionError" in kept.problems[0]
