@@ -1,8 +1,8 @@
 """Where lines come from: files and the partitions of a topic, both cut into the same fixed blocks however they are read.
 
-A block of a topic ends at a multiple of `BLOCK_LINES` offsets, one of a file at a multiple of as many lines; the last one of
-a run ends where the run's end was fixed. Which block comes next follows from the marks and the plan alone, so that a run that
-was killed goes on in the very order of one that was not.
+A block of a topic ends at a multiple of `BLOCK_LINES` offsets, one of a file at a multiple of as many lines, either with the
+line by which it holds `BLOCK_BYTES`; the last one of a run ends where the run's end was fixed. Which block comes next follows
+from the marks and the plan alone, so that a run that was killed goes on in the very order of one that was not.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from auto_deployment.errors import WrongUseError
-from auto_deployment.stream import OffsetGoneError
+from auto_deployment.stream import OffsetGoneError, StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from auto_deployment.stream import Client
+    from auto_deployment.stream import Batch, Client
 
     Marks: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 BLOCK_LINES = 100_000
+BLOCK_BYTES = 64 << 20
 LONGEST_READ = 1 << 20
 
 
@@ -117,8 +118,8 @@ class FileSource:
             file.seek(at)
             while at < end:
                 lines: list[str] = []
-                stop = (number // self._block_lines + 1) * self._block_lines
-                while number + len(lines) < stop and at < end:
+                stop, begun = (number // self._block_lines + 1) * self._block_lines, at
+                while number + len(lines) < stop and at < min(end, begun + BLOCK_BYTES):
                     raw = file.readline(min(LONGEST_READ, end - at))
                     if not raw:
                         raise WrongUseError(f"{path}: is shorter than when the run began: leave it alone while it is read")
@@ -144,11 +145,16 @@ class TopicSource:
         self._block = block_offsets
 
     def plan(self, marks: Marks) -> Plan:
-        """See `Source`: to the end offsets of this moment. A partition that is new starts at its first offset."""
+        """See `Source`: to the end offsets of this moment. A partition that is new starts at its first offset.
+
+        Raises StreamError where a partition ends before what was read of it.
+        """
         ends = self._client.end_offsets()
         begin = self._first_run() if not any(self._key(each) in marks for each in ends) else self._client.first_offsets()
         starts = {self._key(each): int(marks.get(self._key(each), {"offset": begin[each]})["offset"]) for each in sorted(ends)}
-        return Plan(starts, {self._key(each): max(ends[each], starts[self._key(each)]) for each in sorted(ends)})
+        for each in sorted(ends):
+            _check_not_anew(self._key(each), starts[self._key(each)], ends[each])
+        return Plan(starts, {self._key(each): ends[each] for each in sorted(ends)})
 
     def begin(self, plan: Plan, marks: Marks) -> dict[str, dict[str, Any]]:
         """See `Source`: each partition, so that the first run is first only once."""
@@ -169,17 +175,21 @@ class TopicSource:
         """See `Source`: offsets."""
         return sum(end - self._at(key, plan, marks) for key, end in plan.ends.items())
 
-    def lag(self, marks: Marks) -> int:
-        """The offsets between what was read and the topic's end now."""
-        ends = self._client.end_offsets()
-        return sum(max(end - int(marks.get(self._key(each), {}).get("offset", end)), 0) for each, end in ends.items())
+    def lags(self, marks: Marks) -> dict[str, int]:
+        """The offsets between what was read of each partition and its end now."""
+        ends = {self._key(each): end for each, end in self._client.end_offsets().items()}
+        return {key: max(end - int(marks.get(key, {}).get("offset", end)), 0) for key, end in ends.items()}
 
     def _read(self, key: str, start: int, stop: int) -> Block:
         numbers: list[int] = []
         lines: list[str] = []
+        held = 0
         for batch in self._client.read(_partition(key), start, stop):
-            numbers += batch.offsets
-            lines += [value.decode("utf-8", "surrogateescape") for value in batch.values]
+            taken, held = _within(batch, held)
+            numbers += batch.offsets[:taken]
+            lines += [value.decode("utf-8", "surrogateescape") for value in batch.values[:taken]]
+            if held >= BLOCK_BYTES:
+                return Block(key, numbers, lines, {"offset": numbers[-1] + 1})
         return Block(key, numbers, lines, {"offset": stop})
 
     def _next(self, plan: Plan, marks: Marks) -> str | None:
@@ -199,6 +209,28 @@ class TopicSource:
 
     def _key(self, partition: int) -> str:
         return f"{self._topic}/{partition}"
+
+
+def _check_not_anew(key: str, read: int, end: int) -> None:
+    """To wait until a new topic has grown beyond the old one's end would lose all that comes until then, untold."""
+    if end < read:
+        raise StreamError(
+            f"{key} ends at offset {end:,}, but was read up to {read:,}: was the topic made anew? Then take {key} out "
+            "of the marks in data/collected.json, and it is read from its first offset. If it was cut, it is read again "
+            "once it has grown beyond that"
+        )
+
+
+def _within(batch: Batch, held: int) -> tuple[int, int]:
+    """How many values of a batch come into a block that holds so many bytes, and how many it holds then."""
+    size = sum(map(len, batch.values))
+    if held + size < BLOCK_BYTES:
+        return len(batch.values), held + size
+    for at, value in enumerate(batch.values):
+        held += len(value)
+        if held >= BLOCK_BYTES:
+            return at + 1, held
+    return len(batch.values), held
 
 
 def _partition(key: str) -> int:

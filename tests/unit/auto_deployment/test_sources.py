@@ -6,7 +6,7 @@ import pytest
 
 from auto_deployment.errors import WrongUseError
 from auto_deployment.sources import Block, FileSource, Gap, TopicSource
-from auto_deployment.stream import Batch, OffsetGoneError
+from auto_deployment.stream import Batch, OffsetGoneError, StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,9 +166,9 @@ def test_partitions_come_in_turn_in_blocks_of_fixed_edges() -> None:
         ("movielog4/0", [4, 6, 7], {"offset": 8}),
         ("movielog4/0", [8, 9], {"offset": 10}),
     ]
-    assert source.lag(marks) == 0
+    assert sum(source.lags(marks).values()) == 0
     topic.offsets[1].append(2)
-    assert source.lag(marks) == 1
+    assert sum(source.lags(marks).values()) == 1
 
 
 def test_a_run_that_was_broken_off_goes_on_in_the_same_order() -> None:
@@ -213,3 +213,33 @@ def test_offsets_that_retention_removed_are_told_as_a_gap() -> None:
     plan = source.plan({"movielog4/0": {"offset": 4}})
     topic.begins[0] = 50
     assert next(source.blocks(plan, {"movielog4/0": {"offset": 8}})) == Gap("movielog4/0", 8, 10, {"offset": 10})
+
+
+def test_a_topic_that_was_made_anew_is_not_waited_for() -> None:
+    """It ends before what was read of the old one: to wait until it has grown beyond that would lose what comes until then."""
+    source = TopicSource(Topic(p0=list(range(5))), "movielog4")
+    with pytest.raises(StreamError, match=r"movielog4/0 ends at offset 5, but was read up to 9.*made anew.*collected\.json"):
+        source.plan({"movielog4/0": {"offset": 9}})
+    assert lines_of(run(source, {})) == [f"line {offset}" for offset in range(5)]
+
+
+def test_long_lines_make_a_block_end_before_it_fills_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the line by which it holds so many bytes, wherever a run is broken off: of a topic and of a file."""
+    monkeypatch.setattr("auto_deployment.sources.BLOCK_BYTES", 12)
+    topic = Topic(p0=list(range(5)), p1=[0])
+    path = tmp_path / "movie.log"
+    path.write_text("".join(f"line {at}\n" for at in range(5)))
+    for source in (TopicSource(topic, "movielog4", block_offsets=4), FileSource([path], 4)):
+        whole = run(source, {})
+        lengths: dict[str, list[int]] = {block.source: [] for block in whole}
+        for block in whole:
+            assert isinstance(block, Block)
+            lengths[block.source].append(len(block.lines))
+        assert next(iter(lengths.values())) == [2, 2, 1]
+        marks: dict[str, Any] = {}
+        plan, broken = source.plan(marks), list[Block | Gap]()
+        for _ in whole:
+            block = next(iter(source.blocks(plan, marks)))
+            marks[block.source] = block.mark
+            broken.append(block)
+        assert broken == whole
