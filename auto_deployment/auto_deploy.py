@@ -28,7 +28,7 @@ from auto_deployment.kafka.opening import open_client
 from auto_deployment.lock import run_lock
 from auto_deployment.logs import configure, secrets_of
 from auto_deployment.progress import Progress
-from auto_deployment.release import Release
+from auto_deployment.release import RELEASE, Release
 from auto_deployment.restore import LOCK, restore
 from auto_deployment.settings import load_settings
 from auto_deployment.sources import FileSource, TopicSource
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RELEASE = "release.json"
 PENDING = "tracking_pending.json"
 GOES_ON = "Nothing is lost: the next run goes on from there. The log has the details."
 
@@ -101,6 +100,7 @@ class Pipeline:
         if not self._options.collect_only or release is not None:
             self._versions.check_tree(release.number if release else None)
         restore(self._places, self._versions)
+        self._telemetry.mend()
         if release is not None:
             log.info("going on with version %d, which an earlier run began (%s)", release.number, release.stage)
             was_waiting = release.stage != "begun"
@@ -124,8 +124,11 @@ class Pipeline:
             collect_showing(collector, source, self._progress, lambda: time.monotonic() < until and not self._stop.asked())
             self._stop.check()
             if isinstance(source, TopicSource):
-                self._lag = source.lag(collector.record.marks)
+                lags = source.lags(collector.record.marks)
+                self._lag = sum(lags.values())
                 collector.note_lag(self._lag)
+                self._telemetry.note_unread([key for key, lag in lags.items() if lag])
+        self._telemetry.clear()
         for line in report.collected(collector.record.counts):
             self._progress.say(line)
         if self._lag:
@@ -170,7 +173,9 @@ class Pipeline:
     def _finish(self, release: Release) -> notify.Notice:
         """Bring a release from its stage to its end."""
         if release.stage == "begun":
-            self._train(release)
+            # A kill may have come right after the commit: what it names is the version, and is not made a second time.
+            if not self._versions.is_committed(release.number):
+                self._train(release)
             self._commit(release)
         if release.stage == "committed" and not self._options.no_push:
             self._push(release)

@@ -12,6 +12,8 @@ from auto_deployment.state import StateError, read_json, write_json_synced
 if TYPE_CHECKING:
     from pathlib import Path
 
+RELEASE = "release.json"
+
 Stage: TypeAlias = Literal["begun", "committed", "pushed", "tracked"]
 
 

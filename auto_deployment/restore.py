@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auto_deployment.collect import RECORD, Record
+from auto_deployment.command import CommandError
 from auto_deployment.errors import RunError
 from auto_deployment.lock import run_lock
+from auto_deployment.release import RELEASE, Release
 from auto_deployment.settings import load_settings
 from auto_deployment.state import StateError, read_json
 from auto_deployment.tables import Tables
@@ -31,9 +33,12 @@ LOCK = ".run.lock"
 def restore(places: Places, versions: Versions, *, anew: bool = False) -> bool:
     """Where there is no record of the collection, as in a fresh clone, or `anew`: tables and record as of the last version.
 
-    Whether anything was done. Raises StateError where the parts do not add up to what the last version recorded.
+    `anew` a release that no commit names yet is given up: its rows go with the tables. Whether anything was done. Raises
+    StateError where the parts do not add up to what the last version recorded.
     """
     path = places.data / RECORD
+    if anew:
+        _give_up(places, versions)
     offsets = read_json(places.offsets)
     if offsets is None or (path.exists() and not anew):
         return False
@@ -48,8 +53,28 @@ def restore(places: Places, versions: Versions, *, anew: bool = False) -> bool:
     tables = Tables(places.data)
     tables.roll(max(numbers))
     Record(marks=offsets["marks"], sizes={**tables.sizes(), **offsets["sizes"]}, version=max(numbers)).save(path)
-    versions.drop_old(max(numbers))
+    _drop_old(versions, max(numbers))
     return True
+
+
+def _give_up(places: Places, versions: Versions) -> None:
+    """Forget a release that is begun and not committed."""
+    release = Release.load(places.data / RELEASE)
+    if release is not None and release.stage == "begun" and not versions.is_committed(release.number):
+        log.info("giving up version %d, which no commit names yet", release.number)
+        versions.discard(release.number)
+        (places.data / RELEASE).unlink()
+
+
+def _drop_old(versions: Versions, number: int) -> None:
+    """As after a push, if the DVC remote is known to have them."""
+    try:
+        waiting = versions.unpushed()
+    except CommandError as error:
+        log.warning("older parts stay here: whether they were pushed cannot be asked: %s", error.words)
+        return
+    if not waiting:
+        versions.drop_old(number)
 
 
 def versions_of(places: Places) -> list[int]:

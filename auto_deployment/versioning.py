@@ -155,6 +155,19 @@ class Versions:
         if not self.is_tagged(number):
             self._git("tag", "--annotate", tag(number), "-m", message(number))
 
+    def discard(self, number: int) -> None:
+        """Take back what was written of a version that is not committed."""
+        known = set(self._git("ls-tree", "-r", "--name-only", "HEAD").splitlines())
+        files = self.places.tracked(number)
+        self._git("reset", "--quiet", "--", *files)
+        for path in files:
+            if path in known:
+                self._git("checkout", "--quiet", "HEAD", "--", path)
+            else:
+                (self.places.root / path).unlink(missing_ok=True)
+        for part in self._parts(number):
+            part.unlink(missing_ok=True)
+
     def unpushed(self) -> list[int]:
         """The versions whose tags the remote does not have, ascending. Raises CommandError where the remote is away."""
         listed = self._git("ls-remote", "--tags", "--refs", self._git_remote, "model-*", seconds=PUSH_SECONDS)

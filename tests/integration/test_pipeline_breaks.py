@@ -1,0 +1,92 @@
+"""Runs that are broken off at the very moments that chance hardly finds, and what a restore then makes of the checkout."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.checkout import ROOT, Checkout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+LINES = (ROOT / "data" / "sample" / "movielog.log").read_bytes().splitlines(keepends=True)
+CUT = len(LINES) * 2 // 3
+BLOCKER = "refs/tags/model-{}/in-the-way"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """A host that releases."""
+    return Checkout(tmp_path / "host", tmp_path)
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Path:
+    """A file of the stream's first lines."""
+    path = tmp_path / "movie.log"
+    path.write_bytes(b"".join(LINES[:CUT]))
+    return path
+
+
+def restored(checkout: Checkout) -> str:
+    """`restore`, which has to end with 0; what it said."""
+    command = [*checkout.argv()[:2], "auto_deployment.restore"]
+    ended = subprocess.run(
+        command, cwd=checkout.folder, env=checkout.environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def test_a_version_that_is_committed_is_not_made_a_second_time(checkout: Checkout, stream: Path) -> None:
+    """Broken off between commit and tag, with another recipe in service by now: its files stay as the commit has them."""
+    checkout.command("git", "update-ref", BLOCKER.format(1), "HEAD")
+    failed = checkout.run("--input", str(stream))
+    assert (failed.returncode, checkout.command("git", "log", "-1", "--format=%s")) == (1, "Data and Model version update: [1]")
+    checkout.command("git", "update-ref", "-d", BLOCKER.format(1))
+    ended = checkout.run("--input", str(stream), TRAINER="sgd", EXPLORE_SHARE="0.5")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "precompute" not in ended.stdout
+    assert checkout.command("git", "status", "--short") == ""
+    assert checkout.command("dvc", "status", "--quiet", "data/model.dvc") == ""
+    assert checkout.command("git", "log", "-1", "--format=%s", "origin/main") == "Data and Model version update: [1]"
+    assert checkout.command("git", "tag", "--list") == "model-1"
+
+
+def test_a_restore_gives_up_what_no_commit_names(checkout: Checkout, stream: Path) -> None:
+    """Broken off after parts and offsets were written: the tables are those of the last version, and the next run makes it."""
+    assert checkout.run("--input", str(stream)).returncode == 0
+    table = checkout.data("clean_rating.csv").read_bytes()
+    stream.write_bytes(b"".join(LINES))
+    (hook := checkout.folder / ".git" / "hooks" / "prepare-commit-msg").write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    failed = checkout.run("--input", str(stream))
+    assert failed.returncode == 1, failed.stdout + failed.stderr
+    assert checkout.data("version.txt").read_text() == "2\n"
+    hook.unlink()
+
+    assert "last version" in restored(checkout)
+    assert checkout.command("git", "status", "--short") == ""
+    assert checkout.data("clean_rating.csv").read_bytes() == table
+    ended = checkout.run("--input", str(stream))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert checkout.data("version.txt").read_text() == "2\n"
+    assert checkout.command("git", "tag", "--list").split() == ["model-1", "model-2"]
+
+
+def test_a_restore_leaves_what_was_not_pushed(checkout: Checkout, stream: Path) -> None:
+    """Two versions that no remote has: both parts are still there afterwards, and a push brings them all."""
+    assert checkout.run("--input", str(stream), "--no-push").returncode == 0
+    stream.write_bytes(b"".join(LINES))
+    assert checkout.run("--input", str(stream), "--no-push").returncode == 0
+    whole = checkout.data("clean_rating.csv").read_bytes()
+    restored(checkout)
+    assert checkout.data("clean_rating.csv").read_bytes() == whole
+    assert checkout.data("versioning/clean_rating_1.csv").exists()
+    assert checkout.run("--input", str(stream)).returncode == 0
+    checkout.command("dvc", "pull", "--quiet", "data/versioning/clean_rating_1.csv.dvc")
