@@ -24,6 +24,7 @@ ANSWER_SECONDS = 5.0
 TRIES = 3
 LONGEST_PAUSE = 5.0
 OLDEST, LONGEST_WORD = 130, 64
+UNKNOWN = "user not found"  # the message that comes with a 404 about a user; one about the path, or a proxy's, has another
 
 
 class AwayError(Exception):
@@ -73,7 +74,7 @@ def person(session: requests.Session, url: str, user: int, until: float) -> Pers
     for number in range(TRIES):
         try:
             answer = session.get(f"{url.rstrip('/')}/user/{user}", timeout=ANSWER_SECONDS)
-            if answer.status_code == requests.codes.not_found:
+            if _is_unknown(answer):
                 return Person()
             if answer.ok:
                 return person_of(answer.json())
@@ -85,6 +86,16 @@ def person(session: requests.Session, url: str, user: int, until: float) -> Pers
             break
         time.sleep(min(pause, LONGEST_PAUSE))
     raise AwayError(f"/user/{user}: {problem}")
+
+
+def _is_unknown(answer: requests.Response) -> bool:
+    if answer.status_code != requests.codes.not_found:
+        return False
+    try:
+        told = answer.json()
+    except ValueError:
+        return False
+    return isinstance(told, dict) and told.get("message") == UNKNOWN
 
 
 def person_of(told: object) -> Person:

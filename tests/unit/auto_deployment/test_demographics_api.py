@@ -15,20 +15,25 @@ from auto_deployment.settings import Settings
 from auto_deployment.state import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 MANY = Limits(1000, 20.0)
 
 
 class Service(ThreadingHTTPServer):
-    """A film service that knows even users, says 429 to each user's first request where it is `strict`, and can be `down`."""
+    """A film service that knows even users, says 429 to each user's first request where it is `strict`, and can be `down`.
+
+    `answers` are status and document of some users, whatever they ask.
+    """
 
     daemon_threads = True
 
-    def __init__(self, *, strict: bool = False, down_from: int = 10**9) -> None:
+    def __init__(
+        self, *, strict: bool = False, down_from: int = 10**9, answers: Mapping[int, tuple[int, object]] | None = None
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.strict, self.down_from = strict, down_from
+        self.strict, self.down_from, self.answers = strict, down_from, answers or {}
         self.asked: list[int] = []
         self.at_once, self.most_at_once, self.lock = 0, 0, Lock()
 
@@ -49,7 +54,9 @@ class _Handler(BaseHTTPRequestHandler):
             service.asked.append(user)
             service.at_once += 1
             service.most_at_once = max(service.most_at_once, service.at_once)
-        if user >= service.down_from:
+        if user in service.answers:
+            self._send(*service.answers[user])
+        elif user >= service.down_from:
             self._send(503, {})
         elif service.strict and first:
             self._send(429, {"message": "too many requests"}, {"Retry-After": "0"})
@@ -60,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         with service.lock:
             service.at_once -= 1
 
-    def _send(self, status: int, document: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+    def _send(self, status: int, document: object, headers: dict[str, str] | None = None) -> None:
         body = json.dumps(document).encode()
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
@@ -111,6 +118,19 @@ def test_a_service_that_goes_away_is_told_and_what_it_said_is_kept(tmp_path: Pat
     assert asked.people == len(store.read(tmp_path)) == 32
     assert asked.problem.endswith("status 503")
     assert service.asked.count(int(asked.problem.split("/user/")[1].split(":")[0])) == 3
+
+
+@pytest.mark.parametrize(
+    "document", [{"message": "not found: ask /user/<id> or /movie/<id>"}, {}, ["user not found"], "user not found", None]
+)
+def test_a_404_that_is_not_about_the_user_is_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: object
+) -> None:
+    """A wrong path, or a proxy that has lost the service: nobody is put down as unknown for ever."""
+    monkeypatch.setattr("auto_deployment.demographics.api.LONGEST_PAUSE", 0.01)
+    with serving(Service(answers={7: (404, document)})) as service:
+        assert collect(tmp_path, service.url, [7], MANY, lambda: True) == Asked(0, 0, "/user/7: status 404")
+    assert store.read(tmp_path) == {}
 
 
 def test_a_run_asks_about_so_many_users_and_for_so_long(tmp_path: Path) -> None:
