@@ -14,29 +14,35 @@ from auto_deployment.demographics import store
 from auto_deployment.demographics.store import Person
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 4
 ANSWER_SECONDS = 5.0
-TRIES = 3
+# After each try, where the service does not say for how long; after the last one other users are asked about.
+PAUSES = (1.0, 2.0, 0.0)
 LONGEST_PAUSE = 5.0
 OLDEST, LONGEST_WORD = 130, 64
 UNKNOWN = "user not found"  # the message that comes with a 404 about a user; one about the path, or a proxy's, has another
 
 
 class AwayError(Exception):
-    """The API does not answer, or not as it should."""
+    """The API does not answer about a user, or not as it should."""
 
 
 class Asked(NamedTuple):
-    """What a run got: people it asked about, those that the service knows, and why it ended early, if it did."""
+    """What a run got: people told about, those that the service knows, and about how many it did not answer as it should.
+
+    `problem` is the first thing that was wrong; `away` says that it was wrong with a whole batch, which ended the asking.
+    """
 
     people: int
     known: int
+    failed: int = 0
     problem: str = ""
+    away: bool = False
 
 
 class Limits(NamedTuple):
@@ -49,29 +55,43 @@ class Limits(NamedTuple):
 def collect(data: Path, url: str, wanted: Sequence[int], limits: Limits, go_on: Callable[[], bool]) -> Asked:
     """Ask about the users of `wanted` who are not in the table of `data` yet, in this order, and put them there.
 
-    Ends at the limits, where `go_on` says no, or where the API is away; what was told by then is kept. Never raises for it.
+    Ends at the limits, where `go_on` says no, or where no user of a batch gets an answer; what was told by then is kept, and
+    the next run asks again about who got none. Never raises for it.
     """
     people = store.read(data)
     found: dict[int, Person] = {}
-    until, problem = time.monotonic() + limits.seconds, ""
+    failures: list[AwayError] = []
+    until, away = time.monotonic() + limits.seconds, False
     todo = islice((user for user in dict.fromkeys(wanted) if user not in people), limits.users)
     with requests.Session() as session, ThreadPoolExecutor(AT_ONCE) as pool:
-        try:
-            for users, answers in _batches(todo, lambda user: person(session, url, user, until), pool):
-                found |= dict(zip(users, answers, strict=True))
-                if time.monotonic() > until or not go_on():
-                    break
-        except AwayError as error:
-            problem = str(error)
+        while not away and (users := list(islice(todo, 8 * AT_ONCE))):
+            answers = list(pool.map(lambda user: _answer(session, url, user, until), users))
+            found |= {user: each for user, each in zip(users, answers, strict=True) if isinstance(each, Person)}
+            failures += [each for each in answers if isinstance(each, AwayError)]
+            away = all(isinstance(each, AwayError) for each in answers)
+            if time.monotonic() > until or not go_on():
+                break
     if found:
         store.write(data, {**people, **found})
-    return Asked(len(found), sum(each != Person() for each in found.values()), problem)
+    problem = str(failures[0]) if failures else ""
+    return Asked(len(found), sum(each != Person() for each in found.values()), len(failures), problem, away)
 
 
-def person(session: requests.Session, url: str, user: int, until: float) -> Person:
-    """What `/user/<id>` says; nothing of a user whom the service does not know. Raises AwayError where it cannot be had."""
+def _answer(session: requests.Session, url: str, user: int, until: float) -> Person | AwayError | None:
+    try:
+        return person(session, url, user, until)
+    except AwayError as error:
+        return error
+
+
+def person(session: requests.Session, url: str, user: int, until: float) -> Person | None:
+    """What `/user/<id>` says; nothing of a user whom the service does not know. None where the time is up before it is had.
+
+    Raises AwayError where it cannot be had.
+    """
     problem = ""
-    for number in range(TRIES):
+    for pause in PAUSES:
+        wait = pause
         try:
             answer = session.get(f"{url.rstrip('/')}/user/{user}", timeout=ANSWER_SECONDS)
             if _is_unknown(answer):
@@ -79,12 +99,14 @@ def person(session: requests.Session, url: str, user: int, until: float) -> Pers
             if answer.ok:
                 return person_of(answer.json())
             problem = f"status {answer.status_code}"
-            pause = _number(answer.headers.get("Retry-After"), 2.0**number)
+            wait = _number(answer.headers.get("Retry-After"), pause)
         except (requests.RequestException, ValueError) as error:
-            problem, pause = type(error).__name__, 2.0**number
-        if time.monotonic() + pause > until:
+            problem = type(error).__name__
+        if wait > LONGEST_PAUSE:
             break
-        time.sleep(min(pause, LONGEST_PAUSE))
+        if time.monotonic() + wait > until:
+            return None
+        time.sleep(wait)
     raise AwayError(f"/user/{user}: {problem}")
 
 
@@ -104,13 +126,6 @@ def person_of(told: object) -> Person:
         raise ValueError("not an object")  # noqa: TRY004 - what came is wrong, not its type in our code
     gender, job = (_word(told.get(name)) for name in ("gender", "occupation"))
     return Person(_age(told.get("age")), gender, job)
-
-
-def _batches(
-    todo: Iterator[int], ask: Callable[[int], Person], pool: ThreadPoolExecutor
-) -> Iterator[tuple[list[int], list[Person]]]:
-    while users := list(islice(todo, 8 * AT_ONCE)):
-        yield users, list(pool.map(ask, users))
 
 
 def _age(told: Any) -> int | None:  # noqa: ANN401 - whatever JSON can hold

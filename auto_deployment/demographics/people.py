@@ -31,7 +31,8 @@ def ask_lately_seen(settings: Settings, go_on: Callable[[], bool]) -> list[str]:
         log.warning("nobody is asked about users: %s", error)
         return [f"who the users are could not be asked: {error}"]
     lines = [f"{asked.people:,} users asked about, of whom the film service knows {asked.known:,}"]
-    if asked.problem:
+    if asked.failed:
         log.warning("USER_API_URL: %s: the next run asks again", asked.problem)
-        lines.append(f"the film service's API is away ({asked.problem}): the next run asks again")
+        what = "is away" if asked.away else f"did not answer about {asked.failed:,}"
+        lines.append(f"the film service's API {what} ({asked.problem}): the next run asks again")
     return lines

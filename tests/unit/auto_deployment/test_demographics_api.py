@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from auto_deployment.demographics import people, store, visitors
-from auto_deployment.demographics.api import Asked, Limits, collect, person_of
+from auto_deployment.demographics.api import PAUSES, Asked, Limits, collect, person_of
 from auto_deployment.demographics.store import Person
 from auto_deployment.settings import Settings
 from auto_deployment.state import StateError
@@ -30,10 +30,15 @@ class Service(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(
-        self, *, strict: bool = False, down_from: int = 10**9, answers: Mapping[int, tuple[int, object]] | None = None
+        self,
+        *,
+        strict: bool = False,
+        retry_after: str = "0",
+        down_from: int = 10**9,
+        answers: Mapping[int, tuple[int, object]] | None = None,
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.strict, self.down_from, self.answers = strict, down_from, answers or {}
+        self.strict, self.retry_after, self.down_from, self.answers = strict, retry_after, down_from, answers or {}
         self.asked: list[int] = []
         self.at_once, self.most_at_once, self.lock = 0, 0, Lock()
 
@@ -59,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif user >= service.down_from:
             self._send(503, {})
         elif service.strict and first:
-            self._send(429, {"message": "too many requests"}, {"Retry-After": "0"})
+            self._send(429, {"message": "too many requests"}, {"Retry-After": service.retry_after})
         elif user % 2:
             self._send(404, {"message": "user not found"})
         else:
@@ -110,26 +115,62 @@ def test_a_service_that_wants_it_slower_gets_it_slower(tmp_path: Path) -> None:
     assert service.most_at_once <= 4
 
 
-def test_a_service_that_goes_away_is_told_and_what_it_said_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After its tries, with status and path; the first block of users is in the table."""
-    monkeypatch.setattr("auto_deployment.demographics.api.LONGEST_PAUSE", 0.01)
+@pytest.fixture
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many tries, one right after the other."""
+    monkeypatch.setattr("auto_deployment.demographics.api.PAUSES", (0.0,) * len(PAUSES))
+
+
+@pytest.mark.usefixtures("without_pauses")
+def test_a_service_that_goes_away_is_told_and_what_it_said_is_kept(tmp_path: Path) -> None:
+    """After its tries, with status and path: 50 of 100 users are in the table; after a batch of none no other is begun."""
     with serving(Service(down_from=50)) as service:
         asked = collect(tmp_path, service.url, range(100), MANY, lambda: True)
-    assert asked.people == len(store.read(tmp_path)) == 32
-    assert asked.problem.endswith("status 503")
-    assert service.asked.count(int(asked.problem.split("/user/")[1].split(":")[0])) == 3
+    assert asked == Asked(50, 25, 46, "/user/50: status 503", away=True)
+    assert list(store.read(tmp_path)) == list(range(50))
+    assert service.asked.count(50) == 3
+    assert set(service.asked) == set(range(96))
 
 
+@pytest.mark.usefixtures("without_pauses")
+def test_a_user_whom_the_service_cannot_answer_about_stops_nobody_else(tmp_path: Path) -> None:
+    """The others are told about, in the same run; how many were not stands in the run's log, and the next run asks again."""
+    visit(tmp_path, "recent.jsonl", *range(100))
+    broken = dict.fromkeys((98, 42), (500, {"message": "sorry"}))
+    with serving(Service(answers=broken)) as service:
+        settings = Settings(_env_file=None, data_dir=tmp_path, user_api_url=service.url)
+        lines, _ = [people.ask_lately_seen(settings, lambda: True) for _ in range(2)]
+    assert sorted(store.read(tmp_path)) == sorted({*range(100)} - {*broken})
+    assert lines == [
+        "98 users asked about, of whom the film service knows 48",
+        "the film service's API did not answer about 2 (/user/98: status 500): the next run asks again",
+    ]
+    assert service.asked.count(42) == 2 * len(PAUSES)
+
+
+def test_what_no_time_is_left_for_is_not_the_services_fault(tmp_path: Path) -> None:
+    """A user who would have to be asked again after the end."""
+    with serving(Service(down_from=0)) as service:
+        assert collect(tmp_path, service.url, [1], Limits(10, 0.5), lambda: True) == Asked(0, 0)
+    assert service.asked == [1]
+
+
+def test_a_service_that_wants_a_long_pause_is_left_alone(tmp_path: Path) -> None:
+    """Until the next run: nobody is asked about again before."""
+    with serving(Service(strict=True, retry_after="3600")) as service:
+        asked = collect(tmp_path, service.url, range(100), MANY, lambda: True)
+    assert (asked.people, asked.failed, asked.away) == (0, 32, True)
+    assert sorted(service.asked) == list(range(32))
+
+
+@pytest.mark.usefixtures("without_pauses")
 @pytest.mark.parametrize(
     "document", [{"message": "not found: ask /user/<id> or /movie/<id>"}, {}, ["user not found"], "user not found", None]
 )
-def test_a_404_that_is_not_about_the_user_is_no_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: object
-) -> None:
+def test_a_404_that_is_not_about_the_user_is_no_answer(tmp_path: Path, document: object) -> None:
     """A wrong path, or a proxy that has lost the service: nobody is put down as unknown for ever."""
-    monkeypatch.setattr("auto_deployment.demographics.api.LONGEST_PAUSE", 0.01)
     with serving(Service(answers={7: (404, document)})) as service:
-        assert collect(tmp_path, service.url, [7], MANY, lambda: True) == Asked(0, 0, "/user/7: status 404")
+        assert collect(tmp_path, service.url, [7], MANY, lambda: True) == Asked(0, 0, 1, "/user/7: status 404", away=True)
     assert store.read(tmp_path) == {}
 
 
@@ -141,9 +182,9 @@ def test_a_run_asks_about_so_many_users_and_for_so_long(tmp_path: Path) -> None:
         assert collect(tmp_path, service.url, range(500), MANY, lambda: False).people == 32
 
 
-def test_nobody_listening_fails_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("without_pauses")
+def test_nobody_listening_fails_nothing(tmp_path: Path) -> None:
     """The run is told; there is no table then."""
-    monkeypatch.setattr("auto_deployment.demographics.api.LONGEST_PAUSE", 0.01)
     service = Service()
     service.server_close()
     settings = Settings(_env_file=None, data_dir=tmp_path, user_api_url=service.url)
