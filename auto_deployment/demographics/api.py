@@ -99,7 +99,8 @@ def person(session: requests.Session, url: str, user: int, until: float) -> Pers
             if answer.ok:
                 return person_of(answer.json())
             problem = f"status {answer.status_code}"
-            wait = _number(answer.headers.get("Retry-After"), pause)
+            told = _number(answer.headers.get("Retry-After"), pause)
+            wait = told if told >= 0 else pause
         except (requests.RequestException, ValueError) as error:
             problem = type(error).__name__
         if wait > LONGEST_PAUSE:
@@ -136,7 +137,7 @@ def _age(told: Any) -> int | None:  # noqa: ANN401 - whatever JSON can hold
 def _number(told: Any, otherwise: float) -> float:  # noqa: ANN401 - whatever JSON can hold
     try:
         return float(told)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return otherwise
 
 

@@ -164,6 +164,14 @@ def test_a_service_that_wants_a_long_pause_is_left_alone(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("without_pauses")
+@pytest.mark.parametrize("pause", ["-1", "nan", "-inf", "soon", "Wed, 21 Oct 2026 07:28:00 GMT"])
+def test_a_pause_that_is_no_number_of_seconds_is_our_own(tmp_path: Path, pause: str) -> None:
+    """And the user is asked about again."""
+    with serving(Service(strict=True, retry_after=pause)) as service:
+        assert collect(tmp_path, service.url, [4], MANY, lambda: True) == Asked(1, 1)
+
+
+@pytest.mark.usefixtures("without_pauses")
 @pytest.mark.parametrize(
     "document", [{"message": "not found: ask /user/<id> or /movie/<id>"}, {}, ["user not found"], "user not found", None]
 )
@@ -215,6 +223,7 @@ def test_a_damaged_table_is_told_and_fails_nothing(tmp_path: Path) -> None:
         ({"age": 0, "gender": None, "occupation": 5}, Person()),
         ({"age": 1e300, "gender": "M" * 100, "occupation": "a\nb"}, Person()),
         ({"age": "nan"}, Person()),
+        ({"age": 10**400}, Person()),
         ({}, Person()),
     ],
 )
