@@ -68,7 +68,10 @@ class Watches:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What the tables hold. Users and films are sorted; `look_alikes` are damaged ids that the catalogue leaves out."""
+    """What the tables hold. Users and films are sorted; `look_alikes` are damaged ids that the catalogue leaves out.
+
+    `rows` has the rows of each table, `first_rows` for each pair of `watches` the row of its table that has it first, from 0.
+    """
 
     users: npt.NDArray[np.int64]
     films: tuple[str, ...]
@@ -76,6 +79,7 @@ class Dataset:
     watches: Watches
     look_alikes: tuple[str, ...]
     rows: dict[str, int]
+    first_rows: npt.NDArray[np.int64]
 
 
 def read(tables: Tables, scale: tuple[float, float]) -> Dataset:
@@ -94,13 +98,15 @@ def build(ratings: pd.DataFrame, watches: pd.DataFrame) -> Dataset:
     rated, watched = (_without(table, look_alikes) for table in (ratings, watches))
     users = np.unique(np.concatenate([rated["user_id"].to_numpy(np.int64), watched["user_id"].to_numpy(np.int64)]))
     films = tuple(sorted(set(lines) - look_alikes))
+    seen, first_rows = _watches(watched, users, films)
     return Dataset(
         users,
         films,
         _ratings(rated, users, films),
-        _watches(watched, users, films),
+        seen,
         tuple(sorted(look_alikes)),
         {"ratings": len(ratings), "watches": len(watches)},
+        first_rows,
     )
 
 
@@ -214,13 +220,17 @@ def _ratings(table: pd.DataFrame, users: npt.NDArray[np.int64], films: tuple[str
     return Ratings(*(rows[name].to_numpy() for name in ("user", "film", "stars", "time")))
 
 
-def _watches(table: pd.DataFrame, users: npt.NDArray[np.int64], films: tuple[str, ...]) -> Watches:
+def _watches(
+    table: pd.DataFrame, users: npt.NDArray[np.int64], films: tuple[str, ...]
+) -> tuple[Watches, npt.NDArray[np.int64]]:
+    """The watches, and the row that has each pair first."""
     rows = _rows_of(table, users, films)
     rows["minutes"] = table["minutes"].to_numpy(np.int32)
     rows["time"] = _microseconds(table["watched_at"])
-    total = rows.groupby(["user", "film"], sort=True, as_index=False).agg({"minutes": "sum", "time": "max"})
+    rows["row"] = table.index.to_numpy(np.int64)
+    total = rows.groupby(["user", "film"], sort=True, as_index=False).agg({"minutes": "sum", "time": "max", "row": "min"})
     user, film, minutes = (total[name].to_numpy(np.int32) for name in ("user", "film", "minutes"))
-    return Watches(user, film, minutes, total["time"].to_numpy(np.int64))
+    return Watches(user, film, minutes, total["time"].to_numpy(np.int64)), total["row"].to_numpy(np.int64)
 
 
 def _microseconds(times: pd.Series[str]) -> npt.NDArray[np.int64]:

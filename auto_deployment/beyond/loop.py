@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from app.model import Array, ServingModel
+    from auto_deployment.dataset import Dataset
 
     Rows = npt.NDArray[np.int64]
 
@@ -36,22 +37,31 @@ class Watched:
     in_most_shown: float | None = None
 
 
-def new_pairs(users: Rows, films: Sequence[str], rows_before: int) -> pd.DataFrame:
-    """The pairs (columns `user`, `film`) of a table of watches that its first so many rows do not have."""
-    table = pd.DataFrame({"user": users, "film": films})
-    return table[~table.duplicated()].loc[lambda first: first.index >= rows_before]
+class Pairs(NamedTuple):
+    """Ids of users, each with the row of a film in `films`."""
+
+    user: Rows
+    film: npt.NDArray[np.int32]
+    films: tuple[str, ...]
 
 
-def watched(pairs: pd.DataFrame, last: ServingModel | None, most_shown: Sequence[str]) -> Watched:
-    """Of `pairs` as `new_pairs` gives them; `most_shown` are the films that the last version's lists showed most, if known."""
-    counts = np.unique(pairs["film"].to_numpy(np.str_), return_counts=True)[1].astype(np.int64)
-    shares: dict[str, float | None] = {"in_most_shown": _mean(pairs["film"].isin(most_shown)) if most_shown else None}
+def new_pairs(dataset: Dataset, rows_before: int) -> Pairs:
+    """What was watched, without the pairs that are in the first so many rows of the table of watches."""
+    new = dataset.watches[dataset.first_rows >= rows_before]
+    return Pairs(dataset.users[new.user], new.film, dataset.films)
+
+
+def watched(pairs: Pairs, last: ServingModel | None, most_shown: Sequence[str]) -> Watched:
+    """Of `pairs` that are new; `most_shown` are the films that the last version's lists showed most, if known."""
+    counts = np.unique(pairs.film, return_counts=True)[1].astype(np.int64)
+    shown = pd.Index(pairs.films).isin(most_shown)[pairs.film]
+    shares: dict[str, float | None] = {"in_most_shown": _mean(shown) if most_shown else None}
     if last is not None:
-        rows = pd.Index(last.films).get_indexer(pd.Index(pairs["film"])).astype(np.int64)
-        own = lists_for(last, pairs["user"].to_numpy(np.int64))
+        rows = pd.Index(last.films).get_indexer(pd.Index(pairs.films)).astype(np.int64)[pairs.film]
+        own = lists_for(last, pairs.user)
         shares["in_own_list"] = _mean((own == rows[:, None]).any(axis=1))
         shares["in_popular_list"] = _mean(np.isin(rows, last.cold[0, :AT]))
-    return Watched(len(pairs), gini(counts), top_share(counts, 0.01), **shares)
+    return Watched(len(pairs.user), gini(counts), top_share(counts, 0.01), **shares)
 
 
 def lists_for(model: ServingModel, users: Rows) -> Array:
@@ -77,5 +87,5 @@ def overlap(last: ServingModel, users: Rows, films: tuple[str, ...], top: Array)
     return float(np.sum(kept) / max((mine >= 0).sum(), 1))
 
 
-def _mean(flags: pd.Series[bool] | npt.NDArray[np.bool_]) -> float:
+def _mean(flags: npt.NDArray[np.bool_]) -> float:
     return float(flags.mean()) if len(flags) else 0.0

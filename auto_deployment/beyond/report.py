@@ -6,14 +6,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from auto_deployment.beyond import exposure, loop, quality
 from auto_deployment.beyond.last import read_model, read_shown, write_shown
 from auto_deployment.beyond.page import page
 from auto_deployment.demographics import store
 from auto_deployment.state import read_json, write_json_synced, write_synced
-from auto_deployment.tables import Tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,7 +66,7 @@ def write(data: Path, made: Made, held_out: HeldOut) -> dict[str, Any]:
         "quality": quality.by_group(held_out, made.ranker, people, made.seed),
         "steps": quality.by_step(held_out, made.ranker, made.seed),
         "groups": made.groups.to_dict(),
-        "loop": again["loop"] if last is None and again is not None else _loop(data, made, last, read_json(before) or {}),
+        "loop": again["loop"] if last is None and again is not None else _loop(made, last, read_json(before) or {}),
         "never_shown": {str(many): shown.never(made.version, made.dataset.films, many) for many in VERSIONS},
     }
     write_json_synced(own, told)
@@ -89,12 +87,10 @@ def earlier(data: Path, version: int) -> list[dict[str, Any]]:
     return [each for each in found if each is not None]
 
 
-def _loop(data: Path, made: Made, last: ServingModel | None, before: Mapping[str, Any]) -> dict[str, Any]:
+def _loop(made: Made, last: ServingModel | None, before: Mapping[str, Any]) -> dict[str, Any]:
     """What was watched since the last version; all of it where there was none."""
     rows_before = 0 if last is None else int(last.metadata.get("data", {}).get("clean_watch.csv", {}).get("rows", 0))
-    table = pd.read_csv(Tables(data).watches, usecols=["user_id", "movie_id"], dtype={"user_id": "int64", "movie_id": "str"})
-    pairs = loop.new_pairs(table["user_id"].to_numpy(np.int64), table["movie_id"].tolist(), rows_before)
-    found = loop.watched(pairs, last, [film for film, _ in before.get("most_shown", [])])
+    found = loop.watched(loop.new_pairs(made.dataset, rows_before), last, [film for film, _ in before.get("most_shown", [])])
     return {
         "last_version": None if last is None else last.version,
         "watched": asdict(found),

@@ -89,7 +89,7 @@ def _dataset(users: int, films: int) -> Dataset:
     none = np.zeros(0, dtype=np.int32)
     watches = Watches(none, none, none, none.astype(np.int64))
     known = np.arange(users, dtype=np.int64) * fixtures.USER_STEP
-    return Dataset(known, fixtures.film_ids(films), ratings[np.sort(first)], watches, (), {})
+    return Dataset(known, fixtures.film_ids(films), ratings[np.sort(first)], watches, (), {}, none.astype(np.int64))
 
 
 def _plain(films: int) -> float:

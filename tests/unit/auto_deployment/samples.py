@@ -55,7 +55,9 @@ def dataset_of(
 ) -> Dataset:
     """A data set of users 0, 10, 20, ... and `films` films; pairs are rows of both."""
     rows = {"ratings": len(rated), "watches": len(watched)}
-    return Dataset(np.arange(users, dtype=np.int64) * 10, films_of(films), ratings_of(rated), watches_of(watched), (), rows)
+    first_rows = np.arange(len(watched), dtype=np.int64)
+    known = np.arange(users, dtype=np.int64) * 10
+    return Dataset(known, films_of(films), ratings_of(rated), watches_of(watched), (), rows, first_rows)
 
 
 def random_ratings(count: int, users: int, films: int, seed: int = 1) -> list[tuple[int, int, float]]:

@@ -3,15 +3,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from app.model import ServingModel, load_serving
 from auto_deployment.beyond.last import Shown, read_model, read_shown, write_shown
-from auto_deployment.beyond.loop import lists_for, new_pairs, overlap, watched
+from auto_deployment.beyond.loop import Pairs, lists_for, new_pairs, overlap, watched
+from auto_deployment.dataset import build
 from tests.unit.app import samples
 from tests.unit.app.samples import FEW, FILMS, FULL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -23,15 +26,28 @@ def last(tmp_path: Path) -> ServingModel:
 
 def test_a_pair_that_was_watched_before_is_not_new() -> None:
     """Only its first row counts, and only if that came after the last version."""
-    pairs = new_pairs(np.array([1, 1, 2, 1, 2, 2]), ["a", "b", "a", "a", "b", "b"], 3)
-    assert pairs.to_numpy().tolist() == [[2, "b"]]
+    table = {
+        "user_id": [1, 1, 2, 1, 2, 2],
+        "movie_id": ["a", "b", "a", "a", "b", "b"],
+        "minutes": 1,
+        "watched_at": "2026-01-05",
+    }
+    nothing = pd.DataFrame({"user_id": [], "movie_id": [], "rating": [], "rated_at": []})
+    pairs = new_pairs(build(nothing, pd.DataFrame(table)), 3)
+    assert (pairs.user.tolist(), [pairs.films[film] for film in pairs.film]) == ([2], ["b"])
+
+
+def pairs_of(users: Sequence[int], films: Sequence[str]) -> Pairs:
+    """These pairs, of a catalogue that has one film more."""
+    catalogue = tuple(sorted({*films, "zz+nobody+1999"}))
+    return Pairs(np.array(users, dtype=np.int64), np.array([catalogue.index(film) for film in films], np.int32), catalogue)
 
 
 def test_new_watches_are_held_against_what_each_user_was_shown(last: ServingModel) -> None:
     """The user's own list, the popular one for whom nobody knew, and the films shown most; a new film is in none."""
-    users = np.array([FULL, FULL, FULL, FEW, 99, 99, 99, FULL])
+    users = [FULL, FULL, FULL, FEW, 99, 99, 99, FULL]
     films = [FILMS[0], FILMS[15], FILMS[25], FILMS[49], FILMS[12], FILMS[0], "a+new+film+2026", FILMS[39]]
-    told = watched(new_pairs(users, films, 0), last, [FILMS[0], FILMS[12]])
+    told = watched(pairs_of(users, films), last, [FILMS[0], FILMS[12]])
     assert told.pairs == 8
     assert told.in_own_list == 4 / 8
     assert told.in_popular_list == 3 / 8
@@ -40,7 +56,7 @@ def test_new_watches_are_held_against_what_each_user_was_shown(last: ServingMode
 
 def test_without_a_last_version_only_concentration_is_told() -> None:
     """What cannot be had is None, not 0."""
-    told = watched(new_pairs(np.array([1, 2, 3, 1]), ["a", "a", "a", "b"], 0), None, [])
+    told = watched(pairs_of([1, 2, 3, 1], ["a", "a", "a", "b"]), None, [])
     assert (told.pairs, told.gini, told.top_1_percent) == (4, 0.25, 0.75)
     assert (told.in_own_list, told.in_popular_list, told.in_most_shown) == (None, None, None)
 
@@ -49,7 +65,7 @@ def test_a_model_without_users_shows_everybody_the_popular_list(tmp_path: Path) 
     """Also where there are no pairs at all."""
     model = load_serving(samples.save(tmp_path / "model", None, **samples.serving(users=())))
     assert lists_for(model, np.array([1, 2])).tolist() == [list(range(10, 30))] * 2
-    assert watched(new_pairs(np.array([], dtype=np.int64), [], 0), model, []).in_own_list == 0
+    assert watched(pairs_of([], []), model, []).in_own_list == 0
 
 
 def test_overlap_is_by_film_not_by_row(last: ServingModel) -> None:

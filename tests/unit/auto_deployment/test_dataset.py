@@ -99,6 +99,18 @@ def test_the_watches_of_a_pair_are_combined(tmp_path: Path) -> None:
     assert minutes_of(dataset(tmp_path, watches=rows)) == {(1, "a+1999"): 43, (1, "b+1999"): 1, (2, "a+1999"): 1}
 
 
+def test_where_a_pair_was_watched_first_is_kept(tmp_path: Path) -> None:
+    """As the row of the table, also behind rows of a look-alike, which are left out."""
+    watched = ["1,go7ld+1999,1", "2,gold+1999,20", "1,gold+1999,1", "2,gold+1999,1", "1,b+1999,1"]
+    data = dataset(tmp_path, watches=[f"{row},{TIME}" for row in watched])
+    pairs = zip(data.users[data.watches.user].tolist(), data.watches.film.tolist(), data.first_rows.tolist(), strict=True)
+    assert {(user, data.films[film]): row for user, film, row in pairs} == {
+        (1, "b+1999"): 4,
+        (1, "gold+1999"): 2,
+        (2, "gold+1999"): 1,
+    }
+
+
 @pytest.mark.parametrize(
     ("lines", "found"),
     [
