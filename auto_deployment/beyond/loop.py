@@ -26,12 +26,13 @@ class Watched:
     """New pairs of user and film since the last version, and how concentrated they are over the films.
 
     Shares of the pairs whose film stood in the list that the last version had for this very user, in its popular list, and
-    among its most shown films; None where that is not to be had. A user whom it did not know is held against the popular list.
+    among its most shown films. A user whom it did not know is held against the popular list. What is not to be had is None: all
+    of it where nothing tells which pairs are new.
     """
 
-    pairs: int
-    gini: float
-    top_1_percent: float
+    pairs: int | None = None
+    gini: float | None = None
+    top_1_percent: float | None = None
     in_own_list: float | None = None
     in_popular_list: float | None = None
     in_most_shown: float | None = None

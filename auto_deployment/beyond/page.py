@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MEASURES = {"ndcg_at_10": "NDCG@10", "recall_at_20": "Recall@20", "rmse": "RMSE of the rating model, mean over users"}
 SHOWN_HERE = 20
+UNKNOWN = "not to be had"
 
 
 def page(told: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> str:
@@ -102,17 +103,23 @@ def _loop(told: Mapping[str, Any]) -> Rows:
     watched, last = told["loop"]["watched"], told["loop"]["last_version"]
     rows: Rows = [
         ("last version", "none, or its model is not here" if last is None else str(last)),
-        ("films watched since, once a user", f"{watched['pairs']:,}"),
+        ("films watched since, once a user", _count(watched["pairs"])),
         ("of them in the user's own list", _share(watched["in_own_list"])),
         ("in the popular list", _share(watched["in_popular_list"])),
         ("among the films that its lists showed most", _share(watched["in_most_shown"])),
-        ("concentration of them", f"Gini {watched['gini']:.3f}; the top 1 % of the films have {watched['top_1_percent']:.1%}"),
+        ("concentration of them", _concentration(watched)),
         ("of a user's list in the last one too", _share(told["loop"]["overlap"])),
     ]
     return rows + [
         (f"films in no list of the last {many} versions", "not counted for so long yet" if films is None else f"{films:,}")
         for many, films in told["never_shown"].items()
     ]
+
+
+def _concentration(watched: Mapping[str, Any]) -> str:
+    if watched["gini"] is None:
+        return UNKNOWN
+    return f"Gini {watched['gini']:.3f}; the top 1 % of the films have {watched['top_1_percent']:.1%}"
 
 
 def _step(name: str, step: Mapping[str, Any]) -> tuple[str, ...]:
@@ -192,4 +199,8 @@ def _interval(found: Sequence[float] | None, sign: str = "") -> str:
 
 
 def _share(value: float | None) -> str:
-    return "not to be had" if value is None else f"{value:.1%}"
+    return UNKNOWN if value is None else f"{value:.1%}"
+
+
+def _count(value: int | None) -> str:
+    return UNKNOWN if value is None else f"{value:,}"

@@ -52,8 +52,9 @@ def write(data: Path, made: Made, held_out: HeldOut) -> dict[str, Any]:
 
     A run that was killed after that does it again with the same outcome: what compares with the last version stays.
     """
-    own, before = path(data, made.version), path(data, made.version - 1)
+    own = path(data, made.version)
     last, again = read_model(data, made.version), read_json(own)
+    before = read_json(path(data, made.version - 1 if last is None else last.version)) or {}
     counts = exposure.exposures(made.serving["top"], len(made.dataset.films))
     shown = read_shown(data, made.version).with_lists(made.version, made.dataset.films, counts)
     people = store.labels(store.read(data), made.dataset.users)
@@ -61,12 +62,13 @@ def write(data: Path, made: Made, held_out: HeldOut) -> dict[str, Any]:
         "version": made.version,
         "trained_on": made.trained_on,
         "ranker": made.ranker,
+        "watch_rows": made.dataset.rows["watches"],
         "exposure": asdict(exposure.measure(made.serving["top"], counts, made.seen, made.popularity)),
         "most_shown": most_shown(made.dataset.films, counts),
         "quality": quality.by_group(held_out, made.ranker, people, made.seed),
         "steps": quality.by_step(held_out, made.ranker, made.seed),
         "groups": made.groups.to_dict(),
-        "loop": again["loop"] if last is None and again is not None else _loop(made, last, read_json(before) or {}),
+        "loop": again["loop"] if last is None and again is not None else _loop(made, last, before),
         "never_shown": {str(many): shown.never(made.version, made.dataset.films, many) for many in VERSIONS},
     }
     write_json_synced(own, told)
@@ -88,14 +90,22 @@ def earlier(data: Path, version: int) -> list[dict[str, Any]]:
 
 
 def _loop(made: Made, last: ServingModel | None, before: Mapping[str, Any]) -> dict[str, Any]:
-    """What was watched since the last version; all of it where there was none."""
-    rows_before = 0 if last is None else int(last.metadata.get("data", {}).get("clean_watch.csv", {}).get("rows", 0))
-    found = loop.watched(loop.new_pairs(made.dataset, rows_before), last, [film for film, _ in before.get("most_shown", [])])
+    """What was watched since the last version; `before` is its report, empty where it is not there."""
+    rows_before, most = _rows_before(last, before), [film for film, _ in before.get("most_shown", [])]
+    found = loop.Watched() if rows_before is None else loop.watched(loop.new_pairs(made.dataset, rows_before), last, most)
     return {
         "last_version": None if last is None else last.version,
         "watched": asdict(found),
         "overlap": None if last is None else loop.overlap(last, made.dataset.users, made.dataset.films, made.serving["top"]),
     }
+
+
+def _rows_before(last: ServingModel | None, before: Mapping[str, Any]) -> int | None:
+    """The rows that the table of watches had in the last version, by its report or by its model; None where neither says it."""
+    told: int | None = before.get("watch_rows")
+    if told is None and last is not None:
+        told = last.metadata.get("data", {}).get("clean_watch.csv", {}).get("rows")
+    return told
 
 
 def lines(told: Mapping[str, Any]) -> list[str]:

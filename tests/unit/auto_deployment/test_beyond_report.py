@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from html.parser import HTMLParser
 from io import StringIO
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +21,9 @@ from tests.unit.auto_deployment.samples import stream
 from tests.unit.auto_deployment.test_candidate import VERSION, collected
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from auto_deployment.settings import Settings
 
 VOID = {"meta", "line", "rect", "circle", "polyline"}
@@ -76,6 +80,35 @@ def test_watches_since_the_last_version_are_held_against_its_lists(two: Two) -> 
     assert since["in_most_shown"] == pytest.approx(2 / 3)
     assert two.second["loop"]["overlap"] > 0.8
     assert "3 films watched since version 7: 66.7% stood in the user's list" in two.said
+
+
+def test_without_the_last_model_its_report_tells_which_watches_are_new(two: Two, tmp_path: Path) -> None:
+    """A clone has the reports and no model: what came since is told, without the lists of users."""
+    watched = trained_in_a_clone(two, tmp_path)["loop"]["watched"]
+    assert two.second["watch_rows"] == two.first["watch_rows"] + 3 == len(_rows(two.settings, "watch"))
+    assert (watched["pairs"], watched["in_own_list"], watched["in_most_shown"]) == (3, None, pytest.approx(2 / 3))
+    assert watched["gini"] == two.second["loop"]["watched"]["gini"]
+
+
+def test_where_nothing_tells_what_was_there_before_new_watches_are_not_known(two: Two, tmp_path: Path) -> None:
+    """Neither in the first version nor in a clone whose last report does not say it: all watches ever are not new ones."""
+    without = trained_in_a_clone(two, tmp_path, told(two.settings, 7) | {"watch_rows": None})
+    for version in (two.first, without):
+        assert [version["loop"]["watched"][name] for name in ("pairs", "gini", "top_1_percent", "in_most_shown")] == [None] * 4
+        shown = " ".join(parsed(page(version, [])).texts)
+        assert "films watched since, once a user not to be had" in shown
+        assert "concentration of them not to be had" in shown
+    assert "films watched since" not in " ".join(report.lines(without))
+
+
+def trained_in_a_clone(two: Two, folder: Path, last: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The report of the second version where there is no model of the first; `last` is the first one's report."""
+    settings = two.settings.model_copy(update={"data_dir": folder / "data"})
+    shutil.copytree(two.settings.data_dir, settings.data_dir, ignore=shutil.ignore_patterns("model", "beyond_8.*"))
+    if last is not None:
+        report.path(settings.data_dir, 7).write_text(json.dumps(last))
+    train_version(settings, VERSION._replace(number=8), Progress(StringIO()))
+    return told(settings, 8)
 
 
 def test_films_in_no_list_are_counted_once_there_are_enough_versions(two: Two) -> None:
