@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from io import StringIO
@@ -130,11 +131,14 @@ def test_quality_is_told_by_what_is_known_of_users(two: Two) -> None:
 
 
 def test_lists_of_groups_are_told_apart(two: Two) -> None:
-    """Their quality on people held out beside the popular list's; here too few have a taste of their group's."""
+    """Their quality on people held out beside the popular list's; here no group has a taste of its own."""
     groups = two.second["groups"]
-    assert groups["users"] > 0 or groups["quality"] is None
+    assert groups["attributes"] is None
+    assert 0 < groups["users"] < 60
     shown = " ".join(parsed(page(two.second, [])).texts)
     assert "Lists of groups for users without a history" in shown
+    for words in ("the popular list is as good, and is used", f"users {groups['users']} mean", f"{groups['quality'][0]:.3f}"):
+        assert words in shown
     chosen = {
         **groups,
         "attributes": ["age", "gender"],
@@ -236,7 +240,8 @@ def test_words_of_others_are_escaped(two: Two) -> None:
 def test_a_figure_that_is_not_to_be_had_is_a_gap_not_a_zero(two: Two) -> None:
     """In the first version nothing was watched since the one before."""
     text = page(two.second, [two.first])
-    assert "nan" not in " ".join(parsed(text).texts).lower().split()
+    assert "From version to version" in text
+    assert re.search(r"\bnan\b", text, re.IGNORECASE) is None
     first = page(two.first, [])
     assert "From version to version" not in first
     assert "not to be had" in first
