@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from auto_deployment.canary.comparison import FALSE_ALARMS, WATCHED_FALSE_ALARMS
 from auto_deployment.canary.readings import Outcome
 from auto_deployment.canary.verdict import verdict
+from auto_deployment.intervals import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from auto_deployment.canary.verdict import Verdict
 
 PROMISE = sum(FALSE_ALARMS.values()) + WATCHED_FALSE_ALARMS
-# The normal distribution's point for 95 %.
-Z = 1.959964
 
 
 @dataclass(frozen=True)
@@ -58,14 +56,9 @@ def is_false_alarm(judged: Verdict) -> bool:
 def false_alarm_rate(alarms: Iterable[bool]) -> Rate:
     """Of all self-tests, however long each went on: the promise holds at any time."""
     told = list(alarms)
-    return wilson(sum(told), len(told))
+    return wilson_rate(sum(told), len(told))
 
 
-def wilson(hits: int, count: int) -> Rate:
-    """A share's 95 % interval by Wilson's score (1927, "Probable inference"); all is possible of nothing."""
-    if count == 0:
-        return Rate(0, 0, 0.0, 1.0)
-    share, width = hits / count, 1 + Z**2 / count
-    middle = (share + Z**2 / (2 * count)) / width
-    half = Z / width * sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
-    return Rate(hits, count, max(0.0, middle - half) if hits else 0.0, min(1.0, middle + half) if hits < count else 1.0)
+def wilson_rate(hits: int, count: int) -> Rate:
+    """So many hits of so many cases."""
+    return Rate(hits, count, *wilson(hits / count if count else 0.0, count))

@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import Any, NamedTuple
 
-# The normal distribution's point for 95 %.
-Z = 1.959964
+from auto_deployment.intervals import Z, wilson
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def share(moments: Moments) -> Interval | None:
         return Interval(value, 0.0, 1.0)
     # Where all users are alike nothing is seen of their differences: each counts as one answer.
     effective = value * (1 - value) / variance if variance > 0 else float(moments.users)
-    return _wilson(value, min(effective, moments.n))
+    return Interval(value, *wilson(value, min(effective, moments.n)))
 
 
 def difference(moments: Moments) -> Interval | None:
@@ -71,10 +70,3 @@ def difference(moments: Moments) -> Interval | None:
         return None
     half = Z * sqrt(moments.variance)
     return Interval(moments.ratio, moments.ratio - half, moments.ratio + half)
-
-
-def _wilson(value: float, count: float) -> Interval:
-    width = 1 + Z**2 / count
-    middle = (value + Z**2 / (2 * count)) / width
-    half = Z / width * sqrt(value * (1 - value) / count + Z**2 / (4 * count**2))
-    return Interval(value, max(0.0, middle - half), min(1.0, middle + half))

@@ -11,7 +11,8 @@ from __future__ import annotations
 from math import exp, log, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
-from auto_deployment.telemetry.shares import Interval, Z
+from auto_deployment.intervals import Z
+from auto_deployment.telemetry.shares import Interval
 from auto_deployment.telemetry.store import beside
 
 if TYPE_CHECKING:

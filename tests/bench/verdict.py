@@ -18,7 +18,7 @@ import numpy as np
 from auto_deployment.canary.comparison import Limits, Side, compare, estimate, needed
 from auto_deployment.canary.crashes import crashes
 from auto_deployment.canary.latency import Times
-from auto_deployment.canary.selftest import Rate, wilson
+from auto_deployment.canary.selftest import Rate, wilson_rate
 from tests.bench.measure import Row
 from tests.bench.releases import EDGES, FAULTS, HEALTHY, MINUTES, SERVICES, simulate
 
@@ -57,7 +57,7 @@ class Found:
     def rates(self) -> dict[str, Rate]:
         """How many each rule aborted."""
         told = {"ours": self.ours, "known": self.known, "fixed": self.fixed, "in a row": self.in_a_row}
-        return {name: wilson(int(np.isfinite(minutes).sum()), len(minutes)) for name, minutes in told.items()}
+        return {name: wilson_rate(int(np.isfinite(minutes).sum()), len(minutes)) for name, minutes in told.items()}
 
 
 def run() -> list[Row]:

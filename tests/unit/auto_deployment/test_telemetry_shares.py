@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from auto_deployment.canary.selftest import wilson
+from auto_deployment.intervals import wilson
 from auto_deployment.telemetry.shares import Moments, difference, share
 
 
@@ -21,11 +21,11 @@ def users_of(rng: np.random.Generator, users: int, share_of_users: float) -> tup
 
 def test_with_one_answer_each_it_is_wilson_s_interval() -> None:
     """As of independent answers, but for a user in two hundred."""
-    found, expected = share(moments(np.ones(200), np.repeat([1.0, 0.0], [30, 170]))), wilson(30, 200)
+    found, expected = share(moments(np.ones(200), np.repeat([1.0, 0.0], [30, 170]))), wilson(0.15, 200)
     assert found is not None
     assert found.value == 0.15
-    assert found.low == pytest.approx(expected.low, abs=1e-3)
-    assert found.high == pytest.approx(expected.high, abs=1e-3)
+    assert found.low == pytest.approx(expected[0], abs=1e-3)
+    assert found.high == pytest.approx(expected[1], abs=1e-3)
 
 
 def test_answers_of_few_users_say_little() -> None:
@@ -62,7 +62,12 @@ def test_where_nothing_was_watched_the_interval_says_how_much_it_may_be() -> Non
     found = share(moments(np.full(100, 50), np.zeros(100)))
     assert found is not None
     assert (found.value, found.low) == (0.0, 0.0)
-    assert found.high == pytest.approx(wilson(0, 100).high)
+    for users in range(2, 500):
+        none, every = share(moments(np.full(users, 3), np.zeros(users))), share(moments(np.full(users, 3), np.full(users, 3)))
+        assert none is not None
+        assert every is not None
+        assert (none.low, every.high) == (0.0, 1.0)
+    assert found.high == pytest.approx(wilson(0.0, 100)[1])
     alone = share(moments(np.array([50]), np.array([20])))
     assert alone is not None
     assert (alone.low, alone.high) == (0.0, 1.0)
