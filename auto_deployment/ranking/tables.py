@@ -44,7 +44,9 @@ def read_task(train_path: Path, test_path: Path) -> Task:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype={"user_id": "str", "movie_id": "str", "rating": "float32"})[list(COLUMNS)]
+        types = {"user_id": "str", "movie_id": "str", "rating": "float32"}
+        # Of pandas' own words for a hole, such as NA, all but the empty one may be names.
+        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])[list(COLUMNS)]
         table["timestamp"] = _seconds(table["timestamp"])
     except OSError as error:
         raise WrongUseError(f"{path}: {error.strerror or error}: name a table of {','.join(COLUMNS)}") from error

@@ -91,12 +91,21 @@ def test_times_are_numbers_or_iso(tmp_path: Path, stamp: str, capsys: pytest.Cap
     assert capsys.readouterr().out.startswith("1 users of TRAIN")
 
 
+def test_any_word_is_a_name(tmp_path: Path) -> None:
+    """Also those that elsewhere stand for a hole."""
+    names = ["NA", "null", "nan", "None", "#N/A", "-inf"]
+    rows = [f"{name},{film},4,{at}" for at, (name, film) in enumerate(zip(names, names[::-1], strict=True))]
+    path = Path(write(tmp_path / "train.csv", rows))
+    task = read_task(path, path)
+    assert task.users == task.films == sorted(names)
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
         ("user,film\n1,2\n", "not a table of user_id,movie_id,rating,timestamp"),
         (f"{HEADER}\n", "has no row"),
-        (f"{HEADER}\n1,a,,3\n", "a row with a hole"),
+        *((f"{HEADER}\n1,a,4,2\n{row}\n", "a row with a hole") for row in (",a,4,3", "1,,4,3", "1,a,,3", "1,a,4,", "1,a,4")),
         (f"{HEADER}\n1,a,good,3\n", "not a table"),
         (f"{HEADER}\n1,a,3,soon\n", "not a table"),
     ],
