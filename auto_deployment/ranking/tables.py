@@ -32,6 +32,8 @@ def read_task(train_path: Path, test_path: Path) -> Task:
     users, films = ([*_names(train[name]), *_names(test[name], train[name])] for name in ("user_id", "movie_id"))
     shape = train["user_id"].nunique(), train["movie_id"].nunique()
     scale = float(train["rating"].min()), float(train["rating"].max())
+    if scale[1] <= 0:
+        raise WrongUseError(f"{train_path}: its highest rating is {scale[1]:g}: it must be above 0")
     no_rows = np.zeros(0, dtype=np.int32)
     watches = Watches(no_rows, no_rows, no_rows, no_rows.astype(np.int64))
     return Task(

@@ -91,6 +91,13 @@ def test_times_are_numbers_or_iso(tmp_path: Path, stamp: str, capsys: pytest.Cap
     assert capsys.readouterr().out.startswith("1 users of TRAIN")
 
 
+def test_a_scale_that_ends_at_zero_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A rating is a share of the highest one."""
+    table = write(tmp_path / "train.csv", ["1,a,-1,1", "1,b,0,2"])
+    assert main([table, table]) == 2
+    assert "train.csv: its highest rating is 0: it must be above 0" in capsys.readouterr().err
+
+
 def test_any_word_is_a_name(tmp_path: Path) -> None:
     """Also those that elsewhere stand for a hole."""
     names = ["NA", "null", "nan", "None", "#N/A", "-inf"]

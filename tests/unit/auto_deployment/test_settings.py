@@ -73,6 +73,17 @@ def test_a_value_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, n
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("value", ["0", "-0.5"])
+def test_a_scale_ends_above_zero(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """A rating is a share of the highest one; the lowest may be below."""
+    monkeypatch.setenv("RATING_MIN", "-1")
+    monkeypatch.setenv("RATING_MAX", value)
+    with pytest.raises(WrongUseError, match=r"RATING_MAX: .*greater than 0"):
+        load_settings()
+    monkeypatch.setenv("RATING_MAX", "0.5")
+    assert load_settings().scale == (-1.0, 0.5)
+
+
 def test_all_bad_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody mends one to be told of the next."""
     monkeypatch.setenv("RMSE_LIMIT", "one")
