@@ -19,6 +19,7 @@ from auto_deployment.blas import one_thread
 from auto_deployment.champion import Recipe
 from auto_deployment.dataset import read
 from auto_deployment.demographics import cold as demographics
+from auto_deployment.demographics import store
 from auto_deployment.errors import RefusedError
 from auto_deployment.evaluate import FEWEST_RATINGS, count_steps, evaluate
 from auto_deployment.gate import decide
@@ -132,6 +133,9 @@ def _metadata(
         path.name: {"md5": _md5(path), "rows": dataset.rows[name]}
         for name, path in (("ratings", tables.ratings), ("watches", tables.watches))
     }
+    people = settings.data_dir / store.FILE
+    if people.exists():
+        data[people.name] = {"md5": _md5(people), "rows": _rows(people)}
     return {
         "version": version.number,
         "trained_on": version.trained_on,
@@ -171,6 +175,12 @@ def _ratings(dataset: Dataset) -> dict[str, Any]:
     pairs = len(dataset.ratings)
     spread = {f"{value:g}": int(count) for value, count in zip(stars.tolist(), counts.tolist(), strict=True)}
     return {"pairs": pairs, "duplicates": dataset.rows["ratings"] - pairs, "distribution": spread}
+
+
+def _rows(path: Path) -> int:
+    """The lines of a table without its header."""
+    with path.open("rb") as file:
+        return sum(1 for _ in file) - 1
 
 
 def _md5(path: Path) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import random
 from datetime import timedelta
 from io import StringIO
@@ -36,13 +37,18 @@ def lines_of_two_tastes() -> list[str]:
 
 
 def test_a_newcomer_whose_group_is_known_gets_what_it_likes(tmp_path: Path) -> None:
-    """From lines of the stream and a table of people to the answers: by group, and the popular list for all others."""
+    """From lines of the stream and a table of people to the answers: by group, and the popular list for all others.
+
+    The metadata says which table of people it was, as it says it of the others.
+    """
     settings, said = collected(tmp_path, lines_of_two_tastes(), ranker="popularity", trainer="sgd"), StringIO()
     people = {100 + user: Person(30, "M" if user % 2 else "F") for user in range(USERS)}
     store.write(settings.data_dir, {**people, 7: Person(33, "F"), 8: Person(33, "M"), 9: Person()})
     metadata = train_version(settings, VERSION, Progress(said))
     assert metadata["metrics"]["demographics"]["attributes"] is not None
     assert "2 users without a history get the list of theirs by" in said.getvalue()
+    table = (settings.data_dir / store.FILE).read_bytes()
+    assert metadata["data"][store.FILE] == {"md5": hashlib.md5(table).hexdigest(), "rows": USERS + 3}  # noqa: S324
     recommender = Recommender(load_serving(settings.data_dir / "model"))
     answers = {user: recommender.recommend(user) for user in (7, 8, 9, 10)}
     assert [answer.step for answer in answers.values()] == ["demographics", "demographics", "popular", "popular"]
