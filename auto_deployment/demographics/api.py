@@ -69,7 +69,7 @@ def collect(data: Path, url: str, wanted: Sequence[int], limits: Limits, go_on: 
             found |= {user: each for user, each in zip(users, answers, strict=True) if isinstance(each, Person)}
             failures += [each for each in answers if isinstance(each, AwayError)]
             away = all(isinstance(each, AwayError) for each in answers)
-            if time.monotonic() > until or not go_on():
+            if None in answers or time.monotonic() > until or not go_on():
                 break
     if found:
         store.write(data, {**people, **found})

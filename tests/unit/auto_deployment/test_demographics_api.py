@@ -149,10 +149,10 @@ def test_a_user_whom_the_service_cannot_answer_about_stops_nobody_else(tmp_path:
 
 
 def test_what_no_time_is_left_for_is_not_the_services_fault(tmp_path: Path) -> None:
-    """A user who would have to be asked again after the end."""
-    with serving(Service(down_from=0)) as service:
-        assert collect(tmp_path, service.url, [1], Limits(10, 0.5), lambda: True) == Asked(0, 0)
-    assert service.asked == [1]
+    """Users who would have to be asked about again after the end; others are not asked about in the pause before it."""
+    with serving(Service(strict=True, retry_after="4")) as service:
+        assert collect(tmp_path, service.url, range(100), Limits(100, 3.0), lambda: True) == Asked(0, 0)
+    assert sorted(service.asked) == list(range(32))
 
 
 def test_a_service_that_wants_a_long_pause_is_left_alone(tmp_path: Path) -> None:
