@@ -12,6 +12,7 @@ from auto_deployment.dataset import Ratings
 from auto_deployment.evaluate import (
     CUTS,
     FEWEST_RATINGS,
+    RANKING_CUT,
     SHUFFLES,
     count_steps,
     evaluate,
@@ -238,6 +239,19 @@ def test_rankers_are_judged_on_one_cut_in_time() -> None:
     assert measured.absent_users == 2
     told = ranking_figures(dataset_of(before + after, 10, 6), SurpriseSVD(), (1.0, 10.0), 0, lambda: None).figures
     assert told["popularity"].users == 0
+
+
+def test_later_ratings_cannot_influence_the_choice() -> None:
+    """Whatever comes after the cut, turned round here: the ranker and its tuning are the same, the figures are others."""
+    rated = random_ratings(600, 40, 30)
+    cut = int(len(rated) * RANKING_CUT)
+    turned = rated[:cut] + [(user, film, 6 - stars) for user, film, stars in rated[cut:]]
+    one, other = (
+        ranking_figures(dataset_of(each, 40, 30), ConstantTrainer(), SCALE, 0, lambda: None, ("popularity", "ease"))
+        for each in (rated, turned)
+    )
+    assert one.choice.to_dict() == other.choice.to_dict()
+    assert one.figures != other.figures
 
 
 def test_no_more_than_all_films_can_be_shown() -> None:
