@@ -32,7 +32,7 @@ from auto_deployment.release import RELEASE, Release
 from auto_deployment.restore import LOCK, restore
 from auto_deployment.settings import load_settings
 from auto_deployment.sources import FileSource, TopicSource
-from auto_deployment.state import read_json, write_json_synced
+from auto_deployment.state import StateError, read_json, write_json_synced
 from auto_deployment.stop import Stop, StoppedError
 from auto_deployment.tables import Tables
 from auto_deployment.telemetry import text
@@ -104,16 +104,20 @@ class Pipeline:
         if release is not None:
             log.info("going on with version %d, which an earlier run began (%s)", release.number, release.stage)
             was_waiting = release.stage != "begun"
-            notice = self._finish(release)
+            self._finish(release)
             if self._options.collect_only or not was_waiting:
-                return notice
-            notify.tell(notice, self._channels)
+                return None
         collector = self._collect()
+        if lag_grows(lags := collector.record.lags):
+            notify.tell(notify.lag_alarm(lags[-1], lags[-2]), self._channels)
         if self._options.collect_only:
-            return self._lag_alarm(collector)
+            return None
         check_share(collector.record.counts, self._settings.max_reject_share)
         begun = self._begin(collector)
-        return self._finish(begun) if begun is not None else self._nothing_new()
+        if begun is None:
+            return self._nothing_new()
+        self._finish(begun)
+        return None
 
     def _collect(self) -> Collector:
         """Append what the stream, or the files, have now."""
@@ -124,7 +128,8 @@ class Pipeline:
             collect_showing(collector, source, self._progress, lambda: time.monotonic() < until and not self._stop.asked())
             self._stop.check()
             if isinstance(source, TopicSource):
-                lags = source.lags(collector.record.marks)
+                # What came in since the run began is the next one's, and no lag.
+                lags = source.lags(collector.record.marks) if collector.capped else {}
                 self._lag = sum(lags.values())
                 collector.note_lag(self._lag)
                 self._telemetry.note_unread([key for key, lag in lags.items() if lag])
@@ -170,8 +175,8 @@ class Pipeline:
         release.save(self._data / RELEASE, "begun")
         return release
 
-    def _finish(self, release: Release) -> notify.Notice:
-        """Bring a release from its stage to its end."""
+    def _finish(self, release: Release) -> None:
+        """Bring a release from its stage to its end, and tell of it: after a kill perhaps twice, but never not at all."""
         if release.stage == "begun":
             # A kill may have come right after the commit: what it names is the version, and is not made a second time.
             if not self._versions.is_committed(release.number):
@@ -181,9 +186,14 @@ class Pipeline:
             self._push(release)
         if release.stage in ("committed", "pushed"):
             self._track(release)
-        told = read_json(self._places.report(release.number)) or {}
-        shown = read_json(beyond.path(self._data, release.number))
+        notify.tell(self._released(release.number), self._channels)
         (self._data / RELEASE).unlink()
+
+    def _released(self, number: int) -> notify.Notice:
+        path = self._places.report(number)
+        told, shown = read_json(path), read_json(beyond.path(self._data, number))
+        if told is None:
+            raise StateError(f"{path}: is missing: git checkout -- {path}")
         details = (
             quality.lines(told)
             + (beyond.lines(shown) if shown else [])
@@ -191,7 +201,7 @@ class Pipeline:
             + self._telemetry.problems
             + (["It was not pushed (--no-push)."] if self._options.no_push else [])
         )
-        return notify.released(release.number, told["gate"]["rmse"], told["data"]["ratings"]["pairs"], details)
+        return notify.released(number, told["gate"]["rmse"], told["data"]["ratings"]["pairs"], details)
 
     def _train(self, release: Release) -> None:
         """Train, judge, and write artifact and report. A refused candidate leaves its rows for the next run."""
@@ -249,10 +259,6 @@ class Pipeline:
             self._versions.push()
         return notify.nothing_new()
 
-    def _lag_alarm(self, collector: Collector) -> notify.Notice | None:
-        lags = collector.record.lags
-        return notify.lag_alarm(lags[-1], lags[-2]) if lag_grows(lags) else None
-
     def _begin_step(self, name: str) -> None:
         """The boundary between two steps."""
         self._stop.check()
@@ -268,12 +274,12 @@ class Pipeline:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; its exit status by contracts."""
-    options = _options(arguments)
+    options, channels = _options(arguments), list[notify.Channel]()
     try:
         settings = load_settings()
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         configure(settings.log_dir, run_id, secrets=secrets_of(settings))
-        channels = notify.open_channels(settings)
+        channels += notify.open_channels(settings)
         with run_lock(settings.data_dir / LOCK):
             status = Pipeline(settings, options, Progress(sys.stdout), channels, Stop()).run()
             textfile.tell(settings, "collect" if options.collect_only else "retrain", status)
@@ -281,6 +287,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         sys.stderr.write(f"auto_deploy: {error}\n")
         return error.status
+    except OSError as error:
+        # No run could begin, or end: the folder of data or logs is not to be written.
+        sys.stderr.write(f"auto_deploy: {error.filename or 'the disk'}: {error.strerror or error}\n")
+        notify.tell(notify.failed("start", f"{error.filename or 'the disk'}: {error.strerror or error}", GOES_ON), channels)
+        return 1
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

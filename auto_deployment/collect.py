@@ -98,6 +98,7 @@ class Collector:
                 f"{path}: is missing, but there are rows that it has to account for: restore it, or move them away"
             )
         self.record = record or Record()
+        self.capped = False
         tables.roll(self.record.version)
         cut = tables.roll_back(self.record.sizes)
         if cut:
@@ -108,7 +109,7 @@ class Collector:
     def collect(self, source: Source, go_on: Callable[[], bool]) -> Iterator[int]:
         """Read what `source` has now, or what a killed run of it left; yields how much is left after each block.
 
-        `go_on` is asked before each block: a run that may not go on ends at a block's edge.
+        `go_on` is asked before each block: a run that may not go on ends at a block's edge, and is `capped`.
         """
         record = self.record
         resumed = source.name in record.plans
@@ -116,12 +117,12 @@ class Collector:
             record.plans[source.name] = source.plan(record.marks)
             record.marks |= source.begin(record.plans[source.name], record.marks)
             record.save(self._path)
-        plan = record.plans[source.name]
+        plan = source.still_there(record.plans[source.name], record.marks) if resumed else record.plans[source.name]
         for block in source.blocks(plan, record.marks):
             self._take(block)
             yield source.left(plan, record.marks)
             if not go_on():
-                resumed = False
+                resumed, self.capped = False, source.left(plan, record.marks) > 0
                 break
         del record.plans[source.name]
         record.save(self._path)

@@ -65,6 +65,10 @@ class Source(Protocol):
         """The marks of sources that have none yet and must have one even if nothing of them is read."""
         ...
 
+    def still_there(self, plan: Plan, marks: Marks) -> Plan:
+        """A killed run's plan, if all of it can still be read. Raises RunError with what to do where it cannot."""
+        ...
+
     def blocks(self, plan: Plan, marks: Marks) -> Iterator[Block | Gap]:
         """What is left of a plan, in its fixed order. `marks` must follow each block before the next is asked for."""
         ...
@@ -98,6 +102,18 @@ class FileSource:
     def begin(self, plan: Plan, marks: Marks) -> dict[str, dict[str, Any]]:  # noqa: ARG002 - the interface
         """See `Source`: none, a file that was not read is as good as unknown."""
         return {}
+
+    def still_there(self, plan: Plan, marks: Marks) -> Plan:
+        """See `Source`. Raises WrongUseError where a file that is not read to its end is gone, or shorter than it was."""
+        for key, end in plan.ends.items():
+            path, read = _path_of(key), int(marks.get(key, {}).get("bytes", 0))
+            if read < end and _size_of(path) < end:
+                why = "is shorter than it was" if path.exists() else "No such file or directory"
+                raise WrongUseError(
+                    f"{path}: {why}, and an earlier run has not read it to its end: put it back, or take {key} out of "
+                    "the plans in data/collected.json"
+                )
+        return plan
 
     def blocks(self, plan: Plan, marks: Marks) -> Iterator[Block]:
         """See `Source`: file by file. Bytes that are no UTF-8 stay as they are; a line beyond 1 MiB comes in pieces."""
@@ -160,6 +176,13 @@ class TopicSource:
         """See `Source`: each partition, so that the first run is first only once."""
         return {key: {"offset": start} for key, start in plan.starts.items() if key not in marks}
 
+    def still_there(self, plan: Plan, marks: Marks) -> Plan:  # noqa: ARG002 - the interface
+        """See `Source`. Raises StreamError where a partition ends before the plan does."""
+        ends = self._client.end_offsets()
+        for key, end in plan.ends.items():
+            _check_not_anew(key, end, ends.get(_partition(key), 0))
+        return plan
+
     def blocks(self, plan: Plan, marks: Marks) -> Iterator[Block | Gap]:
         """See `Source`: the partition that has had the fewest blocks of this run is next, of equals the lowest."""
         while (key := self._next(plan, marks)) is not None:
@@ -211,13 +234,18 @@ class TopicSource:
         return f"{self._topic}/{partition}"
 
 
+def _size_of(path: Path) -> int:
+    """A file's size, -1 where it is not there."""
+    return path.stat().st_size if path.exists() else -1
+
+
 def _check_not_anew(key: str, read: int, end: int) -> None:
     """To wait until a new topic has grown beyond the old one's end would lose all that comes until then, untold."""
     if end < read:
         raise StreamError(
-            f"{key} ends at offset {end:,}, but was read up to {read:,}: was the topic made anew? Then take {key} out "
-            "of the marks in data/collected.json, and it is read from its first offset. If it was cut, it is read again "
-            "once it has grown beyond that"
+            f"{key} ends at offset {end:,}, but was known up to {read:,}: was the topic made anew? Then take {key} out "
+            "of the marks in data/collected.json, and the topic out of the plans, and it is read from its first offset. "
+            "If it was cut, it is read again once it has grown beyond that"
         )
 
 

@@ -22,6 +22,7 @@ from auto_deployment.scheduler.plan import (
     FINISHED,
     JOBS,
     QUIET,
+    STOPPED,
     UNSEEN,
     Run,
     due_times,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__package__)
 
 STOP_LOOK_SECONDS = 1.0
+STOPPED_WITH = "stopped with the scheduler, goes on at its next start"
 
 
 @dataclass
@@ -129,7 +131,12 @@ class Daemon:
                 self._end_hung(job, running)
                 return
             self.signals.wait(min(left, self.times.look))
-        self._over(job, status)
+        if status in STOPPED and self.signals.stop is None:
+            self.signals.wait(STOP_LOOK_SECONDS)  # TERM may have reached the run before it reaches this
+        if status in STOPPED and self.signals.stop is not None:
+            self._end(job, status, STOPPED_WITH, cut_off=True)
+        else:
+            self._over(job, status)
 
     def _stop(self, job: str, running: Running) -> None:
         log.info("%s is stopped: it ends at its next step, within %g min", job, self.times.stop / 60)
@@ -137,7 +144,7 @@ class Daemon:
         if status in FINISHED:
             self._end(job, status)
         else:
-            self._end(job, status, "stopped with the scheduler, goes on at its next start", cut_off=True)
+            self._end(job, status, STOPPED_WITH, cut_off=True)
 
     def _end_hung(self, job: str, running: Running) -> None:
         hours = f"{self.every.longest / 3600:g} h"

@@ -26,6 +26,7 @@ WORDS = {
 }
 # The end of a run that got as far as it could; any other was cut off.
 FINISHED = frozenset({0, 1, 2, 3, 4, BUSY})
+STOPPED = frozenset({130, 143})
 # Of these a run tells by itself, or there is nothing to tell. Of bad settings, or when it is killed, it cannot.
 QUIET = frozenset({0, 1, 3, 4, BUSY, 130, 143})
 # Stands for the exit status of a run that another scheduler had started.

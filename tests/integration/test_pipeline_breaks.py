@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -90,3 +92,44 @@ def test_a_restore_leaves_what_was_not_pushed(checkout: Checkout, stream: Path) 
     assert checkout.data("versioning/clean_rating_1.csv").exists()
     assert checkout.run("--input", str(stream)).returncode == 0
     checkout.command("dvc", "pull", "--quiet", "data/versioning/clean_rating_1.csv.dvc")
+
+
+class Listener(BaseHTTPRequestHandler):
+    """A webhook; at its first message the run that sends it dies."""
+
+    told: ClassVar[list[str]] = []
+    process: ClassVar[subprocess.Popen[bytes] | None] = None
+
+    def do_POST(self) -> None:
+        """A message."""
+        self.told.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        if len(self.told) == 1 and self.process is not None:
+            self.process.kill()
+            return
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Not on standard error."""
+
+
+def test_an_end_is_told_even_where_the_telling_was_broken_off(checkout: Checkout, stream: Path) -> None:
+    """The run is killed while it tells of its version: the next one tells of it, and makes none."""
+    with HTTPServer(("127.0.0.1", 0), Listener) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = {"SLACK_WEBHOOK_URL": f"http://127.0.0.1:{server.server_port}/"}
+        Listener.process = checkout.start("--input", str(stream), **url)
+        assert Listener.process.wait(120) == -9
+        assert checkout.command("git", "tag", "--list") == "model-1"
+        assert checkout.run("--input", str(stream), **url).returncode == 0
+        server.shutdown()
+    assert [text.count("version 1") > 0 for text in Listener.told[:2]] == [True, True]
+    assert checkout.command("git", "tag", "--list") == "model-1"
+
+
+def test_a_folder_that_cannot_be_written_is_a_line_and_no_traceback(checkout: Checkout) -> None:
+    """Before any run begins: what, and status 1."""
+    ended = checkout.run("--collect-only", DATA_DIR="/proc/none/data")
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "auto_deploy: /proc/none: No such file or directory" in ended.stderr

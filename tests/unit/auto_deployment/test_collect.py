@@ -344,6 +344,11 @@ class Hole:
         assert (plan.starts, marks) == ({"t/0": 0}, {})
         return {"t/1": {"offset": 3}}
 
+    def still_there(self, plan: Plan, marks: Marks) -> Plan:
+        """All that is left."""
+        assert marks
+        return plan
+
     def blocks(self, plan: Plan, marks: Marks) -> Iterator[Block | Gap]:
         """Five are gone."""
         assert (plan.ends, marks) == ({"t/0": 10}, {"t/1": {"offset": 3}})
@@ -363,6 +368,17 @@ def test_what_retention_removed_is_on_record(tmp_path: Path, caplog: pytest.LogC
     assert collector.record.marks == {"t/0": {"offset": 10}, "t/1": {"offset": 3}}
     assert len(contents(tmp_path)[0].splitlines()) == 3
     assert "offsets 0 to 4 are gone" in caplog.text
+
+
+def test_only_a_run_that_was_cut_short_is_capped(tmp_path: Path) -> None:
+    """What comes in while a run goes on is the next one's, and no lag: without a cap there is none."""
+    path = file_of(tmp_path, CONTENT)
+    collector = collector_of(tmp_path)
+    list(collector.collect(FileSource([path], 3), lambda: False))
+    assert collector.capped
+    collector = collector_of(tmp_path)
+    list(collector.collect(FileSource([path], 3), lambda: True))
+    assert not collector.capped
 
 
 def test_a_version_begins_new_counts(tmp_path: Path) -> None:

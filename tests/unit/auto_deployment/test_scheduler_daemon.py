@@ -168,6 +168,15 @@ def test_term_is_passed_on_and_the_run_s_end_waited_for(world: World) -> None:
     assert [job for job, _ in world.started] == [RETRAIN, RETRAIN]
 
 
+def test_a_run_that_term_reached_first_goes_on_at_the_next_start(world: World) -> None:
+    """A shutdown sends TERM to both, and the run may have ended before the scheduler has heard of it."""
+    world.outcomes = lambda _job: Process(world.clock, HOUR - 0.5, 143)
+    assert world.serve(1) == 143
+    assert world.runs()[RETRAIN].cut_off
+    world.serve(1)
+    assert [job for job, _ in world.started] == [RETRAIN, RETRAIN]
+
+
 def test_a_run_that_finishes_after_term_is_not_repeated(world: World) -> None:
     """It was in its last step."""
     world.outcomes = lambda _job: Process(world.clock, 5 * HOUR, 0, on_term=0)

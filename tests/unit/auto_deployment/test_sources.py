@@ -218,7 +218,7 @@ def test_offsets_that_retention_removed_are_told_as_a_gap() -> None:
 def test_a_topic_that_was_made_anew_is_not_waited_for() -> None:
     """It ends before what was read of the old one: to wait until it has grown beyond that would lose what comes until then."""
     source = TopicSource(Topic(p0=list(range(5))), "movielog4")
-    with pytest.raises(StreamError, match=r"movielog4/0 ends at offset 5, but was read up to 9.*made anew.*collected\.json"):
+    with pytest.raises(StreamError, match=r"movielog4/0 ends at offset 5, but was known up to 9.*made anew.*collected\.json"):
         source.plan({"movielog4/0": {"offset": 9}})
     assert lines_of(run(source, {})) == [f"line {offset}" for offset in range(5)]
 
@@ -243,3 +243,31 @@ def test_long_lines_make_a_block_end_before_it_fills_the_memory(tmp_path: Path, 
             marks[block.source] = block.mark
             broken.append(block)
         assert broken == whole
+
+
+@pytest.mark.parametrize("left", [None, "one\n"])
+def test_a_killed_run_s_file_that_is_gone_is_missed_with_what_to_do(tmp_path: Path, left: str | None) -> None:
+    """Rotated away, or shorter: what it still had to read is not passed over in silence. A file that was read may go."""
+    unread, read = tmp_path / "unread.log", tmp_path / "read.log"
+    for path in (unread, read):
+        path.write_text("one\ntwo\n")
+    source, marks = FileSource([unread, read]), dict[str, Any]()
+    plan = source.plan(marks)
+    marks[f"file:{read}#0"] = {"bytes": 8, "lines": 2, "sha256": ""}
+    read.unlink()
+    assert source.still_there(plan, marks) == plan
+    unread.unlink()
+    if left is not None:
+        unread.write_text(left)
+    with pytest.raises(WrongUseError, match=rf"{unread}: .*take file:{unread}#0 out of the plans"):
+        source.still_there(plan, marks)
+
+
+def test_a_killed_run_s_topic_that_was_made_anew_is_named() -> None:
+    """Its plan reaches beyond the new one's end; a partition that is gone ends at 0."""
+    topic = Topic(p0=list(range(9)), p1=[0])
+    plan = TopicSource(topic, "movielog4").plan({})
+    assert TopicSource(topic, "movielog4").still_there(plan, {}) == plan
+    topic.offsets = {0: [0, 1]}
+    with pytest.raises(StreamError, match=r"movielog4/0 ends at offset 2, but was known up to 9.*the topic out of the plans"):
+        TopicSource(topic, "movielog4").still_there(plan, {})
