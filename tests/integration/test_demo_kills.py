@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 REQUESTS = 20_000
 CLIENTS = 16
 
-pytestmark = pytest.mark.crash
+pytestmark = [pytest.mark.crash, pytest.mark.hurried]
 
 
 @pytest.fixture
