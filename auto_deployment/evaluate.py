@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from auto_deployment.dataset import Dataset, Ratings
+    from auto_deployment.factors import Trainer
     from auto_deployment.ranking.offline import Offline
-    from auto_deployment.train import Trainer
 
 CUTS = (0.5, 0.6, 0.7, 0.8, 0.9)
 TEST_SHARE = 0.1

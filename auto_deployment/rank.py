@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from auto_deployment.dataset import Ratings, Watches
-    from auto_deployment.train import Factors
+    from auto_deployment.factors import Factors
 
     Rows = npt.NDArray[np.int32]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
-from auto_deployment.train import Factors
+from auto_deployment.factors import Factors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,7 +33,7 @@ class SgdTrainer:
     name = "sgd"
 
     def fit(self, ratings: Ratings, shape: tuple[int, int], scale: tuple[float, float], seed: int) -> Factors:
-        """See `auto_deployment.train.Trainer`."""
+        """See `auto_deployment.factors.Trainer`."""
         draw = np.random.default_rng(seed)
         biases = [np.zeros(size, dtype=np.float32) for size in shape]
         factors = [draw.normal(0, SPREAD, (size, FACTORS)).astype(np.float32) for size in shape]

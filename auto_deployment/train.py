@@ -1,12 +1,13 @@
-"""The rating model: what a user would give a film. Trainers stand behind one small interface, see `Trainer`."""
+"""The trainers by Surprise, behind `auto_deployment.factors.Trainer`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from surprise import SVD, BaselineOnly, Trainset
+
+from auto_deployment.factors import Factors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -16,55 +17,13 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Factors:
-    """A rating model as arrays: `mean + user_bias + film_bias + user_factors @ film_factors`, clipped to the scale.
-
-    The arrays have a row for every user and film of the data set; a row that training did not see is zero, which predicts what
-    Surprise predicts for an unknown one.
-    """
-
-    mean: float
-    scale: tuple[float, float]
-    user_bias: Floats
-    film_bias: Floats
-    user_factors: Floats
-    film_factors: Floats
-
-    def predict(self, users: npt.NDArray[np.int32], films: npt.NDArray[np.int32]) -> Floats:
-        """The predicted ratings of pairs, row by row."""
-        dot = np.einsum("ij,ij->i", self.user_factors[users], self.film_factors[films])
-        ratings: Floats = self.mean + self.user_bias[users] + self.film_bias[films] + dot
-        return ratings.clip(*self.scale).astype(np.float32)
-
-    def arrays(self) -> dict[str, npt.NDArray[np.float32]]:
-        """The arrays of the artifact's rating part."""
-        return {
-            "mean": np.array([self.mean], dtype=np.float32),
-            "user_bias": self.user_bias,
-            "film_bias": self.film_bias,
-            "user_factors": self.user_factors,
-            "film_factors": self.film_factors,
-        }
-
-
-class Trainer(Protocol):
-    """Trains a rating model. The same ratings and seed give the same factors to the bit."""
-
-    name: str
-
-    def fit(self, ratings: Ratings, shape: tuple[int, int], scale: tuple[float, float], seed: int) -> Factors:
-        """`shape` is the number of users and films of the data set."""
-        ...
-
-
 class SurpriseSVD:
     """Surprise's SVD with its defaults: 100 factors, 20 epochs, rate 0.005, regularisation 0.02 (Koren's biased SVD)."""
 
     name = "surprise"
 
     def fit(self, ratings: Ratings, shape: tuple[int, int], scale: tuple[float, float], seed: int) -> Factors:
-        """See `Trainer`."""
+        """See `auto_deployment.factors.Trainer`."""
         trainset = _trainset(ratings, scale)
         svd = SVD(random_state=seed).fit(trainset)
         return Factors(
@@ -83,7 +42,7 @@ class UserFilmBias:
     name = "bias"
 
     def fit(self, ratings: Ratings, shape: tuple[int, int], scale: tuple[float, float], seed: int) -> Factors:  # noqa: ARG002
-        """See `Trainer`; nothing in here is drawn, so the seed does not matter."""
+        """See `auto_deployment.factors.Trainer`; nothing in here is drawn, so the seed does not matter."""
         trainset = _trainset(ratings, scale)
         model = BaselineOnly(verbose=False).fit(trainset)
         no_factors = [np.zeros((size, 1), dtype=np.float32) for size in shape]

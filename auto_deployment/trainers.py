@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from auto_deployment.artifact import Lists
+    from auto_deployment.factors import Trainer
     from auto_deployment.rank import Rows
-    from auto_deployment.train import Trainer
 
 TRAINERS: dict[str, Callable[[str], Trainer]] = {
     SurpriseSVD.name: lambda _: SurpriseSVD(),

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from auto_deployment.factors import Trainer
     from auto_deployment.ranking.feedback import Feedback
     from auto_deployment.ranking.figures import Interval
     from auto_deployment.ranking.holdout import Fold
-    from auto_deployment.train import Trainer
 
 # A choice takes so much at most: rows of a sample of the users, users who are judged by, films in EASE's dense part.
 MOST_ROWS = 1_000_000

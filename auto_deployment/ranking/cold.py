@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from auto_deployment.dataset import Ratings
+    from auto_deployment.factors import Trainer
     from auto_deployment.ranking.choice import Choice
     from auto_deployment.ranking.feedback import Feedback
-    from auto_deployment.train import Trainer
 
 HISTORIES = (0, 1, 2, 5)
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from app.model import Array
+    from auto_deployment.factors import Factors, Trainer
     from auto_deployment.rank import Ranker
     from auto_deployment.ranking.feedback import Feedback
     from auto_deployment.ranking.scores import Scorer
-    from auto_deployment.train import Factors, Trainer
 
 SCORED = ("ease", "als", "blend")
 NAMES = ("popularity", "svd", *SCORED)

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from auto_deployment.dataset import Ratings
+    from auto_deployment.factors import Trainer
     from auto_deployment.rank import Rows
     from auto_deployment.ranking.choice import Choice
     from auto_deployment.ranking.feedback import Feedback
     from auto_deployment.ranking.figures import PerUser
-    from auto_deployment.train import Trainer
 
 
 @dataclass(frozen=True)

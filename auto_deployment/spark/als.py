@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from auto_deployment.factors import Factors
 from auto_deployment.spark.session import session
-from auto_deployment.train import Factors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,7 +35,7 @@ class SparkTrainer:
         self._master = master
 
     def fit(self, ratings: Ratings, shape: tuple[int, int], scale: tuple[float, float], seed: int) -> Factors:
-        """See `auto_deployment.train.Trainer`."""
+        """See `auto_deployment.factors.Trainer`."""
         mean = np.float32(ratings.stars.mean(dtype=np.float64))
         film_bias = _bias(ratings.film, ratings.stars - mean, shape[1], FILM_PRIOR)
         user_bias = _bias(ratings.user, ratings.stars - mean - film_bias[ratings.film], shape[0], USER_PRIOR)

@@ -6,6 +6,7 @@ import pickle
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from surprise import SVD
@@ -18,6 +19,9 @@ from auto_deployment.sgd import SgdTrainer
 from tests.bench import fixtures
 from tests.bench.measure import PAIRS, Row, interleaved, processor_seconds, row
 from tests.bench.servers import server
+
+if TYPE_CHECKING:
+    from auto_deployment.factors import Factors, Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
@@ -152,8 +156,8 @@ def _fast_training() -> list[Row]:
     known, test = whole[~held], whole[held]
     errors = []
 
-    def seconds(trainer: train.Trainer) -> float:
-        models: list[train.Factors] = []
+    def seconds(trainer: Trainer) -> float:
+        models: list[Factors] = []
         spent = processor_seconds(lambda: models.append(trainer.fit(known, shape, SCALE, 0)))
         errors.append((trainer.name, rmse(models[0].predict(test.user, test.film), test.stars) or 0.0))
         return spent

@@ -104,7 +104,9 @@ VERDICT = [name.partition(".")[2] for name in PATHS if inside(name, "auto_deploy
 PLANS = [f"scheduler.{name}" for name in ("plan", "moments", "status")]
 
 
-@pytest.mark.parametrize("module", ["events", "gate", "errors", "intervals", "train", "rank", "evaluate", *PLANS, *VERDICT])
+@pytest.mark.parametrize(
+    "module", ["events", "gate", "errors", "factors", "intervals", "train", "rank", "evaluate", *PLANS, *VERDICT]
+)
 def test_what_decides_reads_and_writes_nothing(module: str) -> None:
     """Neither files, processes, networks nor the environment: what comes in decides."""
     doors = {"os", "sys", "io", "pathlib", "shutil", "subprocess", "socket", "urllib", "http", "logging", "tempfile", "time"}

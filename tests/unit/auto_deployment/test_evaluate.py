@@ -21,10 +21,11 @@ from auto_deployment.evaluate import (
     shuffled,
     time_splits,
 )
+from auto_deployment.factors import Factors
 from auto_deployment.rank import NONE
 from auto_deployment.ranking.figures import MOST_USERS, some_of
 from auto_deployment.ranking.offline import figures_of
-from auto_deployment.train import Factors, SurpriseSVD
+from auto_deployment.train import SurpriseSVD
 from tests.unit.auto_deployment.samples import SCALE, dataset_of, random_ratings, ratings_of
 
 if TYPE_CHECKING:

@@ -8,14 +8,15 @@ from surprise import SVD, BaselineOnly
 
 from auto_deployment import sgd
 from auto_deployment.errors import WrongUseError
+from auto_deployment.factors import Factors
 from auto_deployment.settings import load_settings
 from auto_deployment.sgd import FACTORS, SgdTrainer
-from auto_deployment.train import Factors, SurpriseSVD, UserFilmBias
+from auto_deployment.train import SurpriseSVD, UserFilmBias
 from auto_deployment.trainers import TRAINERS, trainer_of
 from tests.unit.auto_deployment.samples import SCALE, random_ratings, ratings_of, surprise_trainset
 
 if TYPE_CHECKING:
-    from auto_deployment.train import Trainer
+    from auto_deployment.factors import Trainer
 
 USERS, FILMS = 20, 15
 RATED = random_ratings(120, USERS - 2, FILMS - 2)
