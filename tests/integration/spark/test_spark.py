@@ -20,14 +20,12 @@ pytestmark = pytest.mark.slow
 SECONDS = 900
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What one process with Spark found; see `work`."""
+def run(act: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """An act of `work` in a process with Spark."""
     if shutil.which("java") is None:
         pytest.skip("Spark needs Java 17 or newer: java is not on PATH")
-    folder = tmp_path_factory.mktemp("spark")
-    ended = subprocess.run(
-        [sys.executable, "-m", "tests.integration.spark.work", str(folder), str(ROOT / "data" / "sample" / "movielog.log")],
+    return subprocess.run(
+        [sys.executable, "-m", "tests.integration.spark.work", act, *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(packages())]), "PYTHONWARNINGS": "ignore"},
         capture_output=True,
@@ -35,8 +33,20 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         timeout=SECONDS,
         check=False,
     )
+
+
+def found_by(act: str, *arguments: str) -> Any:
+    """What an act found."""
+    ended = run(act, *arguments)
     assert ended.returncode == 0, ended.stderr
-    found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process with Spark found; see `work`."""
+    folder = tmp_path_factory.mktemp("spark")
+    found: dict[str, Any] = found_by("whole", str(folder), str(ROOT / "data" / "sample" / "movielog.log"))
     return found
 
 
@@ -50,6 +60,13 @@ def test_training_again_gives_the_same_lists(told: dict[str, Any]) -> None:
     """The top 20 of 99.9 % of the users at least; and executors list what threads list."""
     assert told["trained"]["same"] >= 0.999
     assert told["trained"]["as_threads"]
+
+
+def test_the_model_does_not_follow_the_cores() -> None:
+    """The top 20 of 99.9 % of the users at least are the same on one, two and three of them."""
+    one, two, three = (found_by("tops", f"local[{cores}]") for cores in (1, 2, 3))
+    for other in (two, three):
+        assert sum(map(list.__eq__, one, other)) >= 0.999 * len(one)
 
 
 def test_a_version_is_trained_judged_and_served_by_it(told: dict[str, Any]) -> None:
