@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 PUSH_TRIES = 5
 PUSH_SECONDS = 600.0
+# Where the commit of a version that is not pushed is looked for.
+LATEST_COMMITS = 1000
+VERSION_TAG = re.compile(r"model-(0|[1-9]\d*)")
 TABLES = ("clean_rating", "clean_watch")
 
 
@@ -172,8 +175,8 @@ class Versions:
         """The versions whose tags the remote does not have, ascending. Raises CommandError where the remote is away."""
         listed = self._git("ls-remote", "--tags", "--refs", self._git_remote, "model-*", seconds=PUSH_SECONDS)
         theirs = {line.rpartition("/")[2] for line in listed.splitlines()}
-        ours = self._git("tag", "--list", "model-*").split()
-        return sorted(int(name.removeprefix("model-")) for name in ours if name not in theirs)
+        ours = map(VERSION_TAG.fullmatch, self._git("tag", "--list", "model-*").split())
+        return sorted(int(found[1]) for found in ours if found and found[0] not in theirs)
 
     def push(self) -> None:
         """Push data and models to the DVC remote, then commits and tags to the git remote, all of them or none.
@@ -225,13 +228,21 @@ class Versions:
         self._git("rebase", "--quiet", "FETCH_HEAD")
 
     def _tag_again(self, numbers: Sequence[int]) -> None:
-        """Have each version's tag point at its commit on this branch, which a rebase may have moved."""
+        """Have each version's tag point at its commit on this branch, which a rebase may have moved.
+
+        Raises VersioningError for a version without a commit among the latest.
+        """
         commits: dict[str, str] = {}
-        for line in self._git("log", "-1000", "--format=%H %s").splitlines():
+        for line in self._git("log", f"-{LATEST_COMMITS}", "--format=%H %s").splitlines():
             commit, _, subject = line.partition(" ")
             commits.setdefault(subject, commit)
         for number in numbers:
-            wanted = commits[message(number)]
+            wanted = commits.get(message(number))
+            if wanted is None:
+                raise VersioningError(
+                    f"{self._git_remote} has no tag {tag(number)}, and its commit is not among the last {LATEST_COMMITS} of "
+                    f"{self._branch}: git push {self._git_remote} {tag(number)}, or git tag -d {tag(number)} if it shall go"
+                )
             if self._ask("rev-parse", f"{tag(number)}^{{commit}}", otherwise="") != wanted:
                 self._git("tag", "--force", "--annotate", tag(number), "-m", message(number), wanted)
 

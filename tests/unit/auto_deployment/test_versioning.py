@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from auto_deployment import versioning
+from auto_deployment.versioning import Places, VersioningError, Versions, message, tag
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Repository:
+    """A clone with a bare remote; commits without content."""
+
+    def __init__(self, base: Path) -> None:
+        self.folder = base / "clone"
+        self.run("init", "--quiet", "--bare", "--initial-branch=main", str(base / "remote.git"), cwd=base)
+        self.run("init", "--quiet", "--initial-branch=main", str(self.folder), cwd=base)
+        self.run("config", "user.name", "Test")
+        self.run("config", "user.email", "test@example.org")
+        self.run("remote", "add", "origin", str(base / "remote.git"))
+        self.commit("The code")
+        self.versions = Versions(Places(self.folder, self.folder / "data"), "origin", "main", "local")
+
+    def run(self, *arguments: str, cwd: Path | None = None) -> str:
+        """What git says."""
+        return subprocess.run(["git", *arguments], cwd=cwd or self.folder, capture_output=True, text=True, check=True).stdout
+
+    def commit(self, subject: str) -> None:
+        """One more, empty."""
+        self.run("commit", "--quiet", "--allow-empty", "-m", subject)
+
+    def release(self, number: int) -> None:
+        """A version's commit and tag."""
+        self.commit(message(number))
+        self.run("tag", "--annotate", tag(number), "-m", message(number))
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """With versions 1, which the remote has, and 2, which it has not."""
+    made = Repository(tmp_path)
+    made.release(1)
+    made.run("push", "--quiet", "origin", "main", tag(1))
+    made.release(2)
+    return made
+
+
+@pytest.mark.parametrize("foreign", ["model-card", "model-2-draft", "model-03", "model-"])
+def test_a_tag_that_is_no_versions_is_nobodys_business(repository: Repository, foreign: str) -> None:
+    """Here or at the remote: it is neither pushed nor stumbled over."""
+    repository.run("tag", foreign)
+    assert repository.versions.unpushed() == [2]
+    repository.run("push", "--quiet", "origin", foreign)
+    assert repository.versions.unpushed() == [2]
+
+
+def test_a_tag_whose_commit_is_not_to_be_found_is_told(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that the remote dropped, of a version before the commits that are looked at: what to do, and no tag is moved."""
+    monkeypatch.setattr(versioning, "LATEST_COMMITS", 2)
+    repository.commit("Code")
+    repository.run("push", "--quiet", "--delete", "origin", tag(1))
+    before = repository.run("rev-parse", tag(1))
+    assert repository.versions.unpushed() == [1, 2]
+    with pytest.raises(VersioningError, match=r"origin has no tag model-1, .* git push origin model-1, or git tag -d model-1"):
+        repository.versions._tag_again([1, 2])
+    assert repository.run("rev-parse", tag(1)) == before
+
+
+def test_a_tag_follows_its_commit(repository: Repository) -> None:
+    """As after a rebase; one that is where it belongs stays as it is."""
+    tagged = repository.run("rev-parse", tag(2))
+    repository.versions._tag_again([2])
+    assert repository.run("rev-parse", tag(2)) == tagged
+    repository.run("commit", "--quiet", "--amend", "--allow-empty", "--date", "2026-01-05T09:00:00Z", "--no-edit")
+    repository.versions._tag_again([2])
+    assert repository.run("rev-parse", f"{tag(2)}^{{commit}}") == repository.run("rev-parse", "HEAD")
