@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import platform
+from dataclasses import replace
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +22,7 @@ from auto_deployment.champion import Recipe
 from auto_deployment.dataset import read
 from auto_deployment.demographics import cold as demographics
 from auto_deployment.demographics import store
-from auto_deployment.errors import RefusedError
+from auto_deployment.errors import RefusedError, WrongUseError
 from auto_deployment.evaluate import FEWEST_RATINGS, count_steps, evaluate
 from auto_deployment.gate import decide
 from auto_deployment.ranking.choice import rankers_for
@@ -35,10 +37,13 @@ if TYPE_CHECKING:
     from auto_deployment.dataset import Dataset
     from auto_deployment.demographics.cold import Cold
     from auto_deployment.evaluate import Evaluation
+    from auto_deployment.factors import Trainer
     from auto_deployment.gate import Decision
     from auto_deployment.progress import Progress
     from auto_deployment.ranking.choice import Choice
     from auto_deployment.settings import Settings
+
+log = logging.getLogger(__name__)
 
 PACKAGES = ("numba", "numpy", "pandas", "scikit-surprise", "scipy")
 
@@ -73,18 +78,31 @@ def train_version(settings: Settings, version: Version, progress: Progress, cham
 
 
 def _judge(dataset: Dataset, settings: Settings, progress: Progress, champion: Recipe | None) -> tuple[Evaluation, Decision]:
-    """Evaluate and decide. A champion of the same recipe would give the same figures and is not trained again."""
+    """Evaluate and decide."""
     trainer, seed = trainer_of(settings.trainer, settings.spark_master), settings.random_state
-    rival = None
-    if champion is not None and champion != Recipe(settings.trainer, seed):
-        rival = (trainer_of(champion.trainer, settings.spark_master), champion.random_state)
+    rival, untrained = _rival(settings, champion)
     rankers = rankers_for(settings.ranker)
     with progress.task("evaluate", count_steps(rival=rival is not None, rankers=rankers), "trainings") as task:
         evaluation = evaluate(dataset, trainer, settings.scale, seed, task.advance, rival, rankers)
+    evaluation = replace(evaluation, untrained_champion=untrained)
     decision = decide(evaluation, settings.rmse_limit, settings.scale, settings.champion_loss)
     for line in report.figures(evaluation, decision):
         progress.say(line)
     return evaluation, decision
+
+
+def _rival(settings: Settings, champion: Recipe | None) -> tuple[tuple[Trainer, int] | None, str | None]:
+    """The champion's trainer and seed, or why that recipe cannot be trained here; neither where there is nothing to compare.
+
+    A champion of the same recipe would give the same figures and is not trained again.
+    """
+    if champion is None or champion == Recipe(settings.trainer, settings.random_state):
+        return None, None
+    try:
+        return (trainer_of(champion.trainer, settings.spark_master), champion.random_state), None
+    except WrongUseError as error:
+        log.warning("the recipe in service cannot be trained here: %s", error)
+        return None, str(error)
 
 
 def _build(

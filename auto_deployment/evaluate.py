@@ -54,7 +54,8 @@ class Errors:
 class Evaluation:
     """Everything the gate decides on and the report tells.
 
-    `ranking` has each ranker's figures on one cut in time, `choice` is what was chosen before the cut.
+    `ranking` has each ranker's figures on one cut in time, `choice` is what was chosen before the cut. `untrained_champion` is
+    why there are no figures of the recipe in service, where it could not be trained.
     """
 
     rows: int
@@ -66,6 +67,7 @@ class Evaluation:
     ranking: dict[str, RankingFigures]
     absent_users: int
     champion: Errors | None = None
+    untrained_champion: str | None = None
     choice: Choice = field(default_factory=lambda: Choice("popularity", Tuning(), {}, 0))
     held_out: HeldOut | None = field(default=None, compare=False)
 
@@ -138,8 +140,8 @@ def evaluate(
         ranked.figures,
         ranked.absent_users,
         champion,
-        ranked.choice,
-        held_out_of(*ranking_split(dataset, scale), ranked, errors),
+        choice=ranked.choice,
+        held_out=held_out_of(*ranking_split(dataset, scale), ranked, errors),
     )
 
 

@@ -23,11 +23,11 @@ T_LIMIT = 3.75
 
 
 class Check(NamedTuple):
-    """One thing that was asked: `value` had to be below `threshold`."""
+    """One thing that was asked: `value` had to be below `threshold`; None where there was nothing to hold it against."""
 
     name: str
     value: float
-    threshold: float
+    threshold: float | None
     passed: bool
     said: str
 
@@ -46,6 +46,11 @@ class Decision:
     def reasons(self) -> list[str]:
         """Why it was refused; empty when it was not."""
         return [check.said for check in self.checks if not check.passed]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What passed for want of anything to hold it against."""
+        return [check.said for check in self.checks if check.threshold is None]
 
     def to_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -102,9 +107,16 @@ def _worth_its_data(evaluation: Evaluation) -> Check:
 
 def _no_worse_than_champion(evaluation: Evaluation, loss: str) -> tuple[Check, ...]:
     """Against the recipe of the version in service, trained on the same rows: its artifact may have seen the test rows."""
+    rmse = fmean(evaluation.model.all)
+    if evaluation.untrained_champion is not None:
+        said = f"the recipe in service cannot be trained here: {evaluation.untrained_champion}; nothing was held against it"
+        return (Check("champion", rmse, None, passed=True, said=said),)
     if evaluation.champion is None:
         return ()
-    rmse, rival, spread = fmean(evaluation.model.all), fmean(evaluation.champion.all), _spread(evaluation.model.all)
+    rival, spread = fmean(evaluation.champion.all), _spread(evaluation.model.all)
+    if not isfinite(rival):
+        said = "the recipe in service runs away on these rows, its RMSE is no number; nothing was held against it"
+        return (Check("champion", rmse, None, passed=True, said=said),)
     said = f"RMSE {rmse:.3f} is worse than that of the recipe in service ({rival:.3f}) by more than the spread ({spread:.3f})"
     return (Check("champion", rmse, rival + spread, rmse <= rival + spread or loss == "warn", said),)
 

@@ -45,7 +45,7 @@ def data(dataset: Dataset) -> list[str]:
 
 
 def figures(evaluation: Evaluation, decision: Decision) -> list[str]:
-    """RMSE and ranking, each beside its baseline."""
+    """RMSE and ranking, each beside its baseline, and what the gate could not ask."""
     noise = [error for errors in evaluation.shuffled for error in errors]
     lines = [
         f"RMSE {decision.rmse:.3f} ± {decision.spread:.3f} over {len(evaluation.test_rows)} cuts in time, {decision.rows}",
@@ -57,7 +57,9 @@ def figures(evaluation: Evaluation, decision: Decision) -> list[str]:
             f"ranked by {name}: NDCG@10 {ranking.ndcg_at_10:.3f} ± {ranking.error:.3f}, Recall@20 {ranking.recall_at_20:.3f}, "
             f"{ranking.coverage_at_20:.1%} of the films shown, {ranking.users:,} users"
         )
-    return [*lines, _ranking_verdict(evaluation)] if "svd" in evaluation.ranking else lines
+    if "svd" in evaluation.ranking:
+        lines.append(_ranking_verdict(evaluation))
+    return [*lines, *decision.remarks]
 
 
 def choice(made: Choice) -> list[str]:

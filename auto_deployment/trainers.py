@@ -28,7 +28,12 @@ TRAINERS: dict[str, Callable[[str], Trainer]] = {
 
 
 def trainer_of(name: str, spark_master: str) -> Trainer:
-    """The trainer `name`; `spark_master` is where Spark runs, the others run here. Raises WrongUseError where Spark is not."""
+    """The trainer `name`; `spark_master` is where Spark runs, the others run here.
+
+    Raises WrongUseError where Spark is not installed, and for a name that no trainer has.
+    """
+    if name not in TRAINERS:
+        raise WrongUseError(f"there is no trainer {name!r}: there are {', '.join(TRAINERS)}")
     if name == SparkTrainer.name and (problem := missing()) is not None:
         raise WrongUseError(problem)
     return TRAINERS[name](spark_master)

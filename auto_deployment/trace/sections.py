@@ -124,6 +124,8 @@ def _gate(gate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
 
 
 def _check(check: Mapping[str, Any]) -> str:
+    if check["threshold"] is None:
+        return f"{'passed' if check['passed'] else 'refused'}: {check['said']}"
     return f"{'passed' if check['passed'] else 'refused'}: {check['value']:.4f}, threshold {check['threshold']:.4f}"
 
 

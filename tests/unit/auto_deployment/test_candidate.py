@@ -254,6 +254,16 @@ def test_another_recipe_in_service_is_trained_beside_it(tmp_path: Path, run: Run
     assert run.metadata["metrics"]["evaluation"]["champion"] is None
 
 
+@pytest.mark.parametrize(("trainer", "why"), [("spark", "pyspark is not installed"), ("gone", "there is no trainer 'gone'")])
+def test_a_recipe_in_service_that_cannot_be_trained_is_told(tmp_path: Path, trainer: str, why: str) -> None:
+    """In what the run says and in the version's metadata; the candidate is judged by the rest."""
+    told = StringIO()
+    metadata = train_version(collected(tmp_path, stream()), VERSION, Progress(told), Recipe(trainer, 0))
+    assert metadata["metrics"]["evaluation"]["untrained_champion"].startswith(why)
+    assert metadata["metrics"]["gate"]["checks"][-1]["said"].startswith(f"the recipe in service cannot be trained here: {why}")
+    assert f"the recipe in service cannot be trained here: {why}" in told.getvalue()
+
+
 def test_the_recipe_in_service_stands_in_its_report() -> None:
     """Trainer and seed; before the first version there is none."""
     assert recipe_of({"recipe": {"trainer": "surprise", "random_state": 3, "ranker": "svd"}}) == Recipe("surprise", 3)

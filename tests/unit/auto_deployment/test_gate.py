@@ -165,6 +165,26 @@ def test_worse_than_the_recipe_in_service_refuses(distance: float, loss: str, *,
     assert "recipe in service" in check.said
 
 
+@pytest.mark.parametrize("error", [nan, inf])
+def test_a_recipe_in_service_that_runs_away_stops_nobody(error: float) -> None:
+    """Its error is no number on these rows: the check passes, and says why; a loss against it cannot be told."""
+    decision = decide(evaluation(champion=of_all(*GOOD[:4], error)), 1.0, SCALE)
+    assert refused_by(decision) == []
+    assert decision.checks[-1].threshold is None
+    assert decision.remarks == [
+        "the recipe in service runs away on these rows, its RMSE is no number; nothing was held against it"
+    ]
+
+
+def test_a_recipe_in_service_that_cannot_be_trained_stops_nobody() -> None:
+    """The decision says so; without one nothing is remarked."""
+    decision = decide(evaluation(untrained_champion="Spark needs Java"), 1.0, SCALE)
+    assert refused_by(decision) == []
+    assert decision.checks[-1].name == "champion"
+    assert decision.remarks == ["the recipe in service cannot be trained here: Spark needs Java; nothing was held against it"]
+    assert decide(evaluation(), 1.0, SCALE).remarks == []
+
+
 def test_every_reason_is_told_at_once() -> None:
     """All three, in their order."""
     told = evaluation(bias=of_all(*(error - 0.3 for error in GOOD)), shuffled=above(GOOD, *(0.0,) * 5))
