@@ -90,8 +90,13 @@ def film_arrays(films: tuple[str, ...]) -> dict[str, Array]:
 
 
 def save(folder: Path, metadata: Mapping[str, Any], serving: Mapping[str, Array], rating: Mapping[str, Array]) -> None:
-    """Write an artifact beside `folder` and move it there whole; what was there before is replaced."""
+    """Write an artifact beside `folder` and move it there whole; what was there before is replaced.
+
+    Only one process may save to a `folder` at a time: what lies half written beside it is taken for a killed one's and removed.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in _half_written(folder):
+        shutil.rmtree(left, ignore_errors=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         parts = {"serving": serving, "rating": rating}
@@ -139,6 +144,12 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     if not isinstance(metadata.get("arrays"), dict):
         raise ArtifactError(f"{path}: lists no arrays: train again")
     return metadata
+
+
+def _half_written(folder: Path) -> list[Path]:
+    """The folders that killed `save`s have left beside `folder`, by the names that `mkdtemp` gives; not the one named `old`."""
+    name = re.compile(re.escape(f".{folder.name}.") + r"[a-z0-9_]{8}")
+    return [path for path in folder.parent.iterdir() if name.fullmatch(path.name) and path.is_dir()]
 
 
 def _write_part(folder: Path, arrays: Mapping[str, Array]) -> dict[str, dict[str, Any]]:

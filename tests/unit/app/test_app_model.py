@@ -104,6 +104,29 @@ class Immovable(PosixPath):
         raise AssertionError(f"{self} was moved to {target}")
 
 
+def test_what_a_killed_save_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    """Its half-written folder and nothing else: not that of an artifact with another name, no file."""
+    left = [tmp_path / ".model.k_l3ft0x", tmp_path / ".model.abcdefgh"]
+    others = [tmp_path / name for name in (".models.k_l3ft0x", ".model.k_l3ft0x.tar", "model.k_l3ft0x")]
+    for each in [*left, *others]:
+        (each / "serving").mkdir(parents=True)
+        (each / "serving" / "top.npy").write_bytes(b"half")
+    (tmp_path / ".model.justfile").write_bytes(b"")
+    folder = samples.save(tmp_path / "model")
+    assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / ".model.justfile", folder])
+    assert model.load_serving(folder).version == samples.VERSION
+
+
+def test_an_artifact_that_stepped_aside_stays_until_there_is_another(tmp_path: Path) -> None:
+    """It is the only whole one where a save was killed between two renames: a save that fails after that leaves it."""
+    aside = samples.save(tmp_path / ".model.old")
+    with pytest.raises(TypeError):
+        samples.save(tmp_path / "model", {"version": 4, "odd": object()})
+    assert model.load_serving(aside).version == samples.VERSION
+    samples.save(tmp_path / "model", {"version": 4})
+    assert list(tmp_path.iterdir()) == [tmp_path / "model"]
+
+
 def test_an_artifact_is_replaced_in_one_step(artifact: Path) -> None:
     """The old version is never moved away before the new one is there."""
     samples.save(Immovable(artifact), {"version": 4})
