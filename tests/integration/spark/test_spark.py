@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.integration.spark.master import cluster
 from tests.integration.spark.packages import ROOT, packages
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
+needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java 17 or newer: java is not on PATH")
 SECONDS = 900
 
 
 def run(act: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """An act of `work` in a process with Spark."""
-    if shutil.which("java") is None:
-        pytest.skip("Spark needs Java 17 or newer: java is not on PATH")
     return subprocess.run(
         [sys.executable, "-m", "tests.integration.spark.work", act, *arguments],
         cwd=ROOT,
@@ -50,18 +50,21 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
+@needs_java
 def test_it_predicts_ratings(told: dict[str, Any]) -> None:
     """No worse than biases on ratings that are made of biases, and finite for whoever was not in the training."""
     assert told["trained"]["finite"]
     assert told["trained"]["rmse"] < 1.02 * told["trained"]["bias"]
 
 
+@needs_java
 def test_training_again_gives_the_same_lists(told: dict[str, Any]) -> None:
     """The top 20 of 99.9 % of the users at least; and executors list what threads list."""
     assert told["trained"]["same"] >= 0.999
     assert told["trained"]["as_threads"]
 
 
+@needs_java
 def test_the_model_does_not_follow_the_cores() -> None:
     """The top 20 of 99.9 % of the users at least are the same on one, two and three of them."""
     one, two, three = (found_by("tops", f"local[{cores}]") for cores in (1, 2, 3))
@@ -69,12 +72,32 @@ def test_the_model_does_not_follow_the_cores() -> None:
         assert sum(map(list.__eq__, one, other)) >= 0.999 * len(one)
 
 
+@needs_java
 def test_a_version_is_trained_judged_and_served_by_it(told: dict[str, Any]) -> None:
     """The gate lets it pass on the sample; the artifact is the one that services load; the metadata names what made it."""
     version = told["version"]
     assert (version["trainer"], version["gate"], version["pyspark"]) == ("spark", True, "4.3.0")
     assert version["users"] == version["listed"] == 871
     assert version["factors"] == [871, 16]
+
+
+@needs_java
+@pytest.mark.parametrize(
+    ("workers", "seconds", "found"), [(0, 5, "no worker took a first job within 5 s: start one"), (1, 120, "begun")]
+)
+def test_a_cluster_without_a_free_worker_is_told(tmp_path: Path, workers: int, seconds: int, found: str) -> None:
+    """After a while, and never waited for without an end; with a worker it begins, and Ctrl-C still is the run's to handle."""
+    with cluster(tmp_path, workers) as master:
+        told = found_by("begin", master, str(seconds))
+    assert told.startswith(found if workers else f"SPARK_MASTER={master}: {found}")
+
+
+@needs_java
+def test_a_master_that_is_not_there_is_told() -> None:
+    """In one line, when Spark gives up."""
+    told = found_by("begin", "spark://127.0.0.1:9", "120")
+    assert told.startswith("SPARK_MASTER=spark://127.0.0.1:9: Spark does not run there (")
+    assert "\n" not in told
 
 
 def test_without_pyspark_it_is_refused_at_the_start(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from io import StringIO
 from pathlib import Path
@@ -15,12 +16,14 @@ from app.model import load_rating, load_serving
 from auto_deployment.artifact import BLOCK_USERS, Lists, by_threads
 from auto_deployment.candidate import Version, train_version
 from auto_deployment.dataset import Watches
+from auto_deployment.errors import RunError
 from auto_deployment.evaluate import rmse
 from auto_deployment.intake import collect_files
 from auto_deployment.progress import Progress
 from auto_deployment.ranking.factory import RankerFactory, Tuning
 from auto_deployment.ranking.feedback import Feedback
 from auto_deployment.settings import load_settings
+from auto_deployment.spark import session
 from auto_deployment.spark.als import SparkTrainer
 from auto_deployment.spark.lists import by_spark
 from auto_deployment.train import UserFilmBias
@@ -87,12 +90,23 @@ def tops(master: str) -> list[list[int]]:
     return listed
 
 
+def begin(master: str, seconds: str) -> str:
+    """Whether a session begins there, with so long a wait for a worker, and leaves the handler of Ctrl-C as it was."""
+    session.FIRST_JOB_SECONDS = float(seconds)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        session.session(master)
+    except RunError as error:
+        return str(error)
+    return "begun" if signal.getsignal(signal.SIGINT) == before else "begun, Ctrl-C taken"
+
+
 def whole(folder: str, log: str) -> dict[str, Any]:
     """What most of the tests ask about."""
     return {"trained": train_twice(), "version": pipeline(Path(folder), Path(log))}
 
 
-ACTS: dict[str, Callable[..., Any]] = {each.__name__: each for each in (whole, tops)}
+ACTS: dict[str, Callable[..., Any]] = {each.__name__: each for each in (whole, tops, begin)}
 
 if __name__ == "__main__":
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
