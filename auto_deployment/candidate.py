@@ -18,12 +18,11 @@ from auto_deployment.beyond import report as beyond
 from auto_deployment.beyond.explore import explore_arrays
 from auto_deployment.beyond.exposure import exposures
 from auto_deployment.blas import one_thread
-from auto_deployment.champion import Recipe
 from auto_deployment.dataset import read
 from auto_deployment.demographics import cold as demographics
 from auto_deployment.demographics import store
 from auto_deployment.errors import RefusedError, WrongUseError
-from auto_deployment.evaluate import FEWEST_RATINGS, count_steps, evaluate
+from auto_deployment.evaluate import FEWEST_RATINGS, beside, count_steps, evaluate
 from auto_deployment.gate import decide
 from auto_deployment.ranking.choice import rankers_for
 from auto_deployment.ranking.factory import RankerFactory
@@ -34,6 +33,7 @@ from auto_deployment.trainers import maker_of, trainer_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from auto_deployment.champion import Recipe
     from auto_deployment.dataset import Dataset
     from auto_deployment.demographics.cold import Cold
     from auto_deployment.evaluate import Evaluation
@@ -81,10 +81,13 @@ def _judge(dataset: Dataset, settings: Settings, progress: Progress, champion: R
     """Evaluate and decide."""
     trainer, seed = trainer_of(settings.trainer, settings.spark_master), settings.random_state
     rival, untrained = _rival(settings, champion)
-    rankers = rankers_for(settings.ranker)
+    rankers = rankers_for(settings.ranker, champion.ranker if champion is not None else None)
     with progress.task("evaluate", count_steps(rival=rival is not None, rankers=rankers), "trainings") as task:
         evaluation = evaluate(dataset, trainer, settings.scale, seed, task.advance, rival, rankers)
-    evaluation = replace(evaluation, untrained_champion=untrained)
+    against = None
+    if champion is not None:
+        against = beside(evaluation, _served_by(settings, evaluation.choice), champion.ranker, seed)
+    evaluation = replace(evaluation, untrained_champion=untrained, beside=against)
     decision = decide(evaluation, settings.rmse_limit, settings.scale, settings.champion_loss)
     for line in report.figures(evaluation, decision):
         progress.say(line)
@@ -94,9 +97,9 @@ def _judge(dataset: Dataset, settings: Settings, progress: Progress, champion: R
 def _rival(settings: Settings, champion: Recipe | None) -> tuple[tuple[Trainer, int] | None, str | None]:
     """The champion's trainer and seed, or why that recipe cannot be trained here; neither where there is nothing to compare.
 
-    A champion of the same recipe would give the same figures and is not trained again.
+    A champion of the same two would give the same figures and is not trained again.
     """
-    if champion is None or champion == Recipe(settings.trainer, settings.random_state):
+    if champion is None or (champion.trainer, champion.random_state) == (settings.trainer, settings.random_state):
         return None, None
     try:
         return (trainer_of(champion.trainer, settings.spark_master), champion.random_state), None
@@ -113,7 +116,7 @@ def _build(
     trainer = trainer_of(settings.trainer, settings.spark_master)
     for line in report.choice(choice):
         progress.say(line)
-    name = choice.ranker if settings.ranker == "auto" else settings.ranker
+    name = _served_by(settings, choice)
     progress.say(f"ranked by {name}, {'the best in there' if settings.ranker == 'auto' else 'as RANKER says'}")
     factory = RankerFactory(feedback, trainer, settings.random_state)
     ranker, popularity = factory.make(name, choice.tuning), factory.popularity(choice.tuning.half_life)
@@ -134,6 +137,11 @@ def _build(
     metadata = _metadata(settings, version, evaluation, decision, dataset, name, choice, cold)
     save(settings.data_dir / "model", metadata, serving, {**factory.factors.arrays(), **factory.kept(name, choice.tuning)})
     return metadata
+
+
+def _served_by(settings: Settings, choice: Choice) -> str:
+    """The ranker that makes the lists."""
+    return choice.ranker if settings.ranker == "auto" else settings.ranker
 
 
 def _metadata(

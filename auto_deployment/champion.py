@@ -20,10 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class Recipe(NamedTuple):
-    """What makes a model from data."""
+    """What makes a model from data, and lists from a model."""
 
     trainer: str
     random_state: int
+    ranker: str
 
 
 def recipe_of(report: Mapping[str, Any] | None) -> Recipe | None:
@@ -31,7 +32,7 @@ def recipe_of(report: Mapping[str, Any] | None) -> Recipe | None:
     if report is None:
         return None
     told = report["recipe"]
-    return Recipe(str(told["trainer"]), int(told["random_state"]))
+    return Recipe(str(told["trainer"]), int(told["random_state"]), str(told["ranker"]))
 
 
 def report_in_service(server: Path, last: int, report: Callable[[int], Mapping[str, Any] | None]) -> Mapping[str, Any] | None:

@@ -12,6 +12,7 @@ from auto_deployment.ranking import choice
 from auto_deployment.ranking.choice import Choice
 from auto_deployment.ranking.factory import NAMES, Tuning
 from auto_deployment.ranking.feedback import Feedback
+from auto_deployment.ranking.figures import interval
 from auto_deployment.ranking.offline import RankingFigures, measure
 from auto_deployment.train import UserFilmBias
 
@@ -50,6 +51,21 @@ class Errors:
     unknown: tuple[float | None, ...]
 
 
+class Beside(NamedTuple):
+    """The ranker that would serve beside the one in service, on later ratings that no choice has seen.
+
+    `quality` is the latter's mean, by which rankers are chosen; `above`, `low` and `high` how much more the former's is, with
+    its interval over users.
+    """
+
+    ranker: str
+    champion: str
+    quality: float
+    above: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Everything the gate decides on and the report tells.
@@ -68,6 +84,7 @@ class Evaluation:
     absent_users: int
     champion: Errors | None = None
     untrained_champion: str | None = None
+    beside: Beside | None = None
     choice: Choice = field(default_factory=lambda: Choice("popularity", Tuning(), {}, 0))
     held_out: HeldOut | None = field(default=None, compare=False)
 
@@ -76,6 +93,16 @@ class Evaluation:
         told = asdict(replace(self, held_out=None))
         del told["choice"], told["held_out"]
         return {**told, "chosen": self.choice.ranker}
+
+
+def beside(evaluation: Evaluation, ranker: str, champion: str, seed: int) -> Beside | None:
+    """The two rankers of an evaluation; None where they are the same, or there are not enough users to tell them apart."""
+    per_user = evaluation.held_out.per_user if evaluation.held_out is not None else {}
+    if ranker == champion or champion not in per_user:
+        return None
+    theirs = per_user[champion].quality
+    above = interval(per_user[ranker].quality - theirs, seed)
+    return None if above is None else Beside(ranker, champion, float(theirs.mean()), *above)
 
 
 def time_splits(ratings: Ratings, cuts: Sequence[float] = CUTS, test_share: float = TEST_SHARE) -> list[Split]:

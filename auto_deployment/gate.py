@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ENOUGH_KNOWN_ROWS = 100
 USUAL_RANGE = 4.0
+# Of what the ranker in service is worth: with many users a smaller loss than anybody notices is beyond its interval.
+RANKING_LOSS = 0.02
 # One-sided 1 % point of Student's t with 4 degrees of freedom: five splits.
 T_LIMIT = 3.75
 
@@ -69,6 +71,7 @@ def decide(evaluation: Evaluation, rmse_limit: float, scale: tuple[float, float]
         _worth_its_factors(fmean(evaluation.model.all), fmean(evaluation.bias.all), _spread(evaluation.model.all)),
         _worth_its_data(evaluation),
         *_no_worse_than_champion(evaluation, champion_loss),
+        *_ranks_no_worse_than_champion(evaluation, champion_loss),
     )
     return Decision(all(check.passed for check in checks), rmse, spread, rows, checks)
 
@@ -119,6 +122,19 @@ def _no_worse_than_champion(evaluation: Evaluation, loss: str) -> tuple[Check, .
         return (Check("champion", rmse, None, passed=True, said=said),)
     said = f"RMSE {rmse:.3f} is worse than that of the recipe in service ({rival:.3f}) by more than the spread ({spread:.3f})"
     return (Check("champion", rmse, rival + spread, rmse <= rival + spread or loss == "warn", said),)
+
+
+def _ranks_no_worse_than_champion(evaluation: Evaluation, loss: str) -> tuple[Check, ...]:
+    """Against the ranker of the version in service, on the same rows: where it is another one."""
+    if evaluation.beside is None:
+        return ()
+    told = evaluation.beside
+    limit = -RANKING_LOSS * told.quality
+    said = (
+        f"lists by {told.ranker} are worse than those by {told.champion}, as in service: the mean of NDCG@10 and Recall@20 is "
+        f"{told.above:+.4f} ({told.low:+.4f} to {told.high:+.4f}) of {told.quality:.4f}, more than a loss of {RANKING_LOSS:.0%}"
+    )
+    return (Check("ranking", -told.high, -limit, told.high >= limit or loss == "warn", said),)
 
 
 def _spread(values: Sequence[float]) -> float:

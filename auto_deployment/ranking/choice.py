@@ -82,9 +82,13 @@ def choose(feedback: Feedback, trainer: Trainer, seed: int, step: Callable[[], N
     return Choice(pick(judged), tuning, judged, len(best["popularity"].users))
 
 
-def rankers_for(setting: str) -> tuple[str, ...]:
-    """What has to be tuned for a value of `RANKER`: all of them for `auto`, else what the ranker of that name is made of."""
-    return NAMES if setting == "auto" else needed(setting)
+def rankers_for(setting: str, champion: str | None = None) -> tuple[str, ...]:
+    """What has to be tuned for a value of `RANKER`: all of them for `auto`, else what the ranker of that name is made of.
+
+    The one in service, too, if there is one: it is what the new one is held against.
+    """
+    wanted = {*needed(setting), *(needed(champion) if champion in NAMES else ())}
+    return NAMES if setting == "auto" else tuple(name for name in NAMES if name in wanted)
 
 
 def _sampled(feedback: Feedback) -> Feedback:

@@ -10,7 +10,7 @@ from app.model import load_rating, load_serving
 from app.recommender import SERVED, Recommender
 from auto_deployment.command import CommandError
 from auto_deployment.errors import RefusedError
-from auto_deployment.evaluate import Errors, Evaluation
+from auto_deployment.evaluate import Beside, Errors, Evaluation
 from auto_deployment.gate import decide
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def decide_again(metadata: Mapping[str, Any], rmse_limit: float, champion_loss: 
         errors = {name: Errors(**told[name]) for name in ("model", "bias")}
         rival = Errors(**told["champion"]) if told["champion"] is not None else None
         rest = {name: value for name, value in told.items() if name != "chosen"}
-        evaluation = Evaluation(**{**rest, **errors, "champion": rival})
+        beside = Beside(*told["beside"]) if told["beside"] is not None else None
+        evaluation = Evaluation(**{**rest, **errors, "champion": rival, "beside": beside})
         return decide(evaluation, rmse_limit, tuple(metadata["scale"]), champion_loss)
     except (KeyError, TypeError, ValueError) as error:
         raise RefusedError(f"metadata.json: no figures that the gate could judge ({error!r}): train again") from error

@@ -245,11 +245,11 @@ def test_a_damaged_table_is_refused_by_line(tmp_path: Path) -> None:
 def test_another_recipe_in_service_is_trained_beside_it(tmp_path: Path, run: Run) -> None:
     """On the same rows, with its own seed; the same recipe is not trained again."""
     settings = collected(tmp_path, stream())
-    metadata = train_version(settings, VERSION, Progress(StringIO()), Recipe("surprise", 5))
+    metadata = train_version(settings, VERSION, Progress(StringIO()), Recipe("surprise", 5, "popularity"))
     champion = metadata["metrics"]["evaluation"]["champion"]
     assert champion["all"] != metadata["metrics"]["evaluation"]["model"]["all"]
     assert [check["name"] for check in metadata["metrics"]["gate"]["checks"]][-1] == "champion"
-    metadata = train_version(settings, VERSION, Progress(StringIO()), Recipe("surprise", 0))
+    metadata = train_version(settings, VERSION, Progress(StringIO()), Recipe("surprise", 0, "popularity"))
     assert metadata["metrics"]["evaluation"]["champion"] is None
     assert run.metadata["metrics"]["evaluation"]["champion"] is None
 
@@ -258,15 +258,15 @@ def test_another_recipe_in_service_is_trained_beside_it(tmp_path: Path, run: Run
 def test_a_recipe_in_service_that_cannot_be_trained_is_told(tmp_path: Path, trainer: str, why: str) -> None:
     """In what the run says and in the version's metadata; the candidate is judged by the rest."""
     told = StringIO()
-    metadata = train_version(collected(tmp_path, stream()), VERSION, Progress(told), Recipe(trainer, 0))
+    metadata = train_version(collected(tmp_path, stream()), VERSION, Progress(told), Recipe(trainer, 0, "popularity"))
     assert metadata["metrics"]["evaluation"]["untrained_champion"].startswith(why)
     assert metadata["metrics"]["gate"]["checks"][-1]["said"].startswith(f"the recipe in service cannot be trained here: {why}")
     assert f"the recipe in service cannot be trained here: {why}" in told.getvalue()
 
 
 def test_the_recipe_in_service_stands_in_its_report() -> None:
-    """Trainer and seed; before the first version there is none."""
-    assert recipe_of({"recipe": {"trainer": "surprise", "random_state": 3, "ranker": "svd"}}) == Recipe("surprise", 3)
+    """Trainer, seed and ranker; before the first version there is none."""
+    assert recipe_of({"recipe": {"trainer": "surprise", "random_state": 3, "ranker": "svd"}}) == Recipe("surprise", 3, "svd")
     assert recipe_of(None) is None
 
 
@@ -305,9 +305,18 @@ def test_too_many_damaged_lines_are_refused(tmp_path: Path) -> None:
 def test_a_champion_trained_on_the_test_rows_gains_nothing_by_it(tmp_path: Path) -> None:
     """What stands in `data/model` has seen every row; the decision about a candidate is the same with it and without."""
     settings = collected(tmp_path, stream())
-    recipe = Recipe("surprise", 5)
+    recipe = Recipe("surprise", 5, "popularity")
     alone = train_version(settings, VERSION, Progress(StringIO()), recipe)
     assert (settings.data_dir / "model" / "rating").is_dir()
     beside = train_version(settings, VERSION, Progress(StringIO()), recipe)
     assert beside["metrics"] == alone["metrics"]
     assert min(beside["metrics"]["evaluation"]["champion"]["all"]) > 0.9 * min(alone["metrics"]["evaluation"]["model"]["all"])
+
+
+def test_another_ranker_in_service_is_held_against_the_lists(tmp_path: Path) -> None:
+    """Scored on the same rows; the figures are kept with the version, and the gate asks about them."""
+    settings = collected(tmp_path, stream())
+    metadata = train_version(settings, VERSION, Progress(StringIO()), Recipe("surprise", 0, "svd"))
+    told = metadata["metrics"]["evaluation"]["beside"]
+    assert (told.ranker, told.champion) == (metadata["ranker"], "svd") == ("popularity", "svd")
+    assert metadata["metrics"]["gate"]["checks"][-1]["name"] == "ranking"

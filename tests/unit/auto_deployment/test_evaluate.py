@@ -14,6 +14,7 @@ from auto_deployment.evaluate import (
     FEWEST_RATINGS,
     RANKING_CUT,
     SHUFFLES,
+    beside,
     count_steps,
     evaluate,
     ranking_figures,
@@ -253,6 +254,23 @@ def test_later_ratings_cannot_influence_the_choice() -> None:
     )
     assert one.choice.to_dict() == other.choice.to_dict()
     assert one.figures != other.figures
+
+
+def test_a_ranker_is_held_against_the_one_in_service() -> None:
+    """User by user on the later ratings, by what rankers are chosen by; the same one, or one that is unknown, is not."""
+    told = evaluate(
+        dataset_of(random_ratings(600, 40, 30), 40, 30), ConstantTrainer(), SCALE, 0, lambda: None, None, ("popularity", "svd")
+    )
+    found, back = beside(told, "svd", "popularity", 0), beside(told, "popularity", "svd", 0)
+    assert found is not None
+    assert back is not None
+    assert told.held_out is not None
+    means = {name: float(each.quality.mean()) for name, each in told.held_out.per_user.items()}
+    assert (found.quality, found.above) == pytest.approx((means["popularity"], means["svd"] - means["popularity"]))
+    assert found.low < found.above < found.high
+    assert back.above == pytest.approx(-found.above)
+    assert beside(told, "svd", "svd", 0) is None
+    assert beside(told, "svd", "blend", 0) is None
 
 
 def test_no_more_than_all_films_can_be_shown() -> None:

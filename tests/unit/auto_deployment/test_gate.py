@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.evaluate import Errors, evaluate, shuffled
+from auto_deployment.evaluate import Beside, Errors, evaluate, shuffled
 from auto_deployment.gate import ENOUGH_KNOWN_ROWS, decide
 from auto_deployment.train import SurpriseSVD
 from tests.unit.auto_deployment.samples import SCALE, evaluation, of_all, read_lines
@@ -183,6 +183,19 @@ def test_a_recipe_in_service_that_cannot_be_trained_stops_nobody() -> None:
     assert decision.checks[-1].name == "champion"
     assert decision.remarks == ["the recipe in service cannot be trained here: Spark needs Java; nothing was held against it"]
     assert decide(evaluation(), 1.0, SCALE).remarks == []
+
+
+@pytest.mark.parametrize(
+    ("high", "loss", "passes"),
+    [(-0.005, "refuse", True), (-0.007, "refuse", False), (-0.007, "warn", True), (0.01, "refuse", True)],
+)
+def test_lists_that_are_clearly_worse_than_those_in_service_refuse(high: float, loss: str, *, passes: bool) -> None:
+    """By more than a fiftieth beyond the interval, unless a loss is to be told only."""
+    decision = decide(evaluation(beside=Beside("svd", "blend", 0.3, high - 0.01, high - 0.02, high)), 1.0, SCALE, loss)
+    assert refused_by(decision) == ([] if passes else ["ranking"])
+    assert decision.checks[-1].name == "ranking"
+    assert decision.checks[-1].threshold == pytest.approx(0.006)
+    assert "lists by svd are worse than those by blend" in decision.checks[-1].said
 
 
 def test_every_reason_is_told_at_once() -> None:

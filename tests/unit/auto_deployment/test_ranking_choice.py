@@ -201,6 +201,8 @@ def test_only_what_is_asked_for_is_tried() -> None:
     assert rankers_for("popularity") == ("popularity",)
     assert rankers_for("blend") == ("popularity", "ease", "als", "blend")
     assert rankers_for("auto") == NAMES
+    assert rankers_for("svd", "ease") == ("popularity", "svd", "ease")
+    assert rankers_for("svd", "a ranker of long ago") == ("popularity", "svd")
 
 
 def test_random_stars_are_folded_by_pair() -> None:
