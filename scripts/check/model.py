@@ -65,7 +65,7 @@ def decide_again(metadata: Mapping[str, Any], rmse_limit: float, champion_loss: 
         errors = {name: Errors(**told[name]) for name in ("model", "bias")}
         rival = Errors(**told["champion"]) if told["champion"] is not None else None
         rest = {name: value for name, value in told.items() if name != "chosen"}
-        beside = Beside(*told["beside"]) if told["beside"] is not None else None
+        beside = Beside(*told["beside"]) if told.get("beside") else None
         evaluation = Evaluation(**{**rest, **errors, "champion": rival, "beside": beside})
         return decide(evaluation, rmse_limit, tuple(metadata["scale"]), champion_loss)
     except (KeyError, TypeError, ValueError) as error:
