@@ -1,4 +1,7 @@
-"""Whose restart it was: a crash is the candidate's alone; what restarts everybody, as the engine does, is nobody's fault."""
+"""Whose restart it was: a crash is the candidate's alone; what restarts everybody, as the engine does, is nobody's fault.
+
+The same holds of a worker's end.
+"""
 
 from __future__ import annotations
 

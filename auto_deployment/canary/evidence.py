@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Counters = dict[str, float]
 # Gauges that say that a source is there, even before its first counter.
 SEEN = {"started", "up"}
+# Told of from a service's start on: where they are new, it is the asking that is new.
+ALWAYS_TOLD = {"exits"}
 
 
 class Gap(StrEnum):
@@ -118,11 +120,12 @@ def with_look(evidence: Evidence, at: float, samples: Mapping[tuple[str, str], S
 def increases(last: Counters, sample: Sample) -> Counters:
     """What counters rose by since `last`, the gauges, and `restarts` where the source tells of its start.
 
-    A source that began anew counts from 0. A series that is new within a known source began at 0; of a source that was never
-    seen nothing is known, and nothing counts.
+    A source that began anew counts from 0. A series that is new within a known source began at 0, but for those that are
+    always told; of a source that was never seen nothing is known, and nothing counts.
     """
     fell = any(value < last.get(name, 0.0) for name, value in sample.counters.items())
     anew = fell or sample.gauges.get("started", 0.0) > last.get("started", inf) + 1.0
-    risen = {name: value - (0.0 if anew else last.get(name, 0.0 if last else value)) for name, value in sample.counters.items()}
+    known = {name: 0.0 if last and name not in ALWAYS_TOLD else value for name, value in sample.counters.items()} | last
+    risen = {name: value - (0.0 if anew else known[name]) for name, value in sample.counters.items()}
     gauges = {name: value for name, value in sample.gauges.items() if name not in SEEN}
     return risen | gauges | ({"restarts": float(anew)} if "seconds" in sample.counters or "started" in sample.gauges else {})

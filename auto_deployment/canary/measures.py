@@ -96,14 +96,24 @@ def _client(measure: Measure, bake: Bake) -> Reading:
 
 def _restarts(measure: Measure, bake: Bake) -> Reading:
     """Any restart of its own is a crash: nobody restarts a canary in its bake."""
+    return _crashes(measure, bake, "restarts", "restarts")
+
+
+def _exits(measure: Measure, bake: Bake) -> Reading:
+    """A worker that ended by itself or was killed: its master starts another and goes on, and no restart tells of it."""
+    return _crashes(measure, bake, "exits", "workers died")
+
+
+def _crashes(measure: Measure, bake: Bake, key: str, what: str) -> Reading:
+    """What counts as a crash where it was not everybody's; the last look's is not known to be its own yet."""
     everybody = (bake.evidence.candidate, *bake.evidence.baseline)
-    seen = gauge_of(bake.looks, bake.evidence.candidate, "restarts")
+    seen = gauge_of(bake.looks, bake.evidence.candidate, key)
     if not seen:
-        return measure.reading(Outcome.TOO_FEW, "restarts: no look has told yet", threshold=0.0)
-    own, *others = (risen(bake.looks, (name,), "restarts") for name in everybody)
+        return measure.reading(Outcome.TOO_FEW, f"{measure.name}: no look has told yet", threshold=0.0)
+    own, *others = (risen(bake.looks, (name,), key) for name in everybody)
     count = float(crashes(own, others).sum())
     outcome = Outcome.WORSE if count else Outcome.ABOVE if own[-1] else Outcome.WITHIN
-    said = f"{count:.0f} restarts, limit 0" + (": one more, whose the next look tells" if own[-1] else "")
+    said = f"{count:.0f} {what}, limit 0" + (f": {own[-1]:.0f} more, whose the next look tells" if own[-1] else "")
     return measure.reading(outcome, said, count, threshold=0.0, sample=len(seen))
 
 
@@ -129,5 +139,6 @@ MEASURES = (
     Measure("errors", "share", "try {outcome}", "mtail", _tested),
     Measure("client", "share", "answer {status_class}", "mtail", _client, of_clients=True),
     Measure("restarts", "restarts", "started", "service", _restarts),
+    Measure("worker exits", "exits", "exits", "service", _exits),
     Measure("memory", "bytes", "memory", "cadvisor", _memory),
 )

@@ -47,6 +47,7 @@ QUERIES = (
     Query("try {outcome}", "mtail", "counter", 'sum by (service, outcome) (nginx_tries_total{job="mtail"})'),
     Query("answer {status_class}", "mtail", "counter", 'sum by (status_class) (nginx_answers_total{job="mtail"})'),
     Query("started", "service", "gauge", 'max by (service, version) (service_start_time_seconds{job="service"})'),
+    Query("exits", "service", "counter", 'sum by (service, version) (service_worker_exits_total{job="service"})'),
     Query("up", "service", "gauge", 'min by (service) (up{job="service"})'),
     Query("up", "mtail", "gauge", 'min by (service) (up{job="mtail"})'),
     # Not the working set: who reads a file first is charged for its pages, and another container with the same file is not.

@@ -41,6 +41,7 @@ CASES = (
     Case("errors-1", "1 % of its answers are errors", "aborted", {**LATER, "FAULT_ERROR_SHARE": "0.01"}, settings=THIN),
     Case("errors-20", "20 % of its answers are errors", "aborted", {**LATER, "FAULT_ERROR_SHARE": "0.2"}),
     Case("crash", "it dies every 8 seconds", "aborted", {"FAULT_DIES_SECONDS": "8"}),
+    Case("worker-crash", "its workers are killed, its master lives", "aborted", {**LATER, "FAULT_WORKER_ANSWERS": "50"}),
     Case("unhealthy", "it never gets healthy", "aborted", {"FAULT_START": "1"}),
     Case("cut-model", "its model is cut", "failed", act="cut_model"),
     Case("shadow", "the shadow finds its errors", "refused", {"FAULT_ERROR_SHARE": "0.2"}, options=()),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import threading
 import time
+from itertools import count
 from typing import TYPE_CHECKING
 
 from flask import abort, current_app, request
@@ -19,7 +21,11 @@ ERROR_SHARE = float(os.environ.get("FAULT_ERROR_SHARE", "0"))
 SECONDS = float(os.environ.get("FAULT_SECONDS", "0"))
 # Shadow and warm-up find what is there from the start; this long after it, only users and the verdict can.
 AFTER_SECONDS = float(os.environ.get("FAULT_AFTER_SECONDS", "0"))
+# A worker that is killed at every so-manieth answer of its own; each has its own count, from its fork on.
+WORKER_ANSWERS = int(os.environ.get("FAULT_WORKER_ANSWERS", "0"))
 DIES_SECONDS = float(os.environ.get("FAULT_DIES_SECONDS", "0"))
+
+_answers = count(1)
 
 
 def main() -> Flask:
@@ -38,6 +44,8 @@ def fault() -> None:
     """Wait, and fail at times."""
     if request.path.startswith("/recommend/") and time.monotonic() > current_app.config["FAULTS_FROM"]:
         time.sleep(SECONDS)
+        if WORKER_ANSWERS and next(_answers) >= WORKER_ANSWERS:
+            os.kill(os.getpid(), signal.SIGKILL)
         if random.random() < ERROR_SHARE:  # noqa: S311 - a fault, no secret
             abort(500)
 

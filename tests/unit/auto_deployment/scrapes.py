@@ -65,6 +65,7 @@ def scrapes_of(services: Mapping[str, Service], edges: np.ndarray, release: int 
         looks = len(count) + 1
         started = np.concatenate([[0.0], np.cumsum(service.restarts[release])]) * 3600
         found.add("service started", timed(BEGAN - 1e6 + started), **known)
+        found.add("service exits", timed(np.full(looks, 2.0)), **known)
         found.add("service up", timed(np.ones(looks)), service=name)
         found.add("cadvisor memory", timed(np.full(looks, 1e8)), service=name)
     found.add("mtail up", timed(np.ones(looks)))

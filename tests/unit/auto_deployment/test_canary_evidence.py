@@ -64,6 +64,15 @@ def test_of_a_source_that_was_never_seen_nothing_is_known() -> None:
     assert increases({}, sample(5000, 3.0)) == {"le +Inf": 0.0, "seconds": 0.0, "restarts": 0.0}
 
 
+def test_the_ends_of_workers_that_older_evidence_did_not_ask_for_are_not_of_this_look() -> None:
+    """A service tells of them from its start on: where they are first seen is where counting begins."""
+    kept = Evidence.from_dict(json.loads(json.dumps(looked(sample(100), sample(110)).to_dict())))
+    evidence = with_look(kept, 120.0, {SOURCE: Sample({"le +Inf": 120.0, "seconds": 0.0, "exits": 4.0}, {"up": 1.0})})
+    evidence = with_look(evidence, 180.0, {SOURCE: Sample({"le +Inf": 130.0, "seconds": 0.0, "exits": 5.0}, {"up": 1.0})})
+    assert [look.services["canary"].get("exits") for look in evidence.looks] == [None, 0, 1]
+    assert counts(evidence) == [10, 10, 10]
+
+
 @pytest.mark.parametrize(
     ("seen", "gap"),
     [

@@ -13,9 +13,10 @@ from auto_deployment.canary.measures import MEASURES, MEMORY_LOOKS
 from auto_deployment.canary.queries import CLIENT
 from auto_deployment.canary.readings import Outcome
 from auto_deployment.canary.verdict import End, Verdict, verdict
+from auto_deployment.prometheus import Series
 from tests.bench import verdict as bench
 from tests.bench.releases import EDGES, FAULTS, HEALTHY, Fault, simulate
-from tests.unit.auto_deployment.scrapes import BEGAN, STEP, VERSION, Scrapes, scrapes_of
+from tests.unit.auto_deployment.scrapes import BEGAN, STEP, VERSION, Scrapes, scrapes_of, timed
 
 MINUTES = 40
 LIMITS = Limits(bake_minutes=MINUTES, max_bake_minutes=2 * MINUTES)
@@ -80,6 +81,54 @@ def test_each_fault_fails_it_at_once(fault: str, name: str) -> None:
         assert worse.evidence >= worse.needed
 
 
+def killed_at(*looks: int) -> Series:
+    """How many workers a service has lost, one before each of these looks."""
+    return Series({}, timed(2.0 + np.cumsum(np.isin(np.arange(MINUTES + 1), looks))))
+
+
+def with_exits(**services: Series) -> Evidence:
+    """A healthy bake in which services lost workers."""
+    scrapes = scrapes_of(simulate(HEALTHY, 2.0, 1, np.random.default_rng(1), MINUTES), EDGES)
+    for number, each in enumerate(scrapes.series["service exits"]):
+        name = each.labels["service"].replace("-", "_")
+        scrapes.series["service exits"][number] = replace(each, values=services.get(name, each).values)
+    return seen(scrapes)
+
+
+def test_a_worker_that_is_killed_fails_the_canary_though_its_master_goes_on() -> None:
+    """For its memory, by a segfault or after 30 s without a sign: no start is told of, and no counter falls."""
+    judged = verdict(with_exits(canary=killed_at(10, 20)), LIMITS, MINUTES)
+    assert (judged.end, judged.reasons) == (End.FAIL, ["2 workers died, limit 0"])
+    assert {name for name, outcome in outcomes(judged).items() if outcome == Outcome.WORSE} == {"worker exits"}
+    assert outcomes(judged)["restarts"] == Outcome.WITHIN
+
+
+def test_workers_that_everybody_loses_are_nobodys_fault() -> None:
+    """As where the machine stood still; nor is what a stable service loses the canary's."""
+    together = {name: killed_at(10) for name in ("canary", "stable_1", "stable_2")}
+    for services in (together, {"stable_1": killed_at(10)}):
+        assert verdict(with_exits(**services), LIMITS, MINUTES).end == End.PASS
+
+
+def test_a_worker_that_died_in_the_last_look_is_judged_by_the_next() -> None:
+    """It holds the verdict back."""
+    judged = verdict(with_exits(canary=killed_at(MINUTES)), LIMITS, MINUTES)
+    assert (judged.end, outcomes(judged)["worker exits"]) == (End.BAKING, Outcome.ABOVE)
+
+
+def test_older_evidence_that_knows_of_no_workers_is_judged_and_goes_on() -> None:
+    """It holds the verdict back until a look has told of them."""
+    evidence = baked()
+    looks = [
+        Look(look.at, {name: {key: each[key] for key in each if key != "exits"} for name, each in look.services.items()})
+        for look in evidence.looks
+    ]
+    older = Evidence.from_dict(json.loads(json.dumps(replace(evidence, looks=tuple(looks)).to_dict())))
+    judged = verdict(older, LIMITS, MINUTES)
+    assert (judged.end, outcomes(judged)["worker exits"]) == (End.BAKING, Outcome.TOO_FEW)
+    assert verdict(replace(older, looks=(*older.looks[:-1], evidence.looks[-1])), LIMITS, MINUTES).end == End.PASS
+
+
 def test_the_known_rule_fails_a_mean_above_its_limit() -> None:
     """Before the bake's end where it is certain; in the words that a mail quotes."""
     services = simulate(HEALTHY, 2.0, 1, np.random.default_rng(1), 240)
@@ -135,7 +184,7 @@ def test_no_gap_is_success(gap: Gap) -> None:
     assert judged.end == End.BAKING
     assert verdict(evidence, LIMITS, 2 * MINUTES).end == End.INCONCLUSIVE
     assert {name for name, outcome in outcomes(judged).items() if outcome == Outcome.NO_DATA} == {
-        *("mean", "slowdown", "slow answers", "restarts")
+        *("mean", "slowdown", "slow answers", "restarts", "worker exits")
     }
     assert all(str(gap) in reason for reason in judged.reasons)
 
