@@ -25,6 +25,12 @@ def lines(job: dict[str, Any]) -> list[str]:
     return [*merged.get("before_script", []), *merged["script"]]
 
 
+def seconds(timeout: str) -> int:
+    """A job's limit."""
+    number, unit = timeout.split()
+    return int(number) * {"minutes": 60, "hours": 3600}[unit]
+
+
 def test_the_jobs_are_there() -> None:
     """Data, model, service with its image, and the deploy behind them all."""
     assert set(JOBS) == {"test-data", "test-model", "test-app", "test-code", "deploy"}
@@ -56,7 +62,14 @@ def test_files_and_folders_that_it_names_exist() -> None:
 
 def test_every_wait_has_a_limit() -> None:
     """Every job ends."""
-    assert re.fullmatch(r"\d+ (minutes|hours)", CONFIG["default"]["timeout"])
+    assert all(seconds(job.get("timeout", CONFIG["default"]["timeout"])) for job in JOBS.values())
+
+
+def test_the_deploy_is_given_longer_than_its_own_wait() -> None:
+    """So that it can say what it waited for."""
+    waits = re.search(r"^readonly START_SECONDS=(\d+)", (ROOT / "scripts" / "gitlab" / "deploy").read_text(), re.MULTILINE)
+    assert waits is not None
+    assert seconds(JOBS["deploy"].get("timeout", CONFIG["default"]["timeout"])) >= int(waits[1]) + 600
 
 
 def test_tests_give_way_to_a_newer_push_and_a_deploy_does_not() -> None:
