@@ -16,6 +16,14 @@ ERRORS = ("5xx", "timeout", "error")
 LEFT = frozenset({"cut", "499"})
 CLIENT = "client"
 
+MEMORY = 'sum by (project, service) (container_memory_rss{job="cadvisor", service!=""})'
+# cAdvisor sees the stacks of the whole machine, a rehearsal's too. Its own stack is the one whose containers began when the
+# services that are scraped say that they did: the canary, for one, is new in each bake.
+BEGAN_APART = (
+    'min by (project) (abs(container_start_time_seconds{job="cadvisor"} '
+    '- on (service) group_left () max by (service) (service_start_time_seconds{job="service"})))'
+)
+
 
 @dataclass(frozen=True)
 class Query:
@@ -51,7 +59,7 @@ QUERIES = (
     Query("up", "service", "gauge", 'min by (service) (up{job="service"})'),
     Query("up", "mtail", "gauge", 'min by (service) (up{job="mtail"})'),
     # Not the working set: who reads a file first is charged for its pages, and another container with the same file is not.
-    Query("memory", "cadvisor", "gauge", 'sum by (service) (container_memory_rss{job="cadvisor", service!=""})'),
+    Query("memory", "cadvisor", "gauge", f"max by (service) ({MEMORY} and on (project) bottomk(1, {BEGAN_APART}))"),
 )
 
 

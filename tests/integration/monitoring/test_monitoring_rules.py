@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from auto_deployment.canary.queries import text_of
 from tests.integration.monitoring.tools import ROOT, tool
 
 RULES = ROOT / "monitoring" / "prometheus" / "rules"
@@ -26,6 +27,11 @@ def test_prometheus_takes_its_configuration() -> None:
 def test_rules_say_what_they_should(path: Path) -> None:
     """Under series of known values, by promtool."""
     assert "SUCCESS" in tool("prometheus", "promtool", "test", "rules", str(path.relative_to(ROOT)))
+
+
+def test_the_question_that_promtool_tries_is_the_one_that_a_verdict_asks() -> None:
+    """Of memory, where two stacks run on a machine."""
+    assert f"- expr: >-\n          {text_of('memory')}\n" in (TESTS / "canary_queries_test.yml").read_text()
 
 
 @pytest.mark.parametrize("alert", ALERTS)

@@ -103,7 +103,7 @@ def test_queries_are_data_that_name_their_series() -> None:
     """Each braces in pairs, counters unrated (their increases are ours to take), and a key that its own labels fill."""
     assert len({(query.source, query.key) for query in QUERIES}) == len(QUERIES)
     for query in QUERIES:
-        assert query.text.count("{") == query.text.count("}") == 1
+        assert query.text.count("{") == query.text.count("}") >= 1
         assert "rate(" not in query.text
         assert "increase(" not in query.text
         for label in ("le", "outcome", "status_class"):
