@@ -1,4 +1,7 @@
-"""What Prometheus is told of the pipeline: a file for node-exporter's textfile collector, replaced at the end of each run."""
+"""What Prometheus is told of the pipeline: a file for node-exporter's textfile collector, replaced at the end of each run.
+
+Another one, replaced at each look at a canary, says that somebody looks.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FOLDER, FILE = "metrics", "pipeline.prom"
+FOLDER, FILE, LOOK_FILE = "metrics", "pipeline.prom", "release_look.prom"
+LOOK = "release_last_look_time_seconds"
 DAY, HOUR = 86400, 3600
 HELP = {
     "pipeline_last_run_time_seconds": "When the last run of this kind ended, in seconds since 1970",
@@ -90,10 +94,26 @@ def tell(settings: Settings, kind: str, status: int) -> None:
         figures = after_run(before, kind, status, _known(settings.data_dir), time.time())
         figures["pipeline_retrain_interval_seconds"] = settings.retrain_days * DAY
         figures["pipeline_collect_interval_seconds"] = settings.collect_every_hours * HOUR
-        write_synced(path, to_text(figures).encode())
-        path.chmod(0o644)  # another user reads it, in a container
+        _replace(path, to_text(figures))
     except (OSError, RunError, ValueError, KeyError, TypeError) as error:
         log.warning("%s cannot be written (%s): Prometheus does not hear of this run", path, error)
+
+
+def tell_look(log_dir: Path, now: float) -> None:
+    """Have Prometheus know that a canary was looked at. What goes wrong is logged, and never fails the release."""
+    path = log_dir / FOLDER / LOOK_FILE
+    try:
+        _replace(
+            path,
+            f"# HELP {LOOK} When a canary was last looked at, in seconds since 1970\n# TYPE {LOOK} gauge\n{LOOK} {now!r}\n",
+        )
+    except (OSError, RunError) as error:
+        log.warning("%s cannot be written (%s): Prometheus does not hear of this look", path, error)
+
+
+def _replace(path: Path, text: str) -> None:
+    write_synced(path, text.encode())
+    path.chmod(0o644)  # another user reads it, in a container
 
 
 def _known(data: Path) -> Known:

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from auto_deployment.settings import load_settings
-from auto_deployment.textfile import HELP, Known, after_run, from_text, tell, to_text
+from auto_deployment.textfile import HELP, Known, after_run, from_text, tell, tell_look, to_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,3 +150,24 @@ def test_what_cannot_be_told_is_logged_and_fails_nothing(tmp_path: Path, damage:
         tell(settings(tmp_path), "retrain", 0)
     assert "Prometheus does not hear of this run" in caplog.text
     assert not (tmp_path / "logs" / "metrics" / "pipeline.prom").exists()
+
+
+def test_a_look_at_a_canary_is_told_beside_the_pipeline(tmp_path: Path) -> None:
+    """The last one's time, readable by any user; neither file touches the other."""
+    tell(settings(tmp_path), "collect", 0)
+    before = told(tmp_path)
+    for now in (NOW, NOW + 60):
+        tell_look(tmp_path / "logs", now)
+    path = tmp_path / "logs" / "metrics" / "release_look.prom"
+    (family,) = text_string_to_metric_families(path.read_text())
+    assert [(each.name, each.value) for each in family.samples] == [("release_last_look_time_seconds", NOW + 60)]
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert told(tmp_path) == before
+
+
+def test_a_look_that_cannot_be_told_is_logged_and_fails_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A release goes on without it."""
+    (tmp_path / "logs").write_text("a file")
+    with caplog.at_level(logging.WARNING):
+        tell_look(tmp_path / "logs", NOW)
+    assert "Prometheus does not hear of this look" in caplog.text
