@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 RATE = 120.0
 
@@ -16,7 +16,7 @@ class Case:
     """One release.
 
     `faults` are the service's (see faulty.py), `rate` visits a second, `act` what happens meanwhile (see acts.py), `options`
-    of the command, `settings` of the release. `expected` is the ending as status tells it, `ends` how many releases end.
+    of the command, `settings` of the release. `expected` is the last ending as status tells it, `earlier` are those before it.
     """
 
     name: str
@@ -27,13 +27,19 @@ class Case:
     act: str = "release"
     options: tuple[str, ...] = ("--no-shadow",)
     settings: Mapping[str, str] = field(default_factory=dict)
-    ends: int = 1
+    earlier: tuple[str, ...] = ()
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """How its releases end, in order."""
+        return (*self.earlier, self.expected)
 
 
 # Long enough for the warm-up to find nothing.
 LATER = {"FAULT_AFTER_SECONDS": "20"}
 # 1 % of errors takes some 10,000 tries at the canary to be sure of.
 THIN = {"CANARY_BAKE_MINUTES": "10", "CANARY_MAX_BAKE_MINUTES": "14"}
+BRIEF = {"CANARY_MAX_BAKE_MINUTES": "1"}
 CASES = (
     Case("good", "a good version", "promoted", options=()),
     Case("slow", "slower than 500 ms", "aborted", {**LATER, "FAULT_SECONDS": "0.7"}, rate=40),
@@ -45,12 +51,19 @@ CASES = (
     Case("unhealthy", "it never gets healthy", "aborted", {"FAULT_START": "1"}),
     Case("cut-model", "its model is cut", "failed", act="cut_model"),
     Case("shadow", "the shadow finds its errors", "refused", {"FAULT_ERROR_SHARE": "0.2"}, options=()),
-    Case("no-traffic", "nobody asks", "inconclusive", rate=0),
+    Case("no-traffic", "nobody asks", "inconclusive", rate=0, settings=BRIEF),
     Case("prometheus-away", "Prometheus is away for half the bake", "promoted", act="without_prometheus"),
     Case("killed", "the controller is killed at every step", "promoted", act="killed_at_every_step", options=()),
-    Case("newer", "a newer version comes during the bake", "promoted", act="superseded", ends=2),
+    Case("newer", "a newer version comes during the bake", "promoted", act="superseded", earlier=("superseded",)),
     Case("rollback", "back to the version before", "rolled back", act="rolled_back"),
 )
+
+
+def wrong_endings(case: Case, endings: Sequence[str]) -> str:
+    """What is wrong with how a case's releases ended; empty where nothing is."""
+    if tuple(endings) == case.endings:
+        return ""
+    return f"{', '.join(endings) or 'no end'} instead of {', '.join(case.endings)}"
 
 
 def chosen(names: list[str]) -> list[Case]:

@@ -110,10 +110,17 @@ class Stack:
         self.compose("up", "-d", "--wait", *services, timeout=2 * UP_SECONDS)
         return time.monotonic() - begun
 
+    def up_anew(self) -> float:
+        """`up` after what one of the same name that was killed has left is gone: its database has other passwords."""
+        self.down()
+        return self.up()
+
     def down(self) -> None:
-        """`docker compose down -v`, and the image goes too."""
+        """`docker compose down -v`, and all images of its name go too."""
         self.compose("down", "-v", "--timeout", "10")
-        self.docker("image", "rm", "-f", f"{self.name}:stable", check=False)
+        images = self.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", self.name, check=False).stdout.split()
+        if images:
+            self.docker("image", "rm", "-f", *images, check=False)
 
     def left_behind(self) -> list[str]:
         """Containers, volumes, networks and images of this stack that are still there."""

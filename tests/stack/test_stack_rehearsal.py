@@ -16,7 +16,7 @@ pytestmark = pytest.mark.stack
 ROOT = Path(__file__).resolve().parents[2]
 # Tried by test_stack_release in every run; and minutes of traffic at a rate that a shared machine may not have to spare.
 SOAK_ONLY = {"good", "errors-20", "killed", "newer", "rollback", "errors-1"}
-SAMPLE = 2
+SAMPLE = 4
 SECONDS = 1500
 
 

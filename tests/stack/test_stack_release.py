@@ -60,15 +60,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     told = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(port), "MAIL_FROM": "release@example.org", "MAIL_TO": "team@example.org"}
     stack = ReleaseStack(tmp_path_factory.mktemp("release"), "movierec-test-release", **told)
     mailbox.start()
-    stack.down()
     try:
-        stack.up()
+        stack.up_anew()
         yield Site(stack, mailbox)
     finally:
         stack.down()
         mailbox.stop()
-        for image in stack.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", stack.name).stdout.split():
-            stack.docker("image", "rm", "-f", image, check=False)
 
 
 @contextmanager

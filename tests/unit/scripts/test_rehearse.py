@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from auto_deployment.errors import RunError
 from auto_deployment.rollout.machine import Ending
 from scripts.rehearse.acts import ACTS
-from scripts.rehearse.cases import CASES, chosen
+from scripts.rehearse.cases import CASES, chosen, wrong_endings
+from scripts.rehearse.stack import Stack
 from scripts.rehearse.traffic import Visits, read_summary
 
 
@@ -13,7 +16,55 @@ def test_every_case_can_be_acted_and_expects_an_end_that_there_is() -> None:
     """Names are unique, acts exist, endings are those of a release."""
     assert len({case.name for case in CASES}) == len(CASES)
     assert {case.act for case in CASES} <= set(ACTS)
-    assert {case.expected for case in CASES} <= set(Ending)
+    assert {ending for case in CASES for ending in case.endings} <= set(Ending)
+    assert [case.endings[-1] for case in CASES] == [case.expected for case in CASES]
+
+
+def test_every_ending_of_a_case_counts_and_not_its_last_alone() -> None:
+    """One that is missing, one too many, another one: each is told with what should have been."""
+    (newer,) = chosen(["newer"])
+    assert wrong_endings(newer, ["superseded", "promoted"]) == ""
+    assert wrong_endings(newer, ["aborted", "promoted"]) == "aborted, promoted instead of superseded, promoted"
+    assert wrong_endings(newer, ["promoted"]) == "promoted instead of superseded, promoted"
+    assert wrong_endings(newer, []) == "no end instead of superseded, promoted"
+
+
+class Noted(Stack):
+    """A stack whose docker only notes what it is called with, and names these images."""
+
+    def __init__(self, *images: str) -> None:
+        self.name = "movierec-rehearse"
+        self.called: list[tuple[str, ...]] = []
+        self._images = images
+
+    def docker(self, *arguments: str, check: bool = True, timeout: float = 0.0) -> subprocess.CompletedProcess[str]:  # noqa: ARG002 - docker's form
+        """Note it."""
+        self.called.append(arguments)
+        said = "".join(f"{image}\n" for image in self._images) if arguments[:2] == ("image", "ls") else ""
+        return subprocess.CompletedProcess(arguments, 0, said, "")
+
+
+def test_a_stack_that_goes_takes_every_image_of_its_own_with_it() -> None:
+    """By name: what is the same under another stack's name stays. Where there is none, none is asked to go."""
+    images = ("movierec-rehearse:stable", "movierec-rehearse:model-1", "movierec-rehearse:model-2")
+    stack = Noted(*images)
+    stack.down()
+    assert stack.called[0][:3] == ("compose", "down", "-v")
+    assert stack.called[1:] == [
+        ("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "movierec-rehearse"),
+        ("image", "rm", "-f", *images),
+    ]
+    without = Noted()
+    without.down()
+    assert [call[:2] for call in without.called] == [("compose", "down"), ("image", "ls")]
+
+
+def test_what_a_killed_rehearsal_left_goes_before_the_next_begins() -> None:
+    """Its database has the passwords of that one."""
+    stack = Noted()
+    stack.up_anew()
+    composed = [call[1] for call in stack.called if call[0] == "compose"]
+    assert composed == ["down", "up"]
 
 
 def test_cases_are_chosen_by_name_in_the_order_asked_for() -> None:
