@@ -4,11 +4,12 @@ Telling is never a reason for a run to fail: `tell` returns what went wrong.
 """
 
 from auto_deployment.notify.channel import Channel, NotifyError
-from auto_deployment.notify.mail import MailChannel, MailServer
+from auto_deployment.notify.mail import MailChannel
 from auto_deployment.notify.notice import Notice
 from auto_deployment.notify.opening import open_channels
 from auto_deployment.notify.runs import failed, lag_alarm, nothing_new, refused, released
 from auto_deployment.notify.slack import SlackChannel
+from auto_deployment.notify.smtp import MailServer
 from auto_deployment.notify.telling import tell
 
 __all__ = [

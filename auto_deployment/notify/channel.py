@@ -16,11 +16,16 @@ TOTAL_SECONDS = 30.0
 
 
 class NotifyError(Exception):
-    """A channel did not take a notice; `permanent` where the same again would end the same way."""
+    """A channel did not take a notice; `permanent` where no further try helps, `perhaps` where it may have taken it."""
 
-    def __init__(self, text: str, *, permanent: bool = False) -> None:
+    def __init__(self, text: str, *, permanent: bool = False, perhaps: bool = False) -> None:
         super().__init__(text)
         self.permanent = permanent
+        self.perhaps = perhaps
+
+
+class TooLongError(NotifyError):
+    """A try took too long as a whole, and was left behind."""
 
 
 class Channel(Protocol):
@@ -31,15 +36,15 @@ class Channel(Protocol):
         """What it is called in logs."""
         ...
 
-    def send(self, notice: Notice) -> None:
-        """Tell it. Comes back within a limit; raises NotifyError."""
+    def delivery(self, notice: Notice) -> Callable[[], None]:
+        """Tells it: each call is a try, for what the one before left. Comes back within a limit; raises NotifyError."""
         ...
 
 
 def within(seconds: float, action: Callable[[], object]) -> None:
     """Do `action`, but wait no longer for it than that: a limit to each step is none to a server that drips its answer.
 
-    Raises what `action` raises, and NotifyError when it takes too long; its thread is left behind then.
+    Raises what `action` raises, and TooLongError when it takes too long; its thread is left behind then.
     """
     done: Future[None] = Future()
 
@@ -54,6 +59,6 @@ def within(seconds: float, action: Callable[[], object]) -> None:
     try:
         problem = done.exception(seconds)
     except TimeoutError:
-        raise NotifyError(f"not done after {seconds:g} s in all") from None
+        raise TooLongError(f"not done after {seconds:g} s in all") from None
     if problem:
         raise problem

@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import smtplib
-import socket
 import ssl
-from contextlib import suppress
-from dataclasses import dataclass
-from email.errors import MessageError
 from email.message import EmailMessage
 from email.policy import default
 from email.utils import formatdate, make_msgid
 from typing import TYPE_CHECKING
 
-from auto_deployment.notify.channel import STEP_SECONDS, TOTAL_SECONDS, NotifyError, within
+from auto_deployment.notify.channel import NotifyError, TooLongError, within
 from auto_deployment.notify.notice import shortened
+from auto_deployment.notify.smtp import MailServer, Talk
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from auto_deployment.logs import Redactor
     from auto_deployment.notify.notice import Notice
 
-
-@dataclass(frozen=True)
-class MailServer:
-    """Where mail is handed over. `trusted`: nobody is between us and it, so that it may do without TLS that can be verified."""
-
-    host: str
-    port: int = 587
-    user: str | None = None
-    password: str | None = None
-    trusted: bool = False
-    tls_at_once: bool = False
-    step_seconds: float = STEP_SECONDS
-    total_seconds: float = TOTAL_SECONDS
+TALK_ERRORS = (TooLongError, OSError, smtplib.SMTPException, ValueError)
 
 
 class MailChannel:
@@ -48,10 +33,11 @@ class MailChannel:
         self._recipients = list(recipients)
         self._redact = redact
 
-    def send(self, notice: Notice) -> None:
-        """Hand it to the mail server. Raises NotifyError."""
+    def delivery(self, notice: Notice) -> Callable[[], None]:
+        """Hands it to the mail server. Raises NotifyError."""
         message = self.message(notice)
-        within(self._server.total_seconds, lambda: self._hand_over(message))
+        content = message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
+        return _Delivery(self._server, self._sender, self._recipients, self._redact, content).go_on
 
     def message(self, notice: Notice) -> EmailMessage:
         """The mail of a notice."""
@@ -68,65 +54,85 @@ class MailChannel:
         message.set_content(notice.text)
         return message
 
-    def _hand_over(self, message: EmailMessage) -> None:
+
+class _Delivery:
+    """One mail on its way: the same message at each try, so that a copy can be known by its Message-ID."""
+
+    def __init__(self, server: MailServer, sender: str, recipients: Sequence[str], redact: Redactor, content: bytes) -> None:
+        self._server = server
+        self._sender = sender
+        self._redact = redact
+        self._content = content
+        self._waiting = list(recipients)
+        self._refused: dict[str, tuple[int, bytes]] = {}
+        self._is_taken = False
+        self._unanswered = ""
+
+    def go_on(self) -> None:
+        """One try, for those who have not got it and were not refused for good. Raises NotifyError where somebody has not."""
+        talk = Talk(self._server, self._sender, self._waiting, self._content)
+        failure: Exception | None = None
         try:
-            refused = self._talk(message)
-        except (OSError, smtplib.SMTPException, MessageError, ValueError) as error:
-            raise mail_problem(error, self._server, self._redact) from None
+            within(self._server.total_seconds, talk.run)
+        except TALK_ERRORS as error:
+            failure = error
+        if talk.leave() and failure is not None and is_silence(failure):
+            failure = None
+            where = f"{self._server.host}:{self._server.port}"
+            self._unanswered = (
+                f"{where} has the mail, but did not say in time that it took it: perhaps it arrives; not sent again"
+            )
+        elif failure is None:
+            self._is_taken = True
+        self._waiting = _to_try_again(self._waiting, talk.refused, is_sent=failure is None)
+        self._refused |= {address: answer for address, answer in talk.refused.items() if _is_final(answer)}
+        self._tell(failure, self._refused | talk.refused)
+
+    def _tell(self, failure: Exception | None, refused: Mapping[str, tuple[int, bytes]]) -> None:
+        """Raise what is wrong, if anything is."""
+        problem = None
+        if failure is not None and not isinstance(failure, smtplib.SMTPRecipientsRefused):
+            problem = mail_problem(failure, self._server, self._redact)
+        words = [] if problem is None else [str(problem)]
         if refused:
-            # The others have it already.
-            raise NotifyError(f"refused for {_refusals(refused, self._redact)}; the others were told", permanent=True)
+            words.append(f"refused for {_refusals(refused, self._redact)}")
+        if self._unanswered:
+            words.append(self._unanswered)
+        elif words and self._is_taken:
+            words.append("the others were told")
+        if words:
+            is_final = not self._waiting or (problem is not None and problem.permanent)
+            raise NotifyError("; ".join(words), permanent=is_final, perhaps=bool(self._unanswered) and not refused)
 
-    def _talk(self, message: EmailMessage) -> dict[str, tuple[int, bytes]]:
-        client = self._connect()
-        try:
-            self._secure(client)
-            if self._server.user and self._server.password:
-                client.login(self._server.user, self._server.password)
-            refused = client.send_message(message, self._sender, self._recipients)
-            # It has been taken: an error from here on must not have it sent again.
-            with suppress(OSError, smtplib.SMTPException):
-                client.quit()
-            return refused
-        finally:
-            client.close()
 
-    def _connect(self) -> smtplib.SMTP:
-        server, name = self._server, socket.gethostname()
-        # smtplib would look up the machine's own name, with no limit to the time.
-        own_name = name if "." in name else "[127.0.0.1]"
-        if server.tls_at_once:
-            return smtplib.SMTP_SSL(server.host, server.port, own_name, timeout=server.step_seconds, context=self._context())
-        return smtplib.SMTP(server.host, server.port, own_name, timeout=server.step_seconds)
+def _to_try_again(waiting: Sequence[str], refused: Mapping[str, tuple[int, bytes]], *, is_sent: bool) -> list[str]:
+    """Who is to be sent the mail again: those refused for now, and where it was not sent, all who were not refused for good."""
+    return [each for each in (refused if is_sent else waiting) if each not in refused or not _is_final(refused[each])]
 
-    def _secure(self, client: smtplib.SMTP) -> None:
-        client.ehlo_or_helo_if_needed()
-        if client.has_extn("starttls"):
-            client.starttls(context=self._context())
-        elif self._server.user and not self._server.trusted and not isinstance(client, smtplib.SMTP_SSL):
-            raise smtplib.SMTPNotSupportedError("it offers no STARTTLS, and a password is not sent in clear")
 
-    def _context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        if self._server.trusted:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
+def _is_final(answer: tuple[int, bytes]) -> bool:
+    return answer[0] >= 500
+
+
+def is_silence(error: Exception) -> bool:
+    """Whether an error means that no answer came in time."""
+    if isinstance(error, smtplib.SMTPServerDisconnected):  # it has the time-out in its words alone
+        return "timed out" in str(error)
+    return isinstance(error, (TimeoutError, TooLongError))
 
 
 def mail_problem(error: Exception, server: MailServer, redact: Redactor) -> NotifyError:
     """What a mail server's refusal or silence means. Permanent: an answer of 5xx, and what no second try can change."""
     where = f"{server.host}:{server.port}"
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        codes = [code for code, _ in error.recipients.values()]
-        return NotifyError(f"{where} refused {_refusals(error.recipients, redact)}", permanent=min(codes) >= 500)
+    if isinstance(error, TooLongError):
+        return error
     if isinstance(error, smtplib.SMTPResponseException):
         answer = _answer(error.smtp_code, error.smtp_error, redact)
         return NotifyError(f"{where} answered {answer}", permanent=error.smtp_code >= 500)
     if isinstance(error, ssl.SSLCertVerificationError):
         text = f"{where}: its certificate cannot be verified ({error.verify_message}): SSL_CERT_FILE names a CA of your own"
         return NotifyError(text, permanent=True)
-    if isinstance(error, TimeoutError) or "timed out" in str(error):
+    if is_silence(error):
         return NotifyError(f"{where} gave no answer within {server.step_seconds:g} s")
     if isinstance(error, ValueError):
         return NotifyError(f"{where}: the mail or the login cannot be sent ({type(error).__name__})", permanent=True)

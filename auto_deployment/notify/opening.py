@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from auto_deployment.errors import WrongUseError
 from auto_deployment.logs import Redactor, secrets_of
-from auto_deployment.notify.mail import MailChannel, MailServer
+from auto_deployment.notify.mail import MailChannel
 from auto_deployment.notify.slack import SlackChannel
+from auto_deployment.notify.smtp import MailServer
 
 if TYPE_CHECKING:
     from auto_deployment.notify.channel import Channel

@@ -12,6 +12,8 @@ import requests
 from auto_deployment.notify.channel import STEP_SECONDS, TOTAL_SECONDS, NotifyError, within
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from auto_deployment.logs import Redactor
     from auto_deployment.notify.notice import Notice
 
@@ -31,13 +33,13 @@ class SlackChannel:
         self._step_seconds = step_seconds
         self._total_seconds = total_seconds
 
-    def send(self, notice: Notice) -> None:
-        """Post it. Raises NotifyError."""
+    def delivery(self, notice: Notice) -> Callable[[], None]:
+        """Posts it. Raises NotifyError."""
         notice = notice.masked(self._redact)
         text = f"*{notice.subject}*\n{notice.text}"
         for sign, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
             text = text.replace(sign, escaped)
-        within(self._total_seconds, lambda: self._post(text))
+        return lambda: within(self._total_seconds, lambda: self._post(text))
 
     def _post(self, text: str) -> None:
         try:

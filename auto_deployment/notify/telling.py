@@ -24,27 +24,34 @@ def tell(notice: Notice, channels: Sequence[Channel], sleep: Callable[[float], N
     failures = []
     for channel in channels:
         if problem := _problem_of(notice, channel, sleep):
-            log.error("%s was not told (%s): %s", channel.name, problem, notice.whole[0])
+            how = "perhaps" if problem.perhaps else "not"
+            log.error("%s was %s told (%s): %s", channel.name, how, problem, notice.whole[0])
             failures.append(f"{channel.name}: {problem}")
+        else:
+            log.info("%s was told: %s", channel.name, notice.whole[0])
     return failures
 
 
-def _problem_of(notice: Notice, channel: Channel, sleep: Callable[[float], None]) -> str:
+def _problem_of(notice: Notice, channel: Channel, sleep: Callable[[float], None]) -> NotifyError | None:
+    try:
+        return _last_problem(channel.name, channel.delivery(notice), sleep)
+    except Exception as error:
+        log.exception("%s failed in a way of its own", channel.name)
+        return NotifyError(type(error).__name__)
+
+
+def _last_problem(name: str, deliver: Callable[[], None], sleep: Callable[[float], None]) -> NotifyError | None:
     problem = ""
     for pause in (0.0, *PAUSES):
         if pause:
             sleep(pause)
         try:
-            channel.send(notice)
+            deliver()
         except NotifyError as error:
             problem = str(error)
             if error.permanent:
-                return problem
-            log.warning("%s: %s", channel.name, problem)
-        except Exception as error:
-            log.exception("%s failed in a way of its own", channel.name)
-            return type(error).__name__
+                return error
+            log.warning("%s: %s", name, problem)
         else:
-            log.info("%s was told: %s", channel.name, notice.whole[0])
-            return ""
-    return f"{problem} ({1 + len(PAUSES)} tries)"
+            return None
+    return NotifyError(f"{problem} ({1 + len(PAUSES)} tries)")

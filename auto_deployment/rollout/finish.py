@@ -66,7 +66,7 @@ def _tell(tools: Tools, end: End) -> None:
     readings = (read_json(tools.folder / end.folder / bake.VERDICT) or {"readings": ()})["readings"]
     notice = notice_of(end, tuple(readings))
     for problem in notify.tell(notice, tools.channels):
-        log.error("not told: %s", problem)
+        log.error("telling people: %s", problem)
     with (tools.folder / end.folder / "events.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps({"at": round(tools.now(), 3), "step": "told", "said": notice.subject}) + "\n")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
@@ -22,6 +23,7 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 from auto_deployment import logs
 from auto_deployment.logs import Redactor
 from auto_deployment.notify import Channel, MailChannel, MailServer, Notice, SlackChannel, failed, open_channels, tell
+from auto_deployment.notify.smtp import LeftBehindError, Talk
 from auto_deployment.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,13 +44,14 @@ TO = ("ann@example.org", "bea@example.org")
 class PostOffice:
     """What a mail server received, and what it refuses: by recipient, the answers that it gives before it takes one."""
 
-    def __init__(self, *, bad_quit: bool = False, **refusals: list[str]) -> None:
+    def __init__(self, *, bad_quit: bool = False, thinks: float = 0.0, **refusals: list[str]) -> None:
         self.mails: list[Envelope] = []
         self.over_tls: list[bool] = []
         self.logins: list[bytes] = []
         self.asked = 0
         self._refusals = refusals
         self._bad_quit = bad_quit
+        self._thinks = thinks
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
@@ -62,8 +65,9 @@ class PostOffice:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
-        """Take a mail."""
+        """Take a mail, after looking through it."""
         self.mails.append(envelope)
+        await asyncio.sleep(self._thinks)
         assert server.transport is not None
         self.over_tls.append(server.transport.get_extra_info("ssl_object") is not None)
         return "250 taken"
@@ -131,7 +135,7 @@ def with_login(certificates: Certificates, office: PostOffice, **options: Any) -
 
 def channel(port: int, **given: Any) -> MailChannel:
     """The mail channel to that port, in a hurry."""
-    server = MailServer("127.0.0.1", port, **{"step_seconds": 0.3, "total_seconds": 2.0, **given})
+    server = MailServer("127.0.0.1", port, **{"step_seconds": 0.3, "reply_seconds": 1.5, "total_seconds": 2.0, **given})
     return MailChannel(server, "bot@example.org", TO, Redactor([PASSWORD]))
 
 
@@ -243,6 +247,87 @@ def test_a_server_that_is_busy_is_tried_again() -> None:
     with mail_server(office) as port:
         assert quick(channel(port)) == []
     assert (office.asked, len(office.mails)) == (6, 1)
+
+
+def ids(office: PostOffice) -> set[str]:
+    """The Message-IDs of what it received."""
+    return {str(message_from_bytes(mail.original_content or b"")["Message-ID"]) for mail in office.mails}
+
+
+def test_a_recipient_who_is_refused_for_now_gets_the_mail_later() -> None:
+    """As greylisting has it: the one alone, since the other one has it, and the very same mail."""
+    office = PostOffice(bea=["451 greylisted"] * 2)
+    with mail_server(office) as port:
+        assert quick(channel(port)) == []
+    assert [mail.rcpt_tos for mail in office.mails] == [["ann@example.org"], ["bea@example.org"]]
+    assert len(ids(office)) == 1
+
+
+def test_a_recipient_who_stays_refused_for_now_is_told() -> None:
+    """After three tries, with the server's words."""
+    office = PostOffice(bea=["451 greylisted"] * 3)
+    with mail_server(office) as port:
+        (problem,) = quick(channel(port))
+    assert problem == "mail: refused for bea@example.org (451 greylisted); the others were told (3 tries)"
+    assert len(office.mails) == 1
+
+
+def test_a_recipient_who_is_refused_for_good_is_not_asked_for_again() -> None:
+    """While the other one is, who then gets it; the refusal is told all the same."""
+    office = PostOffice(ann=["550 no such user"], bea=["451 greylisted"])
+    with mail_server(office) as port:
+        (problem,) = quick(channel(port))
+    assert problem == "mail: refused for ann@example.org (550 no such user); the others were told"
+    assert (office.asked, [mail.rcpt_tos for mail in office.mails]) == (3, [["bea@example.org"]])
+
+
+def test_a_server_may_look_through_a_mail_for_longer_than_a_step() -> None:
+    """Its answer to the whole message has a limit of its own."""
+    office = PostOffice(thinks=0.6)
+    with mail_server(office) as port:
+        assert quick(channel(port)) == []
+    assert len(office.mails) == 1
+
+
+@pytest.mark.parametrize("limit", ["reply_seconds", "total_seconds"])
+def test_a_mail_that_was_perhaps_taken_is_not_sent_again(limit: str, caplog: pytest.LogCaptureFixture) -> None:
+    """No answer to the whole message, by either limit: it is told as that."""
+    office = PostOffice(thinks=1.2)
+    with mail_server(office) as port:
+        (problem,) = quick(channel(port, **{limit: 0.5}))
+        time.sleep(0.2)
+    assert "perhaps it arrives; not sent again" in problem
+    assert "mail was perhaps told" in caplog.text
+    assert len(office.mails) == 1
+
+
+def test_a_recipient_who_was_refused_gets_a_mail_that_the_other_one_perhaps_has() -> None:
+    """Only that one is asked for again."""
+    office = PostOffice(thinks=0.8, bea=["451 greylisted"])
+    with mail_server(office) as port:
+        quick(channel(port, reply_seconds=0.4))
+    assert [mail.rcpt_tos for mail in office.mails] == [["ann@example.org"], ["bea@example.org"]]
+
+
+def test_a_talk_that_was_left_behind_sends_no_mail_any_more() -> None:
+    """The next try does: two mails would arrive."""
+    office = PostOffice()
+    with mail_server(office) as port:
+        talk = Talk(MailServer("127.0.0.1", port), "bot@example.org", TO, b"text\r\n")
+        assert not talk.leave()
+        with pytest.raises(LeftBehindError):
+            talk.run()
+    assert office.mails == []
+
+
+def test_a_line_of_a_mail_may_begin_with_a_dot() -> None:
+    """It ends nothing and arrives."""
+    office = PostOffice()
+    with mail_server(office) as port:
+        assert quick(channel(port), Notice("dots", ".\n..a\nb")) == []
+    (mail,) = office.mails
+    text = message_from_bytes(mail.original_content or b"", policy=policy.default).get_content()
+    assert text.replace("\r\n", "\n") == ".\n..a\nb\n"
 
 
 def test_a_mail_that_was_taken_is_not_sent_again_when_the_goodbye_fails() -> None:

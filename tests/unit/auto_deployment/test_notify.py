@@ -3,7 +3,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -29,6 +29,9 @@ from auto_deployment.notify.channel import within
 from auto_deployment.notify.telling import PAUSES
 from auto_deployment.settings import Settings
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MAIL = {"smtp_host": "mail.example", "mail_from": "bot@example.org", "mail_to": "a@example.org, Bea <b@example.org>"}
 LOGIN = {"smtp_user": "bot", "smtp_password": "hunter2-is-it"}
 SLACK = {"slack_webhook_url": "https://hooks.example/services/T0/B0/zyxwvuts"}
@@ -48,9 +51,12 @@ class Listener:
         self.tries = 0
         self._ends = list(ends)
 
-    def send(self, notice: Notice) -> None:
+    def delivery(self, notice: Notice) -> Callable[[], None]:
         """Take it, or not."""
         assert notice == NOTICE
+        return self._take
+
+    def _take(self) -> None:
         self.tries += 1
         if self._ends:
             raise self._ends.pop(0)
@@ -267,6 +273,13 @@ def test_a_permanent_refusal_is_not_tried_again() -> None:
     assert listener.tries == 1
 
 
+def test_what_was_perhaps_told_is_told_as_such(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody takes it for not told."""
+    listener = Listener(NotifyError("no answer", permanent=True, perhaps=True))
+    assert tell(NOTICE, [listener], sleep=no_pause) == ["drum: no answer"]
+    assert caplog.messages == ["drum was perhaps told (no answer): subject"]
+
+
 def test_a_channel_that_breaks_is_no_reason_to_fail() -> None:
     """Whatever it raises is told as a failure, and the next channel is tried."""
     other = Listener(name="other")
@@ -287,12 +300,12 @@ def test_an_error_within_the_time_is_passed_on() -> None:
     """As it was raised, a timeout of its own among them."""
     listener = Listener(TimeoutError("mine"))
     with pytest.raises(TimeoutError, match="mine"):
-        within(5, lambda: listener.send(NOTICE))
+        within(5, listener.delivery(NOTICE))
 
 
 def test_slack_has_an_error_for_what_is_no_url() -> None:
     """It is final, and does not show the URL."""
     channel = SlackChannel("nonsense://zyxwvuts", Redactor())
     with pytest.raises(NotifyError, match=r"cannot be reached \(InvalidSchema\)") as caught:
-        channel.send(NOTICE)
+        channel.delivery(NOTICE)()
     assert caught.value.permanent

@@ -119,9 +119,9 @@ class Mailbox:
     def __init__(self) -> None:
         self.subjects: list[str] = []
 
-    def send(self, notice: Notice) -> None:
+    def delivery(self, notice: Notice) -> Callable[[], None]:
         """Keep it."""
-        self.subjects.append(notice.subject)
+        return lambda: self.subjects.append(notice.subject)
 
 
 class NoStop:
