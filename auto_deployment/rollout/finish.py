@@ -79,7 +79,10 @@ def _prune(tools: Tools, state: State) -> None:
 
 
 def to_remove(state: State, keep: int) -> set[int]:
-    """The versions whose images are of no use any more: neither in service, nor among the last `keep` that were."""
+    """The versions whose images are of no use any more: neither in service, nor among the last `keep` that were.
+
+    Version 0 is in no commit: its image is all that there is of it.
+    """
     known = {end.version for end in state.ends} | {end.replaces for end in state.ends}
     kept = {state.in_service, *state.served[-keep:]} if keep else {state.in_service}
-    return known - kept
+    return known - kept - {0}

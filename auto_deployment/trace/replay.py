@@ -89,7 +89,7 @@ def compute(answer: Traced, files: VersionFiles, engine: Engine | None) -> Compu
 
 
 def find_model(answer: Traced, files: VersionFiles, engine: Engine | None) -> Path:
-    """The model that answered: see `VersionFiles.model`; of a version that git does not name also out of the stack's images.
+    """The model that answered: see `VersionFiles.model`; of a version that git does not name also out of an image.
 
     An image has no rating part. Raises RunError where it cannot be had.
     """
@@ -100,7 +100,7 @@ def find_model(answer: Traced, files: VersionFiles, engine: Engine | None) -> Pa
         if engine is None or files.is_released(number):
             raise
         kept = files.cache / str(number) / "of-image"
-        for name in stack_images(engine):
+        for name in images_of(engine, number):
             if not is_model(kept, number, md5) and engine.has(name):
                 _copy_model(engine, name, kept)
             if is_model(kept, number, md5):
@@ -108,9 +108,9 @@ def find_model(answer: Traced, files: VersionFiles, engine: Engine | None) -> Pa
         raise
 
 
-def stack_images(engine: Engine) -> tuple[str, ...]:
-    """The images that the stack runs."""
-    return tuple(f"{engine.repository}:{track}" for track in ("stable", "canary"))
+def images_of(engine: Engine, number: int) -> tuple[str, ...]:
+    """Where a version is that git does not name: kept by the first release after it, or, before that, what the stack runs."""
+    return (image.image_of(engine.repository, number), *(f"{engine.repository}:{track}" for track in ("stable", "canary")))
 
 
 def _copy_model(engine: Engine, name: str, to: Path) -> None:
@@ -144,13 +144,14 @@ def _compute_in(engine: Engine, name: str, answer: Traced, model: Path | None, b
 
 
 def _compute_in_stack(engine: Engine, answer: Traced) -> Computed:
-    """By an image of the stack, for a version that git does not name: what `up` trained on the sample."""
-    for name in filter(engine.has, stack_images(engine)):
+    """By an image of this machine, for a version that git does not name: what `up` trained on the sample."""
+    names = images_of(engine, answer.version_number)
+    for name in filter(engine.has, names):
         computed = _compute_in(engine, name, answer, None, f"the stack's image {name}, with the model in it")
         if computed.version == answer.version_number and answer.model_md5 in {None, computed.model_md5}:
             return computed
     raise ReplayError(
-        f"git has no tag {tag(answer.version_number)}, and its model is in none of {', '.join(stack_images(engine))}: "
+        f"git has no tag {tag(answer.version_number)}, and its model is in none of {', '.join(names)}: "
         f"was the image built again since? --here computes it from DATA_DIR/model"
     )
 

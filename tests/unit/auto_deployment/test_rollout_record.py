@@ -105,6 +105,13 @@ def test_images_beyond_those_that_are_kept_go() -> None:
     assert finish.to_remove(replace(state, ends=ends), 0) == {1, 2, 3, 4, 5, 7}
 
 
+def test_the_image_of_version_0_stays() -> None:
+    """No commit names it, so that nothing can build it again, and its answers could not be replayed."""
+    state = after(Ending.PROMOTED, replace(SERVING, in_service=0, served=()), replace(ROLLOUT, version=1, replaces=0))
+    ends = tuple(replace(state.ends[0], version=version, replaces=version - 1) for version in range(1, 8))
+    assert finish.to_remove(replace(state, in_service=7, ends=ends), 0) == {1, 2, 3, 4, 5, 6}
+
+
 def test_the_version_in_service_is_the_next_gates_champion(tmp_path: Path) -> None:
     """Not the last tag: that one may have been taken back."""
     save(tmp_path / FOLDER, after(Ending.ABORTED))

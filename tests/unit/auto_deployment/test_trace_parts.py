@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.model import load_serving
-from app.provenance.archive import Served
+from app.provenance.archive import Served, Traced
 from auto_deployment import image
-from auto_deployment.command import Commands
+from auto_deployment.command import CommandError, Commands
 from auto_deployment.intake import collect_files
 from auto_deployment.progress import Progress
 from auto_deployment.sample import SAMPLE
@@ -24,7 +25,7 @@ from auto_deployment.trace import history, listing, tries
 from auto_deployment.trace.chain import last_release, release_evidence
 from auto_deployment.trace.history import Seen, combine, lines_of
 from auto_deployment.trace.reasons import drivers, step_told
-from auto_deployment.trace.replay import ReplayError, read
+from auto_deployment.trace.replay import Engine, ReplayError, compute, find_model, read
 from auto_deployment.trace.version_files import GoneError, VersionFiles
 from auto_deployment.versioning import Places
 from tests.unit.app import samples
@@ -77,6 +78,61 @@ def test_an_image_that_gives_no_answer_is_told(printed: str) -> None:
     """An image from before the command existed, for one: what it said, and what else to do."""
     with pytest.raises(ReplayError, match=r"the image gave no answer but .*--here"):
         read(printed, "the image")
+
+
+class FakeEngine(Engine):
+    """An engine whose images hold models: the version of each, by the image's tag; it computes what they are asked."""
+
+    def __init__(self, models: Path, **tags: int) -> None:
+        super().__init__("docker", "movierec-app")
+        self._models = {f"movierec-app:{name.replace('_', '-')}": (models / name, version) for name, version in tags.items()}
+        for folder, version in self._models.values():
+            samples.save(folder, {"version": version})
+        self.commands = self  # type: ignore[assignment]
+
+    def run(self, *command: str) -> str:
+        """What docker would print."""
+        if command[1:3] == ("image", "inspect"):
+            if command[-1] not in self._models:
+                raise CommandError(command, "No such image")
+            return "sha256:0"
+        if command[1] == "run":
+            folder, version = self._models[next(part for part in command if part in self._models)]
+            told = {"version": version, "body": "a,b", "step": "known", "digest": "0f", "model_md5": md5_of(folder)}
+            return json.dumps(told)
+        if command[1] == "create":
+            return command[-1]
+        if command[1] == "cp":
+            shutil.copytree(self._models[command[-2].rpartition(":")[0]][0], command[-1])
+        return ""
+
+
+def md5_of(model: Path) -> str:
+    """The md5 by which a model is known."""
+    return hashlib.md5((model / "metadata.json").read_bytes()).hexdigest()  # noqa: S324 - no secret
+
+
+def test_an_answer_of_version_0_is_computed_by_the_image_that_the_first_release_kept(tmp_path: Path) -> None:
+    """Git has no tag of it, and what the stack runs is another version by then; its model comes out of that image, too."""
+    engine = FakeEngine(tmp_path / "images", model_0=0, stable=7, canary=8)
+    files = VersionFiles(Places(tmp_path, tmp_path / "data"), "local", tmp_path / "cache")
+    answer = traced(0, md5_of(tmp_path / "images" / "model_0"))
+    assert compute(answer, files, engine).by == "the stack's image movierec-app:model-0, with the model in it"
+    assert json.loads((find_model(answer, files, engine) / "metadata.json").read_bytes())["version"] == 0
+
+
+def test_before_the_first_release_what_the_stack_runs_computes(tmp_path: Path) -> None:
+    """And where another training of the same number is at hand, nothing does."""
+    engine = FakeEngine(tmp_path / "images", stable=0)
+    files = VersionFiles(Places(tmp_path, tmp_path / "data"), "local", tmp_path / "cache")
+    assert "movierec-app:stable" in compute(traced(0, None), files, engine).by
+    with pytest.raises(ReplayError, match="in none of movierec-app:model-0, movierec-app:stable, movierec-app:canary"):
+        compute(traced(0, "0" * 32), files, engine)
+
+
+def traced(version: int, md5: str | None) -> Traced:
+    """An answer of a version with that model."""
+    return Traced(version, 5, None, None, None, "a1", "asked-1", "stable", NOON, "known", "0f", "", None, None, md5)
 
 
 def test_what_was_computed_is_read() -> None:
