@@ -103,7 +103,7 @@ def save(folder: Path, metadata: Mapping[str, Any], serving: Mapping[str, Array]
         arrays = {part: _write_part(aside / part, content) for part, content in parts.items()}
         whole = {"format": FORMAT, **metadata, "arrays": arrays}
         _write_synced(aside / "metadata.json", (json.dumps(whole, indent=2, sort_keys=True) + "\n").encode())
-        aside.chmod(0o755)
+        _let_others_read(aside)
         _replace_folder(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -170,6 +170,12 @@ def _write_synced(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _let_others_read(folder: Path) -> None:
+    """Whatever the umask is: a container reads the artifact as somebody else."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _replace_folder(new: Path, folder: Path) -> None:

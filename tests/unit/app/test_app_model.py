@@ -187,9 +187,16 @@ def test_a_save_that_fails_leaves_all_as_it_was(artifact: Path) -> None:
     assert list(artifact.parent.iterdir()) == [artifact]
 
 
-def test_an_artifact_is_readable_by_others(artifact: Path) -> None:
-    """A service under another user may read what the trainer wrote."""
-    assert artifact.stat().st_mode & 0o777 == 0o755
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_an_artifact_is_readable_by_others(tmp_path: Path, mask: int) -> None:
+    """Whatever the umask of whoever saved it: containers read it as somebody else."""
+    before = os.umask(mask)
+    try:
+        artifact = samples.save(tmp_path / "model")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (artifact, *artifact.glob("*/"))} == {0o755}
+    assert {path.stat().st_mode & 0o777 for path in artifact.rglob("*.*")} == {0o644}
 
 
 @pytest.mark.parametrize("name", model.NEEDED)
