@@ -7,6 +7,7 @@ import gzip
 import os
 import shutil
 import subprocess
+import zlib
 from typing import TYPE_CHECKING
 
 from app.provenance.backup import BackupError, OtherHistoryError, from_lines, restore, to_lines
@@ -44,7 +45,7 @@ def check(path: Path) -> int:
     try:
         with gzip.open(path, "rb") as lines:
             return sum(not isinstance(each, dict) for each in from_lines(lines))
-    except (BackupError, EOFError, gzip.BadGzipFile) as error:
+    except (BackupError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise RunError(f"{path}: {error}: take another backup") from error
     except OSError as error:
         raise RunError(f"{path}: {error.strerror}") from error

@@ -18,6 +18,8 @@ from app.provenance import Ledger, tracking_row, with_times
 from app.provenance.archive import Archive
 from app.recommender import Recommender
 from app.routes import digest_of
+from auto_deployment.errors import RunError
+from auto_deployment.trace import keeping
 from auto_deployment.trace.__main__ import main
 from auto_deployment.trace.page import page
 from auto_deployment.trace.sections import sections, text
@@ -182,6 +184,23 @@ def test_a_backup_comes_back(demo: Path, tmp_path: Path, capsys: pytest.CaptureF
     status, _, errors = run(capsys, "restore", str(path), "--demo", str(demo))
     assert status == 1
     assert "take another backup" in errors
+
+
+def test_a_backup_with_a_flipped_bit_is_whole_or_refused(
+    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever in the packed bytes it is: what is told is that the backup is damaged, in one line."""
+    path = tmp_path / "backup.gz"
+    run(capsys, "backup", str(path), "--demo", str(demo))
+    whole, refused = path.read_bytes(), []
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        try:
+            assert keeping.check(path) == 3
+        except RunError as error:
+            refused.append(str(error))
+    assert len(refused) > len(whole) * 0.9
+    assert all("take another backup" in each for each in refused)
 
 
 def test_the_chain_is_told_as_text_and_as_a_page(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
