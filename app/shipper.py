@@ -23,7 +23,7 @@ from app.settings import ShipperSettings, settings_problem
 from app.shipper_metrics import serve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ BYTES_A_ROW = 256
 BROKEN_BYTES = 1 << 20
 STALE_SECONDS = 60.0
 UPKEEP_SECONDS, UPKEEP_AGAIN_SECONDS = 3600.0, 60.0
-ALIVE_SECONDS = 60.0
+LAST_LOOK_SECONDS = 5.0
 
 
 class Batch(NamedTuple):
@@ -57,7 +57,7 @@ def cut(content: bytes) -> Batch:
 
 
 class Shipper:
-    """Moves what lies in `folder/*/` to the ledger: `rows` since its start; `reached`: the last look came to its end."""
+    """Moves what lies in `folder/*/` to the ledger: `rows` since its start; `reached`: the database took what came last."""
 
     def __init__(self, folder: Path, ledger: Ledger, batch_rows: int) -> None:
         self._folder = folder
@@ -68,13 +68,19 @@ class Shipper:
         self.rows = 0
         self.reached = False
 
-    def ship(self) -> int:
-        """Move all that is there now; how many rows that was. Raises `DatabaseError` where the database is away."""
+    def ship(self, go_on: Callable[[], bool] = lambda: True) -> int:
+        """Move all that is there now, as long as `go_on`, asked after each batch, says so; how many rows that was.
+
+        Raises `DatabaseError` where the database is away.
+        """
         if self._taken is None:
             self._taken = self._begin()
-        shipped = sum(self._ship_journal(path, self._taken) for path in sorted(self._folder.glob(f"*/*{SUFFIX}")))
+        before = self.rows
+        for path in sorted(self._folder.glob(f"*/*{SUFFIX}")):
+            if not self._ship_journal(path, self._taken, go_on):
+                break
         self._clear_stale()
-        return shipped
+        return self.rows - before
 
     def waiting(self) -> dict[str, int]:
         """The bytes of each service's journals that are not known to be in the database. Another thread may ask."""
@@ -109,8 +115,9 @@ class Shipper:
             del taken[name]
         return taken
 
-    def _ship_journal(self, path: Path, taken: dict[str, int]) -> int:
-        name, shipped = str(path.relative_to(self._folder)), 0
+    def _ship_journal(self, path: Path, taken: dict[str, int], go_on: Callable[[], bool]) -> bool:
+        """Move what a journal has; whether to go on after it."""
+        name = str(path.relative_to(self._folder))
         with path.open("rb") as file:
             # Asked before reading: what a writer adds after that, it adds while it holds the lock.
             writer_gone = _lock_is_free(file.fileno())
@@ -125,15 +132,17 @@ class Shipper:
                 self._ledger.add_answers(name, batch.rows, at + batch.size)
                 taken[name] = at + batch.size
                 self.rows += len(batch.rows)
+                self.reached = True
                 # Once the database has the batch, or an outage would keep the same lines again at every try.
                 self._keep_broken(path, batch.broken)
-                shipped += len(batch.rows)
+                if not go_on():
+                    return False
         if writer_gone:
             self._keep_broken(path, [content] if content else [])
             path.unlink()
             self._ledger.forget_journal(name)
             taken.pop(name, None)
-        return shipped
+        return True
 
     def _keep_broken(self, path: Path, lines: list[bytes]) -> None:
         """Keep lines that are no answers, up to a bound for each service: they take the journals' room."""
@@ -166,30 +175,25 @@ def _lock_is_free(file: int) -> bool:
 
 
 def run(shipper: Shipper, pause: float, stop: threading.Event, heartbeat: Path | None = None) -> None:
-    """Ship until told to stop, waiting longer and longer while the database is away; a last look at the end."""
-    wait = pause
-    while not stop.is_set():
-        wait = pause if _ship_or_say(shipper) else min(wait * 2, LONGEST_PAUSE)
+    """Ship until told to stop, waiting longer and longer while the database is away; a last look at the end, which is short."""
+
+    def go_on() -> bool:
         if heartbeat is not None:
             heartbeat.touch()
-        stop.wait(wait)
-    _ship_or_say(shipper)
+        return not stop.is_set()
+
+    wait = pause
+    while not stop.is_set():
+        wait = pause if _ship_or_say(shipper, go_on) else min(wait * 2, LONGEST_PAUSE)
+        if go_on():
+            stop.wait(wait)
+    until = time.monotonic() + LAST_LOOK_SECONDS
+    _ship_or_say(shipper, lambda: time.monotonic() < until)
 
 
-def is_alive(heartbeat: Path, now: float) -> bool:
-    """Whether a shipper has looked at the journals within the last minute, with a database or without.
-
-    A look in the future was before the clock was set back: a shipper that lives looks again soon.
-    """
+def _ship_or_say(shipper: Shipper, go_on: Callable[[], bool]) -> bool:
     try:
-        return abs(now - heartbeat.stat().st_mtime) < ALIVE_SECONDS
-    except FileNotFoundError:
-        return False
-
-
-def _ship_or_say(shipper: Shipper) -> bool:
-    try:
-        shipper.ship()
+        shipper.ship(go_on)
         shipper.reached = True
     except (DatabaseError, OSError) as error:
         shipper.reached = False
@@ -203,14 +207,12 @@ def _ship_or_say(shipper: Shipper) -> bool:
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """The command; 0 after TERM or Ctrl-C, 2 for settings that cannot be used. `--check`: 0 while one works here, else 1."""
+    """The command; 0 after TERM or Ctrl-C, 2 for settings that cannot be used."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = ShipperSettings()
-        if list(arguments) == ["--check"] and settings.heartbeat_file is not None:
-            return 0 if is_alive(settings.heartbeat_file, time.time()) else 1
         if arguments:
-            sys.stderr.write("use: python -m app.shipper [--check], --check with HEARTBEAT_FILE\n")
+            sys.stderr.write("use: python -m app.shipper, with settings from the environment\n")
             return 2
         ledger = Ledger(settings.database_url())
     except ValidationError as error:

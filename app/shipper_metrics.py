@@ -34,7 +34,7 @@ class ShipperMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Rows, whether the database answers, and what waits."""
         yield CounterMetricFamily("shipper_rows", "Rows moved to the database since the start", value=self._shipper.rows)
-        text = "Whether the last look at the journals ended with all of them in the database"
+        text = "Whether the database took the last batch, or the last look ended with all of them in it"
         yield GaugeMetricFamily("shipper_database_up", text, value=int(self._shipper.reached))
         text = "Bytes of a service's journals that are not known to be in the database"
         waiting = GaugeMetricFamily("shipper_waiting_bytes", text, labels=("service",))

@@ -22,7 +22,7 @@ from tests.unit.app.crashes import wait_until
 from tests.unit.app.samples import ROW, row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 SIZE = len(to_line(row(0)))
@@ -336,7 +336,7 @@ class FakeShipper(Shipper):
         self.errors = errors
         self.looks = 0
 
-    def ship(self) -> int:
+    def ship(self, _go_on: Callable[[], bool] = lambda: True) -> int:
         """Fail or not."""
         self.looks += 1
         error = self.errors.pop(0) if self.errors else None
@@ -407,21 +407,51 @@ def test_broken_lines_are_kept_within_a_bound(
     assert caplog.text.count("1 lines are no answers; dropped") == 1
 
 
-def test_a_shipper_is_alive_while_it_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a database or without: its file is touched at each look; no file, or an old one, is no sign of life."""
+def test_a_shipper_shows_that_it_lives_at_each_look(tmp_path: Path) -> None:
+    """With a database or without: its file is touched."""
     heartbeat = tmp_path / "heartbeat"
+    run(FakeShipper([DatabaseError("away")] * 2), 0.5, Patience(1), heartbeat)
+    assert time.time() - heartbeat.stat().st_mtime < 60
+
+
+def test_a_shipper_that_catches_up_shows_that_it_lives_after_each_batch(harness: Harness, tmp_path: Path) -> None:
+    """A look may take half an hour then: its file is touched and the database counts as reached all the while."""
+    heartbeat, seen = tmp_path / "heartbeat", []
+    harness.write("1", *map(row, range(50)))
+    small = Shipper(harness.journals, harness.ledger, 5)
+
+    def note(*_: object) -> None:
+        seen.append((small.reached, heartbeat.exists()))
+        heartbeat.unlink(missing_ok=True)
+
+    harness.ledger.add_answers = note  # type: ignore[method-assign]
+    run(small, 0.5, Patience(1), heartbeat)
+    assert seen == [(False, False), *[(True, True)] * (len(seen) - 1)]
+    assert len(seen) > 2
+
+
+def test_a_shipper_that_catches_up_ends_within_its_time(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batch under way when it is told to stop is its last but those of a short look; the journals keep the rest."""
+    monkeypatch.setattr(shipper, "LAST_LOOK_SECONDS", 0.0)
+    for name in ("1", "2"):
+        harness.write(name, *map(row, range(50)))
+    stop, add = threading.Event(), harness.ledger.add_answers
+
+    def add_and_stop(journal: str, rows: Sequence[Row], taken: int) -> None:
+        add(journal, rows, taken)
+        stop.set()
+
+    harness.ledger.add_answers = add_and_stop  # type: ignore[method-assign]
+    run(Shipper(harness.journals, harness.ledger, 5), 0.5, stop)
+    assert len(harness.ledger.batches) == 2
+    assert harness.files() == ["1.tsv", "2.tsv"]
+
+
+def test_the_shipper_takes_no_arguments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever they are: its settings are of the environment."""
     monkeypatch.setenv("JOURNAL_DIR", str(tmp_path))
     monkeypatch.setenv("PROVENANCE_URL", "sqlite://")
-    monkeypatch.setenv("HEARTBEAT_FILE", str(heartbeat))
-    assert shipper.main(["--check"]) == 1
-    run(FakeShipper([DatabaseError("away")] * 2), 0.5, Patience(1), heartbeat)
-    assert shipper.main(["--check"]) == 0
-    for moment in (0, time.time() + 3600):  # the later: one that died before the clock was set back
-        os.utime(heartbeat, (moment, moment))
-        assert shipper.main(["--check"]) == 1
-    monkeypatch.delenv("HEARTBEAT_FILE")
     assert shipper.main(["--check"]) == 2
-    assert shipper.main(["--stop"]) == 2
 
 
 def test_waits_grow_while_the_database_is_away(caplog: pytest.LogCaptureFixture) -> None:
