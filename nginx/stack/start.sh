@@ -1,5 +1,5 @@
 #!/bin/sh
-# NGINX, and beside it what keeps its log of tries within bounds: 20 files of about TRIES_LOG_MB each, the oldest go.
+# NGINX, and beside it what keeps its log of tries within bounds: 20 old ones of about TRIES_LOG_MB each, the oldest go.
 # Plain sh: the image has no bash.
 set -eu
 
@@ -13,7 +13,7 @@ roll() {
   kill -USR1 "$(cat /tmp/nginx.pid)"
   # Names sort by time and hold no blanks.
   # shellcheck disable=SC2012
-  ls -1r "${logs}"/tries-*.log | tail -n "+${keep}" | xargs -r rm -f
+  ls -1r "${logs}"/tries-*.log | tail -n "+$((keep + 1))" | xargs -r rm -f
 }
 
 while sleep 30; do
