@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ONCE = {"init", "migrate"}
+# Its image holds the program alone, nothing that could ask it.
+UNASKED = {"mtail"}
+
+
+@pytest.fixture(scope="module")
+def services(root: Path) -> dict[str, Any]:
+    """The services of the stack."""
+    told = yaml.safe_load((root / "docker-compose.yml").read_text())
+    found: dict[str, Any] = told["services"]
+    return found
+
+
+def test_every_service_that_goes_on_running_has_a_health_check(services: dict[str, Any]) -> None:
+    """So that `up --wait` waits for it; what has none is known by name."""
+    assert {name for name, service in services.items() if service["restart"] == "no"} == ONCE
+    assert {name for name, service in services.items() if "healthcheck" not in service} == ONCE | UNASKED
+    assert all(service["healthcheck"]["test"] for name, service in services.items() if name not in ONCE | UNASKED)
+
+
+def test_what_has_no_health_check_is_asked_by_prometheus(root: Path) -> None:
+    """Which tells people when it does not answer."""
+    told = yaml.safe_load((root / "monitoring" / "prometheus" / "prometheus.yml").read_text())
+    assert {job["job_name"] for job in told["scrape_configs"]} >= UNASKED
+    assert 'up{job!="service"} == 0' in (root / "monitoring" / "prometheus" / "rules" / "alerts.yml").read_text()
+
+
+def test_as_many_old_logs_of_tries_are_kept_as_the_readme_says(root: Path, tmp_path: Path) -> None:
+    """NGINX's start script rolls a log that is large enough, and the oldest goes."""
+    logs, tools = tmp_path / "logs", tmp_path / "tools"
+    logs.mkdir()
+    tools.mkdir()
+    for day in range(10, 32):
+        (logs / f"tries-202601{day}T000000Z.log").touch()
+    (logs / "tries.log").write_bytes(bytes(1 << 20))
+    script = (root / "nginx" / "stack" / "start.sh").read_text()
+    with subprocess.Popen(["sleep", "60"]) as nginx:
+        (tmp_path / "nginx.pid").write_text(str(nginx.pid))
+        (tools / "sleep").write_text(f"#!/bin/sh\nmkdir {tmp_path}/slept 2>/dev/null\n")  # once
+        (tools / "sleep").chmod(0o755)
+        roll = script.replace("/var/log/nginx", str(logs)).replace("/tmp/nginx.pid", str(tmp_path / "nginx.pid"))
+        roll = roll.replace("done &", "done").replace("exec nginx", ": nginx")
+        subprocess.run(["sh", "-c", roll], env={"PATH": f"{tools}:/usr/bin:/bin", "TRIES_LOG_MB": "1"}, check=True, timeout=20)
+    assert len(list(logs.glob("tries-*.log"))) == 20
+    assert "20 old ones are kept" in (root / "README.md").read_text()
