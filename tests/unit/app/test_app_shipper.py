@@ -414,17 +414,19 @@ def test_a_shipper_shows_that_it_lives_at_each_look(tmp_path: Path) -> None:
     assert time.time() - heartbeat.stat().st_mtime < 60
 
 
-def test_a_shipper_that_catches_up_shows_that_it_lives_after_each_batch(harness: Harness, tmp_path: Path) -> None:
+def test_a_shipper_that_catches_up_shows_that_it_lives_after_each_batch(
+    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A look may take half an hour then: its file is touched and the database counts as reached all the while."""
     heartbeat, seen = tmp_path / "heartbeat", []
     harness.write("1", *map(row, range(50)))
     small = Shipper(harness.journals, harness.ledger, 5)
 
-    def note(*_: object) -> None:
+    def note(_journal: str, _rows: Sequence[Row], _taken: int) -> None:
         seen.append((small.reached, heartbeat.exists()))
         heartbeat.unlink(missing_ok=True)
 
-    harness.ledger.add_answers = note  # type: ignore[method-assign]
+    monkeypatch.setattr(harness.ledger, "add_answers", note)
     run(small, 0.5, Patience(1), heartbeat)
     assert seen == [(False, False), *[(True, True)] * (len(seen) - 1)]
     assert len(seen) > 2
