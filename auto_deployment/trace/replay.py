@@ -103,6 +103,7 @@ def find_model(answer: Traced, files: VersionFiles, engine: Engine | None) -> Pa
         for name in images_of(engine, number):
             if not is_model(kept, number, md5) and engine.has(name):
                 _copy_model(engine, name, kept)
+                files.clear_cache()
             if is_model(kept, number, md5):
                 return kept
         raise

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FETCH_SECONDS = 900.0
+CACHED = 3
 
 
 class GoneError(RunError):
@@ -23,13 +24,14 @@ class GoneError(RunError):
 
 
 class VersionFiles:
-    """The versions of one checkout. What is fetched stays in `cache`, a folder a version."""
+    """The versions of one checkout. What is fetched stays in `cache`, a folder a version, of which the newest few are kept."""
 
     def __init__(self, places: Places, dvc_remote: str, cache: Path) -> None:
         self.places = places
         self.cache = cache
         self._dvc_remote = dvc_remote
         self.commands = Commands(places.root)
+        self._in_use: set[int] = set()
 
     def is_released(self, number: int) -> bool:
         """Whether git has the version's tag."""
@@ -56,6 +58,7 @@ class VersionFiles:
 
         Raises GoneError where it cannot be had, or is not the one of which `md5` was recorded.
         """
+        self._in_use.add(number)
         own, kept = self.places.data / "model", self.cache / str(number) / "model"
         for folder in (own, kept):
             if is_model(folder, number, md5):
@@ -86,6 +89,14 @@ class VersionFiles:
             self.commands.run(sys.executable, "-m", "dvc", "get", "--quiet", "--force", *source, seconds=FETCH_SECONDS)
         except CommandError as error:
             raise GoneError(f"DVC cannot give {own.name} of version {number}: {error.words}") from error
+        self.clear_cache()
+
+    def clear_cache(self) -> None:
+        """Remove the folders of all but the newest few versions, and of those whose model was asked for here."""
+        folders = sorted((each for each in self.cache.glob("*/") if each.name.isdigit()), key=lambda each: each.stat().st_mtime)
+        for folder in folders[:-CACHED]:
+            if int(folder.name) not in self._in_use:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_model(folder: Path, number: int, md5: str | None) -> bool:

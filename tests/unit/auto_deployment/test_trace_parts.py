@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 from datetime import date, datetime
 from pathlib import Path
@@ -133,6 +134,18 @@ def test_before_the_first_release_what_the_stack_runs_computes(tmp_path: Path) -
 def traced(version: int, md5: str | None) -> Traced:
     """An answer of a version with that model."""
     return Traced(version, 5, None, None, None, "a1", "asked-1", "stable", NOON, "known", "0f", "", None, None, md5)
+
+
+def test_of_what_was_fetched_the_newest_versions_stay(tmp_path: Path) -> None:
+    """And one whose model is in use, however old; what is no version's stays too."""
+    files = VersionFiles(Places(tmp_path, tmp_path / "data"), "local", tmp_path / "cache")
+    for age, name in enumerate(["9", "3", "10", "4", "2", "1"]):
+        samples.save(tmp_path / "cache" / name / "model", {"version": int(name)})
+        os.utime(tmp_path / "cache" / name, (1000 - age, 1000 - age))
+    (tmp_path / "cache" / "sample").mkdir()
+    files.model(1, None)
+    files.clear_cache()
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {"9", "3", "10", "1", "sample"}
 
 
 def test_what_was_computed_is_read() -> None:
