@@ -39,10 +39,12 @@ class Controller:
         return load(self._tools.folder)
 
     def run(self) -> End:
-        """Go on to the end, which is recorded and told. Raises StoppedError between two steps, RunError where it must wait."""
+        """Go on to the end, which is recorded and told.
+
+        Raises StoppedError between two steps and amid one that waits, RunError where it must wait; a resumption goes on.
+        """
         rollout = self._awakened()
         while rollout.step != Step.END:
-            self._stop.check()
             rollout = self._see_to_wishes(rollout)
             if rollout.step != Step.END:
                 rollout = self._note(self._stepped(rollout))
@@ -57,6 +59,7 @@ class Controller:
             return self._steps.do(rollout)
         except RunError as error:
             log.warning("%s: %s", rollout.step, error)
+            self._stop.check()  # what a stop broke says nothing about the version
             return machine.broken(rollout, str(error))
 
     def _back(self, rollout: Rollout) -> Rollout:
@@ -67,6 +70,7 @@ class Controller:
             except RunError as error:
                 log.warning("%s: %s; tried again in %g s", rollout.step, error, pause)
             self._tools.sleep(pause)
+            self._stop.check()
         return self._steps.do(rollout)
 
     def _awakened(self) -> Rollout:
@@ -90,7 +94,11 @@ class Controller:
         return rollout
 
     def _see_to_wishes(self, rollout: Rollout) -> Rollout:
-        """What was asked of it meanwhile; a newer version's request stays where nothing is given up for it."""
+        """What was asked of it meanwhile; a newer version's request stays where nothing is given up for it.
+
+        Raises StoppedError where somebody stops the run.
+        """
+        self._stop.check()
         for wish in wishes.pending(self._tools.folder):
             if wish.wish == "release" and (rollout.ending is not None or rollout.step not in BEFORE_PROMOTION):
                 continue

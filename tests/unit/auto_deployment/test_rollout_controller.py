@@ -380,6 +380,49 @@ def test_a_stop_leaves_the_release_for_a_resumption(site: Site) -> None:
     assert site.run() == Ending.PROMOTED
 
 
+class StopFrom:
+    """TERM from the moment on that `begun` says."""
+
+    def __init__(self, begun: Callable[[], bool]) -> None:
+        self._begun = begun
+
+    def check(self) -> None:
+        """End the run."""
+        if self._begun():
+            raise StoppedError(15)
+
+
+def test_a_stop_is_heard_amid_a_bake(site: Site) -> None:
+    """Within a second; the canary bakes on where somebody resumes, and its time counts."""
+    site.put_under_way()
+    begun = site.time
+    stop: Any = StopFrom(lambda: site.time >= begun + 60)
+    with pytest.raises(StoppedError) as stopped:
+        Controller(site.tools, stop).run()
+    assert stopped.value.status == 143
+    assert site.time <= begun + 62
+    assert site.state.under_way is not None
+    assert (site.state.under_way.step, site.state.under_way.ending) == (Step.BAKE, None)
+    assert site.stack.runs["canary"] == Slot("model-7", "canary")
+    assert site.mailbox.subjects == []
+    assert site.run() == Ending.INCONCLUSIVE
+    assert 120 <= site.time - begun < 150
+
+
+@pytest.mark.parametrize("act", ["build", "replace canary", "smoke canary", "replace stable-1"])
+def test_a_command_that_a_stop_broke_is_no_fault_of_the_version(site: Site, act: str) -> None:
+    """Whoever resumes does that step again."""
+    site.put_under_way()
+    site.wish("promote")
+    site.stack.on_act = broken(act)
+    stop: Any = StopFrom(lambda: act in site.stack.acts)
+    with pytest.raises(StoppedError):
+        Controller(site.tools, stop).run()
+    assert site.state.under_way is not None
+    assert site.state.under_way.ending is None
+    assert site.run() == Ending.PROMOTED
+
+
 @pytest.mark.parametrize("set_by", [-86_400.0, -7200.0, 86_400.0])
 def test_a_clock_that_is_set_neither_shortens_nor_lengthens_a_bake(site: Site, set_by: float) -> None:
     """A bake that would last for two minutes lasts so long when the clock is set in its midst, also across a kill."""
