@@ -29,10 +29,11 @@ class CommandError(RunError):
 
 
 class Commands:
-    """Runs programs in one folder."""
+    """Runs programs in one folder; `apart` from the terminal: its Ctrl-C is the run's alone, and no program's end."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, *, apart: bool = False) -> None:
         self._folder = folder
+        self._apart = apart
         self._environment = {**os.environ, **QUIET, **(environment or {})}
 
     def run(self, *command: str, seconds: float = SECONDS) -> str:
@@ -49,6 +50,7 @@ class Commands:
                 errors="replace",
                 timeout=seconds,
                 check=False,
+                start_new_session=self._apart,
             )
         except subprocess.TimeoutExpired as error:
             raise CommandError(command, f"no end after {seconds:g} s") from error

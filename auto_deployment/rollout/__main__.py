@@ -183,7 +183,7 @@ def _tools(options: argparse.Namespace) -> Tools:
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     configure(settings.log_dir, run_id, logging.WARNING, secrets_of(settings))
     channels = [] if options.command == "status" else notify.open_channels(settings)
-    stack = Stack(root, os.environ.get("DOCKER", "docker"), Commands(root), settings.app_image)
+    stack = Stack(root, os.environ.get("DOCKER", "docker"), Commands(root, apart=True), settings.app_image)
     return Tools(settings, root, root / record.FOLDER, stack, Prometheus(settings.prometheus_url), channels, shadow)
 
 

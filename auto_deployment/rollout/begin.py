@@ -141,7 +141,7 @@ def _have_model(tools: Tools, version: int) -> None:
         return
     if model.with_name("model.dvc").exists():
         command = commands.pull_model(sys.executable, model, tools.settings.dvc_remote)
-        Commands(tools.root).run(*command, seconds=PULL_SECONDS)
+        Commands(tools.root, apart=True).run(*command, seconds=PULL_SECONDS)
     if (found := _model_version(model)) != version:
         raise RunError(
             f"{model} holds version {found}, and data/version.txt names {version}: run `dvc pull`, and release again"
