@@ -11,9 +11,14 @@ DOCKERFILE = "app/Dockerfile"
 MODEL_DIR = "/srv/model"
 
 
+def tag_of(number: int) -> str:
+    """The tag of a released version's image."""
+    return f"model-{number}"
+
+
 def image_of(repository: str, number: int) -> str:
     """The image of a released version."""
-    return f"{repository}:model-{number}"
+    return f"{repository}:{tag_of(number)}"
 
 
 def build(docker: str, image: str, context: Path) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from auto_deployment import notify
 from auto_deployment.command import CommandError
 from auto_deployment.errors import RunError
-from auto_deployment.image import image_of
+from auto_deployment.image import image_of, tag_of
 from auto_deployment.rollout import bake, commands, figures, page
 from auto_deployment.rollout.notices import notice_of
 from auto_deployment.rollout.record import load, save
@@ -79,10 +79,15 @@ def _prune(tools: Tools, state: State) -> None:
 
 
 def to_remove(state: State, keep: int) -> set[int]:
-    """The versions whose images are of no use any more: neither in service, nor among the last `keep` that were.
+    """The versions whose images are of no use any more: neither run nor under way, nor among the last `keep` that served.
 
     Version 0 is in no commit: its image is all that there is of it.
     """
     known = {end.version for end in state.ends} | {end.replaces for end in state.ends}
-    kept = {state.in_service, *state.served[-keep:]} if keep else {state.in_service}
-    return known - kept - {0}
+    kept = {0, state.in_service, *state.served[-keep:]} if keep else {0, state.in_service}
+    slots = [*state.slots.values()]
+    if state.under_way is not None:
+        kept |= {state.under_way.version, state.under_way.replaces}
+        slots += state.under_way.before.values()
+    tags = {slot.tag for slot in slots if slot is not None}
+    return {version for version in known - kept if tag_of(version) not in tags}

@@ -112,6 +112,17 @@ def test_the_image_of_version_0_stays() -> None:
     assert finish.to_remove(replace(state, in_service=7, ends=ends), 0) == {1, 2, 3, 4, 5, 6}
 
 
+def test_the_images_of_what_runs_and_of_what_is_under_way_stay() -> None:
+    """A release that is resumed finds its image, and its way back; so does a service that an undoing has left behind."""
+    ended = replace(after(Ending.ABORTED), served=())
+    ends = tuple(replace(ended.ends[0], version=version, replaces=version - 1) for version in range(2, 8))
+    known = replace(ended, ends=ends)
+    assert finish.to_remove(known, 0) == {1, 2, 3, 4, 5, 7}
+    back = replace(ROLLOUT, version=7, replaces=5, before={**FIRST, "canary": Slot("model-3", "stable")})
+    assert finish.to_remove(replace(known, under_way=back), 0) == {1, 2, 4}
+    assert finish.to_remove(known.with_slot("stable-2", Slot("model-4", "stable")), 0) == {1, 2, 3, 5, 7}
+
+
 def test_the_version_in_service_is_the_next_gates_champion(tmp_path: Path) -> None:
     """Not the last tag: that one may have been taken back."""
     save(tmp_path / FOLDER, after(Ending.ABORTED))
