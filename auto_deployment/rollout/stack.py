@@ -174,12 +174,17 @@ class Stack:
         if drain:
             self._wait_until_gone(nginx, old)
 
-    def withdraw(self, slots: Slots) -> None:
+    def unwell(self, slots: Slots) -> set[str]:
+        """The services that should be there, and are not healthy. Raises CommandError."""
+        found = {service: self.container(service) for service, slot in slots.items() if slot is not None}
+        return {service for service, each in found.items() if each is None or not each.is_healthy}
+
+    def withdraw(self, slots: Slots, down: Collection[str] = ()) -> None:
         """`route`, also where NGINX does not run: it will find its file when it starts."""
-        self._place(self.root / UPSTREAM, render(slots))
+        self._place(self.root / UPSTREAM, render(slots, down))
         found = self.container("nginx")
         if found is not None and found.running:
-            self.route(slots)
+            self.route(slots, down)
 
     def _nginx(self) -> str:
         found = self.container("nginx")

@@ -12,10 +12,11 @@ from auto_deployment.rollout.begin import version_in_tree
 from auto_deployment.rollout.machine import PROMOTES, Ending, Step
 from auto_deployment.rollout.record import load, save
 from auto_deployment.rollout.slots import CANARY
+from auto_deployment.rollout.upstream import spared
 from auto_deployment.telemetry.bake import watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from auto_deployment.canary.verdict import Verdict
     from auto_deployment.canary.viewers import Watched
@@ -133,13 +134,13 @@ class Steps:
             self._exchange(rollout, service, machine.promoted_slot(rollout))
         return machine.done(rollout)
 
-    def _exchange(self, rollout: Rollout, service: str, slot: Slot) -> None:
-        """Drain a service, have it run `slot`, try it, and have it asked again."""
-        self._stack.route(self._slots, {service})
+    def _exchange(self, rollout: Rollout, service: str, slot: Slot, unwell: Collection[str] = ()) -> None:
+        """Drain a service, have it run `slot`, try it, and have it asked again; others that are `unwell` are not asked."""
+        self._stack.route(self._slots, spared(self._slots, service, unwell))
         self._stack.replace(service, self._set_slot(service, slot))
         version = rollout.version if slot.tag == rollout.tag else rollout.replaces
         self._stack.smoke(service, version, slot.track)
-        self._stack.route(self._slots, drain=False)
+        self._stack.route(self._slots, set(unwell) - {service}, drain=False)
 
     def _keep(self, rollout: Rollout) -> Rollout:
         """The name that everything else goes by, and that a stack without a release starts from."""
@@ -147,16 +148,25 @@ class Steps:
         return machine.done(rollout)
 
     def _withdraw(self, rollout: Rollout) -> Rollout:
-        slots = self._set_slot(CANARY, None)
-        self._stack.withdraw(slots)
-        self._stack.remove(CANARY, slots)
+        self._withdraw_canary()
         return machine.done(rollout)
 
+    def _withdraw_canary(self, unwell: Collection[str] = ()) -> None:
+        slots = self._set_slot(CANARY, None)
+        self._stack.withdraw(slots, spared(slots, CANARY, unwell))
+        self._stack.remove(CANARY, slots)
+
     def _undo(self, rollout: Rollout) -> Rollout:
-        """Services that got the version run again what they ran before; a release's canary is withdrawn first."""
+        """Services that got the version run again what they ran before; a release's canary is withdrawn first.
+
+        The unwell come first and are asked again last: what is left of the traffic must not go to what has just failed.
+        """
+        unwell = self._stack.unwell(self._slots)
         if rollout.kind == "release":
-            self._withdraw(rollout)
-        for service, slot in machine.to_bring_back(rollout).items():
-            self._exchange(rollout, service, slot)
+            self._withdraw_canary(unwell)
+        back = machine.to_bring_back(rollout)
+        for service in sorted(back, key=lambda name: name not in unwell):
+            self._exchange(rollout, service, back[service], unwell)
+            unwell.discard(service)
         self._stack.route(self._slots, drain=False)
         return machine.done(rollout)

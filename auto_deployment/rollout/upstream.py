@@ -35,6 +35,13 @@ def render(slots: Slots, down: Collection[str] = ()) -> str:
     return HEAD + "".join(f"    server {each};\n" for each in (*servers, *backups)) + TAIL
 
 
+def spared(slots: Slots, wanted: str, unwell: Collection[str]) -> set[str]:
+    """Whom to ask no more while `wanted` is replaced: the `unwell` too, where that leaves somebody who answers."""
+    there = {name for name in SERVICES if slots[name] is not None}
+    both = {wanted, *unwell} & there
+    return both if there - both else {wanted} & there
+
+
 def _server(name: str, slots: Slots, down: Collection[str]) -> str:
     slot = slots[name]
     fails = NEVER_EJECTED if slot is not None and slot.track == "canary" else EJECTED

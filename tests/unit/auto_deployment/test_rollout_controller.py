@@ -47,6 +47,7 @@ class FakeStack:
         self.runs: dict[str, Slot | None] = dict(FIRST)
         self.asked: set[str] = set(SERVICES)
         self.tags: dict[str, str] = {"stable": "sha256:6", "model-6": "sha256:6"}
+        self.sick: set[str] = set()
         self.acts: list[str] = []
         self.on_act: Callable[[str], None] = lambda _act: None
 
@@ -76,6 +77,7 @@ class FakeStack:
         assert service not in self.asked, f"{service} is replaced while it is asked"
         assert len(self.asked) >= 1
         self.runs[service] = slots[service]
+        self.sick.discard(service)
 
     def remove(self, service: str, slots: Slots) -> None:
         """Remove one that nobody asks."""
@@ -94,13 +96,17 @@ class FakeStack:
     def route(self, slots: Slots, down: Collection[str] = (), *, drain: bool = True) -> None:
         """Ask those that are there and not down."""
         self._act(f"route without {' '.join(sorted(down)) or 'nobody'}")
-        assert drain or not down
+        assert drain or set(down) <= self.sick
         self.asked = {name for name in SERVICES if slots[name] is not None} - set(down)
         assert all(self.runs[name] is not None for name in self.asked)
 
-    def withdraw(self, slots: Slots) -> None:
+    def withdraw(self, slots: Slots, down: Collection[str] = ()) -> None:
         """The same, in the end."""
-        self.route(slots)
+        self.route(slots, down)
+
+    def unwell(self, slots: Slots) -> set[str]:
+        """Those that got sick."""
+        return {name for name in self.sick if slots[name] is not None}
 
 
 class Silence:
@@ -289,6 +295,46 @@ def test_what_breaks_is_put_back(site: Site, act: str, ending: Ending, runs: Slo
     assert site.state.in_service == 6
     assert len(site.mailbox.subjects) == 1
     assert site.stack.tags["stable"] == "sha256:6"
+
+
+@pytest.mark.parametrize("act", ["replace stable-1", "smoke stable-1", "replace stable-2", "smoke stable-2"])
+def test_an_undoing_sends_nobody_to_what_has_just_failed(site: Site, act: str) -> None:
+    """The sick service is brought back first, and asked again when it is well; somebody is asked all the time."""
+    site.put_under_way()
+    site.wish("promote")
+    failed = act.split()[1]
+    sent: list[str] = []
+
+    def on_act(done: str) -> None:
+        if failed in site.stack.asked & site.stack.sick or not site.stack.asked:
+            sent.append(done)
+        if done == act and act not in site.stack.acts[:-1]:
+            site.stack.runs[failed] = Slot("model-7", "stable")
+            site.stack.sick.add(failed)
+            raise CommandError([act], "no")
+
+    site.stack.on_act = on_act
+    assert site.run() == Ending.FAILED
+    assert sent == []
+    assert site.stack.runs == ABORTED
+    assert site.stack.asked == {"stable-1", "stable-2"}
+
+
+def test_where_every_stable_service_is_sick_the_undoing_still_asks_one(site: Site) -> None:
+    """An answer that may fail beats none."""
+    site.put_under_way("rollback")
+    asked: list[set[str]] = []
+
+    def on_act(act: str) -> None:
+        asked.append(set(site.stack.asked))
+        if act == "smoke canary" and site.stack.acts.count(act) == 1:
+            site.stack.sick |= set(SERVICES)
+            raise CommandError([act], "no")
+
+    site.stack.on_act = on_act
+    assert site.run() == Ending.FAILED
+    assert all(asked)
+    assert site.stack.asked == set(SERVICES)
 
 
 def test_taking_back_is_tried_again(site: Site) -> None:

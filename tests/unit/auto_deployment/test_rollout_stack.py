@@ -10,7 +10,7 @@ import pytest
 from auto_deployment.command import CommandError
 from auto_deployment.rollout.slots import FIRST, OVERRIDE, Slot, override
 from auto_deployment.rollout.stack import UPSTREAM, Stack, StackError
-from auto_deployment.rollout.upstream import render
+from auto_deployment.rollout.upstream import render, spared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,6 +122,25 @@ def test_a_canary_is_withdrawn_also_without_nginx(stack: Stack, engine: FakeEngi
     stack.withdraw(withdrawn)
     assert (stack.root / UPSTREAM).read_text() == render(withdrawn)
     assert not engine.asked("reload")
+
+
+def test_who_is_unwell_is_told_of_those_that_should_be_there(stack: Stack, engine: FakeEngine) -> None:
+    """Not healthy, or gone; whoever was taken out is neither."""
+    assert stack.unwell(FIRST) == set()
+    engine.container = lambda name: {  # type: ignore[method-assign]
+        **FakeEngine().container(name),
+        "State": {"Status": "running", "StartedAt": "", "Health": {"Status": "unhealthy" if name == "stable-1" else "healthy"}},
+    }
+    assert stack.unwell({**FIRST, "canary": None}) == {"stable-1"}
+
+
+def test_the_unwell_are_asked_no_more_where_somebody_else_is_left() -> None:
+    """Whoever is replaced never is."""
+    assert spared(FIRST, "stable-1", {"stable-2"}) == {"stable-1", "stable-2"}
+    assert spared(FIRST, "canary", set()) == {"canary"}
+    assert spared({**FIRST, "canary": None}, "stable-1", {"stable-2"}) == {"stable-1"}
+    assert spared({**FIRST, "canary": None}, "canary", {"stable-1"}) == {"stable-1"}
+    assert spared({**FIRST, "canary": None}, "canary", {"stable-1", "stable-2"}) == set()
 
 
 def test_compose_knows_before_it_acts(stack: Stack, engine: FakeEngine) -> None:
