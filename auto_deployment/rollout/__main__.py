@@ -39,6 +39,8 @@ DEPLOY = "scripts/deploy.sh"
 # Runs that may end between being found and being asked.
 TURNS = 5
 PAUSE = 2.0
+# Mail and Slack, three tries each.
+LOOK_SECONDS = 240.0
 
 
 class Front:
@@ -57,14 +59,22 @@ class Front:
                 return self._release(version)
             except LockedError:
                 running = record.load(self._tools.folder).under_way
-                if running is None:  # a look that finds nothing to go on with holds the lock for a moment
-                    time.sleep(PAUSE)
+                if running is None:
+                    self._wait_for_look()
                     continue
                 if version <= running.version:
                     raise
                 if self._is_taken(self._wanted(version)):
                     return 0
         return self._release(version)
+
+    def _wait_for_look(self) -> None:
+        """A look that finds nothing to go on with holds the lock for a moment, or while it tells people of an end."""
+        until = time.monotonic() + LOOK_SECONDS
+        while time.monotonic() < until:
+            time.sleep(PAUSE)
+            if not is_held(self._tools.folder) or record.load(self._tools.folder).under_way is not None:
+                return
 
     def _wanted(self, version: int) -> Request:
         """What a running release is told of this one."""

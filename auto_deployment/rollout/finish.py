@@ -15,6 +15,7 @@ from auto_deployment.image import image_of, tag_of
 from auto_deployment.rollout import bake, commands, figures, page
 from auto_deployment.rollout.notices import notice_of
 from auto_deployment.rollout.record import load, save
+from auto_deployment.rollout.tools import EVENTS
 from auto_deployment.state import read_json, write_json_synced, write_synced
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# A notice that no channel took for so long is of no news to anybody.
+TELL_SECONDS = 24 * 3600.0
 END, REPORT = "end.json", "report.html"
 
 
@@ -40,17 +43,20 @@ def finish(tools: Tools, rollout: Rollout) -> End:
 
 
 def settle(tools: Tools) -> None:
-    """What an end that was recorded leaves to do, once: its report, its notice, its figures, images that are of no use now."""
+    """What ends that were recorded leave to do: report, notice, figures, images that are of no use now.
+
+    Whoever could not be told is tried again by the next call, for a day.
+    """
     state = load(tools.folder)
     if not state.ends:
         return
-    end = state.ends[-1]
-    if not end.told:
+    untold = [end for end in state.ends if not end.told]
+    for end in untold:
         _report(tools, end)
         _tell(tools, end)
-        save(tools.folder, replace(state, ends=(*state.ends[:-1], replace(end, told=True))))
     figures.tell(tools.settings.log_dir, load(tools.folder))
-    _prune(tools, state)
+    if untold:
+        _prune(tools, state)
 
 
 def _report(tools: Tools, end: End) -> None:
@@ -63,12 +69,28 @@ def _report(tools: Tools, end: End) -> None:
 
 
 def _tell(tools: Tools, end: End) -> None:
+    """By each channel that has not taken it yet; what one has taken is kept before the next is tried."""
     readings = (read_json(tools.folder / end.folder / bake.VERDICT) or {"readings": ()})["readings"]
     notice = notice_of(end, tuple(readings))
-    for problem in notify.tell(notice, tools.channels):
-        log.error("telling people: %s", problem)
-    with (tools.folder / end.folder / "events.jsonl").open("a", encoding="utf-8") as file:
+    left = [channel for channel in tools.channels if channel.name not in end.told_by]
+    for channel in left:
+        if not notify.tell(notice, [channel], tools.sleep):
+            end = _kept(tools, replace(end, told_by=(*end.told_by, channel.name)))
+    missing = [channel.name for channel in left if channel.name not in end.told_by]
+    if missing and tools.now() - end.ended < TELL_SECONDS:
+        return
+    if missing:
+        log.error("%s: given up after a day: %s", ", ".join(missing), notice.subject)
+    with (tools.folder / end.folder / EVENTS).open("a", encoding="utf-8") as file:
         file.write(json.dumps({"at": round(tools.now(), 3), "step": "told", "said": notice.subject}) + "\n")
+    _kept(tools, replace(end, told=True))
+
+
+def _kept(tools: Tools, end: End) -> End:
+    state = load(tools.folder)
+    ends = tuple(end if (each.folder, each.ended) == (end.folder, end.ended) else each for each in state.ends)
+    save(tools.folder, replace(state, ends=ends))
+    return end
 
 
 def _prune(tools: Tools, state: State) -> None:

@@ -22,7 +22,10 @@ ENDS_KEPT = 200
 
 @dataclass(frozen=True)
 class End:
-    """How a release ended. `told`: people were. `false_alarm`: what the self-test of its bake said; None: it had none."""
+    """How a release ended. `told_by`: the channels that took its notice; `told`: all did, or a day went by.
+
+    `false_alarm`: what the self-test of its bake said; None: it had none.
+    """
 
     version: int
     ending: Ending
@@ -34,6 +37,7 @@ class End:
     folder: str
     false_alarm: bool | None = None
     told: bool = False
+    told_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,4 +136,5 @@ def _rollout(told: Mapping[str, Any]) -> Rollout:
 
 
 def _end(told: Mapping[str, Any]) -> End:
-    return End(**{**told, "ending": Ending(told["ending"]), "reasons": tuple(told["reasons"])})
+    told_by = tuple(told.get("told_by", ()))  # an end that an older release wrote has none
+    return End(**{**told, "ending": Ending(told["ending"]), "reasons": tuple(told["reasons"]), "told_by": told_by})

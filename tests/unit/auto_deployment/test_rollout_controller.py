@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from auto_deployment.command import CommandError
+from auto_deployment.notify import NotifyError
 from auto_deployment.prometheus import UnreachableError
 from auto_deployment.rollout import begin
 from auto_deployment.rollout.controller import Controller
@@ -118,16 +119,21 @@ class Silence:
 
 
 class Mailbox:
-    """Keeps what people are told."""
+    """Keeps what people are told, unless it is away."""
 
-    name = "mailbox"
-
-    def __init__(self) -> None:
+    def __init__(self, name: str = "mailbox") -> None:
+        self.name = name
+        self.is_away = False
         self.subjects: list[str] = []
 
     def delivery(self, notice: Notice) -> Callable[[], None]:
         """Keep it."""
-        return lambda: self.subjects.append(notice.subject)
+        return lambda: self._take(notice)
+
+    def _take(self, notice: Notice) -> None:
+        if self.is_away:
+            raise NotifyError("away")
+        self.subjects.append(notice.subject)
 
 
 class NoStop:
@@ -346,6 +352,42 @@ def test_taking_back_is_tried_again(site: Site) -> None:
     site.stack.asked.discard("canary")
     assert site.run() == Ending.ABORTED
     assert site.stack.acts.count("remove canary") == 3
+
+
+def test_an_end_is_told_by_each_channel_once_however_late_it_takes_it(site: Site) -> None:
+    """The next look tries again whom nobody could tell, also once another release has ended meanwhile."""
+    other = Mailbox("other")
+    site.tools = replace(site.tools, channels=[site.mailbox, other])
+    site.mailbox.is_away = True
+    site.put_under_way("rollback")
+    assert site.run() == Ending.ROLLED_BACK
+    assert (site.mailbox.subjects, len(other.subjects)) == ([], 1)
+    assert (site.state.ends[-1].told, site.state.ends[-1].told_by) == (False, ("other",))
+    site.put_under_way()
+    site.wish("abort")
+    assert site.run() == Ending.ABORTED
+    site.time += 900
+    settle(site.tools)
+    assert [end.told for end in site.state.ends] == [False, False]
+    site.mailbox.is_away = False
+    settle(site.tools)
+    settle(site.tools)
+    assert [end.told for end in site.state.ends] == [True, True]
+    assert site.mailbox.subjects == other.subjects
+    assert len(other.subjects) == 2
+
+
+def test_nobody_is_told_of_what_happened_more_than_a_day_ago(site: Site) -> None:
+    """A channel that is away for good does not keep the looks busy for ever."""
+    site.mailbox.is_away = True
+    site.put_under_way("rollback")
+    site.run()
+    site.time += 24 * 3600
+    settle(site.tools)
+    assert site.state.ends[-1].told
+    site.mailbox.is_away = False
+    settle(site.tools)
+    assert site.mailbox.subjects == []
 
 
 def test_a_rollback_replaces_all_services(site: Site) -> None:
