@@ -63,6 +63,11 @@ def image_id(docker: str, image: str) -> list[str]:
     return [docker, "image", "inspect", "--format", "{{.Id}}", image]
 
 
+def tags(docker: str, repository: str) -> list[str]:
+    """Prints each tag of a repository's images on this machine."""
+    return [docker, "image", "ls", "--format", "{{.Tag}}", repository]
+
+
 def remove_image(docker: str, image: str) -> list[str]:
     """Takes a name from an image, and removes an image without a name; fails where a container uses it."""
     return [docker, "image", "rm", image]

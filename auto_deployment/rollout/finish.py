@@ -95,9 +95,15 @@ def _kept(tools: Tools, end: End) -> End:
 
 def _prune(tools: Tools, state: State) -> None:
     """Remove images of versions known to the release beyond KEEP_IMAGES; one that a container uses stays."""
+    try:
+        there = tools.stack.tags()
+    except CommandError as error:
+        log.warning("images that are of no use now stay (%s)", error)
+        return
     for version in sorted(to_remove(state, tools.settings.keep_images)):
-        with suppress(CommandError):
-            tools.stack.run(commands.remove_image(tools.stack.docker, image_of(tools.stack.repository, version)))
+        if tag_of(version) in there:
+            with suppress(CommandError):
+                tools.stack.run(commands.remove_image(tools.stack.docker, image_of(tools.stack.repository, version)))
 
 
 def to_remove(state: State, keep: int) -> set[int]:

@@ -117,6 +117,10 @@ class Stack:
         """Have `tag` name an image."""
         self.run(commands.tag(self.docker, image, f"{self.repository}:{tag}"))
 
+    def tags(self) -> set[str]:
+        """The tags of our images on this machine. Raises CommandError."""
+        return set(self.run(commands.tags(self.docker, self.repository)).split())
+
     def write(self, slots: Slots) -> None:
         """Have Compose know what each service runs."""
         write_synced(self.root / OVERRIDE, override(slots).encode())

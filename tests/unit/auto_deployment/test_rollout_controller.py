@@ -15,7 +15,7 @@ from auto_deployment.rollout import begin
 from auto_deployment.rollout.controller import Controller
 from auto_deployment.rollout.finish import settle
 from auto_deployment.rollout.machine import Ending, Request, Step
-from auto_deployment.rollout.record import FOLDER, State, load, save
+from auto_deployment.rollout.record import FOLDER, End, State, load, save
 from auto_deployment.rollout.shadow import Figures, Shadow
 from auto_deployment.rollout.slots import FIRST, SERVICES, Slot
 from auto_deployment.rollout.tools import Tools
@@ -47,7 +47,7 @@ class FakeStack:
     def __init__(self) -> None:
         self.runs: dict[str, Slot | None] = dict(FIRST)
         self.asked: set[str] = set(SERVICES)
-        self.tags: dict[str, str] = {"stable": "sha256:6", "model-6": "sha256:6"}
+        self.images: dict[str, str] = {"stable": "sha256:6", "model-6": "sha256:6"}
         self.sick: set[str] = set()
         self.acts: list[str] = []
         self.on_act: Callable[[str], None] = lambda _act: None
@@ -61,16 +61,23 @@ class FakeStack:
         del seconds
         self._act(command[1])
         if command[1] == "build":
-            self.tags["model-7"] = "sha256:7"
+            self.images["model-7"] = "sha256:7"
+        if command[1:3] == ["image", "rm"]:
+            del self.images[command[3].removeprefix("app:")]
         return ""
+
+    def tags(self) -> set[str]:
+        """The images that there are."""
+        self._act("tags")
+        return set(self.images)
 
     def image_id(self, tag: str) -> str | None:
         """An image by its tag."""
-        return self.tags.get(tag)
+        return self.images.get(tag)
 
     def tag(self, image: str, tag: str) -> None:
         """Name an image."""
-        self.tags[tag] = image
+        self.images[tag] = image
 
     def replace(self, service: str, slots: Slots) -> None:
         """Replace a service that nobody asks."""
@@ -92,7 +99,7 @@ class FakeStack:
         self._act(f"smoke {service}")
         slot = self.runs[service]
         assert slot is not None
-        assert (self.tags[slot.tag], slot.track) == (f"sha256:{version}", track)
+        assert (self.images[slot.tag], slot.track) == (f"sha256:{version}", track)
 
     def route(self, slots: Slots, down: Collection[str] = (), *, drain: bool = True) -> None:
         """Ask those that are there and not down."""
@@ -196,7 +203,7 @@ class Site:
         if kind == "release":
             begin._under_way(self.tools, state, "release", 7, "ann")
         else:
-            self.stack.tags["model-5"] = "sha256:5"
+            self.stack.images["model-5"] = "sha256:5"
             begin.rollback(self.tools, None, "ann")
 
     def run(self) -> Ending:
@@ -245,7 +252,7 @@ def test_a_release_acts_in_this_order(site: Site) -> None:
     ]
     assert site.stack.acts[:18] == ["build", "shadow", *(act for exchange in exchanges for act in exchange)]
     assert site.stack.runs == PROMOTED == dict(site.state.slots)
-    assert site.stack.tags["stable"] == "sha256:7"
+    assert site.stack.images["stable"] == "sha256:7"
     assert (site.state.in_service, site.state.served) == (7, (5, 6))
     assert site.mailbox.subjects == ["movierec: version 7 promoted"]
     assert pending(site.tools.folder) == []
@@ -300,7 +307,7 @@ def test_what_breaks_is_put_back(site: Site, act: str, ending: Ending, runs: Slo
     assert site.stack.asked == {name for name, slot in runs.items() if slot is not None}
     assert site.state.in_service == 6
     assert len(site.mailbox.subjects) == 1
-    assert site.stack.tags["stable"] == "sha256:6"
+    assert site.stack.images["stable"] == "sha256:6"
 
 
 @pytest.mark.parametrize("act", ["replace stable-1", "smoke stable-1", "replace stable-2", "smoke stable-2"])
@@ -375,6 +382,31 @@ def test_an_end_is_told_by_each_channel_once_however_late_it_takes_it(site: Site
     assert [end.told for end in site.state.ends] == [True, True]
     assert site.mailbox.subjects == other.subjects
     assert len(other.subjects) == 2
+
+
+def test_images_of_no_use_go_once_something_has_ended(site: Site) -> None:
+    """Those that are there, and no others; a look at which nothing ended asks the engine nothing."""
+    ended = End(4, Ending.ABORTED, (), "ann", 0.0, 900.0, 3, "4-x", told=True)
+    save(site.tools.folder, replace(site.state, ends=(ended,)))
+    site.stack.images["model-4"] = "sha256:4"
+    site.put_under_way()
+    site.wish("abort")
+    site.run()
+    assert "model-4" not in site.stack.images
+    assert "model-6" in site.stack.images
+    assert site.stack.acts[-2:] == ["tags", "image"]
+    site.stack.acts.clear()
+    settle(site.tools)
+    assert site.stack.acts == []
+
+
+def test_an_engine_that_is_away_at_the_end_changes_no_end(site: Site) -> None:
+    """The images stay; the next end looks again."""
+    site.put_under_way()
+    site.wish("abort")
+    site.stack.on_act = broken("tags")
+    assert site.run() == Ending.ABORTED
+    assert len(site.mailbox.subjects) == 1
 
 
 def test_nobody_is_told_of_what_happened_more_than_a_day_ago(site: Site) -> None:

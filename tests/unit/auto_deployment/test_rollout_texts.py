@@ -113,6 +113,7 @@ def test_a_shadow_has_a_services_limits_and_no_journal() -> None:
         (commands.processes("d", "abc"), "d top abc -eo pid,args"),
         (commands.tag("d", "sha256:1", "app:stable"), "d tag sha256:1 app:stable"),
         (commands.image_id("d", "app:model-7"), "d image inspect --format {{.Id}} app:model-7"),
+        (commands.tags("d", "app"), "d image ls --format {{.Tag}} app"),
         (commands.remove_image("d", "app:model-1"), "d image rm app:model-1"),
         (commands.remove_container("d", "shadow"), "d rm --force --volumes shadow"),
         (commands.last_words("d", "shadow"), "d logs --tail 1 shadow"),
