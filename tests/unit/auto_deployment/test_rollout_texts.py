@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,19 @@ WITHOUT = {**FIRST, "canary": None}
 def servers(text: str) -> list[str]:
     """The servers of an upstream."""
     return [line.strip().removeprefix("server ").rstrip(";") for line in text.splitlines() if line.strip().startswith("server")]
+
+
+def test_no_container_is_given_an_address_that_is_anothers() -> None:
+    """Those that are fixed are outside of what the engine gives away."""
+    told = yaml.safe_load((ROOT / "docker-compose.yml").read_text().replace("${STACK_NET:-10.213.82}", "10.213.82"))
+    (given,) = told["networks"]["front"]["ipam"]["config"]
+    networks = [each["networks"]["front"] for each in told["services"].values() if isinstance(each.get("networks"), dict)]
+    fixed = [ip_address(each["ipv4_address"]) for each in networks]
+    assert len(fixed) == 4
+    for address in (*fixed, ip_address(given["gateway"])):
+        assert address in ip_network(given["subnet"])
+        assert address not in ip_network(given["ip_range"])
+    assert ip_network(given["ip_range"]).subnet_of(ip_network(given["subnet"]))  # type: ignore[arg-type]
 
 
 def test_the_first_upstream_is_the_shipped_file() -> None:
@@ -115,7 +129,7 @@ def test_a_shadow_has_a_services_limits_and_no_journal() -> None:
         (commands.image_id("d", "app:model-7"), "d image inspect --format {{.Id}} app:model-7"),
         (commands.tags("d", "app"), "d image ls --format {{.Tag}} app"),
         (commands.remove_image("d", "app:model-1"), "d image rm app:model-1"),
-        (commands.remove_container("d", "shadow"), "d rm --force --volumes shadow"),
+        (commands.remove_container("d", "one", "other"), "d rm --force --volumes one other"),
         (commands.last_words("d", "shadow"), "d logs --tail 1 shadow"),
         (commands.pull_model("py", Path("data/model"), "local"), "py -m dvc pull --quiet --force --remote local data/model"),
     ],
