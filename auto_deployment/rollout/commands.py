@@ -87,9 +87,9 @@ def shadow(docker: str, name: str, network: str, image: str) -> list[str]:
     return [*begin, *confined, *bounded, *folders, *told, image]
 
 
-def remove_container(docker: str, name: str) -> list[str]:
-    """Removes a container, running or not. Again: does nothing."""
-    return [docker, "rm", "--force", "--volumes", name]
+def remove_container(docker: str, *names: str) -> list[str]:
+    """Removes containers, running or not. Again: does nothing."""
+    return [docker, "rm", "--force", "--volumes", *names]
 
 
 def last_words(docker: str, name: str) -> list[str]:

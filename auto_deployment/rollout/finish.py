@@ -12,7 +12,7 @@ from auto_deployment import notify
 from auto_deployment.command import CommandError
 from auto_deployment.errors import RunError
 from auto_deployment.image import image_of, tag_of
-from auto_deployment.rollout import bake, commands, figures, page
+from auto_deployment.rollout import bake, commands, figures, page, trial
 from auto_deployment.rollout.notices import notice_of
 from auto_deployment.rollout.record import load, save
 from auto_deployment.rollout.tools import EVENTS
@@ -32,6 +32,8 @@ END, REPORT = "end.json", "report.html"
 
 def finish(tools: Tools, rollout: Rollout) -> End:
     """Record the end of `rollout`, and do what follows from an end; that end."""
+    if rollout.kind == "release" and rollout.shadowed:
+        trial.clear(tools.stack)
     folder = tools.folder / rollout.folder
     after = load(tools.folder).ended(rollout, tools.now(), false_alarm=bake.false_alarm(folder))
     why = f": {'; '.join(rollout.reasons)}" if rollout.reasons else ""

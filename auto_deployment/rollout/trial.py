@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from auto_deployment.errors import RunError
 from auto_deployment.rollout import commands
 from auto_deployment.rollout.direct import ask, wait_ready
 from auto_deployment.rollout.shadow import compared
+from auto_deployment.rollout.slots import STABLES
 from auto_deployment.rollout.users import STRANGER, choose
 from auto_deployment.state import write_json_synced
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from auto_deployment.rollout.shadow import Shadow
     from auto_deployment.rollout.stack import Stack
     from auto_deployment.rollout.tools import Tools
+
+log = logging.getLogger(__name__)
 
 FILE = "shadow.json"
 READY_SECONDS = 60.0
@@ -41,10 +45,10 @@ def shadow(tools: Tools, rollout: Rollout) -> Shadow:
     stable = tools.stack.container("stable-1")
     if stable is None:
         raise RunError("stable-1 is gone: bring the stack up (docker compose up -d --wait) and release again")
-    prefix = stable.name.removesuffix("-stable-1-1")
+    candidate, in_service = names(stable.name)
     with (
-        _running(tools.stack, f"{prefix}-shadow-new", stable.network, rollout.image) as new,
-        _running(tools.stack, f"{prefix}-shadow-old", stable.network, stable.image_id) as old,
+        _running(tools.stack, candidate, stable.network, rollout.image) as new,
+        _running(tools.stack, in_service, stable.network, stable.image_id) as old,
     ):
         ask([new, old], asked_for[:WARM_USERS])
         answers, others = ask([new, old], asked_for)
@@ -52,6 +56,22 @@ def shadow(tools: Tools, rollout: Rollout) -> Shadow:
     found = compared(answers, others, (popular[0], popular[1]), source, tools.limits)
     write_json_synced(tools.folder / rollout.folder / FILE, {**found.to_dict(), "at": time.time()})
     return found
+
+
+def names(service: str) -> tuple[str, str]:
+    """The containers of a shadow, of the name of a service's: the version's, and that of the one in service."""
+    project = service.rsplit("-stable-", 1)[0]
+    return f"{project}-shadow-new", f"{project}-shadow-old"
+
+
+def clear(stack: Stack) -> None:
+    """Remove what a shadow left that was killed. Again: does nothing. Where the engine is away, the next shadow does it."""
+    try:
+        found = next((each for each in map(stack.container, STABLES) if each is not None), None)
+        if found is not None:
+            stack.run(commands.remove_container(stack.docker, *names(found.name)))
+    except CommandError as error:
+        log.warning("containers of a shadow may be left (%s)", error)
 
 
 @contextmanager

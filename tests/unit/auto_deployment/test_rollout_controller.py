@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,6 +50,7 @@ class FakeStack:
         self.asked: set[str] = set(SERVICES)
         self.images: dict[str, str] = {"stable": "sha256:6", "model-6": "sha256:6"}
         self.sick: set[str] = set()
+        self.shadows: set[str] = set()
         self.acts: list[str] = []
         self.on_act: Callable[[str], None] = lambda _act: None
 
@@ -64,7 +66,13 @@ class FakeStack:
             self.images["model-7"] = "sha256:7"
         if command[1:3] == ["image", "rm"]:
             del self.images[command[3].removeprefix("app:")]
+        if command[1] == "rm":
+            self.shadows.difference_update(command[4:])
         return ""
+
+    def container(self, service: str) -> SimpleNamespace | None:
+        """A service's container; it has a name."""
+        return None if self.runs[service] is None else SimpleNamespace(name=f"movierec-{service}-1")
 
     def tags(self) -> set[str]:
         """The images that there are."""
@@ -189,7 +197,9 @@ class Site:
     def shadow(self, tools: Tools, rollout: Rollout) -> Shadow:
         """What the shadow shows."""
         del tools, rollout
+        self.stack.shadows |= {"movierec-shadow-new", "movierec-shadow-old"}
         self.stack._act("shadow")
+        self.stack.shadows.clear()
         return Shadow(ORDINARY, ORDINARY, 1.0, "recorded", self.reasons)
 
     @property
@@ -382,6 +392,38 @@ def test_an_end_is_told_by_each_channel_once_however_late_it_takes_it(site: Site
     assert [end.told for end in site.state.ends] == [True, True]
     assert site.mailbox.subjects == other.subjects
     assert len(other.subjects) == 2
+
+
+@pytest.mark.parametrize("gone", [None, "stable-1"])
+@pytest.mark.parametrize("wish", ["abort", None])
+def test_the_containers_of_a_killed_shadow_are_gone_at_the_end(site: Site, wish: str | None, gone: str | None) -> None:
+    """Also where the release is not gone on with, and a service is missing."""
+
+    def on_act(act: str) -> None:
+        if act == "shadow" and site.stack.acts.count(act) == 1:
+            raise KilledError
+        if act == "shadow":
+            raise CommandError([act], "no room")
+
+    site.put_under_way()
+    site.stack.on_act = on_act
+    with pytest.raises(KilledError):
+        site.run()
+    assert site.stack.shadows
+    if gone:
+        site.stack.runs[gone] = None
+    if wish:
+        site.wish(wish)
+    assert site.run() == (Ending.ABORTED if wish else Ending.FAILED)
+    assert site.stack.shadows == set()
+
+
+def test_where_the_engine_is_away_containers_of_a_shadow_keep_nobody_from_the_end(site: Site) -> None:
+    """The next shadow removes them."""
+    site.put_under_way()
+    site.wish("abort")
+    site.stack.on_act = broken("rm")
+    assert site.run() == Ending.ABORTED
 
 
 def test_images_of_no_use_go_once_something_has_ended(site: Site) -> None:
