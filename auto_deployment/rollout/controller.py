@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from auto_deployment.errors import RunError
 from auto_deployment.rollout import bake, figures, machine, wishes
+from auto_deployment.rollout.direct import SickError
 from auto_deployment.rollout.finish import finish
 from auto_deployment.rollout.machine import BEFORE_PROMOTION, Step
 from auto_deployment.rollout.record import load, save
@@ -60,7 +61,7 @@ class Controller:
         except RunError as error:
             log.warning("%s: %s", rollout.step, error)
             self._stop.check()  # what a stop broke says nothing about the version
-            return machine.broken(rollout, str(error))
+            return machine.broken(rollout, str(error), sick=isinstance(error, SickError))
 
     def _back(self, rollout: Rollout) -> Rollout:
         """Taken back, tried several times. Raises RunError after the last: whoever resumes goes on from here."""

@@ -21,7 +21,11 @@ CLIENTS = 4
 MOST_FAILED = 0.05
 
 
-class DirectError(RunError):
+class SickError(RunError):
+    """A service that was started is not well: that is its version's doing, not the engine's. The text says how."""
+
+
+class DirectError(SickError):
     """A service does not answer as it should; the text says which, and how."""
 
 

@@ -161,9 +161,9 @@ def given_up(rollout: Rollout, ending: Ending, *reasons: str) -> Rollout:
     return replace(rollout, step=back, ending=ending, reasons=reasons)
 
 
-def broken(rollout: Rollout, reason: str) -> Rollout:
-    """Its step could not be done. A canary that does not get healthy is a bad version; whatever else breaks is a failure."""
-    ending = Ending.ABORTED if rollout.step in {Step.REPLACE, Step.WARM} else Ending.FAILED
+def broken(rollout: Rollout, reason: str, *, sick: bool = False) -> Rollout:
+    """Its step could not be done. A canary that is `sick` is a bad version; what else breaks, as the engine, is a failure."""
+    ending = Ending.ABORTED if sick and rollout.step in {Step.REPLACE, Step.WARM} else Ending.FAILED
     return given_up(rollout, ending, f"{rollout.step}: {reason}")
 
 

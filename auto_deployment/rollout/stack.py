@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from auto_deployment.command import CommandError
 from auto_deployment.errors import RunError
 from auto_deployment.rollout import commands
-from auto_deployment.rollout.direct import smoke
+from auto_deployment.rollout.direct import SickError, smoke
 from auto_deployment.rollout.slots import OVERRIDE, override
 from auto_deployment.rollout.upstream import render
 from auto_deployment.rollout.users import STRANGER
@@ -30,6 +30,8 @@ DRAIN_SECONDS = 15.0
 DRAIN_PAUSE = 0.2
 # Compose waits for a service's health for 90 s, after its old container has had 15 s to end.
 REPLACE_SECONDS = 150.0
+# Of a container that the engine could not start, or is removing, nothing is known.
+STARTED = ("running", "restarting", "exited", "dead")
 RACES = ("is already in use", "already in progress", "No such container", "marked for removal", "is not running")
 RACE_PAUSES = (5.0, 20.0)
 
@@ -39,17 +41,32 @@ class StackError(RunError):
 
 
 class Container(NamedTuple):
-    """A service's container. `health` is empty where it has no check."""
+    """A service's container. `health` is empty where it has no check; `status` is `created` until it has run once."""
 
     id: str
     name: str
     image: str
     image_id: str
-    running: bool
+    status: str
     health: str
     network: str
     address: str
     started: str
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs now."""
+        return self.status == "running"
+
+    @property
+    def is_sick(self) -> bool:
+        """Whether it was started, and is not healthy."""
+        return self.status in STARTED and not self.is_healthy
+
+    def sickness(self, service: str) -> SickError:
+        """How it is, in words of the engine."""
+        said = ", ".join(filter(None, (self.status, self.health)))
+        return SickError(f"{service} is not healthy ({said}): docker compose logs {service} says why")
 
     @property
     def is_healthy(self) -> bool:
@@ -67,7 +84,7 @@ def container_of(told: dict[str, Any]) -> Container:
         told["Name"].lstrip("/"),
         told["Config"]["Image"],
         told["Image"],
-        state["Status"] == "running",
+        state["Status"],
         state.get("Health", {}).get("Status", ""),
         network,
         networks.get(network, ""),
@@ -126,13 +143,28 @@ class Stack:
         write_synced(self.root / OVERRIDE, override(slots).encode())
 
     def replace(self, service: str, slots: Slots) -> Container:
-        """Have `service` run what its slot says, healthy. Raises CommandError, or StackError where it is not there."""
+        """Have `service` run what its slot says, healthy.
+
+        Raises SickError where its container was started and is not healthy, CommandError or StackError where the engine fails.
+        """
         self.write(slots)
-        self._replace(service)
+        failed: CommandError | None = None
+        try:
+            self._replace(service)
+        except CommandError as error:
+            failed = error
         found = self.container(service)
+        if found is not None and found.is_sick and found.image == self._image_of(service, slots):
+            raise found.sickness(service) from failed
+        if failed is not None:
+            raise failed
         if found is None or not found.is_healthy:
-            raise StackError(f"{service} is not healthy: docker compose logs {service} says why")
+            raise StackError(f"{service} is not there: docker compose ps -a shows what there is")
         return found
+
+    def _image_of(self, service: str, slots: Slots) -> str:
+        slot = slots[service]
+        return "" if slot is None else f"{self.repository}:{slot.tag}"
 
     def _replace(self, service: str) -> None:
         """Once more where another Compose, of a run that was killed, is at the same container."""
@@ -153,10 +185,12 @@ class Stack:
         self.run(commands.remove(self.docker, service))
 
     def smoke(self, service: str, version: int, track: str) -> None:
-        """Try a service directly, which warms it up. Raises StackError where it is gone, DirectError where it is not well."""
+        """Try a service directly, which warms it up. Raises StackError where it is gone, SickError where it is not well."""
         found = self.container(service)
         if found is None:
             raise StackError(f"{service} is gone: docker compose ps -a shows what there is")
+        if found.is_sick:
+            raise found.sickness(service)
         smoke(found.address, version, track, [STRANGER - number for number in range(WARM_USERS)])
 
     def route(self, slots: Slots, down: Collection[str] = (), *, drain: bool = True) -> None:

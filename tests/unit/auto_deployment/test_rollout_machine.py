@@ -57,9 +57,16 @@ def test_what_breaks_is_taken_back_as_far_as_it_came(step: Step) -> None:
     back = {Step.BUILD: Step.END, Step.SHADOW: Step.END}
     assert found.step == back.get(step, Step.WITHDRAW if step in BEFORE_PROMOTION else Step.UNDO)
     assert found.reasons == (f"{step}: no room",)
-    assert found.ending == (Ending.ABORTED if step in {Step.REPLACE, Step.WARM} else Ending.FAILED)
+    assert found.ending == Ending.FAILED
     assert path(found)[-1] == Step.END
     assert len(path(found)) <= 2
+
+
+@pytest.mark.parametrize("step", ORDER)
+def test_only_a_canary_that_is_sick_is_a_bad_version(step: Step) -> None:
+    """From its start to its warm-up; later the bake judges, and a promotion that breaks is a failure."""
+    found = machine.broken(at(step), "exited", sick=True)
+    assert found.ending == (Ending.ABORTED if step in {Step.REPLACE, Step.WARM} else Ending.FAILED)
 
 
 @pytest.mark.parametrize(

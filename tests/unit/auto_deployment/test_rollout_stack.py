@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from auto_deployment.command import CommandError
+from auto_deployment.rollout.direct import SickError
 from auto_deployment.rollout.slots import FIRST, OVERRIDE, Slot, override
 from auto_deployment.rollout.stack import UPSTREAM, Stack, StackError
 from auto_deployment.rollout.upstream import render, spared
@@ -26,7 +27,8 @@ class FakeEngine:
         self.commands: list[str] = []
         self.workers = ["101", "102"]
         self.leaves = True
-        self.health = "healthy"
+        self.is_empty = False
+        self.status, self.health, self.image = "running", "healthy", "app:stable"
         self.fails: Callable[[str], str] = lambda _command: ""
 
     def run(self, *command: str, seconds: float = 60.0) -> str:
@@ -42,17 +44,17 @@ class FakeEngine:
             return "\n".join(f"{worker} nginx: worker process" for worker in self.workers)
         if words.startswith("inspect"):
             return json.dumps([self.container(words.split()[-1])])
-        return words.rsplit(" ", 1)[-1] if "ps --all" in words else ""
+        return words.rsplit(" ", 1)[-1] if "ps --all" in words and not self.is_empty else ""
 
     def container(self, name: str) -> dict[str, Any]:
         """What the engine knows of a container."""
-        state = {"Status": "running", "StartedAt": "2026-11-23T13:00:00Z", "Health": {"Status": self.health}}
+        state = {"Status": self.status, "StartedAt": "2026-11-23T13:00:00Z", "Health": {"Status": self.health}}
         networks = {"Networks": {"front": {"IPAddress": "172.30.82.13"}}}
         return {
             "Id": name,
             "Name": f"/{name}",
             "Image": "sha256:1",
-            "Config": {"Image": "app:stable"},
+            "Config": {"Image": self.image},
             "State": state,
             "NetworkSettings": networks,
         }
@@ -152,10 +154,54 @@ def test_compose_knows_before_it_acts(stack: Stack, engine: FakeEngine) -> None:
     assert len(engine.asked("up --detach")) == len(engine.asked("rm --stop")) == 1
 
 
-def test_a_service_that_does_not_get_healthy_is_an_error(stack: Stack, engine: FakeEngine) -> None:
-    """With where to look."""
-    engine.health = "unhealthy"
-    with pytest.raises(StackError, match="docker compose logs canary"):
+@pytest.mark.parametrize("said", ["", "container movierec-canary-1 is unhealthy"])
+@pytest.mark.parametrize(
+    ("status", "health"), [("running", "unhealthy"), ("running", "starting"), ("exited", "unhealthy"), ("restarting", "")]
+)
+def test_a_container_that_does_not_get_healthy_is_sick(
+    stack: Stack, engine: FakeEngine, said: str, status: str, health: str
+) -> None:
+    """With where to look, whether or not Compose says so too."""
+    engine.fails = lambda command: said if "up --detach" in command else ""
+    engine.status, engine.health, engine.image = status, health, "app:model-7"
+    with pytest.raises(SickError, match="docker compose logs canary"):
+        stack.replace("canary", BAKING)
+
+
+@pytest.mark.parametrize(
+    ("status", "health", "image"),
+    [
+        ("created", "", "app:model-7"),
+        ("running", "healthy", "app:model-7"),
+        ("exited", "", "app:model-6"),
+        ("removing", "unhealthy", "app:model-7"),
+    ],
+)
+def test_what_the_engine_could_not_do_makes_nobody_sick(
+    stack: Stack, engine: FakeEngine, status: str, health: str, image: str
+) -> None:
+    """A container that was never started, one that is well, and one of another version: its own words are kept."""
+    engine.fails = lambda command: "no space left on device" if "up --detach" in command else ""
+    engine.status, engine.health, engine.image = status, health, image
+    with pytest.raises(CommandError, match="no space left"):
+        stack.replace("canary", BAKING)
+
+
+def test_a_service_that_has_ended_is_not_asked(stack: Stack, engine: FakeEngine) -> None:
+    """It has no address; without one this machine itself would be asked."""
+    engine.status, engine.health = "exited", "unhealthy"
+    with pytest.raises(SickError, match="canary is not healthy"):
+        stack.smoke("canary", 7, "canary")
+
+
+def test_an_engine_that_does_not_answer_makes_nobody_sick(stack: Stack, engine: FakeEngine) -> None:
+    """Nor does a container that is gone."""
+    engine.fails = lambda _command: "Cannot connect to the Docker daemon"
+    with pytest.raises(CommandError, match="Cannot connect"):
+        stack.replace("canary", BAKING)
+    engine.fails = lambda _command: ""
+    engine.is_empty = True
+    with pytest.raises(StackError, match="docker compose ps -a"):
         stack.replace("canary", BAKING)
 
 
@@ -165,7 +211,7 @@ def test_another_compose_at_the_same_container_is_waited_for(stack: Stack, engin
     engine.fails = lambda command: left.pop() if "up --detach" in command and left else ""
     stack.replace("canary", BAKING)
     assert len(engine.asked("up --detach")) == 2
-    engine.fails = lambda command: "unhealthy" if "up --detach" in command else ""
+    engine.fails = lambda command: "no space left on device" if "up --detach" in command else ""
     with pytest.raises(CommandError):
         stack.replace("canary", BAKING)
     assert len(engine.asked("up --detach")) == 3
