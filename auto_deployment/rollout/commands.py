@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 CONFIGURATION = "/etc/movierec/nginx/nginx.conf"
 # A service is healthy within seconds, or after a cold start of a large model within a minute.
 HEALTHY_SECONDS = 90
+BUILD_SECONDS = 1800.0
 
 
 def compose(docker: str, *arguments: str) -> list[str]:

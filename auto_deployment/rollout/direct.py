@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import threading
 import time
 from contextlib import closing
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from auto_deployment.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 PORT = 5000
 SECONDS = 5.0
 HEADERS = {"X-Shadow": "1"}
 CLIENTS = 4
 MOST_FAILED = 0.05
+LOOK_SECONDS = 0.5
 
 
 class SickError(RunError):
@@ -51,10 +53,11 @@ def readiness(address: str, seconds: float = SECONDS) -> dict[str, Any]:
     return told
 
 
-def wait_ready(address: str, seconds: float) -> dict[str, Any]:
-    """What `/readyz` tells once it is ready. Raises DirectError after `seconds`."""
+def wait_ready(address: str, seconds: float, look: Callable[[], None]) -> dict[str, Any]:
+    """What `/readyz` tells once it is ready. Raises DirectError after `seconds`, and what `look`, asked meanwhile, raises."""
     until = time.monotonic() + seconds
     while True:
+        look()
         try:
             return readiness(address)
         except DirectError:
@@ -63,16 +66,23 @@ def wait_ready(address: str, seconds: float) -> dict[str, Any]:
         time.sleep(0.25)
 
 
-def ask(addresses: Sequence[str], users: Sequence[int]) -> list[list[Asked]]:
-    """Each of `addresses` asked for the lists of `users`, one after the other for each user, by a few clients at once."""
+def ask(
+    addresses: Sequence[str], users: Sequence[int], until: float = math.inf, look: Callable[[], None] = lambda: None
+) -> list[list[Asked]]:
+    """Each of `addresses` asked for the lists of `users`, one after the other for each user, by a few clients at once.
+
+    Of users who are not reached before `until`, of the monotonic clock, there is nothing. What `look` raises ends it.
+    """
     found: list[list[Asked]] = [[] for _ in addresses]
-    left, lock = iter(users), threading.Lock()
+    left, lock, is_over = iter(users), threading.Lock(), threading.Event()
 
     def client() -> None:
         connections = [http.client.HTTPConnection(address, PORT, timeout=SECONDS) for address in addresses]
         for user in _taken(left, lock):
             asked = [_ask(connection, user) for connection in connections]
             with lock:
+                if is_over.is_set():
+                    break
                 for each, one in zip(found, asked, strict=True):
                     each.append(one)
         for connection in connections:
@@ -81,9 +91,19 @@ def ask(addresses: Sequence[str], users: Sequence[int]) -> list[list[Asked]]:
     threads = [threading.Thread(target=client, daemon=True) for _ in range(CLIENTS)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        _wait(threads, until, look)
+    finally:
+        with lock:  # what a client still waits for comes too late
+            is_over.set()
     return found
+
+
+def _wait(threads: Sequence[threading.Thread], until: float, look: Callable[[], None]) -> None:
+    for thread in threads:
+        while thread.is_alive() and time.monotonic() < until:
+            look()
+            thread.join(LOOK_SECONDS)
 
 
 def _taken(left: Iterator[int], lock: threading.Lock) -> Iterator[int]:

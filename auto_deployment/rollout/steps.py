@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from auto_deployment import image
 from auto_deployment.errors import RunError
-from auto_deployment.rollout import bake, machine
+from auto_deployment.rollout import bake, commands, machine
 from auto_deployment.rollout.begin import version_in_tree
 from auto_deployment.rollout.machine import PROMOTES, Ending, Step
 from auto_deployment.rollout.record import load, save
@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from auto_deployment.rollout.slots import Slot, Slots
     from auto_deployment.rollout.tools import Tools
 
-BUILD_SECONDS = 1800.0
 # Two scrapes, so that the first look finds what the warm-up left, and counts from there.
 SETTLE_SECONDS = 11.0
+
+
+class _GivenUpError(Exception):
+    """What was asked of the release meanwhile ends its step."""
 
 
 class Steps:
@@ -68,11 +71,22 @@ class Steps:
         if (there := version_in_tree(self._tools.settings.data_dir)) != rollout.version:
             raise RunError(f"the tree holds version {there} by now: release that one")
         name = image.image_of(self._stack.repository, rollout.version)
-        self._stack.run(image.build(self._stack.docker, name, self._tools.root), BUILD_SECONDS)
+        self._stack.run(image.build(self._stack.docker, name, self._tools.root), commands.BUILD_SECONDS)
         return machine.done(replace(rollout, image=self._stack.image_id(rollout.tag) or ""))
 
     def _shadow(self, rollout: Rollout) -> Rollout:
-        found = self._tools.shadow(self._tools, rollout)
+        """Try it, or until somebody asks for something else."""
+
+        def look() -> None:
+            nonlocal rollout
+            rollout = self._see_to_wishes(rollout)
+            if rollout.ending is not None:
+                raise _GivenUpError
+
+        try:
+            found = self._tools.shadow(self._tools, rollout, look)
+        except _GivenUpError:
+            return rollout
         self._tools.say(rollout, found.said())
         if found.reasons:
             return machine.given_up(rollout, Ending.REFUSED, *found.reasons)

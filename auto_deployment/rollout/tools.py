@@ -40,7 +40,7 @@ class Tools:
     stack: Stack
     prometheus: Source
     channels: Sequence[Channel]
-    shadow: Callable[[Tools, Rollout], Shadow]
+    shadow: Callable[[Tools, Rollout, Callable[[], None]], Shadow]
     now: Callable[[], float] = time.time
     uptime: Callable[[], float] = _uptime
     sleep: Callable[[float], None] = time.sleep

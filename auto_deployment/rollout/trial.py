@@ -18,7 +18,7 @@ from auto_deployment.rollout.users import STRANGER, choose
 from auto_deployment.state import write_json_synced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from auto_deployment.rollout.machine import Rollout
     from auto_deployment.rollout.shadow import Shadow
@@ -30,14 +30,20 @@ log = logging.getLogger(__name__)
 FILE = "shadow.json"
 READY_SECONDS = 60.0
 WARM_USERS = 50
+# Three thousand answers take some ten seconds; a version that hangs would take an hour.
+WARM_SECONDS, ASK_SECONDS = 60.0, 300.0
 
 
 class NeverReadyError(RunError):
     """The version's container never recommends: nothing of it was seen by anybody."""
 
 
-def shadow(tools: Tools, rollout: Rollout) -> Shadow:
-    """Run it, keep its figures in the release's folder. Raises NeverReadyError, and RunError where it cannot be run."""
+def shadow(tools: Tools, rollout: Rollout, look: Callable[[], None]) -> Shadow:
+    """Run it, keep its figures in the release's folder. What `look` raises, asked twice a second or so, ends it.
+
+    Raises NeverReadyError, and RunError where it cannot be run. Of a version that is too slow to answer everybody in time,
+    the answers so far are judged.
+    """
     try:
         asked_for, source = choose(tools.settings.database_url, tools.settings.data_dir / "model", rollout.version)
     except ArtifactError as error:
@@ -47,12 +53,15 @@ def shadow(tools: Tools, rollout: Rollout) -> Shadow:
         raise RunError("stable-1 is gone: bring the stack up (docker compose up -d --wait) and release again")
     candidate, in_service = names(stable.name)
     with (
-        _running(tools.stack, candidate, stable.network, rollout.image) as new,
-        _running(tools.stack, in_service, stable.network, stable.image_id) as old,
+        _running(tools.stack, candidate, stable.network, rollout.image, look) as new,
+        _running(tools.stack, in_service, stable.network, stable.image_id, look) as old,
     ):
-        ask([new, old], asked_for[:WARM_USERS])
-        answers, others = ask([new, old], asked_for)
+        began = time.monotonic()
+        ask([new, old], asked_for[:WARM_USERS], began + WARM_SECONDS, look)
+        answers, others = ask([new, old], asked_for, began + ASK_SECONDS, look)
         popular = [each[0].films for each in ask([new, old], [STRANGER])]
+    if not answers:
+        raise RunError(f"no answer at all within {ASK_SECONDS:g} s")
     found = compared(answers, others, (popular[0], popular[1]), source, tools.limits)
     write_json_synced(tools.folder / rollout.folder / FILE, {**found.to_dict(), "at": time.time()})
     return found
@@ -75,21 +84,21 @@ def clear(stack: Stack) -> None:
 
 
 @contextmanager
-def _running(stack: Stack, name: str, network: str, image: str) -> Iterator[str]:
+def _running(stack: Stack, name: str, network: str, image: str, look: Callable[[], None]) -> Iterator[str]:
     """A container's address once it is ready; it is gone afterwards, and so is one that a killed run left."""
     stack.run(commands.remove_container(stack.docker, name))
     try:
         stack.run(commands.shadow(stack.docker, name, network, image))
-        yield _ready_address(stack, name)
+        yield _ready_address(stack, name, look)
     finally:
         with suppress(CommandError):
             stack.run(commands.remove_container(stack.docker, name))
 
 
-def _ready_address(stack: Stack, name: str) -> str:
+def _ready_address(stack: Stack, name: str, look: Callable[[], None]) -> str:
     container = stack.inspect(name)
     try:
-        wait_ready(container.address or "127.0.0.1", READY_SECONDS)
+        wait_ready(container.address or "127.0.0.1", READY_SECONDS, look)
     except RunError as error:
         last = stack.run(commands.last_words(stack.docker, name))
         raise NeverReadyError(f"never ready within {READY_SECONDS:g} s: {error}; its last words: {last or 'none'}") from error

@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from auto_deployment.rollout.commands import BUILD_SECONDS
 from auto_deployment.rollout.machine import Request
 from auto_deployment.state import read_json, write_json_synced
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 FOLDER = "requests"
 # The release that another one was given up for: whoever ran that one begins it, or whoever resumes.
 NEXT = "next.json"
-# The longest that a running release does not look: building an image.
-TAKEN_SECONDS = 900.0
+# The longest that a running release does not look is while it builds an image.
+TAKEN_SECONDS = BUILD_SECONDS + 120.0
 PAUSE = 0.5
 
 

@@ -195,11 +195,12 @@ class Site:
         """Let time go by."""
         self.time += seconds
 
-    def shadow(self, tools: Tools, rollout: Rollout) -> Shadow:
-        """What the shadow shows."""
+    def shadow(self, tools: Tools, rollout: Rollout, look: Callable[[], None]) -> Shadow:
+        """What the shadow shows, if it is not ended before."""
         del tools, rollout
         self.stack.shadows |= {"movierec-shadow-new", "movierec-shadow-old"}
         self.stack._act("shadow")
+        look()
         self.stack.shadows.clear()
         return Shadow(ORDINARY, ORDINARY, 1.0, "recorded", self.reasons)
 
@@ -550,7 +551,7 @@ def test_a_stop_leaves_the_release_for_a_resumption(site: Site) -> None:
 
     class Stopped:
         def check(self) -> None:
-            if "shadow" in site.stack.acts:
+            if site.state.under_way is not None and site.state.under_way.step == Step.LEAVE:
                 raise StoppedError(15)
 
     site.put_under_way()
@@ -560,6 +561,37 @@ def test_a_stop_leaves_the_release_for_a_resumption(site: Site) -> None:
     assert site.state.under_way is not None
     assert site.state.under_way.step == Step.LEAVE
     assert site.mailbox.subjects == []
+    site.wish("promote")
+    assert site.run() == Ending.PROMOTED
+
+
+@pytest.mark.parametrize(("wish", "ending"), [("abort", Ending.ABORTED), ("release", Ending.SUPERSEDED)])
+def test_a_shadow_is_ended_by_what_is_asked_meanwhile(site: Site, wish: str, ending: Ending) -> None:
+    """Nobody waits for its end; no service was touched."""
+    site.put_under_way()
+    site.stack.on_act = lambda act: site.wish(wish, 8) if act == "shadow" else None
+    assert site.run() == ending
+    assert site.stack.runs == FIRST
+    assert pending(site.tools.folder) == []
+
+
+def test_a_promotion_that_is_asked_for_during_the_shadow_is_noted(site: Site) -> None:
+    """The shadow goes on, and the bake is left out."""
+    site.put_under_way()
+    site.stack.on_act = lambda act: site.wish("promote") if act == "shadow" else None
+    began = site.time
+    assert site.run() == Ending.PROMOTED
+    assert site.time < began + 60
+
+
+def test_a_stop_is_heard_amid_a_shadow(site: Site) -> None:
+    """Whoever resumes shadows again."""
+    site.put_under_way()
+    stop: Any = StopFrom(lambda: site.stack.acts.count("shadow") == 1)
+    with pytest.raises(StoppedError):
+        Controller(site.tools, stop).run()
+    assert site.state.under_way is not None
+    assert site.state.under_way.step == Step.SHADOW
     site.wish("promote")
     assert site.run() == Ending.PROMOTED
 
