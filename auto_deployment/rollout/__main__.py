@@ -115,6 +115,8 @@ class Front:
         """Have a former version in service again."""
         with held(self._tools.folder, f"rollback to version {self._options.version or 'before'} by {self._who}"):
             settle(self._tools)
+            if record.load(self._tools.folder).under_way is None:
+                wishes.drop_orders(self._tools.folder)
             begin.rollback(self._tools, self._options.version, self._who)
             return self._run()
 
@@ -142,11 +144,12 @@ class Front:
     def _is_taken(self, request: Request) -> bool:
         """Leave a request with the running release; whether it took it before it ended."""
         path = wishes.leave(self._tools.folder, request)
-        taken = wishes.wait_taken(path, lambda: is_held(self._tools.folder))
+        try:
+            taken = wishes.wait_taken(path, lambda: is_held(self._tools.folder))
+        finally:  # whoever waits no longer wants it no longer
+            path.unlink(missing_ok=True)
         if taken:
             sys.stdout.write(f"the running release was asked: {request.wish}\n")
-        else:
-            path.unlink(missing_ok=True)
         return taken
 
     def _go_on(self, newer: Request) -> None:

@@ -20,6 +20,7 @@ NEXT = "next.json"
 # The longest that a running release does not look is while it builds an image.
 TAKEN_SECONDS = BUILD_SECONDS + 120.0
 PAUSE = 0.5
+ORDERS = ("abort", "promote")
 
 
 def leave(folder: Path, request: Request) -> Path:
@@ -52,6 +53,12 @@ def drop(folder: Path) -> None:
     """Forget all that was asked: it was meant for a release that has ended, or is seen to."""
     for path in (*(folder / FOLDER).glob("*.json"), folder / NEXT):
         path.unlink(missing_ok=True)
+
+
+def drop_orders(folder: Path) -> None:
+    """Forget what was asked of a release that has ended; that of a newer version stays wanted."""
+    for wish in ORDERS:
+        (folder / FOLDER / f"{wish}.json").unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Request | None:
