@@ -189,6 +189,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         sys.stderr.write(f"deploy.sh: {error}\n")
         return error.status
+    except OSError as error:
+        log.exception("the release's files")
+        sys.stderr.write(f"deploy.sh: {error}: mend that, and {DEPLOY} resume goes on\n")
+        return RunError.status
 
 
 def _tools(options: argparse.Namespace) -> Tools:
