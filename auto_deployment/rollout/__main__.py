@@ -91,7 +91,8 @@ class Front:
                 sys.stdout.write(f"version {version} is in service already: there is nothing to do\n")
                 return 0
             status = self._run()
-        return self._newer() or status
+            newer = self._newer()
+        return self._begin(newer) if newer else status
 
     def resume(self) -> int:
         """Go on with what a run left that was killed, and with what was asked of it."""
@@ -100,8 +101,9 @@ class Front:
         with held(self._tools.folder, f"{what} by {self._who}"):
             settle(self._tools)
             status = self._run() if record.load(self._tools.folder).under_way else 0
+            newer = self._newer()
         sys.stdout.write("nothing is under way any more\n")
-        return self._newer() or status
+        return self._begin(newer) if newer else status
 
     def abort(self) -> int:
         """Take back what is under way."""
@@ -165,14 +167,15 @@ class Front:
     def _run(self) -> int:
         return EXIT_STATUS[Controller(self._tools, Stop()).run().ending]
 
-    def _newer(self) -> int | None:
-        """Another process, of the code that came with it, releases the version that was asked for meanwhile; None: none was."""
+    def _newer(self) -> Request | None:
+        """The release that was asked for meanwhile, taken under the lock: who asked sees it taken before the lock is free."""
         for request in wishes.pending(self._tools.folder):
             if request.wish == "release":
                 wishes.take(self._tools.folder, request)
-        wanted = wishes.next_release(self._tools.folder)
-        if wanted is None:
-            return None
+        return wishes.next_release(self._tools.folder)
+
+    def _begin(self, wanted: Request) -> int:
+        """Another process, of the code that came with it, releases the version that was asked for meanwhile."""
         sys.stdout.flush()
         command = str(self._tools.root / DEPLOY)
         os.execv(command, [command, "release", "--by", wanted.who, *wanted.options])  # noqa: S606 - our own script

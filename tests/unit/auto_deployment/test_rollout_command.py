@@ -1,0 +1,153 @@
+"""`scripts/deploy.sh`: what it asks of a running release, and what it leaves to others."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from argparse import Namespace
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from auto_deployment.errors import RefusedError
+from auto_deployment.prometheus import UnreachableError
+from auto_deployment.rollout import __main__ as command
+from auto_deployment.rollout import begin, wishes
+from auto_deployment.rollout.holding import held, is_held
+from auto_deployment.rollout.machine import EXIT_STATUS, Ending, Request, Rollout, Step
+from auto_deployment.rollout.record import FOLDER, End, State, load, save
+from auto_deployment.rollout.slots import FIRST
+from auto_deployment.rollout.tools import Tools
+from auto_deployment.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from auto_deployment.prometheus import Series
+
+
+BUILDING = Rollout("release", 7, 6, "ann", 0.0, "7-x", Step.BUILD, before=FIRST)
+
+
+class Engine:
+    """An engine with every image."""
+
+    def image_id(self, tag: str) -> str:
+        """It is there."""
+        return f"sha256:{tag}"
+
+
+class Silence:
+    """A Prometheus that is away."""
+
+    def over(self, query: str, start: float, end: float, step: float) -> list[Series]:
+        """Say so."""
+        raise UnreachableError(f"away, {query} from {start} to {end} by {step}")
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Tools:
+    """Version 6 serves, 5 did before, and 7 is in the tree."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "version.txt").write_text("7\n")
+    stack: Any = Engine()
+    none: Any = None
+    settings = Settings(data_dir=tmp_path / "data", log_dir=tmp_path / "logs")
+    found = Tools(settings, tmp_path, tmp_path / FOLDER, stack, Silence(), [], none)
+    save(found.folder, State(6, 1.0, served=(5,)))
+    return found
+
+
+def front(tools: Tools, monkeypatch: pytest.MonkeyPatch, on_run: Any) -> command.Front:
+    """The command, of which each run does that and then ends."""
+
+    def run(_front: command.Front) -> int:
+        on_run()
+        save(tools.folder, replace(load(tools.folder), under_way=None))
+        return EXIT_STATUS[Ending.PROMOTED]
+
+    monkeypatch.setattr(command.Front, "_run", run)
+    return command.Front(tools, Namespace(by="ann", version=None, again=False, no_shadow=False))
+
+
+def test_a_rollback_hears_nothing_that_was_asked_of_a_release_before_it(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stale abort would undo it; a newer version stays wanted."""
+    for wish in ("abort", "promote", "release"):
+        told: Any = wish
+        wishes.leave(tools.folder, Request(told, "bob", 8))
+    heard: list[str] = []
+    front(tools, monkeypatch, lambda: heard.extend(each.wish for each in wishes.pending(tools.folder))).rollback()
+    assert heard == ["release"]
+
+
+def test_a_rollback_that_is_refused_leaves_what_was_asked(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was meant for what is under way, which somebody resumes."""
+    save(tools.folder, replace(load(tools.folder), under_way=BUILDING))
+    wishes.leave(tools.folder, Request("abort", "bob"))
+    with pytest.raises(RefusedError):
+        front(tools, monkeypatch, list).rollback()
+    assert [each.wish for each in wishes.pending(tools.folder)] == ["abort"]
+
+
+def test_whoever_waits_no_longer_leaves_no_request(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C takes an abort back that nobody has taken."""
+
+    def interrupted(*_told: object) -> bool:
+        raise KeyboardInterrupt
+
+    save(tools.folder, replace(load(tools.folder), under_way=BUILDING))
+    monkeypatch.setattr(wishes, "wait_taken", interrupted)
+    with held(tools.folder, "release"), pytest.raises(KeyboardInterrupt):
+        front(tools, monkeypatch, list).abort()
+    assert wishes.pending(tools.folder) == []
+
+
+@pytest.mark.parametrize("task", ["release", "resume"])
+def test_a_newer_release_is_taken_under_the_lock_and_begun_after_it(
+    tools: Tools, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    """Whoever left it sees it taken before the lock is free."""
+    taken_under_lock: list[bool] = []
+    begun: list[tuple[list[str], bool]] = []
+    take = wishes.take
+
+    def taken(folder: Path, request: Request) -> None:
+        taken_under_lock.append(is_held(folder))
+        take(folder, request)
+
+    monkeypatch.setattr(begin, "release", lambda *_told, **_options: True)
+    monkeypatch.setattr(wishes, "take", taken)
+    monkeypatch.setattr(os, "execv", lambda _path, words: begun.append((words[1:], is_held(tools.folder))))
+    if task == "resume":
+        save(tools.folder, replace(load(tools.folder), under_way=BUILDING))
+    newer = Request("release", "bob", 8, ("--again",))
+    getattr(front(tools, monkeypatch, lambda: wishes.leave(tools.folder, newer)), task)()
+    assert taken_under_lock == [True]
+    assert begun == [(["release", "--by", "bob", "--again"], False)]
+
+
+def test_a_full_disk_is_one_line(tools: Tools, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what to do, and status 1."""
+
+    def full(_front: command.Front) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "state.json")
+
+    monkeypatch.setattr(command, "_tools", lambda _options: tools)
+    monkeypatch.setattr(command.Front, "resume", full)
+    assert command.main(["resume"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "No space left on device" in line
+    assert "scripts/deploy.sh resume" in line
+
+
+def test_an_end_that_an_older_release_wrote_is_read(tools: Tools) -> None:
+    """It does not say which channels took its notice."""
+    end = End(6, Ending.PROMOTED, (), "ann", 0.0, 1.0, 5, "6-x", told=True)
+    save(tools.folder, replace(load(tools.folder), ends=(end,)))
+    path = tools.folder / "state.json"
+    told = json.loads(path.read_text())
+    del told["ends"][0]["told_by"]
+    path.write_text(json.dumps(told))
+    assert load(tools.folder).ends == (end,)
