@@ -20,13 +20,16 @@ PAUSES = (2.0, 10.0)
 
 
 def tell(notice: Notice, channels: Sequence[Channel], sleep: Callable[[float], None] = time.sleep) -> list[str]:
-    """Tell it by each channel, three times where need be; what could not be told, and why. Never raises."""
+    """Tell it by each channel, three times where need be; who was not told, and why. Never raises.
+
+    What a channel has perhaps told is logged, and not among these: who tells it again may tell it twice.
+    """
     failures = []
     for channel in channels:
         if problem := _problem_of(notice, channel, sleep):
             how = "perhaps" if problem.perhaps else "not"
             log.error("%s was %s told (%s): %s", channel.name, how, problem, notice.whole[0])
-            failures.append(f"{channel.name}: {problem}")
+            failures += [] if problem.perhaps else [f"{channel.name}: {problem}"]
         else:
             log.info("%s was told: %s", channel.name, notice.whole[0])
     return failures

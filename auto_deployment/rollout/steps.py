@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from auto_deployment import image
+from auto_deployment import image, textfile
 from auto_deployment.errors import RunError
 from auto_deployment.rollout import bake, commands, machine
 from auto_deployment.rollout.begin import version_in_tree
@@ -122,6 +122,7 @@ class Steps:
                 next_look = self._tools.uptime() + limits.check_seconds
                 rollout = self._timed(rollout)
                 judged = bake.look(folder, rollout, self._tools.prometheus, limits, self._tools.now(), self._watched)
+                textfile.tell_look(self._tools.settings.log_dir, self._tools.now())
                 self._tell(rollout, judged)
                 rollout = machine.judged(rollout, judged.end, judged.reasons)
             else:

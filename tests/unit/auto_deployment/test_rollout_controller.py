@@ -286,6 +286,15 @@ def test_without_figures_a_release_is_inconclusive(site: Site) -> None:
     assert (folder / "report.html").exists()
 
 
+def test_each_look_is_told_to_prometheus(site: Site) -> None:
+    """When the last one was: a canary that nobody looks at is an alert."""
+    site.put_under_way()
+    site.run()
+    told = (site.tools.settings.log_dir / "metrics" / "release_look.prom").read_text().splitlines()[-1]
+    assert told.startswith("release_last_look_time_seconds ")
+    assert 0 < float(told.split()[1]) <= site.time
+
+
 def test_the_shadow_may_refuse(site: Site) -> None:
     """Then nothing at all has changed."""
     site.put_under_way()
