@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import zipfile
 from contextlib import contextmanager
@@ -36,6 +37,12 @@ CONFIGURATION = {
 }
 # A cluster without a free worker lets a job wait for ever.
 FIRST_JOB_SECONDS = 120.0
+CONNECT_SECONDS = 10.0
+OWN = "spark://"
+AWAY = (
+    "SPARK_MASTER={}: Spark does not run there ({}): see that the master answers and that its workers can start executors, or "
+    "name another one"
+)
 
 _sessions: dict[str, SparkSession] = {}
 
@@ -66,6 +73,7 @@ def _begun(master: str) -> SparkSession:
     from pyspark.errors import PySparkException  # noqa: PLC0415 - the same
     from pyspark.sql import SparkSession  # noqa: PLC0415 - the same
 
+    _require_master(master)
     builder = SparkSession.builder.master(master).appName("movierec")
     for name, value in CONFIGURATION.items():
         builder = builder.config(name, value)
@@ -76,11 +84,23 @@ def _begun(master: str) -> SparkSession:
             made.sparkContext.addPyFile(str(_code()))
         _first_job(made.sparkContext, master)
     except (Py4JError, PySparkException) as error:
-        raise RunError(
-            f"SPARK_MASTER={master}: Spark does not run there ({_reason(error)}): see that the master answers and that its "
-            "workers can start executors, or name another one"
-        ) from error
+        raise RunError(AWAY.format(master, _reason(error))) from error
     return made
+
+
+def _require_master(master: str) -> None:
+    """Ask for a connection first, of Spark's own masters: Spark itself gives up after a minute. Raises RunError."""
+    reasons = []
+    for place in master.removeprefix(OWN).split(",") if master.startswith(OWN) else ():
+        host, _, port = place.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        except (OSError, ValueError) as error:
+            reasons.append(f"{place}: {error}")
+        else:
+            return
+    if reasons:
+        raise RunError(AWAY.format(master, "; ".join(reasons)))
 
 
 def _first_job(context: SparkContext, master: str) -> None:

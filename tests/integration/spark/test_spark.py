@@ -66,10 +66,9 @@ def test_training_again_gives_the_same_lists(told: dict[str, Any]) -> None:
 
 @needs_java
 def test_the_model_does_not_follow_the_cores() -> None:
-    """The top 20 of 99.9 % of the users at least are the same on one, two and three of them."""
-    one, two, three = (found_by("tops", f"local[{cores}]") for cores in (1, 2, 3))
-    for other in (two, three):
-        assert sum(map(list.__eq__, one, other)) >= 0.999 * len(one)
+    """The top 20 of 99.9 % of the users at least are the same on one and on three of them."""
+    one, three = (found_by("tops", f"local[{cores}]") for cores in (1, 3))
+    assert sum(map(list.__eq__, one, three)) >= 0.999 * len(one)
 
 
 @needs_java
@@ -94,7 +93,7 @@ def test_a_cluster_without_a_free_worker_is_told(tmp_path: Path, workers: int, s
 
 @needs_java
 def test_a_master_that_is_not_there_is_told() -> None:
-    """In one line, when Spark gives up."""
+    """In one line, and at once."""
     told = found_by("begin", "spark://127.0.0.1:9", "120")
     assert told.startswith("SPARK_MASTER=spark://127.0.0.1:9: Spark does not run there (")
     assert "\n" not in told
