@@ -42,26 +42,17 @@ def found_by(act: str, *arguments: str) -> Any:
     return json.loads(ended.stdout.splitlines()[-1])
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What one process with Spark found; see `work`."""
-    folder = tmp_path_factory.mktemp("spark")
-    found: dict[str, Any] = found_by("whole", str(folder), str(ROOT / "data" / "sample" / "movielog.log"))
-    return found
-
-
 @needs_java
-def test_it_predicts_ratings(told: dict[str, Any]) -> None:
-    """No worse than biases on ratings that are made of biases, and finite for whoever was not in the training."""
-    assert told["trained"]["finite"]
-    assert told["trained"]["rmse"] < 1.02 * told["trained"]["bias"]
+def test_it_predicts_ratings_and_training_again_gives_the_same_lists() -> None:
+    """No worse than biases on ratings made of biases; the top 20 of 99.9 % of the users at least are the same again.
 
-
-@needs_java
-def test_training_again_gives_the_same_lists(told: dict[str, Any]) -> None:
-    """The top 20 of 99.9 % of the users at least; and executors list what threads list."""
-    assert told["trained"]["same"] >= 0.999
-    assert told["trained"]["as_threads"]
+    Finite for whoever was not in the training. Executors list what threads list.
+    """
+    told = found_by("train_twice")
+    assert told["finite"]
+    assert told["rmse"] < 1.02 * told["bias"]
+    assert told["same"] >= 0.999
+    assert told["as_threads"]
 
 
 @needs_java
@@ -72,9 +63,9 @@ def test_the_model_does_not_follow_the_cores() -> None:
 
 
 @needs_java
-def test_a_version_is_trained_judged_and_served_by_it(told: dict[str, Any]) -> None:
+def test_a_version_is_trained_judged_and_served_by_it(tmp_path: Path) -> None:
     """The gate lets it pass on the sample; the artifact is the one that services load; the metadata names what made it."""
-    version = told["version"]
+    version = found_by("pipeline", str(tmp_path), str(ROOT / "data" / "sample" / "movielog.log"))
     assert (version["trainer"], version["gate"], version["pyspark"]) == ("spark", True, "4.3.0")
     assert version["users"] == version["listed"] == 871
     assert version["factors"] == [871, 16]
