@@ -180,13 +180,19 @@ def test_a_block_that_comes_later_joins_its_packed_day(tmp_path: Path) -> None:
     assert [row[1] for row in scene.all("answers")] == [0, 1, 2, 9]
 
 
-@pytest.mark.parametrize("dies_at", [1, 2])
-def test_a_killed_packing_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int) -> None:
-    """Killed before, between and after its renames: each row is there once."""
-    scene = Scene(tmp_path)
+def three_blocks(folder: Path) -> Scene:
+    """An answer of the same day in each."""
+    scene = Scene(folder)
     for user in (1, 2, 3):
         scene.answer(user, NOON, ["a+1999"])
         scene.tell()
+    return scene
+
+
+@pytest.mark.parametrize("dies_at", [1, 2])
+def test_a_killed_packing_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int) -> None:
+    """Killed before, between and after its renames: each row is there once."""
+    scene = three_blocks(tmp_path)
     renames = 0
 
     def dying(path: Path, target: Path) -> Path:
@@ -274,10 +280,7 @@ def test_a_kill_while_days_are_packed_costs_the_next_run_nothing(tmp_path: Path,
 
 def packing_scene(folder: Path) -> Scene:
     """Three blocks of a day and one of the next, in the data folder of a pipeline."""
-    scene = Scene(folder / "data")
-    for user in (1, 2, 3):
-        scene.answer(user, NOON, ["a+1999"])
-        scene.tell()
+    scene = three_blocks(folder / "data")
     scene.answer(4, NOON + DAY, ["a+1999"])
     scene.tell()
     return scene
