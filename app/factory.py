@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from app import request_log
 from app.metrics import Metrics
+from app.request_log import RequestLog
 from app.routes import Provenance, Recommends, Service, add_routes
 
 if TYPE_CHECKING:
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: ServiceSettings, recommender: Recommends, provenance: Provenance | None) -> Flask:
-    """The service as a WSGI application. Opens nothing but the metric files."""
+    """The service as a WSGI application. Opens nothing but the metric files and the request log."""
     app = Flask("movierec", static_folder=None)
     metrics = Metrics(app, settings.track, recommender.version) if settings.metrics else None
+    request_log = RequestLog(metrics.lines_lost.inc if metrics else None) if settings.request_log else None
     service = Service(
         recommender,
         provenance,
         settings.track,
-        request_log.write if settings.request_log else None,
+        request_log.write if request_log else None,
         metrics.rows_lost.inc if metrics else None,
     )
     add_routes(app, service)

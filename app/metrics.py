@@ -31,6 +31,7 @@ MIB = 1 << 20
 LABELS = ("track", "version")
 
 _rows_lost = Counter("journal_rows_lost", "Answers whose provenance row could not be journalled", LABELS, registry=REGISTRY)
+_lines_lost = Counter("request_log_lines_lost", "Requests whose line could not be logged", LABELS, registry=REGISTRY)
 _worker_exits = Counter("service_worker_exits", "Workers that ended, and were replaced", LABELS, registry=REGISTRY)
 # The master alone sets it. In the file of a worker it begins at 0, so that of all processes the largest value is right.
 _start_time = Gauge(
@@ -43,7 +44,7 @@ _start_time = Gauge(
 
 
 class Metrics:
-    """The metrics of one service: those of every request, the rows that its journal lost, its start and its workers' ends."""
+    """The metrics of one service: those of every request, the rows and lines that it lost, its start and its workers' ends."""
 
     def __init__(self, app: Flask, track: str, version: int) -> None:
         self.labels = labels = {"track": track, "version": str(version)}
@@ -51,6 +52,7 @@ class Metrics:
         app.before_request(_name_odd_method)
         _Exporter(app, group_by="url_rule", buckets=SECONDS, static_labels=labels, excluded_paths=list(HEALTH_PATHS))
         self.rows_lost = _rows_lost.labels(**labels)
+        self.lines_lost = _lines_lost.labels(**labels)
         self._worker_exits = _worker_exits.labels(**labels)
         _start_time.labels(**labels).set(time.time())
 

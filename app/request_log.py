@@ -1,13 +1,18 @@
-"""The JSON request log: one line on standard output for each request, written at once."""
+"""The JSON request log: one line on standard output for each request, written at once or not at all."""
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PATH_SHOWN = 200
+OUTPUT = 1
 
 
 class Entry(NamedTuple):
@@ -36,9 +41,31 @@ def to_json(entry: Entry, now: float) -> str:
     )
 
 
-def write(entry: Entry) -> None:
-    """Write a request's line to standard output; a log that cannot be written costs the line, never the answer."""
+class RequestLog:
+    """Writes a request's line to standard output; a log that cannot be written costs lines, never an answer or its time."""
+
+    def __init__(self, count_lost: Callable[[], None] | None = None) -> None:
+        self._count_lost = count_lost
+        self._file = _that_never_waits(OUTPUT)
+
+    def write(self, entry: Entry) -> None:
+        """Write a line, which is short enough to go into a pipe whole or not at all."""
+        try:
+            os.write(self._file, to_json(entry, time.time()).encode())
+        except OSError:
+            if self._count_lost is not None:
+                self._count_lost()
+
+
+def _that_never_waits(file: int) -> int:
+    """The same pipe, but one that is full refuses: who reads a container's output may hang, as an engine does on a busy disk.
+
+    Opened again, since the mode of the one that was given is shared with whoever else writes there. Where it is no pipe, or
+    somebody else's, it stays as it is.
+    """
     try:
-        os.write(1, to_json(entry, time.time()).encode())
+        if not stat.S_ISFIFO(os.fstat(file).st_mode):
+            return file
+        return os.open(f"/proc/self/fd/{file}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return
+        return file

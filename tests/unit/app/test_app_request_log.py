@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -16,13 +17,14 @@ REFUSED = Entry("asked-1", None, None, 3, "canary", 404, 0.12345, "/nothing")
 
 WRITE = """
 import os, sys
-from app.request_log import write
+from app.request_log import RequestLog
 from tests.unit.app.test_app_request_log import ANSWERED, REFUSED
 sys.stdout = None  # whose buffer would be written later
 if len(sys.argv) > 1:
     os.dup2(os.open(sys.argv[1], os.O_WRONLY), 1)
-write(ANSWERED)
-write(REFUSED)
+log = RequestLog()
+log.write(ANSWERED)
+log.write(REFUSED)
 if len(sys.argv) == 1:
     os._exit(0)
 """
@@ -101,3 +103,18 @@ def test_lines_are_written_at_once() -> None:
 def test_a_log_that_cannot_be_written_costs_nothing_but_its_lines() -> None:
     """Standard output on a full disk: nothing is raised, the process ends well."""
     assert run(WRITE, "/dev/full") == ""
+
+
+def test_a_log_that_nobody_reads_makes_no_answer_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe that is full: what does not fit is lost and counted, each line that was taken is whole."""
+    reader, writer = os.pipe()
+    monkeypatch.setattr(request_log, "OUTPUT", writer)
+    lost: list[None] = []
+    log = request_log.RequestLog(lambda: lost.append(None))
+    for _ in range(2000):
+        log.write(ANSWERED)
+    taken = os.read(reader, 1 << 20).decode().splitlines()
+    assert 0 < len(taken) < 2000
+    assert len(taken) + len(lost) == 2000
+    assert {json.loads(line)["user"] for line in taken} == {5}
+    assert os.get_blocking(writer)  # whoever else writes there is not concerned
