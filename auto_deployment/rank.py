@@ -43,11 +43,6 @@ class Seen:
         counts = np.diff(self.starts[start : stop + 1])
         return np.repeat(np.arange(stop - start), counts), self.films[self.starts[start] : self.starts[stop]]
 
-    @property
-    def most(self) -> int:
-        """The most films that one user has seen."""
-        return int(np.diff(self.starts).max(initial=0))
-
 
 class Ranker(Protocol):
     """Ranks films for users of the data set it was made from."""

@@ -118,11 +118,6 @@ class Rollout:
         """The tag of its image."""
         return f"model-{self.version}"
 
-    @property
-    def status(self) -> int:
-        """The exit status of whoever ran it to its end."""
-        return EXIT_STATUS[self.ending or Ending.FAILED]
-
     def minutes(self, now: float) -> float:
         """For how long it has baked."""
         return 0.0 if self.bake_began is None else (now - self.bake_began) / 60

@@ -55,12 +55,6 @@ class Database:
         """The rows of a query whose result is small."""
         return self._connection.execute(sql).fetchall()
 
-    def records(self, sql: str) -> list[dict[str, Any]]:
-        """The same, by the names of the columns."""
-        result = self._connection.execute(sql)
-        names = [column[0] for column in result.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-
     def scratch(self, name: str, lines: Iterable[str]) -> Path:
         """A file of these lines, which goes with the database."""
         path = self._folder / name
