@@ -1,0 +1,41 @@
+"""Numbers and names that stand in words beside where they are set."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def set_in_nginx(root: Path, directive: str) -> str:
+    """A time in milliseconds of nginx/proxy.conf."""
+    found = re.search(rf"^{directive} (\d+)ms;", (root / "nginx" / "proxy.conf").read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "words", "directive"),
+    [
+        ("monitoring/prometheus/rules/alerts.yml", r"NGINX waits (\d+) ms", "proxy_read_timeout"),
+        ("monitoring/README.md", r"NGINX gives up at (\d+) ms", "proxy_read_timeout"),
+        ("monitoring/README.md", r"no answer within (\d+) ms", "proxy_read_timeout"),
+        ("monitoring/README.md", r"no connection within (\d+) ms", "proxy_connect_timeout"),
+    ],
+)
+def test_a_time_that_is_told_of_nginx_is_its_own(root: Path, path: str, words: str, directive: str) -> None:
+    """Whoever is woken by an alert reads what NGINX does."""
+    assert re.findall(words, (root / path).read_text()) == [set_in_nginx(root, directive)]
+
+
+def test_the_task_runner_names_every_benchmark(root: Path) -> None:
+    """In the line of its task."""
+    found = re.search(r"^task_bench\(\).*\[([a-z|]+) ", (root / "scripts" / "dev").read_text(), re.MULTILINE)
+    assert found is not None
+    text = (root / "tests" / "bench" / "__main__.py").read_text()
+    benches = re.findall(r'^    "([a-z]+)": [a-z]+\.[a-z]+,$', text, re.MULTILINE)
+    assert set(found[1].split("|")) == set(benches)
