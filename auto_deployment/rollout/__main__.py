@@ -22,7 +22,7 @@ from auto_deployment.rollout import begin, record, wishes
 from auto_deployment.rollout.controller import Controller
 from auto_deployment.rollout.finish import settle
 from auto_deployment.rollout.holding import LockedError, held, is_held
-from auto_deployment.rollout.machine import EXIT_STATUS, Request
+from auto_deployment.rollout.machine import EXIT_STATUS, Ending, Request
 from auto_deployment.rollout.stack import Stack
 from auto_deployment.rollout.status import show
 from auto_deployment.rollout.tools import Tools
@@ -134,8 +134,7 @@ class Front:
         try:
             with held(self._tools.folder, f"{request.wish} by {self._who}"):
                 wishes.leave(self._tools.folder, request)
-                self._run()
-                return 0
+                return _done(request, self._run())
         except LockedError:
             if self._is_taken(request):
                 return 0
@@ -179,6 +178,13 @@ class Front:
         sys.stdout.flush()
         command = str(self._tools.root / DEPLOY)
         os.execv(command, [command, "release", "--by", wanted.who, *wanted.options])  # noqa: S606 - our own script
+
+
+def _done(order: Request, status: int) -> int:
+    """The exit status of an order, of that of the run that heard it: 0 where it ended as was asked."""
+    if status == EXIT_STATUS[Ending.ABORTED if order.wish == "abort" else Ending.PROMOTED]:
+        return 0
+    return status or RefusedError.status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

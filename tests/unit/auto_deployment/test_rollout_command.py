@@ -60,13 +60,13 @@ def tools(tmp_path: Path) -> Tools:
     return found
 
 
-def front(tools: Tools, monkeypatch: pytest.MonkeyPatch, on_run: Any) -> command.Front:
-    """The command, of which each run does that and then ends."""
+def front(tools: Tools, monkeypatch: pytest.MonkeyPatch, on_run: Any, ending: Ending = Ending.PROMOTED) -> command.Front:
+    """The command, of which each run does that and then ends so."""
 
     def run(_front: command.Front) -> int:
         on_run()
         save(tools.folder, replace(load(tools.folder), under_way=None))
-        return EXIT_STATUS[Ending.PROMOTED]
+        return EXIT_STATUS[ending]
 
     monkeypatch.setattr(command.Front, "_run", run)
     return command.Front(tools, Namespace(by="ann", version=None, again=False, no_shadow=False))
@@ -102,6 +102,25 @@ def test_whoever_waits_no_longer_leaves_no_request(tools: Tools, monkeypatch: py
     with held(tools.folder, "release"), pytest.raises(KeyboardInterrupt):
         front(tools, monkeypatch, list).abort()
     assert wishes.pending(tools.folder) == []
+
+
+@pytest.mark.parametrize(
+    ("order", "ending", "status"),
+    [
+        ("promote", Ending.PROMOTED, 0),
+        ("promote", Ending.FAILED, 1),
+        ("promote", Ending.INCONCLUSIVE, 4),
+        ("abort", Ending.ABORTED, 0),
+        ("abort", Ending.FAILED, 1),
+        ("abort", Ending.PROMOTED, 3),
+    ],
+)
+def test_an_order_that_goes_on_with_a_killed_run_tells_whether_it_was_done(
+    tools: Tools, monkeypatch: pytest.MonkeyPatch, order: str, ending: Ending, status: int
+) -> None:
+    """Status 0 where it ended as was asked; else what it ended with, and 3 for an abort that came too late."""
+    save(tools.folder, replace(load(tools.folder), under_way=BUILDING))
+    assert getattr(front(tools, monkeypatch, list, ending), order)() == status
 
 
 @pytest.mark.parametrize("task", ["release", "resume"])
