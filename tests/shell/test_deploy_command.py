@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 AUTHOR = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
-CHECK = "#!/bin/sh\necho \"$*\" >>logs/checks\n[ ! -f logs/unfit ] || { echo 'check model: cut' >&2; exit 3; }\n"
+CHECK = """#!/bin/sh
+echo "$*" >>logs/checks
+[ ! -f logs/unfit ] || { echo 'check model: cut' >&2; exit 3; }
+[ "$1" = check ] || [ ! -f logs/no-gc ]
+"""
 BEGINS = '#!/bin/sh\necho "12:00:00  version $(cat data/version.txt): release, by a test"\nsleep 5\n'
 
 
@@ -92,8 +96,19 @@ def test_it_checks_out_checks_and_starts(tmp_path: Path, root: Path) -> None:
     assert time.monotonic() - begun < 20
     assert "the release of version 7 has begun" in ended.stdout
     assert made.head() == commit
-    assert (made.folder / "logs" / "checks").read_text() == "check model --pull\n"
+    assert (made.folder / "logs" / "checks").read_text().splitlines()[0] == "check model --pull"
     assert len(made.logs()) == 1
+
+
+def test_the_models_of_older_versions_leave_the_cache(tmp_path: Path, root: Path) -> None:
+    """Once the new one is found to be fit; the DVC remote keeps them. Where that fails, the release goes on."""
+    made = server(tmp_path, root)
+    (made.folder / "logs").mkdir()
+    (made.folder / "logs" / "no-gc").touch()
+    ended = made.ask(f"release {made.first}")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (made.folder / "logs" / "checks").read_text().splitlines()[1:] == ["python -m dvc gc --quiet --workspace --force"]
+    assert "older models stay in .dvc/cache" in ended.stdout
 
 
 @pytest.mark.parametrize(
