@@ -73,7 +73,10 @@ def rollback(tools: Tools, version: int | None, who: str) -> None:
     image = tools.stack.image_id(f"model-{target}")
     if image is None:
         kept = ", ".join(map(str, state.served[-tools.settings.keep_images :])) or "none"
-        raise RefusedError(f"the image of version {target} is not on this machine (kept: {kept}): check it out and release it")
+        raise RefusedError(
+            f"the image of version {target} is not on this machine (kept: {kept}): "
+            "README.md, section Operations, has how to build it again"
+        )
     _under_way(tools, state, "rollback", target, who, image=image)
 
 
