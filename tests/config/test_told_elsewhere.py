@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from auto_deployment import textfile
+from auto_deployment.rollout import figures
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -39,3 +42,9 @@ def test_the_task_runner_names_every_benchmark(root: Path) -> None:
     text = (root / "tests" / "bench" / "__main__.py").read_text()
     benches = re.findall(r'^    "([a-z]+)": [a-z]+\.[a-z]+,$', text, re.MULTILINE)
     assert set(found[1].split("|")) == set(benches)
+
+
+@pytest.mark.parametrize("series", [*textfile.HELP, textfile.LOOK, *figures.HELP])
+def test_a_series_of_pipeline_and_release_is_told(root: Path, series: str) -> None:
+    """In monitoring/README.md, by its whole name."""
+    assert re.search(rf"`{series}[`{{]", (root / "monitoring" / "README.md").read_text())
