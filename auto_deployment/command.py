@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+LIBC = ctypes.CDLL(None)
 SECONDS = 120.0
 # A program that could ask somebody waits for ever where nobody is: it fails instead.
 QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true", "DVC_NO_ANALYTICS": "true", "LC_ALL": "C.UTF-8"}
@@ -29,7 +33,10 @@ class CommandError(RunError):
 
 
 class Commands:
-    """Runs programs in one folder; `apart` from the terminal: its Ctrl-C is the run's alone, and no program's end."""
+    """Runs programs in one folder; `apart` from the terminal: its Ctrl-C is the run's alone, and no program's end.
+
+    A program apart is out of reach of what kills the run's process group as well: the kernel ends it with the run.
+    """
 
     def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, *, apart: bool = False) -> None:
         self._folder = folder
@@ -51,6 +58,7 @@ class Commands:
                 timeout=seconds,
                 check=False,
                 start_new_session=self._apart,
+                preexec_fn=_end_with_parent if self._apart else None,
             )
         except subprocess.TimeoutExpired as error:
             raise CommandError(command, f"no end after {seconds:g} s") from error
@@ -59,6 +67,12 @@ class Commands:
         if ended.returncode:
             raise CommandError(command, _words(ended))
         return ended.stdout.rstrip("\n")
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill this process, a new one, when the one that started it ends. Only Linux can."""
+    if hasattr(LIBC, "prctl"):
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _words(ended: subprocess.CompletedProcess[str]) -> str:

@@ -98,7 +98,7 @@ class Versions:
         self._git_remote = git_remote
         self._branch = branch
         self._dvc_remote = dvc_remote
-        self._commands = Commands(places.root)
+        self._commands = Commands(places.root, apart=True)
 
     def check_tree(self, unfinished: int | None) -> None:
         """Refuse a checkout from which no release can be made, before any minute is spent.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +14,9 @@ import pytest
 from auto_deployment.command import Commands
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
+
+ROOT = str(Path(__file__).parents[3])
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -19,3 +24,30 @@ def test_a_program_apart_is_out_of_reach_of_the_terminals_ctrl_c(tmp_path: Path,
     """The terminal signals the process group of the run; a program apart has one of its own."""
     group = Commands(tmp_path, apart=apart).run(sys.executable, "-c", "import os; print(os.getpgrp())")
     assert (int(group) != os.getpgrp()) == apart
+
+
+def test_a_program_apart_ends_with_the_run_that_is_killed(tmp_path: Path) -> None:
+    """It would go on beside the next run otherwise, and both would write to one checkout."""
+    program = "import os, time; open('pid', 'w').write(f'{os.getpid()} '); time.sleep(60)"
+    run = f"from auto_deployment.command import Commands; Commands('.', apart=True).run({sys.executable!r}, '-c', {program!r})"
+    with subprocess.Popen([sys.executable, "-c", run], cwd=tmp_path, env={**os.environ, "PYTHONPATH": ROOT}) as process:
+        assert until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith(" "))
+        process.kill()
+    number = int((tmp_path / "pid").read_text())
+    assert until(lambda: not is_alive(number))
+
+
+def until(happens: Callable[[], bool]) -> bool:
+    """Whether it happens within ten seconds."""
+    end = time.monotonic() + 10
+    while not happens() and time.monotonic() < end:
+        time.sleep(0.02)
+    return happens()
+
+
+def is_alive(number: int) -> bool:
+    """Whether there is such a process, other than one that only waits to be asked how it ended."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

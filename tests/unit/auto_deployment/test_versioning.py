@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,3 +80,12 @@ def test_a_tag_follows_its_commit(repository: Repository) -> None:
     repository.run("commit", "--quiet", "--amend", "--allow-empty", "--date", "2026-01-05T09:00:00Z", "--no-edit")
     repository.versions._tag_again([2])
     assert repository.run("rev-parse", f"{tag(2)}^{{commit}}") == repository.run("rev-parse", "HEAD")
+
+
+def test_the_terminals_ctrl_c_does_not_reach_git(repository: Repository) -> None:
+    """It would be broken off in the midst of a push; the run itself ends at the step's boundary."""
+    hook = repository.folder / ".git" / "hooks" / "pre-push"
+    hook.write_text(f"#!{sys.executable}\nimport os\nopen('session', 'w').write(str(os.getsid(0)))\n")
+    hook.chmod(0o755)
+    repository.versions._git("push", "--quiet", "origin", "main")
+    assert int((repository.folder / "session").read_text()) != os.getsid(0)
