@@ -97,6 +97,13 @@ class Pipeline:
     def _run(self) -> notify.Notice | None:
         release = Release.load(self._data / RELEASE)
         self._begin_step("check")
+        if self._options.collect_only and release is not None and release.stage != "begun":
+            # The stream's retention does not wait for a remote that is away.
+            self._collect_and_warn()
+            self._begin_step("check")
+            self._versions.check_tree(release.number)
+            self._finish(release)
+            return None
         if not self._options.collect_only or release is not None:
             self._versions.check_tree(release.number if release else None)
         restore(self._places, self._versions)
@@ -107,9 +114,7 @@ class Pipeline:
             self._finish(release)
             if self._options.collect_only or not was_waiting:
                 return None
-        collector = self._collect()
-        if lag_grows(lags := collector.record.lags):
-            notify.tell(notify.lag_alarm(lags[-1], lags[-2]), self._channels)
+        collector = self._collect_and_warn()
         if self._options.collect_only:
             return None
         check_share(collector.record.counts, self._settings.max_reject_share)
@@ -118,6 +123,14 @@ class Pipeline:
             return self._nothing_new()
         self._finish(begun)
         return None
+
+    def _collect_and_warn(self) -> Collector:
+        """Collect; alarm where it falls behind. What else waits for the database and needs no version is put there."""
+        collector = self._collect()
+        if lag_grows(lags := collector.record.lags):
+            notify.tell(notify.lag_alarm(lags[-1], lags[-2]), self._channels)
+        self._put_pending()
+        return collector
 
     def _collect(self) -> Collector:
         """Append what the stream, or the files, have now."""
@@ -179,7 +192,12 @@ class Pipeline:
         """Bring a release from its stage to its end, and tell of it: after a kill perhaps twice, but never not at all."""
         if release.stage == "begun":
             # A kill may have come right after the commit: what it names is the version, and is not made a second time.
-            if not self._versions.is_committed(release.number):
+            if self._versions.is_committed(release.number):
+                self._versions.check_own(release.number, release.marks)
+            else:
+                # The code may have been mended since the release was begun.
+                release.base = self._versions.head()
+                release.save(self._data / RELEASE, "begun")
                 self._train(release)
             self._commit(release)
         if release.stage == "committed" and not self._options.no_push:
@@ -211,6 +229,8 @@ class Pipeline:
         try:
             metadata = train_version(self._settings, version, self._progress, champion.recipe_of(self._champion(release)))
         except RefusedError:
+            # An earlier run may have let it pass, and been broken off when its files were written.
+            self._versions.discard(release.number)
             (self._data / RELEASE).unlink()
             raise
         self._telemetry.keep_popular(self._data / "model", Tables(self._data))
@@ -244,12 +264,23 @@ class Pipeline:
     def _track(self, release: Release) -> None:
         """Put the `tracking` row, and those of earlier versions that the database has missed."""
         self._begin_step("track")
-        path = self._data / PENDING
-        pending = (read_json(path) or {"rows": []})["rows"]
         row = tracking_row(read_metadata(self._data / "model"), self._data / "model")
-        pending = [*(each for each in pending if each["version_number"] != release.number), row]
-        write_json_synced(path, {"rows": put_rows(self._settings.database_url, pending)})
+        others = [each for each in self._pending() if each["version_number"] != release.number]
+        self._put([*others, row])
         release.save(self._data / RELEASE, "tracked")
+
+    def _put_pending(self) -> None:
+        """Put the `tracking` rows of earlier versions that the database has missed: no new version may come for long."""
+        if (pending := self._pending()) and self._settings.database_url is not None:
+            self._put(pending)
+
+    def _pending(self) -> list[Mapping[str, Any]]:
+        rows: list[Mapping[str, Any]] = (read_json(self._data / PENDING) or {"rows": []})["rows"]
+        return rows
+
+    def _put(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Put `tracking` rows; those that could not be are pending."""
+        write_json_synced(self._data / PENDING, {"rows": put_rows(self._settings.database_url, rows)})
 
     def _nothing_new(self) -> notify.Notice:
         """No version is made; what `--no-push` has kept back is pushed now."""

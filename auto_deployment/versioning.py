@@ -133,6 +133,12 @@ class Versions:
             raise VersioningError(f"{path}: cannot be read ({error}): git checkout -- {path}") from error
         if re.fullmatch(r"(?:0|[1-9]\d{0,8})\n?", text) is None:
             raise VersioningError(f"{path}: {text[:40]!r} is not one whole number: git checkout -- {path}")
+        latest = max(self._tagged(), default=0)
+        if latest > int(text):
+            raise VersioningError(
+                f"{path} says {int(text)}, but there is a tag {tag(latest)}, and no number is used twice: write {latest} to it "
+                f"and commit that, or git tag -d {tag(latest)} if that version was never pushed"
+            )
         return int(text)
 
     def head(self) -> str:
@@ -140,8 +146,17 @@ class Versions:
         return self._git("rev-parse", "HEAD")
 
     def is_committed(self, number: int) -> bool:
-        """Whether the last commit of the branch is that version's."""
-        return self._ask("log", "-1", "--format=%s", otherwise="") == message(number)
+        """Whether one of the branch's latest commits is that version's."""
+        return message(number) in self._latest_commits()
+
+    def check_own(self, number: int, marks: Mapping[str, Mapping[str, object]]) -> None:
+        """Raises OtherReleaseError where the branch's version `number` was made by another host: it ends at other `marks`."""
+        told = json.loads(self._ask("show", f"HEAD:{self.places.tracked(number)[-1]}", otherwise="{}"))
+        if told.get("version") == number and told["marks"] != marks:
+            raise OtherReleaseError(
+                f"{self._branch} has version {number} from another host, and this one was making it; "
+                f"git reset --hard, rm {self.places.data}/release.json, and python -m auto_deployment.restore take it over"
+            )
 
     def is_tagged(self, number: int) -> bool:
         """Whether the version has its tag here."""
@@ -156,10 +171,11 @@ class Versions:
             self._git("add", "--force", "--", *files)
             self._git("commit", "--quiet", "--no-verify", "-m", message(number), "--", *files)
         if not self.is_tagged(number):
-            self._git("tag", "--annotate", tag(number), "-m", message(number))
+            # Somebody may have committed on top of it since a run was broken off right here.
+            self._git("tag", "--annotate", tag(number), "-m", message(number), self._latest_commits()[message(number)])
 
     def discard(self, number: int) -> None:
-        """Take back what was written of a version that is not committed."""
+        """Take back what was written of a version that is not committed; the model too, where the cache has the last one."""
         known = set(self._git("ls-tree", "-r", "--name-only", "HEAD").splitlines())
         files = self.places.tracked(number)
         self._git("reset", "--quiet", "--", *files)
@@ -170,13 +186,18 @@ class Versions:
                 (self.places.root / path).unlink(missing_ok=True)
         for part in self._parts(number):
             part.unlink(missing_ok=True)
+        pointer = self.places.data / "model.dvc"
+        if str(pointer.relative_to(self.places.root)) in known:
+            try:
+                self._run_dvc("checkout", "--quiet", "--force", str(pointer))
+            except CommandError as error:
+                log.warning("the last version's model is not put back: %s", error)
 
     def unpushed(self) -> list[int]:
         """The versions whose tags the remote does not have, ascending. Raises CommandError where the remote is away."""
         listed = self._git("ls-remote", "--tags", "--refs", self._git_remote, "model-*", seconds=PUSH_SECONDS)
         theirs = {line.rpartition("/")[2] for line in listed.splitlines()}
-        ours = map(VERSION_TAG.fullmatch, self._git("tag", "--list", "model-*").split())
-        return sorted(int(found[1]) for found in ours if found and found[0] not in theirs)
+        return [number for number in self._tagged() if tag(number) not in theirs]
 
     def push(self) -> None:
         """Push data and models to the DVC remote, then commits and tags to the git remote, all of them or none.
@@ -232,10 +253,7 @@ class Versions:
 
         Raises VersioningError for a version without a commit among the latest.
         """
-        commits: dict[str, str] = {}
-        for line in self._git("log", f"-{LATEST_COMMITS}", "--format=%H %s").splitlines():
-            commit, _, subject = line.partition(" ")
-            commits.setdefault(subject, commit)
+        commits = self._latest_commits()
         for number in numbers:
             wanted = commits.get(message(number))
             if wanted is None:
@@ -245,6 +263,19 @@ class Versions:
                 )
             if self._ask("rev-parse", f"{tag(number)}^{{commit}}", otherwise="") != wanted:
                 self._git("tag", "--force", "--annotate", tag(number), "-m", message(number), wanted)
+
+    def _latest_commits(self) -> dict[str, str]:
+        """The branch's latest commits by their first lines, of equal ones the newest."""
+        commits: dict[str, str] = {}
+        for line in self._git("log", f"-{LATEST_COMMITS}", "--format=%H %s").splitlines():
+            commit, _, subject = line.partition(" ")
+            commits.setdefault(subject, commit)
+        return commits
+
+    def _tagged(self) -> list[int]:
+        """The versions that have a tag here, ascending."""
+        found = map(VERSION_TAG.fullmatch, self._git("tag", "--list", "model-*").split())
+        return sorted(int(each[1]) for each in found if each)
 
     def _mend_after_kill(self) -> None:
         """Take back a broken rebase and remove the locks of a killed git: only one run of ours has this checkout."""

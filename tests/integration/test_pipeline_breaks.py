@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -92,6 +93,78 @@ def test_a_restore_leaves_what_was_not_pushed(checkout: Checkout, stream: Path) 
     assert checkout.data("versioning/clean_rating_1.csv").exists()
     assert checkout.run("--input", str(stream)).returncode == 0
     checkout.command("dvc", "pull", "--quiet", "data/versioning/clean_rating_1.csv.dvc")
+
+
+def broken_off(checkout: Checkout, *arguments: str) -> None:
+    """A run that fails when parts, offsets and version.txt are written and no commit names them."""
+    hook = checkout.folder / ".git" / "hooks" / "prepare-commit-msg"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    failed = checkout.run(*arguments)
+    assert failed.returncode == 1, failed.stdout + failed.stderr
+    hook.unlink()
+
+
+def test_a_refusal_after_a_break_leaves_nothing_in_the_way(checkout: Checkout, stream: Path) -> None:
+    """The gate refuses what a broken-off run had let pass: the tree and the model are the last version's, the rows are kept."""
+    assert checkout.run("--input", str(stream)).returncode == 0
+    model = checkout.data("model/metadata.json").read_bytes()
+    stream.write_bytes(b"".join(LINES))
+    broken_off(checkout, "--input", str(stream))
+    refused = checkout.run("--input", str(stream), RMSE_LIMIT="0.1")
+    assert refused.returncode == 3, refused.stdout + refused.stderr
+    assert checkout.command("git", "status", "--short") == ""
+    assert checkout.data("version.txt").read_text() == "1\n"
+    assert checkout.data("model/metadata.json").read_bytes() == model
+    ended = checkout.run("--input", str(stream))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert checkout.command("git", "tag", "--list").split() == ["model-1", "model-2"]
+
+
+def test_a_version_names_the_code_that_trained_it_in_the_end(checkout: Checkout, stream: Path) -> None:
+    """A run broke off, the code was mended, the next run trained again: with the mended code."""
+    broken_off(checkout, "--input", str(stream))
+    (checkout.folder / "mended.py").write_text("")
+    checkout.command("git", "add", "mended.py")
+    checkout.command("git", "commit", "--quiet", "-m", "Mended", "--", "mended.py")
+    ended = checkout.run("--input", str(stream))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    told = json.loads(checkout.data("model/metadata.json").read_bytes())
+    assert told["git_commit"] == checkout.command("git", "rev-parse", "HEAD^")
+
+
+def test_a_version_below_a_later_commit_is_not_made_a_second_time(checkout: Checkout, stream: Path) -> None:
+    """Broken off between commit and tag, and somebody committed on top of it: the next run tags the version's own commit."""
+    checkout.command("git", "update-ref", BLOCKER.format(1), "HEAD")
+    assert checkout.run("--input", str(stream)).returncode == 1
+    checkout.command("git", "update-ref", "-d", BLOCKER.format(1))
+    version = checkout.command("git", "rev-parse", "HEAD")
+    checkout.command("git", "commit", "--quiet", "--allow-empty", "-m", "Code")
+    ended = checkout.run("--input", str(stream), "--no-push")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert checkout.command("git", "log", "--format=%s", "-3").splitlines()[:2] == [
+        "Code",
+        "Data and Model version update: [1]",
+    ]
+    assert checkout.command("git", "rev-parse", "model-1^{commit}") == version
+
+
+def test_a_collection_does_not_wait_for_a_remote(checkout: Checkout, stream: Path) -> None:
+    """With the git remote away a version waits to be pushed: rows come in all the same, before the push is tried again."""
+    away = checkout.remote.with_name("away.git")
+    checkout.remote.rename(away)
+    assert checkout.run("--input", str(stream)).returncode == 1
+    rows = checkout.data("clean_rating.csv").stat().st_size
+    stream.write_bytes(b"".join(LINES))
+    failed = checkout.run("--collect-only", "--input", str(stream))
+    assert (failed.returncode, "push" in failed.stderr) == (1, True), failed.stdout + failed.stderr
+    assert checkout.data("clean_rating.csv").stat().st_size > rows
+    away.rename(checkout.remote)
+    assert checkout.run("--collect-only", "--input", str(stream)).returncode == 0
+    assert checkout.command("git", "log", "-1", "--format=%s", "origin/main") == "Data and Model version update: [1]"
+    assert checkout.run("--input", str(stream)).returncode == 0
+    assert checkout.data("version.txt").read_text() == "2\n"
 
 
 class Listener(BaseHTTPRequestHandler):

@@ -231,6 +231,18 @@ def test_a_database_that_is_away_gets_its_rows_later(checkout: Checkout, halves:
     assert rows[1][1] == md5(checkout.data("clean_rating.csv"))
 
 
+def test_a_database_that_was_away_does_not_wait_for_the_next_version(
+    checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The row that was missed is put by the next run, though that makes no version."""
+    url = f"sqlite:///{tmp_path / 'late' / 'provenance.sqlite'}"
+    released(checkout, halves[0], PROVENANCE_URL=url)
+    (tmp_path / "late").mkdir()
+    assert "nothing new" in released(checkout, halves[0], PROVENANCE_URL=url)
+    with closing(sqlite3.connect(tmp_path / "late" / "provenance.sqlite")) as database:
+        assert database.execute("select version_number from tracking").fetchall() == [(1,)]
+
+
 def spoil(checkout: Checkout, what: str) -> None:
     """Bring the checkout into a state that no release can be made from."""
     table = checkout.data("clean_rating.csv")
@@ -243,6 +255,9 @@ def spoil(checkout: Checkout, what: str) -> None:
             checkout.command("git", "remote", "remove", "origin")
         case "version.txt":
             checkout.data("version.txt").write_text("two\n")
+            checkout.command("git", "commit", "--quiet", "--all", "-m", "oops")
+        case "version.txt set back":
+            checkout.data("version.txt").write_text("0\n")
             checkout.command("git", "commit", "--quiet", "--all", "-m", "oops")
         case "record":
             checkout.data("collected.json").write_text("{")
@@ -261,6 +276,7 @@ def spoil(checkout: Checkout, what: str) -> None:
         ("detached", 1, "detached HEAD"),
         ("no remote", 1, "GIT_REMOTE"),
         ("version.txt", 1, "version.txt"),
+        ("version.txt set back", 1, "tag model-1"),
         ("record", 1, "collected.json"),
         ("rows lost", 1, "rows are missing"),
         ("row of another width", 3, "clean_rating.csv line 501"),

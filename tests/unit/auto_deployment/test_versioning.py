@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from auto_deployment import versioning
-from auto_deployment.versioning import Places, VersioningError, Versions, message, tag
+from auto_deployment.versioning import OtherReleaseError, Places, VersioningError, Versions, message, tag
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,6 +81,19 @@ def test_a_tag_follows_its_commit(repository: Repository) -> None:
     repository.run("commit", "--quiet", "--amend", "--allow-empty", "--date", "2026-01-05T09:00:00Z", "--no-edit")
     repository.versions._tag_again([2])
     assert repository.run("rev-parse", f"{tag(2)}^{{commit}}") == repository.run("rev-parse", "HEAD")
+
+
+def test_a_version_of_another_host_is_not_taken_for_our_own(repository: Repository) -> None:
+    """It was pulled in while this host made the same number: its rows are others. Our own is known by the stream's offsets."""
+    offsets = repository.versions.places.offsets
+    offsets.parent.mkdir(parents=True)
+    offsets.write_text(json.dumps({"version": 3, "marks": {"movielog4/0": {"offset": 70}}}))
+    repository.run("add", "--all")
+    repository.release(3)
+    assert repository.versions.is_committed(3)
+    repository.versions.check_own(3, {"movielog4/0": {"offset": 70}})
+    with pytest.raises(OtherReleaseError, match=r"version 3 from another host.*restore"):
+        repository.versions.check_own(3, {"movielog4/0": {"offset": 90}})
 
 
 def test_the_terminals_ctrl_c_does_not_reach_git(repository: Repository) -> None:
