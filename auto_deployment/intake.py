@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from typing import TYPE_CHECKING
 
@@ -32,10 +33,11 @@ def collect_files(paths: Sequence[Path], settings: Settings, progress: Progress)
 
 def collect_showing(collector: Collector, source: Source, progress: Progress, go_on: Callable[[], bool]) -> None:
     """Collect, showing how much of it is done, how fast, and what became of it."""
-    counts, begun = collector.record.counts, time.monotonic()
+    before, begun = copy.deepcopy(collector.record.counts), time.monotonic()
     total = source.left(source.plan(collector.record.marks), collector.record.marks)
     with progress.task("collect", total, source.unit) as task:
         for left in collector.collect(source, go_on):
+            counts = collector.record.counts.since(before)
             rate = counts.lines / max(time.monotonic() - begun, 1e-3)
             task.note(f"{rate:,.0f} lines/s, {report.short(counts)}")
             task.advance_to(total - left)

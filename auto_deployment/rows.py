@@ -54,6 +54,11 @@ class Counts:
         self.repaired += other.repaired
         self.rejected.update(other.rejected)
 
+    def since(self, before: Counts) -> Counts:
+        """What came in after there were `before`."""
+        kinds, rejected = self.kinds - before.kinds, self.rejected - before.rejected
+        return Counts(self.lines - before.lines, kinds, self.repaired - before.repaired, rejected)
+
 
 @dataclass
 class Rows:
