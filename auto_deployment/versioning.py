@@ -27,6 +27,8 @@ PUSH_TRIES = 5
 PUSH_SECONDS = 600.0
 # Where the commit of a version that is not pushed is looked for.
 LATEST_COMMITS = 1000
+# In git's folder while we rebase: another's rebase is not ours to take back.
+REBASES = "model-version-rebases"
 VERSION_TAG = re.compile(r"model-(0|[1-9]\d*)")
 TABLES = ("clean_rating", "clean_watch")
 
@@ -246,7 +248,15 @@ class Versions:
                 f"{self._git_remote} has version {theirs} from another host, and only one may release: look at both, "
                 f"then reset this branch to {self._git_remote}/{self._branch}, drop the tags that are not pushed, and run again"
             )
-        self._git("rebase", "--quiet", "FETCH_HEAD")
+        mark = self._git_folder() / REBASES
+        mark.touch()
+        try:
+            self._git("rebase", "--quiet", "FETCH_HEAD")
+        except CommandError as error:
+            self._mend_after_kill()
+            where = f"{self._git_remote}/{self._branch}"
+            raise VersioningError(f"our commits cannot be put on top of {where} ({error.words}): git rebase {where}") from error
+        mark.unlink()
 
     def _tag_again(self, numbers: Sequence[int]) -> None:
         """Have each version's tag point at its commit on this branch, which a rebase may have moved.
@@ -278,14 +288,23 @@ class Versions:
         return sorted(int(each[1]) for each in found if each)
 
     def _mend_after_kill(self) -> None:
-        """Take back a broken rebase and remove the locks of a killed git: only one run of ours has this checkout."""
-        git = Path(self._git("rev-parse", "--absolute-git-dir"))
+        """Take back a broken rebase of ours and remove the locks of a killed git: only one run of ours has this checkout.
+
+        Raises VersioningError where the rebase is somebody else's.
+        """
+        git = self._git_folder()
         for lock in _git_locks(git):
             log.warning("removing %s, which a killed git has left", lock)
             lock.unlink(missing_ok=True)
         if (git / "rebase-merge").exists() or (git / "rebase-apply").exists():
+            if not (git / REBASES).exists():
+                raise VersioningError("a rebase is under way that is not ours: git rebase --continue, or git rebase --abort")
             log.warning("taking back a rebase that was broken off")
             self._git("rebase", "--abort")
+        (git / REBASES).unlink(missing_ok=True)
+
+    def _git_folder(self) -> Path:
+        return Path(self._git("rev-parse", "--absolute-git-dir"))
 
     def _check_dirt(self, unfinished: int | None) -> None:
         ours = set(self.places.tracked(unfinished)) if unfinished is not None else set()

@@ -103,3 +103,48 @@ def test_the_terminals_ctrl_c_does_not_reach_git(repository: Repository) -> None
     hook.chmod(0o755)
     repository.versions._git("push", "--quiet", "origin", "main")
     assert int((repository.folder / "session").read_text()) != os.getsid(0)
+
+
+@pytest.fixture
+def conflict(repository: Repository) -> Repository:
+    """The remote has a commit that ours cannot be put on top of."""
+    repository.run("branch", "theirs", tag(1))
+    for where in ("theirs", "main"):
+        repository.run("checkout", "--quiet", where)
+        (repository.folder / "settings").write_text(where)
+        repository.run("add", "settings")
+        repository.run("commit", "--quiet", "-m", where)
+    repository.run("push", "--quiet", "origin", "theirs:main")
+    return repository
+
+
+def test_a_rebase_that_cannot_be_is_taken_back_at_once(conflict: Repository) -> None:
+    """The branch stays as it was, and what to do is told."""
+    before = conflict.run("rev-parse", "HEAD")
+    with pytest.raises(VersioningError, match=r"origin/main .*git rebase"):
+        conflict.versions._rebase([2])
+    assert conflict.run("rev-parse", "HEAD") == before
+    assert conflict.run("symbolic-ref", "--short", "HEAD") == "main\n"
+
+
+def test_somebodys_own_rebase_is_left_alone(conflict: Repository) -> None:
+    """With what they have resolved so far: it is refused, not taken back."""
+    conflict.run("fetch", "--quiet", "origin")
+    subprocess.run(["git", "rebase", "origin/main"], cwd=conflict.folder, capture_output=True, check=False)
+    (conflict.folder / "settings").write_text("resolved")
+    conflict.run("add", "settings")
+    with pytest.raises(VersioningError, match="rebase"):
+        conflict.versions.check_tree(None)
+    assert (conflict.folder / "settings").read_text() == "resolved"
+    assert (conflict.folder / ".git" / "rebase-merge").exists()
+
+
+def test_our_own_rebase_that_was_killed_is_taken_back(conflict: Repository) -> None:
+    """It is known by the mark that is set before it."""
+    before = conflict.run("rev-parse", "main")
+    conflict.run("fetch", "--quiet", "origin")
+    (conflict.folder / ".git" / versioning.REBASES).touch()
+    subprocess.run(["git", "rebase", "origin/main"], cwd=conflict.folder, capture_output=True, check=False)
+    conflict.versions._mend_after_kill()
+    assert conflict.run("rev-parse", "HEAD") == before
+    assert not (conflict.folder / ".git" / versioning.REBASES).exists()
