@@ -10,6 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from auto_deployment.errors import RunError
+from auto_deployment.logs import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+mask = Redactor()
 LIBC = ctypes.CDLL(None)
 SECONDS = 120.0
 # A program that could ask somebody waits for ever where nobody is: it fails instead.
@@ -28,7 +30,7 @@ class CommandError(RunError):
     """A program ended with an error, or not within its time; `words` is what it said."""
 
     def __init__(self, command: Sequence[str], words: str) -> None:
-        super().__init__(f"{' '.join(command[:4])}: {words}")
+        super().__init__(mask(f"{' '.join(command[:4])}: {words}"))
         self.words = words
 
 
@@ -79,4 +81,5 @@ def _words(ended: subprocess.CompletedProcess[str]) -> str:
     """The lines that say what is wrong, as one."""
     lines = [line.strip() for line in (ended.stderr or ended.stdout).splitlines() if line.strip()]
     told = [line for line in lines if line.lower().startswith(("fatal", "error", "! [", "remote:"))] or lines[-3:]
-    return "; ".join(told)[:500] or f"ended with {ended.returncode}"
+    # Masked before it is cut: of half a URL nobody can tell any more that it has a login.
+    return mask("; ".join(told))[:500] or f"ended with {ended.returncode}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.command import Commands
+from auto_deployment.command import CommandError, Commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,16 @@ def test_a_program_apart_is_out_of_reach_of_the_terminals_ctrl_c(tmp_path: Path,
     """The terminal signals the process group of the run; a program apart has one of its own."""
     group = Commands(tmp_path, apart=apart).run(sys.executable, "-c", "import os; print(os.getpgrp())")
     assert (int(group) != os.getpgrp()) == apart
+
+
+@pytest.mark.parametrize("before", [0, 480, 490])
+def test_a_login_in_a_remotes_url_is_in_no_error(tmp_path: Path, before: int) -> None:
+    """Not even half of it, where the words are cut: nobody could mask that any more."""
+    words = f"ERROR: {'x' * before} https://somebody:sesame-open@example.org/data is away"
+    with pytest.raises(CommandError) as told:
+        Commands(tmp_path).run(sys.executable, "-c", f"import sys; sys.exit({words!r})")
+    assert "sesame" not in str(told.value)
+    assert "somebody" not in told.value.words
 
 
 def test_a_program_apart_ends_with_the_run_that_is_killed(tmp_path: Path) -> None:
