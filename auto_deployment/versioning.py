@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 import sys
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING
 
 from auto_deployment.command import CommandError, Commands
 from auto_deployment.errors import RunError
-from auto_deployment.state import write_synced
+from auto_deployment.state import sync_folder, write_synced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import BinaryIO
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +110,10 @@ class Versions:
         `unfinished` is the number of a version that an earlier run began: its own files may differ from what git has. Raises
         VersioningError with what to do.
         """
+        if not self.places.data.is_relative_to(self.places.root):
+            raise VersioningError(
+                f"{self.places.data} (DATA_DIR) is not in the checkout, {self.places.root}: no commit could name it"
+            )
         self._mend_after_kill()
         branch = self._ask("symbolic-ref", "--quiet", "--short", "HEAD", otherwise="")
         if branch != self._branch:
@@ -352,7 +358,9 @@ def write_parts(places: Places, number: int, added: Mapping[str, tuple[int, int]
             begin = max(start, len(header))
             whole.seek(begin)
             _copy(whole, new, stop - begin)
+            _sync(new)
         aside.replace(part)
+    sync_folder(places.versioning)
 
 
 def rebuild(places: Places, versions: Sequence[int]) -> Iterator[Path]:
@@ -366,7 +374,9 @@ def rebuild(places: Places, versions: Sequence[int]) -> Iterator[Path]:
                     header = part.readline()
                     whole.write(b"" if at else header)
                     shutil.copyfileobj(part, whole)
+            _sync(whole)
         aside.replace(path)
+        sync_folder(path.parent)
         yield path
 
 
@@ -382,6 +392,11 @@ def _copy(source: object, target: object, size: int) -> None:
             raise VersioningError("a table is shorter than its recorded size: restore it with the parts (see the README)")
         target.write(block)  # type: ignore[attr-defined]
         size -= len(block)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _was_rejected(error: CommandError) -> bool:

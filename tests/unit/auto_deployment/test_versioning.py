@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from auto_deployment import versioning
-from auto_deployment.versioning import OtherReleaseError, Places, VersioningError, Versions, message, tag
+from auto_deployment.versioning import (
+    TABLES,
+    OtherReleaseError,
+    Places,
+    VersioningError,
+    Versions,
+    message,
+    rebuild,
+    tag,
+    write_parts,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +113,26 @@ def test_the_terminals_ctrl_c_does_not_reach_git(repository: Repository) -> None
     hook.chmod(0o755)
     repository.versions._git("push", "--quiet", "origin", "main")
     assert int((repository.folder / "session").read_text()) != os.getsid(0)
+
+
+def test_a_data_folder_beyond_the_checkout_is_refused_at_the_start(repository: Repository, tmp_path: Path) -> None:
+    """Its files could be in no commit: that is told before the minutes are spent."""
+    versions = Versions(Places(repository.folder, tmp_path / "elsewhere"), "origin", "main", "local")
+    with pytest.raises(VersioningError, match="DATA_DIR"):
+        versions.check_tree(None)
+
+
+def test_parts_and_tables_are_on_the_disk_before_they_have_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record on the disk counts their bytes: after a power cut they must be there too."""
+    synced: set[int] = set()
+    monkeypatch.setattr(os, "fsync", lambda number: synced.add(os.fstat(number).st_ino))
+    places = Places(tmp_path, tmp_path)
+    for table in TABLES:
+        (tmp_path / f"{table}.csv").write_text("header\nrow\n")
+    write_parts(places, 1, dict.fromkeys(TABLES, (0, 11)))
+    written = [places.part(table, 1) for table in TABLES] + list(rebuild(places, [1]))
+    assert all(path.read_text() == "header\nrow\n" for path in written)
+    assert {path.stat().st_ino for path in written} <= synced
 
 
 @pytest.fixture
