@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,7 +15,13 @@ from auto_deployment.ranking.feedback import Feedback
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy.typing as npt
+
 COLUMNS = ("user_id", "movie_id", "rating", "timestamp")
+MICROSECONDS = 1e6
+FITS = 2.0**62
+# What ends a field or a line of a dump.
+ENDS = "[,\t\r\n]"
 
 
 class Task(NamedTuple):
@@ -46,17 +53,32 @@ def read_task(train_path: Path, test_path: Path) -> Task:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        types = {"user_id": "str", "movie_id": "str", "rating": "float32"}
-        # Of pandas' own words for a hole, such as NA, all but the empty one may be names.
-        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])[list(COLUMNS)]
+        table = _parsed(path)
         table["timestamp"] = _seconds(table["timestamp"])
     except OSError as error:
         raise WrongUseError(f"{path}: {error.strerror or error}: name a table of {','.join(COLUMNS)}") from error
+    except pd.errors.ParserWarning as error:
+        raise WrongUseError(f"{path}: not a table of {','.join(COLUMNS)}: rows have more fields than the header") from error
     except (ValueError, KeyError) as error:
-        raise WrongUseError(f"{path}: not a table of {','.join(COLUMNS)}: {error}") from error
+        told = next(iter(str(error).strip().splitlines()), "it cannot be read")
+        raise WrongUseError(f"{path}: not a table of {','.join(COLUMNS)}: {told}") from error
     if table.empty or table[list(COLUMNS)].isna().any(axis=None):
         raise WrongUseError(f"{path}: has no row, or a row with a hole")
+    if not np.isfinite(table[["rating", "timestamp"]].to_numpy()).all():
+        raise WrongUseError(f"{path}: has a rating or a timestamp without end: every number must be finite")
+    if any(pd.Index(table[name].unique()).str.contains(ENDS).any() for name in ("user_id", "movie_id")):
+        raise WrongUseError(f"{path}: has a name with a comma, a tab or a line's end in it, which no dump can hold: rename it")
     return table
+
+
+def _parsed(path: Path) -> pd.DataFrame:
+    """The columns as they stand; rows with more fields than the header are an error, where pandas would shift them."""
+    types = {"user_id": "str", "movie_id": "str", "rating": "float32"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        # Of pandas' own words for a hole, such as NA, all but the empty one may be names.
+        table = pd.read_csv(path, dtype=types, index_col=False, keep_default_na=False, na_values=[""])
+    return table[list(COLUMNS)]
 
 
 def _seconds(times: pd.Series[str]) -> pd.Series[float]:
@@ -71,11 +93,17 @@ def _names(column: pd.Series[str], known: pd.Series[str] | None = None) -> list[
 
 
 def _ratings(table: pd.DataFrame, users: list[str], films: list[str]) -> Ratings:
-    """In the order of time, the latest of a pair."""
+    """In the order of time, the latest of a pair. Times that are too large for seconds keep their order and proportions."""
     rows = table.sort_values("timestamp", kind="stable").drop_duplicates(["user_id", "movie_id"], keep="last")
     return Ratings(
         pd.Index(users).get_indexer(pd.Index(rows["user_id"])).astype(np.int32),
         pd.Index(films).get_indexer(pd.Index(rows["movie_id"])).astype(np.int32),
         rows["rating"].to_numpy(np.float32),
-        (rows["timestamp"].to_numpy() * 1e6).astype(np.int64),
+        _microseconds(rows["timestamp"].to_numpy()),
     )
+
+
+def _microseconds(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """As whole numbers, scaled down where they would not fit: of times only differences beside each other count."""
+    most = float(np.abs(seconds).max(initial=0)) * MICROSECONDS
+    return (seconds * min(MICROSECONDS, MICROSECONDS * FITS / max(most, 1.0))).astype(np.int64)

@@ -91,6 +91,23 @@ def test_times_are_numbers_or_iso(tmp_path: Path, stamp: str, capsys: pytest.Cap
     assert capsys.readouterr().out.startswith("1 users of TRAIN")
 
 
+@pytest.mark.parametrize("second", [1, 10**3, 10**6, 10**9])
+def test_times_in_parts_of_a_second_keep_their_proportions(tmp_path: Path, second: int) -> None:
+    """Milliseconds, microseconds and nanoseconds since 1970, too: what is popular now goes by them."""
+    rows = [f"{user},a,4,{(1_767_600_000 + 86_400 * user) * second}" for user in range(3)]
+    path = Path(write(tmp_path / "train.csv", rows))
+    times = read_task(path, path).train.ratings.time
+    assert times[0] > 0
+    assert (times[1] - times[0]) / (times[2] - times[0]) == pytest.approx(0.5, abs=1e-6)
+
+
+def test_a_comma_that_ends_every_row_is_no_column(tmp_path: Path) -> None:
+    """As some tools write tables."""
+    path = Path(write(tmp_path / "train.csv", ["1,a,4,3,", "2,b,5,4,"]))
+    task = read_task(path, path)
+    assert (task.users, task.films, task.train.ratings.stars.tolist()) == (["1", "2"], ["a", "b"], [4.0, 5.0])
+
+
 def test_a_scale_that_ends_at_zero_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A rating is a share of the highest one."""
     table = write(tmp_path / "train.csv", ["1,a,-1,1", "1,b,0,2"])
@@ -115,6 +132,11 @@ def test_any_word_is_a_name(tmp_path: Path) -> None:
         *((f"{HEADER}\n1,a,4,2\n{row}\n", "a row with a hole") for row in (",a,4,3", "1,,4,3", "1,a,,3", "1,a,4,", "1,a,4")),
         (f"{HEADER}\n1,a,good,3\n", "not a table"),
         (f"{HEADER}\n1,a,3,soon\n", "not a table"),
+        (f"{HEADER}\n1,2,3,4,5\n1,3,3,4,5\n", "rows have more fields than the header"),
+        (f"{HEADER}\n1,a,inf,3\n", "must be finite"),
+        (f"{HEADER}\n1,a,4,inf\n", "must be finite"),
+        (f'{HEADER}\n"1,2",a,4,3\n', "a name with a comma"),
+        (f'{HEADER}\n1,"a\nb",4,3\n', "a name with a comma"),
     ],
 )
 def test_what_is_no_table_is_named(tmp_path: Path, content: str, fault: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,5 +147,6 @@ def test_what_is_no_table_is_named(tmp_path: Path, content: str, fault: str, cap
     error = capsys.readouterr().err
     assert error.startswith(f"evaluate: {bad}: ")
     assert fault in error
+    assert error.count("\n") == 1
     assert main([good, str(tmp_path / "none.csv")]) == 2
     assert "No such file" in capsys.readouterr().err
