@@ -75,7 +75,9 @@ class Popularity:
         liked = ratings.stars >= LIKED_FROM * scale[1]
         rated = np.bincount(ratings.film, minlength=n_films)
         likes = np.bincount(ratings.film[liked], minlength=n_films)
-        share = (likes + PRIOR_RATINGS * liked.mean()) / (rated + PRIOR_RATINGS)
+        # Where nothing is liked yet, the audience alone has to say it.
+        prior = liked.mean() if liked.any() else 1.0
+        share = (likes + PRIOR_RATINGS * prior) / (rated + PRIOR_RATINGS)
         self.scores = _audience(ratings, watches, n_films, half_life) * share
         self.order: Rows = np.argsort(-self.scores, kind="stable").astype(np.int32)
 

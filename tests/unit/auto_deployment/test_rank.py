@@ -110,6 +110,15 @@ def test_an_audience_counts_each_user_once() -> None:
     assert Popularity(ratings_of(rated), watches_of(watched), 2, SCALE).order.tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("rated", [[], [(7, 0, 1.0)]], ids=["nothing rated", "nothing liked"])
+def test_where_nothing_is_liked_yet_the_audience_says_what_is_popular(rated: list[tuple[int, int, float]]) -> None:
+    """A group, or a service, of whose users watches alone are known, or ratings that are all bad."""
+    watched = watches_of([(0, 2), (1, 2), (2, 2), (0, 1), (1, 1), (0, 0)])
+    popularity = Popularity(ratings_of(rated), watched, 3, SCALE)
+    assert popularity.order.tolist() == [2, 1, 0]
+    assert (popularity.scores > 0).all()
+
+
 def test_watches_alone_make_a_film_popular() -> None:
     """A film that nobody rated has its watchers for an audience, and the share of likes of all films."""
     rated = [(user, 0, stars) for user, stars in enumerate((5.0, 5.0, 1.0, 1.0))]
