@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Watched:
-    """New pairs of user and film since the last version, and how concentrated they are over the films.
+    """New pairs of user and film since the last version, and how concentrated they are over all films of the catalogue.
 
     Shares of the pairs whose film stood in the list that the last version had for this very user, in its popular list, and
     among its most shown films. A user whom it did not know is held against the popular list. What is not to be had is None: all
-    of it where nothing tells which pairs are new.
+    of it where nothing tells which pairs are new, all but their number where there is none.
     """
 
     pairs: int | None = None
@@ -54,7 +54,9 @@ def new_pairs(dataset: Dataset, rows_before: int) -> Pairs:
 
 def watched(pairs: Pairs, last: ServingModel | None, most_shown: Sequence[str]) -> Watched:
     """Of `pairs` that are new; `most_shown` are the films that the last version's lists showed most, if known."""
-    counts = np.unique(pairs.film, return_counts=True)[1].astype(np.int64)
+    if not len(pairs.user):
+        return Watched(0)
+    counts = np.bincount(pairs.film, minlength=len(pairs.films)).astype(np.int64)
     shown = pd.Index(pairs.films).isin(most_shown)[pairs.film]
     shares: dict[str, float | None] = {"in_most_shown": _mean(shown) if most_shown else None}
     if last is not None:
@@ -89,4 +91,4 @@ def overlap(last: ServingModel, users: Rows, films: tuple[str, ...], top: Array)
 
 
 def _mean(flags: npt.NDArray[np.bool_]) -> float:
-    return float(flags.mean()) if len(flags) else 0.0
+    return float(flags.mean())

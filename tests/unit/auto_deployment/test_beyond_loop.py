@@ -8,7 +8,7 @@ import pytest
 
 from app.model import ServingModel, load_serving
 from auto_deployment.beyond.last import Shown, read_model, read_shown, write_shown
-from auto_deployment.beyond.loop import Pairs, lists_for, new_pairs, overlap, watched
+from auto_deployment.beyond.loop import Pairs, Watched, lists_for, new_pairs, overlap, watched
 from auto_deployment.dataset import build
 from tests.unit.app import samples
 from tests.unit.app.samples import FEW, FILMS, FULL
@@ -54,18 +54,33 @@ def test_new_watches_are_held_against_what_each_user_was_shown(last: ServingMode
     assert told.in_most_shown == 3 / 8
 
 
+def test_all_watching_the_same_few_films_is_concentrated() -> None:
+    """However evenly: films that nobody watched count, as they do where the places of lists are counted."""
+    films = tuple(f"film+{number:02}" for number in range(100))
+    users, shown = np.repeat(np.arange(50), 2), np.tile(np.array([3, 7], dtype=np.int32), 50)
+    told = watched(Pairs(users, shown, films), None, [])
+    assert told.gini == pytest.approx(0.98)
+    assert told.top_1_percent == 0.5
+
+
+def test_no_new_pair_is_no_figure(last: ServingModel) -> None:
+    """A version made of the same watches as the last one says nothing of what is watched."""
+    told = watched(pairs_of([], []), last, [FILMS[0]])
+    assert told == Watched(0)
+
+
 def test_without_a_last_version_only_concentration_is_told() -> None:
     """What cannot be had is None, not 0."""
     told = watched(pairs_of([1, 2, 3, 1], ["a", "a", "a", "b"]), None, [])
-    assert (told.pairs, told.gini, told.top_1_percent) == (4, 0.25, 0.75)
+    assert (told.pairs, told.gini, told.top_1_percent) == (4, 0.5, 0.75)
     assert (told.in_own_list, told.in_popular_list, told.in_most_shown) == (None, None, None)
 
 
 def test_a_model_without_users_shows_everybody_the_popular_list(tmp_path: Path) -> None:
-    """Also where there are no pairs at all."""
+    """Whoever they are."""
     model = load_serving(samples.save(tmp_path / "model", None, **samples.serving(users=())))
     assert lists_for(model, np.array([1, 2])).tolist() == [list(range(10, 30))] * 2
-    assert watched(pairs_of([], []), model, []).in_own_list == 0
+    assert watched(pairs_of([7], [FILMS[12]]), model, []).in_own_list == 1
 
 
 def test_overlap_is_by_film_not_by_row(last: ServingModel) -> None:
