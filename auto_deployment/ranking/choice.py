@@ -36,7 +36,7 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
     "svd": [{}],
     "ease": [{"ease_ridge": each} for each in (12.5, 50.0, 200.0, 800.0)],
     "als": [{"als_ridge": each} for each in (2.0, 5.0, 10.0)],
-    "blend": [{"als_share": als, "popularity_share": popular} for als in (0.4, 0.8, 1.6) for popular in (0.1, 0.2)],
+    "blend": [{"als_share": als, "blend_popularity_share": popular} for als in (0.4, 0.8, 1.6) for popular in (0.1, 0.2)],
 }
 
 

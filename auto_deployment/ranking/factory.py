@@ -37,7 +37,8 @@ class Tuning:
     """What can be chosen about rankers.
 
     `half_life` of popularity, as a share of the time that the ratings span, None for none; the ridges of EASE and of ALS; how
-    much ALS's scores weigh beside EASE's in the blend, and popularity's (of a user without likes) in all of `SCORED`.
+    much popularity's scores (of a user without likes) weigh beside either; in the blend ALS's and popularity's beside EASE's.
+    The blend has its own, so that tuning it leaves the others as they were judged.
     """
 
     half_life: float | None = None
@@ -45,6 +46,7 @@ class Tuning:
     als_ridge: float = 5.0
     als_share: float = 0.4
     popularity_share: float = 0.1
+    blend_popularity_share: float = 0.1
 
     def to_dict(self) -> dict[str, float | None]:
         """For JSON."""
@@ -80,9 +82,8 @@ class RankerFactory:
         if name == "svd":
             return ByRating(self.factors, self.feedback.ratings, popularity)
         if name in SCORED:
-            return ByScores(
-                name, [*self._scorers(name, tuning), (self._fading(popularity), tuning.popularity_share)], popularity
-            )
+            share = tuning.blend_popularity_share if name == "blend" else tuning.popularity_share
+            return ByScores(name, [*self._scorers(name, tuning), (self._fading(popularity), share)], popularity)
         raise ValueError(f"no ranker {name!r}: there are {', '.join(NAMES)}")
 
     def kept(self, name: str, tuning: Tuning) -> dict[str, Array]:

@@ -41,4 +41,5 @@ def two_tastes() -> Feedback:
 
 def ranker_of(name: str, feedback: Feedback, seed: int = 0) -> Ranker:
     """With ridges that fit so few users."""
-    return RankerFactory(feedback, SurpriseSVD(), seed).make(name, Tuning(ease_ridge=5.0, als_ridge=0.5, popularity_share=0.01))
+    tuning = Tuning(ease_ridge=5.0, als_ridge=0.5, popularity_share=0.01, blend_popularity_share=0.01)
+    return RankerFactory(feedback, SurpriseSVD(), seed).make(name, tuning)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auto_deployment.ranking import choice
-from auto_deployment.ranking.choice import Judged, choose, count_steps, pick, rankers_for
+from auto_deployment.ranking.choice import Judged, _Bench, _joined, choose, count_steps, pick, rankers_for
 from auto_deployment.ranking.factory import NAMES, Tuning
 from auto_deployment.ranking.figures import Interval, interval, lists_of, per_user, some_of
 from auto_deployment.ranking.holdout import folds
@@ -87,6 +87,18 @@ def test_tastes_are_found_where_there_are_some() -> None:
     assert made.users > 50
     assert len(steps) == count_steps()
     assert choose(two_tastes(), SurpriseSVD(), 0, lambda: None) == made
+
+
+def test_each_ranker_is_made_as_it_was_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a later one is tuned to, here a blend that is all popularity, changes none before it."""
+    tuned = {name: 50.0 if "popularity" in name else value for name, value in choice.GRIDS["blend"][0].items()}
+    monkeypatch.setitem(choice.GRIDS, "blend", [tuned])
+    made = choose(two_tastes(), SurpriseSVD(), 0, lambda: None)
+    benches = [_Bench(fold, SurpriseSVD(), 0) for fold in folds(two_tastes(), 0)]
+    for name in NAMES:
+        again = _joined([bench.figures(name, made.tuning) for bench in benches])
+        told = made.judged[name]
+        assert (again.ndcg.mean(), again.recall.mean()) == (told.ndcg_at_10, told.recall_at_20), name
 
 
 def test_where_there_is_no_taste_it_is_popularity() -> None:

@@ -47,7 +47,7 @@ def test_one_film_tells_a_taste() -> None:
     """With two tastes a single film is enough to be above popularity; with none the list has something for both."""
     feedback = two_tastes()
     test = ratings_of([(user, film, 5.0) for user in range(2, USERS - 1) for film in range(user % 2, FILMS, 2)])
-    tuned = Tuning(ease_ridge=5.0, als_ridge=0.5, popularity_share=0.01)
+    tuned = Tuning(ease_ridge=5.0, als_ridge=0.5, popularity_share=0.01, blend_popularity_share=0.01)
     for ranker in SCORED:
         none, one = (step(feedback, test, Choice(ranker, tuned, {}, 0), SgdTrainer(), most, 0) for most in (0, 1))
         for ours, popular in (none, one):
