@@ -7,6 +7,7 @@ Tables of `user_id,movie_id,rating,timestamp`. Every choice is made inside TRAIN
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from auto_deployment.blas import one_thread
-from auto_deployment.errors import RunError
+from auto_deployment.errors import RunError, WrongUseError
 from auto_deployment.progress import Progress
 from auto_deployment.rank import NONE
 from auto_deployment.ranking.choice import count_steps
 from auto_deployment.ranking.cold import HISTORIES, step
 from auto_deployment.ranking.ease import Ease
 from auto_deployment.ranking.factory import RankerFactory
-from auto_deployment.ranking.figures import interval, lists_of, per_user, some_of
+from auto_deployment.ranking.figures import interval, lists_of, per_user
 from auto_deployment.ranking.offline import measure
 from auto_deployment.ranking.scores import ByScores
 from auto_deployment.ranking.tables import read_task
@@ -33,6 +34,7 @@ from auto_deployment.trainers import trainer_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from auto_deployment.rank import Rows
     from auto_deployment.ranking.figures import Interval, PerUser
     from auto_deployment.ranking.offline import Offline
     from auto_deployment.ranking.tables import Task
@@ -51,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = load_settings()
+        if options.dump is not None:
+            _require_place(options.dump)
         task, measured = _run(options.train, options.test, settings)
         if options.cold:
             _tell(cold_told(task, measured, settings))
@@ -67,7 +71,8 @@ def _run(train: Path, test: Path, settings: Settings) -> tuple[Task, Offline]:
     task, trainer = read_task(train, test), trainer_of(settings.trainer, settings.spark_master)
     with Progress(sys.stderr).task("evaluate", count_steps(), "trials") as shown:
         measured = measure(task.train, task.test, trainer, settings.random_state, shown.advance)
-    _tell(told(measured, _baseline(task), settings.random_state))
+    baseline = _baseline(task, measured.per_user["popularity"].users)
+    _tell(told(measured, baseline, settings.random_state))
     return task, measured
 
 
@@ -79,8 +84,9 @@ def told(measured: Offline, baseline: PerUser, seed: int) -> list[str]:
     """The figures as a person reads them, with intervals over users: each ranker's, and against popularity and plain EASE."""
     figures = {**measured.per_user, "ease-300": baseline}
     popular = measured.per_user["popularity"]
+    drawn = f", evenly drawn of {measured.users:,}" if len(popular.users) < measured.users else ""
     lines = [
-        f"{len(popular.users):,} users of TRAIN with a relevant test film; "
+        f"{len(popular.users):,} users of TRAIN with a relevant test film{drawn}; "
         f"{measured.absent_users:,} users of TEST are not in TRAIN and are left out",
         f"chosen inside TRAIN: {measured.choice.ranker}, {measured.choice.tuning}",
     ]
@@ -102,6 +108,8 @@ def cold_told(task: Task, measured: Offline, settings: Settings) -> list[str]:
     lines, trainer, seed = [], trainer_of(settings.trainer, settings.spark_master), settings.random_state
     for most in HISTORIES:
         ours, popular = step(task.train, task.test, measured.choice, trainer, most, seed)
+        if not len(ours.users):
+            return ["no films known, or few: nobody has a relevant test film to judge by"]
         lines += [
             f"{most} films known: Recall@20 {_told(interval(ours.recall, seed))}"
             f"   - popularity {_told(interval(ours.recall - popular.recall, seed), '+')}"
@@ -114,16 +122,22 @@ def _told(found: Interval | None, sign: str = "") -> str:
     return "none" if found is None else f"{found.mean:{sign}.4f} ({found.low:{sign}.4f} to {found.high:{sign}.4f})"
 
 
-def _baseline(task: Task) -> PerUser:
-    """EASE as published: every rated film counts as 1."""
+def _baseline(task: Task, users: Rows) -> PerUser:
+    """EASE as published, for these users: every rated film counts as 1."""
     train = task.train
     everything = replace(train.ratings, stars=np.full_like(train.ratings.stars, train.scale[1]))
     taste = replace(train, ratings=everything).taste()
     popularity = RankerFactory(train, SurpriseSVD(), 0).popularity(None)
     ranker, seen = ByScores("ease-300", [(Ease(taste, BASELINE_RIDGE), 1.0)], popularity), train.seen()
-    users = some_of(np.arange(train.shape[0], dtype=np.int32))
     relevant = task.test[task.test.stars >= train.liked_from]
     return per_user(users, lists_of(ranker, users, seen), relevant)
+
+
+def _require_place(path: Path) -> None:
+    """Before the work, not after it. Raises WrongUseError."""
+    place = path if path.exists() else path.parent
+    if path.is_dir() or not place.exists() or not os.access(place, os.W_OK):
+        raise WrongUseError(f"{path}: no file can be written there: name one in a folder that is there and yours to write in")
 
 
 @one_thread()

@@ -10,7 +10,7 @@ import numpy as np
 from auto_deployment.rank import NONE
 from auto_deployment.ranking.choice import choose
 from auto_deployment.ranking.factory import NAMES, RankerFactory
-from auto_deployment.ranking.figures import lists_of, per_user, some_of
+from auto_deployment.ranking.figures import MOST_USERS, lists_of, per_user, some_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,12 +35,13 @@ class RankingFigures:
 
 
 class Offline(NamedTuple):
-    """What was chosen in the training part, and each ranker's figures on the test part."""
+    """What was chosen in the training part, and each ranker's figures on the test part, of `users` that could be judged."""
 
     choice: Choice
     figures: dict[str, RankingFigures]
     per_user: dict[str, PerUser]
     absent_users: int
+    users: int
 
 
 def measure(
@@ -48,20 +49,22 @@ def measure(
 ) -> Offline:
     """Choose inside `train`, then score each of `rankers` on `test`, which no choice sees. `step` as in `choose`.
 
-    Means are over users who rated or watched something in `train` and have a relevant test film; users of `test` who did
-    neither are `absent_users`.
+    Means are over users who rated or watched something in `train` and have a relevant test film, at most `MOST_USERS` of them;
+    users of `test` who did neither are `absent_users`.
     """
     choice = choose(train, trainer, seed, step, rankers)
     factory, seen = RankerFactory(train, trainer, seed), train.seen()
     known = np.flatnonzero(np.diff(seen.starts)).astype(np.int32)
-    users = some_of(known)
     relevant = test[test.stars >= train.liked_from]
+    wanted = np.intersect1d(known, relevant.user)
+    # Of few users all have lists, whatever they like later: what these show is the coverage.
+    users = known if len(known) <= MOST_USERS else some_of(wanted, MOST_USERS)
     figures, apart = {}, {}
     for name in rankers:
         lists = lists_of(factory.make(name, choice.tuning), users, seen)
         apart[name] = per_user(users, lists, relevant)
         figures[name] = figures_of(users, lists, relevant, train.shape[1])
-    return Offline(choice, figures, apart, int(np.setdiff1d(test.user, known).size))
+    return Offline(choice, figures, apart, int(np.setdiff1d(test.user, known).size), len(wanted))
 
 
 def figures_of(users: Rows, lists: Rows, relevant: Ratings, catalogue: int) -> RankingFigures:

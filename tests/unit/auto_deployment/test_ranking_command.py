@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from auto_deployment.ranking import offline
 from auto_deployment.ranking.__main__ import _baseline, main
 from auto_deployment.ranking.figures import interval
 from auto_deployment.ranking.offline import measure
@@ -74,7 +75,8 @@ def test_on_half_stars_tastes_beat_popularity_and_no_taste_is_never_below_it(
     task = read_task(Path(write(tmp_path / "train.csv", rows[:cut])), Path(write(tmp_path / "test.csv", rows[cut:])))
     assert task.train.scale == (0.5, 5.0)
     found = measure(task.train, task.test, SurpriseSVD(), 0, lambda: None)
-    chosen, popular, plain = found.per_user[found.choice.ranker], found.per_user["popularity"], _baseline(task)
+    chosen, popular = found.per_user[found.choice.ranker], found.per_user["popularity"]
+    plain = _baseline(task, popular.users)
     above, beside = interval(chosen.ndcg - popular.ndcg, 0), interval(chosen.ndcg - plain.ndcg, 0)
     assert above is not None
     assert beside is not None
@@ -89,6 +91,39 @@ def test_times_are_numbers_or_iso(tmp_path: Path, stamp: str, capsys: pytest.Cap
     train = write(tmp_path / "train.csv", [f"1,a,5,{stamp}", f"2,a,4,{stamp}", f"2,b,5,{stamp}"])
     assert main([train, write(tmp_path / "test.csv", [f"1,b,5,{stamp}"])]) == 0
     assert capsys.readouterr().out.startswith("1 users of TRAIN")
+
+
+def test_a_dump_that_cannot_be_written_is_told_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is evaluated for it."""
+    table = write(tmp_path / "train.csv", training_rows())
+    for dump in (tmp_path / "none" / "dump.tsv", tmp_path):
+        assert main([table, table, "--dump", str(dump)]) == 2
+        out, error = capsys.readouterr()
+        assert out == ""
+        assert error.startswith(f"evaluate: {dump}: no file can be written there")
+
+
+def test_nobody_to_judge_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No figure, no warning; lists are dumped all the same."""
+    train, dump = write(tmp_path / "train.csv", training_rows()), tmp_path / "dump.tsv"
+    test = write(tmp_path / "test.csv", ["stranger,film+06,5,900"])
+    assert main([train, test, "--cold", "--dump", str(dump)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("0 users of TRAIN")
+    assert "nan" not in told
+    assert "nobody has a relevant test film" in told
+    assert len(dump.read_text().splitlines()) == 59
+
+
+def test_of_many_users_those_are_drawn_who_can_be_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of all, of whom few may be in the test; and how many there were is told."""
+    monkeypatch.setattr(offline, "MOST_USERS", 5)
+    train = write(tmp_path / "train.csv", training_rows())
+    rows = [f"u{user:02},film+{film:02},5,900" for user in range(20, 28) for film in (user % 2, user % 2 + 2)]
+    assert main([train, write(tmp_path / "test.csv", rows)]) == 0
+    assert capsys.readouterr().out.startswith("5 users of TRAIN with a relevant test film, evenly drawn of 8; 0 users of TEST")
 
 
 @pytest.mark.parametrize("second", [1, 10**3, 10**6, 10**9])
