@@ -37,13 +37,16 @@ def test_what_has_no_health_check_is_asked_by_prometheus(root: Path) -> None:
 
 
 def test_as_many_old_logs_of_tries_are_kept_as_the_readme_says(root: Path, tmp_path: Path) -> None:
-    """NGINX's start script rolls a log that is large enough, and the oldest goes."""
+    """NGINX's start script rolls a log that is large enough, and the oldest goes; of errors the last one is kept."""
     logs, tools = tmp_path / "logs", tmp_path / "tools"
     logs.mkdir()
     tools.mkdir()
     for day in range(10, 32):
         (logs / f"tries-202601{day}T000000Z.log").touch()
     (logs / "tries.log").write_bytes(bytes(1 << 20))
+    for day in (10, 11):
+        (logs / f"errors-202601{day}T000000Z.log").touch()
+    (logs / "errors.log").write_bytes(bytes(10 << 20))
     script = (root / "nginx" / "stack" / "start.sh").read_text()
     with subprocess.Popen(["sleep", "60"]) as nginx:
         (tmp_path / "nginx.pid").write_text(str(nginx.pid))
@@ -53,4 +56,5 @@ def test_as_many_old_logs_of_tries_are_kept_as_the_readme_says(root: Path, tmp_p
         roll = roll.replace("done &", "done").replace("exec nginx", ": nginx")
         subprocess.run(["sh", "-c", roll], env={"PATH": f"{tools}:/usr/bin:/bin", "TRIES_LOG_MB": "1"}, check=True, timeout=20)
     assert len(list(logs.glob("tries-*.log"))) == 20
+    assert [path.name for path in logs.glob("errors*")] == [max(path.name for path in logs.glob("errors-*"))]
     assert "20 old ones are kept" in (root / "README.md").read_text()

@@ -1,8 +1,10 @@
-"""The stack's beginning and end: what a build refuses, what an answer's trace says, an engine that restarts."""
+"""The stack's beginning and end: what a build refuses, what an answer's trace says, an engine that hangs or restarts."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.load import Load
 from tests.stack.stack import ROOT, SERVICES, copy_of_project, wait_until
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.stack
 
 STARTED = Path("/var/lib/movierec-engine/started")
+REQUESTS = 6000  # an output that nobody reads holds some 300 lines
 
 
 def test_an_image_of_a_version_whose_files_are_not_there_is_not_built(stack: Stack, tmp_path: Path) -> None:
@@ -67,6 +71,25 @@ def test_what_runs_comes_back_when_the_engine_restarts(stack: Stack) -> None:
     wait_until(lambda: answers(stack), 60, "NGINX answers")
     wait_until(lambda: stack.measured("count(up == 1)") != [], 120, "Prometheus measures")
     assert before - Counter(row[0] for row in stack.rows("select answer_id from reccom")) == Counter()
+
+
+def test_no_request_fails_while_the_engine_hangs(stack: Stack) -> None:
+    """Nobody reads the containers' output then, while every try at the canary, which is stopped, is an error to tell."""
+    if not STARTED.exists():
+        pytest.skip("the engine is not one that scripts/dev engine started: nobody may stop it for a test")
+    engine, load = int(STARTED.read_text().split()[0]), Load(stack.port, REQUESTS, pause=0.02)
+    stack.compose("stop", "canary")
+    os.kill(engine, signal.SIGSTOP)
+    try:
+        load.start()
+        load.finish()
+    finally:
+        os.kill(engine, signal.SIGCONT)
+        stack.compose("start", "canary")
+    assert load.failures == []
+    assert load.statuses == Counter({200: REQUESTS})
+    stack.wait_ready("canary")
+    wait_until(lambda: stack.measured("sum(request_log_lines_lost_total) > 0") != [], 60, "lines that were lost are counted")
 
 
 def answers(stack: Stack) -> bool:
