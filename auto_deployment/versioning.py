@@ -128,10 +128,10 @@ class Versions:
                 f"there is no DVC remote {self._dvc_remote} (DVC_REMOTE): dvc remote add {self._dvc_remote} URL"
             )
         self._check_dirt(unfinished)
-        self.current()
+        self._check_tags()
 
     def current(self) -> int:
-        """The last version's number; 0 before the first. Raises VersioningError where version.txt and the tags disagree."""
+        """The last version's number; 0 before the first. Raises VersioningError where version.txt is damaged."""
         path = self.places.version_file
         try:
             text = path.read_text(encoding="ascii")
@@ -141,12 +141,6 @@ class Versions:
             raise VersioningError(f"{path}: cannot be read ({error}): git checkout -- {path}") from error
         if re.fullmatch(r"(?:0|[1-9]\d{0,8})\n?", text) is None:
             raise VersioningError(f"{path}: {text[:40]!r} is not one whole number: git checkout -- {path}")
-        latest = max(self._tagged(), default=0)
-        if latest > int(text):
-            raise VersioningError(
-                f"{path} says {int(text)}, but there is a tag {tag(latest)}, and no number is used twice: write {latest} to it "
-                f"and commit that, or git tag -d {tag(latest)} if that version was never pushed"
-            )
         return int(text)
 
     def head(self) -> str:
@@ -292,6 +286,14 @@ class Versions:
         """The versions that have a tag here, ascending."""
         found = map(VERSION_TAG.fullmatch, self._git("tag", "--list", "model-*").split())
         return sorted(int(each[1]) for each in found if each)
+
+    def _check_tags(self) -> None:
+        told, latest = self.current(), max(self._tagged(), default=0)
+        if latest > told:
+            raise VersioningError(
+                f"{self.places.version_file} says {told}, but there is tag {tag(latest)}, no number is used twice: git pull. "
+                f"Still so? Write {latest} to it and commit that, or git tag -d {tag(latest)} if that version was never pushed"
+            )
 
     def _mend_after_kill(self) -> None:
         """Take back a broken rebase of ours and remove the locks of a killed git: only one run of ours has this checkout.
