@@ -10,7 +10,7 @@
     serving/explore_pool.npy uint16 (n,)         the same for users who are not known: films of none of the lists in `cold`
     serving/film_text.npy  uint8  (n_bytes,)     the films' ids, one after the other, ASCII
     serving/film_ends.npy  uint32 (n_films,)     where each of them ends
-    rating/*.npy                                 the rating model's own arrays, for gate, reports and replay
+    rating/*.npy                                 the rating model's own arrays, and what the ranker's lists are explained by
 
 A place that no film fills holds the highest number of the type. Beyond 65,534 films arrays of films are uint32. `cold_*` and
 `explore*` are there only where they are used; arrays that a later format adds are listed in the metadata like these.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app.model import row_type
 from auto_deployment.rank import ByRating, Popularity
 from auto_deployment.ranking.als import ImplicitAls
 from auto_deployment.ranking.ease import DENSE_FILMS, Ease
@@ -87,9 +88,12 @@ class RankerFactory:
         raise ValueError(f"no ranker {name!r}: there are {', '.join(NAMES)}")
 
     def kept(self, name: str, tuning: Tuning) -> dict[str, Array]:
-        """What the artifact keeps of the ranker `name`, to explain lists by: see `auto_deployment.trace.drivers`."""
+        """What the artifact keeps of the ranker `name`, to explain lists by: see `auto_deployment.trace.reasons`."""
         parts: tuple[str, ...] = PARTS.get(name, (name,))
         found: dict[str, Array] = {}
+        if name == "popularity":
+            order = self.popularity(tuning.half_life).order
+            found["popularity_films"] = order.astype(row_type(len(order)))
         if "ease" in parts:
             found["ease_films"], found["ease_weights"] = self._ease(tuning.ease_ridge).strongest(KEPT_WEIGHTS)
         if "als" in parts:

@@ -95,7 +95,7 @@ def _drivers(answer: Traced, films: list[str] | None, seen: list[Seen] | None, m
     if films is None or seen is None or model is None:
         raise RunError("the answer, the history or the model is missing")
     serving = load_serving(model)
-    rating = load_rating(model) if serving.metadata.get("ranker") != "popularity" else {}
+    rating = load_rating(model) if answer.step == "known" else {}
     return [each._asdict() for each in drivers(answer.step, films, seen, serving, rating)]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from auto_deployment.errors import RunError
 from auto_deployment.trace.drivers import added, likes
 
 if TYPE_CHECKING:
@@ -15,8 +16,14 @@ if TYPE_CHECKING:
     from auto_deployment.trace.history import Seen
 
 MOST_SHOWN = 10
-KEPT = {"ease_films", "als_films"}
-SCORED = ("ease", "als", "blend")
+# Without this array of the rating part, which versions of older code may not have, a ranker's lists cannot be explained.
+KEPT = {
+    "popularity": "popularity_films",
+    "svd": "film_factors",
+    "ease": "ease_films",
+    "als": "als_films",
+    "blend": "ease_films",
+}
 
 
 class Driver(NamedTuple):
@@ -47,26 +54,34 @@ def step_told(step: str, metadata: Mapping[str, Any]) -> str:
 def drivers(
     step: str, shown: Sequence[str], seen: Sequence[Seen], serving: ServingModel, rating: Mapping[str, Array]
 ) -> list[Driver]:
-    """The films of the history that made the list what it is, the strongest first; at most ten."""
+    """The films of the history that made the list what it is, the strongest first; at most ten.
+
+    Raises RunError where the version keeps nothing to tell them by.
+    """
     if step != "known":
         return []
+    ranker = serving.metadata.get("ranker")
+    if KEPT.get(str(ranker)) not in rating:
+        raise RunError(f"version {serving.version} keeps nothing to explain lists of {ranker!r} by")
     places = {film: at for at, film in enumerate(serving.films)}
     known = [each for each in seen if each.film in places]
-    if serving.metadata.get("ranker") == "svd":
+    if ranker == "popularity":
+        return _by_popularity(len(shown), known, places, rating["popularity_films"])[:MOST_SHOWN]
+    if ranker == "svd":
         return _by_factors(shown, known, places, rating)[:MOST_SHOWN]
-    if serving.metadata.get("ranker") in SCORED:
-        return _by_scores(shown, known, places, serving.metadata, rating)[:MOST_SHOWN]
-    return _by_popularity(known, places, serving)[:MOST_SHOWN]
+    return _by_scores(shown, known, places, serving.metadata, rating)[:MOST_SHOWN]
 
 
-def _by_popularity(seen: Sequence[Seen], places: Mapping[str, int], serving: ServingModel) -> list[Driver]:
-    """History only takes films out of the popular list: those that would have stood in it, by their place."""
-    popular = serving.cold[0].tolist()
-    ranks = {film: popular.index(places[film]) + 1 for film in (each.film for each in seen) if places[film] in popular}
-    return [
-        Driver(film, f"left out as seen; it is number {rank} of the popular films")
-        for film, rank in sorted(ranks.items(), key=lambda pair: pair[1])
-    ]
+def _by_popularity(count: int, seen: Sequence[Seen], places: Mapping[str, int], order: Array) -> list[Driver]:
+    """History only takes films out of `order`: those before the end of a list of `count`, by their place."""
+    place = np.argsort(order)
+    found: list[Driver] = []
+    for rank, film in sorted((int(place[places[each.film]]) + 1, each.film) for each in seen):
+        # Each film left out lets the list reach one further down.
+        if rank > count + len(found):
+            break
+        found.append(Driver(film, f"left out as seen; it is number {rank} of the popular films"))
+    return found
 
 
 def _by_scores(
@@ -76,9 +91,9 @@ def _by_scores(
     metadata: Mapping[str, Any],
     rating: Mapping[str, Array],
 ) -> list[Driver]:
-    """What each liked film adds to the scores of the list, and to which of its films most; none where nothing of it is kept."""
+    """What each liked film adds to the scores of the list, and to which of its films most."""
     rows = np.array([places[film] for film in shown if film in places], dtype=np.int64)
-    if not len(rows) or not KEPT & rating.keys():
+    if not len(rows):
         return []
     liked = likes(seen, places, tuple(metadata["scale"]), rating)
     told = added(rows, liked, metadata, rating)

@@ -48,10 +48,17 @@ def serving(films: tuple[str, ...] = FILMS, users: tuple[int, ...] = (FULL, FEW,
     return {"users": np.array(users, dtype=np.int64), "top": top, "cold": cold, **model.film_arrays(films)}
 
 
-def save(folder: Path, metadata: Mapping[str, Any] | None = None, **arrays: model.Array) -> Path:
-    """Save the artifact in `folder`, with other metadata and arrays where they are given."""
+def save(
+    folder: Path,
+    metadata: Mapping[str, Any] | None = None,
+    rating: Mapping[str, model.Array] | None = None,
+    /,
+    **arrays: model.Array,
+) -> Path:
+    """Save the artifact in `folder`, with other metadata and arrays where they are given; `rating` adds to that part."""
     whole = {"version": VERSION, "cold_lists": ["popular"], **(metadata or {})}
-    model.save(folder, whole, {**serving(), **arrays}, {"bias": np.arange(5.0), "factors": np.ones((5, 3), dtype=np.float32)})
+    factors = {"bias": np.arange(5.0), "factors": np.ones((5, 3), dtype=np.float32)}
+    model.save(folder, whole, {**serving(), **arrays}, {**factors, **(rating or {})})
     return folder
 
 

@@ -95,7 +95,8 @@ def test_lines_become_an_artifact_that_a_service_loads(run: Run) -> None:
     assert model.version == 7
     assert model.users.tolist() == sorted(seen)
     assert set(model.films) == set().union(*seen.values())
-    assert set(load_rating(run.model)) == {"mean", "user_bias", "film_bias", "user_factors", "film_factors"}
+    factors = {"mean", "user_bias", "film_bias", "user_factors", "film_factors"}
+    assert set(load_rating(run.model)) == {*factors, "popularity_films"}
 
 
 def test_nobody_is_shown_what_they_saw(run: Run) -> None:

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from app.journal import Row
@@ -54,7 +55,8 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "demo"
     folder.mkdir()
-    model = samples.save(folder / "data" / "model", KNOWN)
+    order = np.roll(np.arange(50, dtype=np.uint16), -10)
+    model = samples.save(folder / "data" / "model", KNOWN, {"popularity_films": order})
     (folder / "data" / "clean_rating.csv").write_text(
         f"user_id,movie_id,rating,rated_at\n5,{samples.FILMS[12]},4,2026-01-01T00:00:00\n"
     )

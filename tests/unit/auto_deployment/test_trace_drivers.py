@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from auto_deployment import rank
 from auto_deployment.ranking.als import ImplicitAls
 from auto_deployment.ranking.ease import Ease
 from auto_deployment.ranking.factory import RankerFactory, Tuning
@@ -93,11 +94,21 @@ def test_of_each_film_the_strongest_weights_are_kept() -> None:
     assert not said[8].any()
 
 
+def test_popularitys_order_is_kept_as_its_lists_follow_it() -> None:
+    """With the half-life that was chosen: the very order of the lists, every film in it once."""
+    factory, tuning = RankerFactory(two_tastes(), SurpriseSVD(), 0), Tuning(half_life=0.05)
+    found = factory.kept("popularity", tuning)["popularity_films"]
+    nothing = np.zeros(0, dtype=np.int32)
+    nobody = rank.Seen.of(nothing, nothing, USERS)
+    assert found.dtype == np.uint16
+    assert found.tolist() == factory.make("popularity", tuning).top(0, 1, nobody, FILMS)[0].tolist()
+
+
 def test_what_is_kept_is_bounded() -> None:
-    """Fifty weights of a film and its factors: whatever the ranker needs and nothing else."""
+    """A film's place, or fifty weights and its factors: whatever the ranker needs and nothing else."""
     names = {name: set(kept(name, two_tastes())[1]) for name in ("popularity", "svd", "ease", "als", "blend")}
     assert names == {
-        "popularity": set(),
+        "popularity": {"popularity_films"},
         "svd": set(),
         "ease": {"ease_films", "ease_weights"},
         "als": {"als_films", "als_squares"},

@@ -18,6 +18,7 @@ from app.model import load_serving
 from app.provenance.archive import Served, Traced
 from auto_deployment import image
 from auto_deployment.command import CommandError, Commands
+from auto_deployment.errors import RunError
 from auto_deployment.intake import collect_files
 from auto_deployment.progress import Progress
 from auto_deployment.sample import SAMPLE
@@ -190,19 +191,28 @@ def test_each_film_of_a_history_stands_once() -> None:
     assert combine([], []) == []
 
 
-def test_history_takes_films_out_of_the_popular_list(tmp_path: Path) -> None:
-    """Those of it that would have stood there, by their place; films that nobody knows any more are passed over."""
-    serving = model(tmp_path, "popularity")
-    seen = [
-        Seen(film, 4.0, "2026-01-01T00:00:00", 0)
-        for film in (samples.FILMS[15], samples.FILMS[3], "gone+1999", samples.FILMS[10])
+def test_history_takes_films_out_of_the_popular_order(tmp_path: Path) -> None:
+    """Those before the end of the list, by their place in the order that it was ranked by, whatever unknown users get.
+
+    A film further down was left out of nothing; one that nobody knows any more is passed over.
+    """
+    serving = model(tmp_path, "popularity", list(range(40)))
+    order = {"popularity_films": np.arange(50, dtype=np.uint16)[::-1]}
+    left_out = (samples.FILMS[45], samples.FILMS[49], "gone+1999", samples.FILMS[43], samples.FILMS[3])
+    seen = [Seen(film, 4.0, "2026-01-01T00:00:00", 0) for film in left_out]
+    shown = [samples.FILMS[film] for film in (48, 47, 46, 44)]
+    assert drivers("known", shown, seen, serving, order) == [
+        (samples.FILMS[49], "left out as seen; it is number 1 of the popular films"),
+        (samples.FILMS[45], "left out as seen; it is number 5 of the popular films"),
     ]
-    found = drivers("known", list(samples.FILMS[11:15]), seen, serving, {})
-    assert [(each.film, each.did.partition(";")[2]) for each in found] == [
-        (samples.FILMS[10], " it is number 1 of the popular films"),
-        (samples.FILMS[15], " it is number 6 of the popular films"),
-    ]
-    assert drivers("popular", [], seen, serving, {}) == []
+    assert drivers("popular", [], seen, serving, order) == []
+
+
+def test_a_version_that_keeps_no_order_names_no_place(tmp_path: Path) -> None:
+    """Its list for unknown users is another one: no place in that is told for one in the order."""
+    seen = [Seen(samples.FILMS[10], 4.0, "2026-01-01T00:00:00", 0)]
+    with pytest.raises(RunError, match="version 3 keeps nothing to explain lists of 'popularity' by"):
+        drivers("known", [samples.FILMS[11]], seen, model(tmp_path, "popularity"), {})
 
 
 def test_ratings_pull_the_list_towards_films_like_theirs(tmp_path: Path) -> None:
@@ -219,7 +229,7 @@ def test_ratings_pull_the_list_towards_films_like_theirs(tmp_path: Path) -> None
 
 
 def test_liked_films_are_told_by_what_they_add(tmp_path: Path) -> None:
-    """The strongest first, with the film of the list that it adds most to; nothing where the artifact keeps nothing."""
+    """The strongest first, with the film of the list that it adds most to; where the artifact keeps nothing, that is told."""
     told = {"metrics": {"choice": {"tuning": {"als_share": 0.5, "als_ridge": 1.0}}}, "scale": [1, 5]}
     serving = load_serving(samples.save(tmp_path, {"ranker": "ease", "cold_lists": ["popular"], **told}))
     films, weights = np.zeros((50, 2), dtype=np.uint32), np.zeros((50, 2), dtype=np.float32)
@@ -231,7 +241,8 @@ def test_liked_films_are_told_by_what_they_add(tmp_path: Path) -> None:
     first = f"rated 5; adds +0.250 to the scores of the list, most to {samples.FILMS[5]} (+0.500)"
     second = f"rated 5; adds +0.188 to the scores of the list, most to {samples.FILMS[5]} (+0.250)"
     assert found == [(samples.FILMS[2], first), (samples.FILMS[1], second)]
-    assert drivers("known", shown, seen, serving, {}) == []
+    with pytest.raises(RunError, match="version 3 keeps nothing to explain lists of 'ease' by"):
+        drivers("known", shown, seen, serving, {})
 
 
 def test_a_step_is_told_by_what_the_version_ranked_with() -> None:
