@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from auto_deployment.errors import RunError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -16,16 +18,29 @@ class StateError(RunError):
     """A state file is not as it was written; the text names it and says what to do."""
 
 
-def write_synced(path: Path, content: bytes) -> None:
-    """Replace a file: a crash at any moment leaves the old content or the new one, never a mixture."""
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Replace a file by what is written: a crash at any moment leaves the old content or the new one, never a mixture."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.new")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        # A part of it would go on filling a disk that is full.
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Replace a file, see `replacing`."""
+    with replacing(path) as file:
+        file.write(content)
 
 
 def sync_folder(folder: Path) -> None:

@@ -28,11 +28,12 @@ from auto_deployment.ranking.offline import measure
 from auto_deployment.ranking.scores import ByScores
 from auto_deployment.ranking.tables import read_task
 from auto_deployment.settings import load_settings
+from auto_deployment.state import replacing
 from auto_deployment.train import SurpriseSVD
 from auto_deployment.trainers import trainer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from auto_deployment.rank import Rows
     from auto_deployment.ranking.figures import Interval, PerUser
@@ -135,7 +136,7 @@ def _baseline(task: Task, users: Rows) -> PerUser:
 
 def _require_place(path: Path) -> None:
     """Before the work, not after it. Raises WrongUseError."""
-    place = path if path.exists() else path.parent
+    place = path if path.exists() and _is_written_as_it_is(path) else path.parent
     if path.is_dir() or not place.exists() or not os.access(place, os.W_OK):
         raise WrongUseError(f"{path}: no file can be written there: name one in a folder that is there and yours to write in")
 
@@ -145,9 +146,23 @@ def _dump(path: Path, task: Task, measured: Offline, settings: Settings) -> None
     factory = RankerFactory(task.train, trainer_of(settings.trainer, settings.spark_master), settings.random_state)
     ranker = factory.make(measured.choice.ranker, measured.choice.tuning)
     lists = lists_of(ranker, np.arange(len(task.users), dtype=np.int32), task.train.seen())
-    with path.open("w", encoding="utf-8") as file:
-        for user, row in zip(task.users, lists.tolist(), strict=True):
-            file.write(f"{user}\t{','.join(task.films[film] for film in row if film != NONE)}\n")
+    rows = zip(task.users, lists.tolist(), strict=True)
+    _write(path, (f"{user}\t{','.join(task.films[film] for film in row if film != NONE)}\n" for user, row in rows))
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    """A file whole or not at all; what only a reader can tell the end of, as it comes."""
+    if _is_written_as_it_is(path):
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(lines)
+    else:
+        with replacing(path) as new:
+            new.writelines(line.encode() for line in lines)
+
+
+def _is_written_as_it_is(path: Path) -> bool:
+    """A pipe, a device, or a link, which /dev/stdout is."""
+    return path.is_symlink() or (path.exists() and not path.is_file())
 
 
 if __name__ == "__main__":

@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+import os
+import resource
+import signal
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from auto_deployment.ranking import offline
-from auto_deployment.ranking.__main__ import _baseline, main
+from auto_deployment.ranking.__main__ import _baseline, _write, main
 from auto_deployment.ranking.figures import interval
 from auto_deployment.ranking.offline import measure
 from auto_deployment.ranking.tables import read_task
 from auto_deployment.train import SurpriseSVD
 from tests.unit.auto_deployment.tastes import two_tastes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HEADER = "user_id,movie_id,rating,timestamp"
 
@@ -101,6 +109,59 @@ def test_a_dump_that_cannot_be_written_is_told_before_the_work(tmp_path: Path, c
         out, error = capsys.readouterr()
         assert out == ""
         assert error.startswith(f"evaluate: {dump}: no file can be written there")
+
+
+LINES = ["u1\ta,b\n"] * 1000
+
+
+@contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """As a full disk does; by default the signal would kill."""
+    kept, limits = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, kept)
+
+
+def test_a_dump_is_whole_or_what_was_there_before(tmp_path: Path) -> None:
+    """Nothing is left of one that the disk did not hold."""
+    dump = tmp_path / "dump.tsv"
+    dump.write_text("before")
+    with pytest.raises(OSError, match="File too large"), files_end_at(100):
+        _write(dump, LINES)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("dump.tsv", "before")]
+    _write(dump, LINES)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("dump.tsv", "".join(LINES))]
+
+
+def test_a_dump_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
+    """A kill before that leaves the old one."""
+    dump, during = tmp_path / "dump.tsv", list[str]()
+    dump.write_text("before")
+
+    def lines() -> Iterator[str]:
+        yield from LINES
+        during.append(dump.read_text())
+
+    _write(dump, lines())
+    assert during == ["before"]
+
+
+@pytest.mark.parametrize("name", ["pipe", "link"])
+def test_a_pipe_and_what_a_link_names_are_written_as_they_are(tmp_path: Path, name: str) -> None:
+    """Such as /dev/stdout, a link: both stay what they are, and who reads the pipe gets the lines."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to("pipe")
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    _write(tmp_path / name, LINES)
+    assert os.read(reader, 10_000).decode() == "".join(LINES)
+    os.close(reader)
+    assert (pipe.is_fifo(), link.is_symlink()) == (True, True)
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "link"}
 
 
 def test_nobody_to_judge_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
