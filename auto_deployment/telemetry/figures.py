@@ -29,8 +29,12 @@ FROM users GROUP BY ALL ORDER BY ALL
 """
 
 
-# The latest time of each file. A partition that was not read for longer is not waited for.
-LATEST = "SELECT parse_filename(filename), max({time}) FROM {rows} GROUP BY ALL HAVING max({time}) IS NOT NULL"
+# How far each source goes: its latest time but one for each thousand rows, at most ten. By a line that is hours ahead,
+# answers that are too young would count as unwatched. A partition that was not read for longer is not waited for.
+LATEST = """
+SELECT split_part(parse_filename(filename), '~', 1) || '~' AS source, max({time}, 11)[1 + least(count(*) // 1000, 10)]
+FROM {rows} GROUP BY source
+"""
 LATEST_DAYS = 3
 
 
@@ -107,18 +111,18 @@ def known_days(store: Store, now: datetime) -> list[str]:
 def known_until(database: Database, store: Store, now: datetime) -> datetime | None:
     """Until when the stream has told all, None where it told nothing.
 
-    That is the latest time in it, or the latest of a partition of which a collection has left something unread: it is behind
-    the others, and what of it is not read yet is not unwatched.
+    That is the latest time in it but for a few lines that may be ahead, or that of a partition of which a collection has left
+    something unread: it is behind the others, and what of it is not read yet is not unwatched.
     """
     tomorrow = f"{now + timedelta(days=1):%Y-%m-%d}"
     times = dict[str, datetime]()
     for kind in KINDS:
         days = [day for day in store.days(kind) if day <= tomorrow][-LATEST_DAYS:]
-        for name, time in database.rows(LATEST.format(time=TIME[kind], rows=store.relation(kind, days, named=True))):
-            times[name] = max(time, times.get(name, time))
+        for source, time in database.rows(LATEST.format(time=TIME[kind], rows=store.relation(kind, days, named=True))):
+            times[source] = max(time, times.get(source, time))
     latest = max(times.values(), default=None)
-    behind = [max((time for name, time in times.items() if name.startswith(each)), default=None) for each in store.unread()]
-    return min([latest, *(time for time in behind if time is not None)]) if latest is not None else None
+    behind = [times[source] for source in store.unread() if source in times]
+    return min([latest, *behind]) if latest is not None else None
 
 
 def _group(version: int | None, track: str | None, users: int, *sums: float) -> Group:

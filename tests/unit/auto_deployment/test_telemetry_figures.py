@@ -213,6 +213,32 @@ def test_a_partition_that_is_behind_says_until_when_all_is_known(scene: Scene) -
     assert scene.figures().judged.judged == 1
 
 
+@pytest.mark.parametrize(("ahead", "young"), [(0, 1), (4, 1), (5, 0)])
+def test_a_few_lines_ahead_of_the_stream_do_not_make_it_known(tmp_path: Path, ahead: int, young: int) -> None:
+    """One in a thousand of a source may be hours ahead, a day later or in another block; more of them are the stream itself."""
+    scene = Scene(tmp_path)
+    scene.answer(1, NOON, ["a+1999"])
+    for user in range(4500):
+        scene.begin(user, "z+1999", NOON + user * timedelta(seconds=1))
+    scene.tell()
+    for user in range(ahead):
+        scene.begin(user, "y+1999", NOON + 30 * HOUR)
+    scene.tell()
+    assert scene.figures(now=NOON + 20 * HOUR).judged.young == young
+
+
+def test_no_more_than_a_handful_of_lines_is_taken_for_ahead(tmp_path: Path) -> None:
+    """However many the source has: where it ends is not told too early by more."""
+    scene = Scene(tmp_path)
+    scene.answer(1, NOON, ["a+1999"])
+    for user in range(20_000):
+        scene.begin(user, "z+1999", NOON + HOUR)
+    for user in range(11):
+        scene.begin(user, "y+1999", NOON + 26 * HOUR)
+    scene.tell()
+    assert scene.figures(now=NOON + 26 * HOUR).until == NOON + 26 * HOUR
+
+
 def test_two_answers_at_one_time_are_not_taken_for_each_other(scene: Scene) -> None:
     """The same user, two lists: the film was in one of them. A line that the stream tells twice is one answer."""
     scene.answer(1, NOON, ["a+1999"], 6, "stable")
