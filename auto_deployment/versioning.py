@@ -119,6 +119,7 @@ class Versions:
         if branch != self._branch:
             where = f"on {branch}" if branch else "at a detached HEAD"
             raise VersioningError(f"the checkout is {where}, not on {self._branch} (GIT_BRANCH): git switch {self._branch}")
+        self._check_identity()
         if self._git_remote not in self._git("remote").split():
             raise VersioningError(
                 f"there is no git remote {self._git_remote} (GIT_REMOTE): git remote add {self._git_remote} URL"
@@ -313,6 +314,16 @@ class Versions:
 
     def _git_folder(self) -> Path:
         return Path(self._git("rev-parse", "--absolute-git-dir"))
+
+    def _check_identity(self) -> None:
+        """Raises VersioningError where git has nobody to name as author and committer, so that it would refuse a commit."""
+        for who in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
+            try:
+                self._git("var", who)
+            except CommandError as error:
+                raise VersioningError(
+                    f"git does not know who commits ({error.words}): git config user.name NAME, git config user.email ADDRESS"
+                ) from error
 
     def _check_dirt(self, unfinished: int | None) -> None:
         ours = set(self.places.tracked(unfinished)) if unfinished is not None else set()

@@ -122,6 +122,24 @@ def test_a_data_folder_beyond_the_checkout_is_refused_at_the_start(repository: R
         versions.check_tree(None)
 
 
+@pytest.mark.parametrize("missing", ["user.name", "user.email"])
+def test_a_checkout_without_an_identity_is_refused_at_the_start(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Neither configured nor derived by git: no commit could be made, which is told before the minutes are spent."""
+    for name in [name for name in os.environ if name.startswith("GIT_")] + ["EMAIL"]:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    repository.run("config", "user.useConfigOnly", "true")
+    repository.run("config", "--unset", missing)
+    versions = Versions(repository.versions.places, "origin", "main", "local")
+    with pytest.raises(
+        VersioningError, match=r"git does not know .* git config user\.name NAME, git config user\.email ADDRESS"
+    ):
+        versions.check_tree(None)
+
+
 def test_parts_and_tables_are_on_the_disk_before_they_have_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record on the disk counts their bytes: after a power cut they must be there too."""
     synced: set[int] = set()
