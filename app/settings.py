@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.provenance import mysql_url, read_secret
+from app.provenance import check_url, mysql_url, read_secret
 
 
 def _host_and_port(text: str) -> str:
@@ -58,6 +58,13 @@ class ShipperSettings(BaseSettings):
     ship_seconds: float = Field(0.5, gt=0, le=60, description="pause between looks at the journals")
     heartbeat_file: Path | None = Field(None, description="touched at each look at the journals, and after each batch")
     shipper_metrics_bind: Address | None = Field(None, description="address and port of its /metrics; unset: none")
+
+    @field_validator("provenance_url")
+    @classmethod
+    def _url_names_a_database(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None:
+            check_url(given.get_secret_value())
+        return given
 
     @model_validator(mode="after")
     def _there_is_a_database(self) -> Self:

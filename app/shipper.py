@@ -221,9 +221,6 @@ def main(arguments: Sequence[str] = ()) -> int:
     except SecretError as error:
         sys.stderr.write(f"MYSQL_PASSWORD_FILE: {error}\n")
         return 2
-    except (DatabaseError, ImportError, ValueError) as error:
-        sys.stderr.write(f"PROVENANCE_URL: {error}\n")
-        return 2
     try:
         _serve(Shipper(settings.journal_dir, ledger, settings.ship_batch), settings)
     finally:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.provenance import SecretError, mysql_url, read_secret
+from app.provenance import SecretError, check_url, mysql_url, read_secret
 from auto_deployment.errors import WrongUseError
 from auto_deployment.events import Rules
 from auto_deployment.spark.session import missing
@@ -151,6 +151,13 @@ class Settings(BaseSettings):
         if self.mysql_user and self.mysql_password is None:
             raise ValueError("MYSQL_PASSWORD: is missing, but MYSQL_USER is set")
         return self
+
+    @field_validator("provenance_url")
+    @classmethod
+    def _url_names_a_database(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None:
+            check_url(given.get_secret_value())
+        return given
 
     @field_validator("kafka_bootstrap_servers")
     @classmethod

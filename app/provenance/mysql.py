@@ -15,6 +15,7 @@ _SESSION = "SET SESSION sql_mode = 'TRADITIONAL', time_zone = '+00:00'"
 _CONNECT_SECONDS = 5
 _ANSWER_SECONDS = 60
 _SQLITE_WAIT = "PRAGMA busy_timeout=5000"
+_FORMS = "give mysql+pymysql://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:///FILE"
 
 
 class SecretError(Exception):
@@ -37,6 +38,23 @@ def mysql_url(host: str, port: int, database: str | None, user: str, password: s
     """The database as a SQLAlchemy URL, password and all."""
     url = sa.URL.create("mysql+pymysql", user, password, host, port, database)
     return url.render_as_string(hide_password=False)
+
+
+def check_url(url: str) -> None:
+    """Raises ValueError where no database could ever be reached by this URL; its text holds nothing of it. Nobody is asked."""
+    try:
+        told = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise ValueError(f"is not a URL: {_FORMS}") from error
+    if told.drivername in ("sqlite", "sqlite+pysqlite"):
+        if told.host is not None:
+            raise ValueError(f"SQLite has no host: {_FORMS}")
+    elif told.drivername != "mysql+pymysql":
+        raise ValueError(f"is of no database that can be used: {_FORMS}")
+    elif not (told.host and told.database):
+        raise ValueError(f"lacks the host or the database: {_FORMS}")
+    elif told.port is not None and not 0 < told.port < 65536:
+        raise ValueError(f"its port is none: {_FORMS}")
 
 
 def open_engine(url: str) -> sa.Engine:

@@ -544,8 +544,9 @@ def test_the_command_ships_until_it_is_told_to_stop(harness: Harness, monkeypatc
             "MYSQL_PASSWORD_FILE: /dev/null: is empty",
         ),
         ({"JOURNAL_DIR": ".", "MYSQL_USER": "me", "MYSQL_PASSWORD_FILE": "/no"}, "MYSQL_PASSWORD_FILE: /no: the secret in it"),
-        ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "nonsense"}, "PROVENANCE_URL: Could not parse"),
-        ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "paper://me:hunter2@host/x"}, "PROVENANCE_URL: Can't load plugin"),
+        ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "nonsense"}, "PROVENANCE_URL: "),
+        ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "paper://me:hunter2@host/x"}, "PROVENANCE_URL: "),
+        ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "mysql+pymysql://me:hunter2@/x"}, "PROVENANCE_URL: "),
         ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "mysql+nodriver://me:hunter2@host:port/x"}, "PROVENANCE_URL: "),
     ],
 )

@@ -109,6 +109,37 @@ def test_there_is_a_database_where_there_is_a_user(monkeypatch: pytest.MonkeyPat
     assert load_settings().database_url == "sqlite:///x"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "paper://me:s3cret@host/x",
+        "postgresql://me:s3cret@host/x",
+        "mysql://me:s3cret@host/x",
+        "mysql+nodriver://me:s3cret@host/x",
+        "mysql+pymysql://me:s3cret@/x",
+        "mysql+pymysql://me:s3cret@:3306/x",
+        "mysql+pymysql://me:s3cret@host",
+        "mysql+pymysql://me:s3cret@host:s3cret/x",
+        "mysql+pymysql://me:s3cret@host:99999/x",
+        "sqlite://x.sqlite",
+    ],
+)
+def test_a_url_that_names_no_usable_database_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """By the setting's name, before a run begins, and with nothing of the URL."""
+    monkeypatch.setenv("PROVENANCE_URL", url)
+    with pytest.raises(WrongUseError, match=r"PROVENANCE_URL: .*mysql\+pymysql://USER:PASSWORD@HOST:PORT/DATABASE") as raised:
+        load_settings()
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["mysql+pymysql://me:x@nowhere.invalid:1/d", "sqlite:///no/such/folder/x"])
+def test_a_database_that_is_away_is_no_reason_to_refuse(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Nobody is asked: rows wait until it is back."""
+    monkeypatch.setenv("PROVENANCE_URL", url)
+    assert load_settings().database_url == url
+
+
 def in_files(user: str | None, password: str | None) -> None:
     """What the stack's init has made for the host side."""
     folder = Path(".secrets/host")
@@ -164,7 +195,7 @@ def test_a_file_that_is_no_good_is_named(
 
 def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in the settings as text nor in what is wrong with them."""
-    secrets = {"MYSQL_PASSWORD": "s3cret-a", "PROVENANCE_URL": "mysql://me:s3cret-b@h/d", "SLACK_WEBHOOK_URL": "s3cret-c"}
+    secrets = {"MYSQL_PASSWORD": "s3cret", "PROVENANCE_URL": "mysql+pymysql://a:s3cret-b@h/d", "SLACK_WEBHOOK_URL": "s3cret-c"}
     for name, value in {**secrets, "MYSQL_USER": "me", "SMTP_PASSWORD": "s3cret-d"}.items():
         monkeypatch.setenv(name, value)
     assert "s3cret" not in repr(load_settings())
