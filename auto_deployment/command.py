@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from auto_deployment.errors import RunError
@@ -49,19 +50,7 @@ class Commands:
         """What the program printed, without the last line's end. Raises CommandError with its own words."""
         log.debug("running %s", " ".join(command))
         try:
-            ended = subprocess.run(
-                command,
-                cwd=self._folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=seconds,
-                check=False,
-                start_new_session=self._apart,
-                preexec_fn=_end_with_parent if self._apart else None,
-            )
+            ended = self._end_of(command, seconds)
         except subprocess.TimeoutExpired as error:
             raise CommandError(command, f"no end after {seconds:g} s") from error
         except OSError as error:
@@ -69,6 +58,34 @@ class Commands:
         if ended.returncode:
             raise CommandError(command, _words(ended))
         return ended.stdout.rstrip("\n")
+
+    def _end_of(self, command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
+        """Wait for the program's end; one that is not waited for any more is killed, apart with all that it started."""
+        with subprocess.Popen(
+            command,
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=self._apart,
+            preexec_fn=_end_with_parent if self._apart else None,  # noqa: PLW1509 - only it can ask this of the kernel
+        ) as process:
+            try:
+                output, errors = process.communicate(timeout=seconds)
+            except BaseException:
+                self._kill(process)
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+    def _kill(self, process: subprocess.Popen[str]) -> None:
+        if not self._apart:
+            process.kill()
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _end_with_parent() -> None:

@@ -47,6 +47,14 @@ def test_a_program_apart_ends_with_the_run_that_is_killed(tmp_path: Path) -> Non
     assert until(lambda: not is_alive(number))
 
 
+def test_a_program_apart_that_takes_too_long_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    """As the ssh of a push: it would go on, and hold on to the remote."""
+    with pytest.raises(CommandError, match=r"no end after 0\.5 s"):
+        Commands(tmp_path, apart=True).run("sh", "-c", "sleep 60 & echo $! > pid; wait", seconds=0.5)
+    number = int((tmp_path / "pid").read_text())
+    assert until(lambda: not is_alive(number))
+
+
 def until(happens: Callable[[], bool]) -> bool:
     """Whether it happens within ten seconds."""
     end = time.monotonic() + 10
