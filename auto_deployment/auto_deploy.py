@@ -127,7 +127,7 @@ class Pipeline:
     def _collect_and_warn(self) -> Collector:
         """Collect; alarm where it falls behind. What else waits for the database and needs no version is put there."""
         collector = self._collect()
-        if lag_grows(lags := collector.record.lags):
+        if not self._options.input and lag_grows(lags := collector.record.lags):
             notify.tell(notify.lag_alarm(lags[-1], lags[-2]), self._channels)
         self._put_pending()
         return collector
