@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SAMPLE = ROOT / "data" / "sample" / "movielog.log"
 KILLS = 5
+SOAK_KILLS = 50
 LONGEST_SECONDS = 5.0
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
@@ -52,6 +53,17 @@ def inputs(folder: Path) -> list[list[str]]:
     return [["--input", str(first)], ["--input", str(first), "--input", str(second)]]
 
 
+def wanted_kills(hours: float) -> int:
+    """The fewest kills of a test, by the hours of its soak: 0 where it is none."""
+    return SOAK_KILLS if hours else KILLS
+
+
+@pytest.mark.parametrize(("hours", "kills"), [(0.0, 5), (0.0001, 50), (1.0, 50)])
+def test_a_soak_kills_at_least_fifty_times_whatever_its_hours(hours: float, kills: int) -> None:
+    """Without one it is a sample."""
+    assert wanted_kills(hours) == kills
+
+
 def test_kills_at_random_moments_change_nothing(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Killed with -9 again and again: tables, parts, version, commits, tags, remotes and model as undisturbed."""
     seed = random.randrange(10**6)
@@ -63,9 +75,10 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path, request: pytest.
     for arguments in runs:
         assert calm.run(*arguments).returncode == 0
     expected = outcome(calm)
-    until = time.monotonic() + 3600 * request.config.getoption("--soak-hours")
-    kills = 0
-    while kills < KILLS or time.monotonic() < until:
+    hours = request.config.getoption("--soak-hours")
+    until = time.monotonic() + 3600 * hours
+    wanted, kills = wanted_kills(hours), 0
+    while kills < wanted or time.monotonic() < until:
         base = tmp_path / f"killed-{kills}"
         base.mkdir()
         kills += killed(base, runs, chance, expected, calm)

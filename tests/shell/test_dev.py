@@ -41,6 +41,14 @@ def test_an_unknown_task_is_wrong_use(root: Path) -> None:
         assert name in ended.stderr
 
 
+def test_a_soak_of_no_time_is_wrong_use(root: Path) -> None:
+    """It would be no soak, but the sample of every run."""
+    for hours in ("0", "0.0", "-1", "long"):
+        ended = dev(root, "soak", "--hours", hours, PYTHON="/bin/false")
+        assert ended.returncode == 2, hours
+        assert "--hours" in ended.stderr
+
+
 def test_without_a_new_enough_python_it_says_what_to_install(root: Path, tmp_path: Path) -> None:
     """No Python 3.11 on PATH, and no .venv yet: one line with what to do, status 1."""
     for name in ("scripts/dev", "tests/requirements.txt"):
