@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 mask = Redactor()
-LIBC = ctypes.CDLL(None)
+# Looked up here: between fork and exec a lock of the linker may be held by a thread that is not there any more.
+PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 SECONDS = 120.0
 # A program that could ask somebody waits for ever where nobody is: it fails instead.
 QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true", "DVC_NO_ANALYTICS": "true", "LC_ALL": "C.UTF-8"}
@@ -90,8 +91,8 @@ class Commands:
 
 def _end_with_parent() -> None:
     """Have the kernel kill this process, a new one, when the one that started it ends. Only Linux can."""
-    if hasattr(LIBC, "prctl"):
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if PRCTL is not None:
+        PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _words(ended: subprocess.CompletedProcess[str]) -> str:
