@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.provenance import check_url, mysql_url, read_secret
+from app.provenance import checked_url, mysql_url, read_secret
 
 
 def _host_and_port(text: str) -> str:
@@ -20,6 +20,7 @@ def _host_and_port(text: str) -> str:
 
 DATABASE_NAME = r"^[A-Za-z0-9_]{1,64}$"
 Address = Annotated[str, AfterValidator(_host_and_port)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(checked_url)]
 
 
 class ServiceSettings(BaseSettings):
@@ -47,7 +48,7 @@ class ShipperSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     journal_dir: Path = Field(description="the folder that holds one folder of journals for each service")
-    provenance_url: SecretStr | None = Field(None, description="the database as a SQLAlchemy URL, instead of MYSQL_*")
+    provenance_url: DatabaseUrl | None = Field(None, description="the database as a SQLAlchemy URL, instead of MYSQL_*")
     mysql_host: str = Field("127.0.0.1", description="the database's host")
     mysql_port: int = Field(3306, ge=1, le=65535, description="its port")
     mysql_database: str = Field("movierec", pattern=DATABASE_NAME, description="its name")
@@ -58,13 +59,6 @@ class ShipperSettings(BaseSettings):
     ship_seconds: float = Field(0.5, gt=0, le=60, description="pause between looks at the journals")
     heartbeat_file: Path | None = Field(None, description="touched at each look at the journals, and after each batch")
     shipper_metrics_bind: Address | None = Field(None, description="address and port of its /metrics; unset: none")
-
-    @field_validator("provenance_url")
-    @classmethod
-    def _url_names_a_database(cls, given: SecretStr | None) -> SecretStr | None:
-        if given is not None:
-            check_url(given.get_secret_value())
-        return given
 
     @model_validator(mode="after")
     def _there_is_a_database(self) -> Self:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.provenance import SecretError, check_url, mysql_url, read_secret
+from app.provenance import SecretError, checked_url, mysql_url, read_secret
 from auto_deployment.errors import WrongUseError
 from auto_deployment.events import Rules
 from auto_deployment.spark.session import missing
 
 # What the stack's init has made for the host side; values that are given win.
 SECRETS = Path(".secrets/host")
+DatabaseUrl = Annotated[SecretStr, AfterValidator(checked_url)]
 
 
 class Settings(BaseSettings):
@@ -77,7 +78,7 @@ class Settings(BaseSettings):
     mysql_password: SecretStr | None = Field(None, description="the user's password")
     mysql_password_file: Path | None = Field(None, description="the file that holds it")
     app_image: str = Field("movierec-app", pattern=r"^[a-z0-9][a-z0-9._/:-]{0,200}$", description="repository of our images")
-    provenance_url: SecretStr | None = Field(None, description="the database as a SQLAlchemy URL, instead of MYSQL_*")
+    provenance_url: DatabaseUrl | None = Field(None, description="the database as a SQLAlchemy URL, instead of MYSQL_*")
     retrain_days: float = Field(2.0, gt=0, le=365, description="days from the start of one full run to the next")
     collect_every_hours: float = Field(6.0, gt=0, le=8760, description="hours between collections, between full runs")
     run_max_hours: float = Field(12.0, gt=0, le=8760, description="a run that goes on for longer hangs, and is ended")
@@ -151,13 +152,6 @@ class Settings(BaseSettings):
         if self.mysql_user and self.mysql_password is None:
             raise ValueError("MYSQL_PASSWORD: is missing, but MYSQL_USER is set")
         return self
-
-    @field_validator("provenance_url")
-    @classmethod
-    def _url_names_a_database(cls, given: SecretStr | None) -> SecretStr | None:
-        if given is not None:
-            check_url(given.get_secret_value())
-        return given
 
     @field_validator("kafka_bootstrap_servers")
     @classmethod

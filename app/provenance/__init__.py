@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.provenance.ledger import DatabaseError, Ledger, SchemaError
-from app.provenance.mysql import SecretError, check_url, mysql_url, read_secret
+from app.provenance.mysql import SecretError, checked_url, mysql_url, read_secret
 from app.provenance.tables import tracking_row, with_times
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "Ledger",
     "SchemaError",
     "SecretError",
-    "check_url",
+    "checked_url",
     "mysql_url",
     "read_secret",
     "tracking_row",

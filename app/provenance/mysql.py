@@ -10,6 +10,8 @@ import sqlalchemy as sa
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pydantic import SecretStr
+
 # Strict, or a value that does not fit would be cut and stored; and the tables hold UTC.
 _SESSION = "SET SESSION sql_mode = 'TRADITIONAL', time_zone = '+00:00'"
 _CONNECT_SECONDS = 5
@@ -55,6 +57,12 @@ def check_url(url: str) -> None:
         raise ValueError(f"lacks the host or the database: {_FORMS}")
     elif told.port is not None and not 0 < told.port < 65536:
         raise ValueError(f"its port is none: {_FORMS}")
+
+
+def checked_url(given: SecretStr) -> SecretStr:
+    """The same, for a setting: `check_url` raises ValueError where it names no database."""
+    check_url(given.get_secret_value())
+    return given
 
 
 def open_engine(url: str) -> sa.Engine:
