@@ -1,9 +1,17 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 # From what is served to what tests it: each lock holds all of the one before.
@@ -56,6 +64,66 @@ def test_the_locks_agree(inner: str, outer: str) -> None:
     held = locked(outer)
     shared = {pin: hashes for pin, hashes in held.items() if pin[0] in {name for name, _ in locked(inner)}}
     assert shared == locked(inner)
+
+
+def missing(folder: str, names: Iterable[str], path: Sequence[str] | None = None) -> list[str]:
+    """What installed packages of a lock require that the lock lacks; extras that one of them asks for count."""
+    pins = locked(folder)
+    found, seen, waiting = [], set(), [(name, "") for name in names]
+    while waiting:
+        name, extra = waiting.pop()
+        if (name, extra) in seen or (distribution := installed(name, path)) is None:
+            continue
+        seen.add((name, extra))
+        for requirement in map(Requirement, distribution.requires or ()):
+            if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
+                continue
+            needed = str(canonicalize_name(requirement.name))
+            versions = [version for name_of_pin, version in pins if name_of_pin == needed]
+            if not any(requirement.specifier.contains(version, prereleases=True) for version in versions):
+                found.append(f"{name}[{extra}] needs {requirement}")
+            waiting += [(needed, "")] + [(needed, each) for each in requirement.extras]
+    return found
+
+
+def installed(name: str, path: Sequence[str] | None) -> Distribution | None:
+    """A package as it is installed; None where a marker keeps it off this machine."""
+    return next(iter(distributions(name=name) if path is None else distributions(name=name, path=list(path))), None)
+
+
+@pytest.mark.parametrize("folder", ["app", "auto_deployment", ".", "tests"])
+def test_a_lock_is_complete(folder: str) -> None:
+    """Nothing resolves when it is installed, so all that its packages require is in it, of a version that will do."""
+    names = [name for name, _ in locked(folder)]
+    assert sum(installed(name, None) is not None for name in names) > 0.9 * len(names)
+    assert missing(folder, names) == []
+
+
+def test_a_lock_that_lacks_what_an_extra_needs_is_found() -> None:
+    """The check itself: of pytest-cov alone, coverage and its extra are missing where only another lock has them."""
+    assert any("coverage" in each for each in missing("app", ["pytest-cov"]))
+
+
+@pytest.mark.parametrize("folder", [*FOLDERS, "auto_deployment"])
+def test_what_is_built_from_source_finds_its_setuptools_in_the_lock(folder: str) -> None:
+    """install-lock.sh builds without isolation: a build fetches nothing that is not locked."""
+    sources = re.search(r"^readonly SOURCES=(\S+)", (ROOT / "scripts" / "lib" / "install-lock.sh").read_text(), re.MULTILINE)
+    assert sources is not None
+    names = {name for name, _ in locked(folder)}
+    assert not names & set(sources[1].split(",")) or "setuptools" in names
+
+
+def test_every_place_that_installs_does_so_in_one_way(root: Path) -> None:
+    """`pip install` stands in one script alone; nobody else resolves anything."""
+    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.split("\0")
+    files = [name for name in listed if (root / name).is_file() and Path(name).suffix not in {".md", ".txt", ".in", ".go"}]
+    call = re.compile(r"pip[\"', ]+install\b|\buv[\"', ]+(?:sync|add)\b")
+    calls = {name for name in files if call.search(re.sub(r"#.*", "", (root / name).read_text(errors="replace")))}
+    assert {name for name in calls if not name.startswith("tests/")} == {"scripts/lib/install-lock.sh"}
+    assert {name for name in calls if name.startswith("tests/integration/")} == {
+        "tests/integration/installing/test_install_lock.py"
+    }
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

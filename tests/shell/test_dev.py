@@ -51,12 +51,12 @@ def test_a_soak_of_no_time_is_wrong_use(root: Path) -> None:
 
 def test_without_a_new_enough_python_it_says_what_to_install(root: Path, tmp_path: Path) -> None:
     """No Python 3.11 on PATH, and no .venv yet: one line with what to do, status 1."""
-    for name in ("scripts/dev", "tests/requirements.txt"):
+    for name in ("scripts/dev", "scripts/lib/python.sh", "scripts/lib/install-lock.sh", "tests/requirements.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / name, tmp_path / name)
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("dirname", "cat", "cksum", "sed", "mkdir"):
+    for name in ("bash", "dirname", "cat", "cksum", "sed", "mkdir"):
         (tools / name).symlink_to(shutil.which(name) or "")
     (tools / "python3").write_text("#!/bin/sh\nexit 1\n")
     (tools / "python3").chmod(0o755)

@@ -57,7 +57,7 @@ def _node() -> str:
     with _filled("node", HERE / "node.txt") as folder:
         if folder is not None:
             _run(sys.executable, "-m", "venv", str(folder))
-            _run(str(folder / "bin" / "pip"), "install", "--quiet", "--require-hashes", "-r", str(HERE / "node.txt"))
+            _run(str(ROOT / "scripts" / "lib" / "install-lock.sh"), str(folder / "bin" / "python"), str(HERE / "node.txt"))
     return str(CACHE / "node" / "bin" / "node")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCK = ROOT / "auto_deployment" / "spark" / "requirements.txt"
+INSTALL = ROOT / "scripts" / "lib" / "install-lock.sh"
 CACHE = ROOT / ".cache" / "spark"
 INSTALL_SECONDS = 900
 
@@ -22,8 +23,7 @@ def packages() -> Path:
         stamp, folder = CACHE / "stamp", CACHE / "packages"
         if not stamp.exists() or stamp.read_bytes() != LOCK.read_bytes():
             shutil.rmtree(folder, ignore_errors=True)
-            install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
-            command = [sys.executable, *install, "--target", str(folder), "-r", str(LOCK)]
+            command = [str(INSTALL), sys.executable, str(LOCK), "--target", str(folder)]
             subprocess.run(command, timeout=INSTALL_SECONDS, check=True)
             stamp.write_bytes(LOCK.read_bytes())
     return folder
