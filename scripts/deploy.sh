@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The release: scripts/deploy.sh release|status [--json]|promote|abort|resume|rollback [N]. It acts on the checkout it stands in.
+# Only `release` may have to install packages first: the others begin at once, with what is installed, whatever an upgrade left.
 # Status 0 done, 1 failed, 2 wrong use, 3 refused or aborted, 4 inconclusive, 75 another release holds the lock, 130 and 143 stopped.
 set -Eeuo pipefail
 
@@ -21,7 +22,10 @@ main() {
   [[ -f docker-compose.yml ]] || fail "${ROOT} is no checkout of the project: docker-compose.yml is missing"
   DOCKER="$(scripts/lib/docker.sh)" || fail 'no docker client will do: see above'
   export DOCKER
-  exec scripts/dev python -m auto_deployment.rollout "$@"
+  case "${1}" in
+  release) exec scripts/run auto_deployment.rollout "$@" ;;
+  *) exec scripts/run --installed auto_deployment.rollout "$@" ;;
+  esac
 }
 
 main "$@"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -13,22 +14,30 @@ from auto_deployment.errors import RunError
 from auto_deployment.scheduler.daemon import Daemon
 from auto_deployment.scheduler.lock import LOCK, RUN_LOCK, holder, is_held, locked
 from auto_deployment.scheduler.memory import STATE, Memory
-from auto_deployment.scheduler.plan import COLLECT, RETRAIN, Every
+from auto_deployment.scheduler.plan import COLLECT, NOT_RUN, RETRAIN, Every
 from auto_deployment.scheduler.process import Adopted, Child
 from auto_deployment.scheduler.status import status_text
 from auto_deployment.scheduler.waiting import Signals
 from auto_deployment.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from auto_deployment.settings import Settings
 
 log = logging.getLogger(__package__)
 
-COMMAND = (sys.executable, "-m", "auto_deployment.auto_deploy")
+RUN = "auto_deployment.auto_deploy"
 ARGUMENTS: dict[str, tuple[str, ...]] = {RETRAIN: (), COLLECT: ("--collect-only",)}
+
+
+def command_of(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The command of a run. Under `scripts/run`, each run takes the code and packages that the checkout has when it begins."""
+    launcher = environment.get("MOVIEREC_RUN")
+    if launcher is None:
+        return sys.executable, "-m", RUN
+    return "env", f"MOVIEREC_NOT_RUN_STATUS={NOT_RUN}", launcher, RUN
 
 
 def show(folder: Path) -> str:
@@ -41,7 +50,7 @@ def show(folder: Path) -> str:
     return status_text(runs, due, by, time.time())
 
 
-def serve(settings: Settings, command: Sequence[str] = COMMAND) -> int:
+def serve(settings: Settings, command: Sequence[str]) -> int:
     """Be the scheduler until a signal comes; the exit status. Raises HeldError, WrongUseError, OSError."""
     folder = settings.data_dir
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +67,7 @@ def serve(settings: Settings, command: Sequence[str] = COMMAND) -> int:
         return daemon.serve(lambda pid: Adopted(pid, folder / RUN_LOCK) if is_held(folder / RUN_LOCK) else None)
 
 
-def main(arguments: Sequence[str] | None = None, command: Sequence[str] = COMMAND) -> int:
+def main(arguments: Sequence[str] | None = None, command: Sequence[str] | None = None) -> int:
     """The command; its exit status."""
     parser = argparse.ArgumentParser(prog="python -m auto_deployment.scheduler", description=__doc__.partition("\n")[0])
     parser.add_argument("--status", action="store_true", help="print the last and the next run of each job")
@@ -68,7 +77,7 @@ def main(arguments: Sequence[str] | None = None, command: Sequence[str] = COMMAN
         if options.status:
             sys.stdout.write(show(settings.data_dir))
             return 0
-        return serve(settings, command)
+        return serve(settings, command or command_of(os.environ))
     except RunError as error:
         sys.stderr.write(f"{error}\n")
         return error.status

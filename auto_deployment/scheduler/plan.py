@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 RETRAIN, COLLECT = "retrain", "collect"
 JOBS = (RETRAIN, COLLECT)
 BUSY = 75
+# scripts/run could not run anything: see its standard error in the journal.
+NOT_RUN = 69
 BUSY_SECONDS, BUSY_RETRIES = 300.0, 12
 # A clock that is set right by less is none that was set back.
 SLACK_SECONDS = 60.0
@@ -20,12 +22,13 @@ WORDS = {
     2: "wrong use",
     3: "refused",
     4: "inconclusive",
+    NOT_RUN: "could not begin: code or packages are not installed, scripts/run --install says why",
     BUSY: "another run held the lock",
     130: "stopped by Ctrl-C",
     143: "stopped by TERM",
 }
 # The end of a run that got as far as it could; any other was cut off.
-FINISHED = frozenset({0, 1, 2, 3, 4, BUSY})
+FINISHED = frozenset({0, 1, 2, 3, 4, NOT_RUN, BUSY})
 STOPPED = frozenset({130, 143})
 # Of these a run tells by itself, or there is nothing to tell. Of bad settings, or when it is killed, it cannot.
 QUIET = frozenset({0, 1, 3, 4, BUSY, 130, 143})

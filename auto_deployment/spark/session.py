@@ -50,7 +50,7 @@ _sessions: dict[str, SparkSession] = {}
 def missing() -> str | None:
     """What has to be installed before `TRAINER=spark` can start; None where all is there."""
     if find_spec("pyspark") is None or find_spec("pyarrow") is None:
-        return "pyspark is not installed: pip install --require-hashes -r auto_deployment/spark/requirements.txt"
+        return "pyspark is not installed: scripts/run --install spark"
     if shutil.which("java") is None and not os.environ.get("JAVA_HOME"):
         return "Spark needs Java 17 or newer: install it (Debian: openjdk-17-jre-headless), or set JAVA_HOME"
     return None

@@ -27,6 +27,18 @@ COMPRESSED = {
 }
 RELEASE_SECONDS = 1080.0
 ASK_SECONDS = 60.0
+INSTALL_SECONDS = 2500.0
+
+
+def share_environments(checkout: Path) -> None:
+    """Let a checkout run with the packages of this one: it would install the same. Raises StackError."""
+    command = [str(ROOT / "scripts" / "run"), "--install"]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=INSTALL_SECONDS, check=False)
+    if done.returncode:
+        raise StackError(done.stderr.strip())
+    (checkout / ".runtime").mkdir(exist_ok=True)
+    if not (checkout / ".runtime" / "environments").exists():
+        (checkout / ".runtime" / "environments").symlink_to(ROOT / ".runtime" / "environments")
 
 
 class ReleaseStack(Stack):
@@ -38,8 +50,7 @@ class ReleaseStack(Stack):
         super().__init__(folder, name, **{**COMPRESSED, **settings})
         self._environment["PROMETHEUS_URL"] = f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}"
         self._dockerfile = (self.folder / "app" / "Dockerfile").read_text()
-        if not (self.folder / ".venv").exists():
-            (self.folder / ".venv").symlink_to(ROOT / ".venv")
+        share_environments(self.folder)
 
     def put_version(self, number: int, **faults: str) -> None:
         """Have the tree hold a version: the model that is served, under that number, in a service with faults or none."""

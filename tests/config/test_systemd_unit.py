@@ -3,7 +3,6 @@ from __future__ import annotations
 import configparser
 import shutil
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,7 +46,7 @@ def test_it_runs_the_scheduler_of_the_checkout(unit: configparser.ConfigParser) 
     """As a plain process in its folder, by a user of its own, with the settings of its .env if there is one."""
     service = unit["Service"]
     assert service["Type"] == "simple"
-    assert service["ExecStart"] == f"{CHECKOUT}/.venv/bin/python -m auto_deployment.scheduler"
+    assert service["ExecStart"] == f"{CHECKOUT}/scripts/run auto_deployment.scheduler"
     assert service["WorkingDirectory"] == CHECKOUT
     assert service["EnvironmentFile"] == f"-{CHECKOUT}/.env"
     assert service["User"] not in {"", "root"}
@@ -85,6 +84,6 @@ def test_systemd_understands_it(path: Path, root: Path, tmp_path: Path) -> None:
     if tool is None:
         pytest.skip("needs systemd-analyze")
     copy = tmp_path / path.name
-    copy.write_text(path.read_text().replace(f"{CHECKOUT}/.venv/bin/python", sys.executable).replace(CHECKOUT, str(root)))
+    copy.write_text(path.read_text().replace(CHECKOUT, str(root)))
     ended = subprocess.run([tool, "verify", "--man=no", str(copy)], capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout + ended.stderr) == (0, "")

@@ -7,9 +7,9 @@ setup() {
   cp "${ROOT}/scripts/deploy.sh" scripts/
   cp "${ROOT}/scripts/lib/docker.sh" scripts/lib/
   # shellcheck disable=SC2016 # it is the stand-in that expands these
-  printf '#!/usr/bin/env bash\nexec "${PYTHON}" "${@:2}"\n' >scripts/dev
+  printf '#!/usr/bin/env bash\necho "$*" >>calls\n[[ $1 != --installed ]] || shift\nexec "${PYTHON}" -m "$@"\n' >scripts/run
   printf '#!/usr/bin/env bash\necho "the engine is away" >&2\nexit 1\n' >docker
-  chmod +x scripts/dev docker
+  chmod +x scripts/run docker
   touch docker-compose.yml
   echo 7 >data/version.txt
   export PYTHONPATH="${ROOT}" DOCKER="${BATS_TEST_TMPDIR}/docker" MYSQL_USER='' SMTP_HOST='' SLACK_WEBHOOK_URL=''
@@ -74,6 +74,14 @@ ends_with() {
 @test "without a docker client it says so" {
   DOCKER=no-such-docker run deploy status
   ends_with 1 'no-such-docker is no program'
+}
+
+@test "only a release may have to install packages first" {
+  for command in release status promote abort resume rollback; do
+    run deploy "${command}"
+  done
+  run grep -v -e --installed calls
+  [[ ${output} == 'auto_deployment.rollout release' ]]
 }
 
 @test "abort and promote have nothing to do while nothing is under way" {

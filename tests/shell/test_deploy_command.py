@@ -18,7 +18,7 @@ AUTHOR = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
 CHECK = """#!/bin/sh
 echo "$*" >>logs/checks
 [ ! -f logs/unfit ] || { echo 'check model: cut' >&2; exit 3; }
-[ "$1" = check ] || [ ! -f logs/no-gc ]
+[ "$1" = scripts.check ] || [ ! -f logs/no-gc ]
 """
 BEGINS = '#!/bin/sh\necho "12:00:00  version $(cat data/version.txt): release, by a test"\nsleep 5\n'
 
@@ -28,7 +28,7 @@ class Server:
 
     def __init__(self, folder: Path, root: Path, deploy: str) -> None:
         self.remote, self.folder, self.seed = folder / "remote.git", folder / "server", folder / "seed"
-        files = {"scripts/dev": CHECK, "scripts/deploy.sh": deploy, "data/version.txt": "7\n", ".gitignore": "/logs/\n"}
+        files = {"scripts/run": CHECK, "scripts/deploy.sh": deploy, "data/version.txt": "7\n", ".gitignore": "/logs/\n"}
         for name, text in files.items():
             (self.seed / name).parent.mkdir(parents=True, exist_ok=True)
             (self.seed / name).write_text(text)
@@ -96,7 +96,7 @@ def test_it_checks_out_checks_and_starts(tmp_path: Path, root: Path) -> None:
     assert time.monotonic() - begun < 20
     assert "the release of version 7 has begun" in ended.stdout
     assert made.head() == commit
-    assert (made.folder / "logs" / "checks").read_text().splitlines()[0] == "check model --pull"
+    assert (made.folder / "logs" / "checks").read_text().splitlines()[0] == "scripts.check model --pull"
     assert len(made.logs()) == 1
 
 
@@ -107,7 +107,7 @@ def test_the_models_of_older_versions_leave_the_cache(tmp_path: Path, root: Path
     (made.folder / "logs" / "no-gc").touch()
     ended = made.ask(f"release {made.first}")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert (made.folder / "logs" / "checks").read_text().splitlines()[1:] == ["python -m dvc gc --quiet --workspace --force"]
+    assert (made.folder / "logs" / "checks").read_text().splitlines()[1:] == ["dvc gc --quiet --workspace --force"]
     assert "older models stay in .dvc/cache" in ended.stdout
 
 

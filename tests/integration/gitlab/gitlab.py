@@ -14,13 +14,28 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scripts.rehearse.place import share_environments
 from tests.integration.checkout import ROOT, Checkout
 from tests.integration.gitlab.tools import debian, gitlab_ci_local, library_path
 from tests.stack.stack import copy_of_project
 
 PROTECTED = "main"
 RUN_SECONDS = 1200.0
-CLEAN = ["git", "clean", "-ffdxq", "-e", ".venv", "-e", ".cache", "-e", ".dvc/cache", "-e", ".gitlab-ci-local"]
+CLEAN = [
+    "git",
+    "clean",
+    "-ffdxq",
+    "-e",
+    ".venv",
+    "-e",
+    ".cache",
+    "-e",
+    ".runtime",
+    "-e",
+    ".dvc/cache",
+    "-e",
+    ".gitlab-ci-local",
+]
 
 
 class Pipeline(NamedTuple):
@@ -125,6 +140,7 @@ def use_venv(checkout: Path) -> None:
     (checkout / ".venv").mkdir()
     for path in (ROOT / ".venv").iterdir():
         (checkout / ".venv" / path.name).symlink_to(path)
+    share_environments(checkout)
     with (checkout / ".git" / "info" / "exclude").open("a") as exclude:
         exclude.write(".gitlab-ci-local\n")
 

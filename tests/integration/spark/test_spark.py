@@ -102,6 +102,6 @@ def test_without_pyspark_it_is_refused_at_the_start(tmp_path: Path) -> None:
         check=False,
     )
     assert ended.returncode == 2
-    assert "pip install --require-hashes -r auto_deployment/spark/requirements.txt" in ended.stderr
+    assert "scripts/run --install spark" in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -123,7 +123,7 @@ def test_every_trainer_has_its_name() -> None:
 def test_spark_is_asked_for_before_anything_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pyspark, or without Java, the settings and the trainer refuse with what to install; the others do not care."""
     monkeypatch.setattr("auto_deployment.spark.session.find_spec", lambda _: None)
-    told = r"pip install --require-hashes -r auto_deployment/spark/requirements\.txt"
+    told = r"scripts/run --install spark"
     with pytest.raises(WrongUseError, match=f"TRAINER: .*{told}"):
         load_settings(_env_file=None, trainer="spark")
     with pytest.raises(WrongUseError, match=told):
