@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from auto_deployment import logs
-from auto_deployment.scheduler.__main__ import main
+from auto_deployment.scheduler.__main__ import command_of, main
+from auto_deployment.scheduler.plan import FINISHED, NOT_RUN, QUIET, WORDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,3 +65,17 @@ def test_status_of_nothing_is_no_failure(
     assert main(["--status"]) == 0
     assert "does not run" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_under_scripts_run_each_run_takes_the_code_and_packages_of_its_own_start() -> None:
+    """The scheduler keeps what it began with; without scripts/run a run has the scheduler's Python."""
+    command = command_of({"MOVIEREC_RUN": "/srv/movierec/scripts/run"})
+    assert command == ("env", f"MOVIEREC_NOT_RUN_STATUS={NOT_RUN}", "/srv/movierec/scripts/run", "auto_deployment.auto_deploy")
+    assert command_of({}) == (sys.executable, "-m", "auto_deployment.auto_deploy")
+
+
+def test_a_run_whose_packages_are_missing_is_reported_by_the_scheduler() -> None:
+    """No run began that could have sent a mail; it is over, and has words of its own."""
+    assert NOT_RUN not in QUIET
+    assert NOT_RUN in FINISHED
+    assert "scripts/run --install" in WORDS[NOT_RUN]
