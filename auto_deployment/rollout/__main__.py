@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dotenv import dotenv_values
+
 from auto_deployment import notify
 from auto_deployment.command import Commands
 from auto_deployment.errors import RefusedError, RunError
@@ -31,11 +33,12 @@ from auto_deployment.settings import load_settings
 from auto_deployment.stop import Stop, StoppedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 log = logging.getLogger(__name__)
 
 DEPLOY = "scripts/deploy.sh"
+CODE = Path(__file__).resolve().parents[2]
 # Runs that may end between being found and being asked.
 TURNS = 5
 PAUSE = 2.0
@@ -204,12 +207,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return RunError.status
 
 
+def compose_file(environment: Mapping[str, str], root: Path) -> Path | None:
+    """The copy of docker-compose.yml that came with this code; None where this is the checkout's code, or COMPOSE_FILE is set."""
+    if "MOVIEREC_RUN" not in environment or {**dotenv_values(root / ".env"), **environment}.get("COMPOSE_FILE"):
+        return None
+    return CODE / "docker-compose.yml"
+
+
 def _tools(options: argparse.Namespace) -> Tools:
     settings, root = load_settings(), Path.cwd()
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     configure(settings.log_dir, run_id, logging.WARNING, secrets_of(settings))
     channels = [] if options.command == "status" else notify.open_channels(settings)
-    stack = Stack(root, os.environ.get("DOCKER", "docker"), Commands(root, apart=True), settings.app_image)
+    docker, runner = os.environ.get("DOCKER", "docker"), Commands(root, apart=True)
+    stack = Stack(root, docker, runner, settings.app_image, compose_file=compose_file(os.environ, root))
     return Tools(settings, root, root / record.FOLDER, stack, Prometheus(settings.prometheus_url), channels, shadow)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 CONFIGURATION = "/etc/movierec/nginx/nginx.conf"
@@ -13,25 +14,26 @@ HEALTHY_SECONDS = 90
 BUILD_SECONDS = 1800.0
 
 
-def compose(docker: str, *arguments: str) -> list[str]:
-    """A command of Compose, in the checkout's folder."""
-    return [docker, "compose", *arguments]
+def compose(docker: str, root: Path, files: Sequence[Path] = ()) -> list[str]:
+    """Compose in the checkout `root`, by these files; by those that it finds there where none is named."""
+    named = [word for path in files for word in ("--file", str(path))]
+    return [docker, "compose", *(["--project-directory", str(root), *named] if files else ())]
 
 
-def replace(docker: str, service: str) -> list[str]:
+def replace(compose: Sequence[str], service: str) -> list[str]:
     """Brings a service to what the Compose files say, and waits until it is healthy. Again: does nothing."""
     wait = ("--wait", "--wait-timeout", str(HEALTHY_SECONDS))
-    return compose(docker, "up", "--detach", "--no-deps", "--no-build", *wait, service)
+    return [*compose, "up", "--detach", "--no-deps", "--no-build", *wait, service]
 
 
-def remove(docker: str, service: str) -> list[str]:
+def remove(compose: Sequence[str], service: str) -> list[str]:
     """Stops a service and removes its container. Again: does nothing."""
-    return compose(docker, "rm", "--stop", "--force", service)
+    return [*compose, "rm", "--stop", "--force", service]
 
 
-def container(docker: str, service: str) -> list[str]:
+def container(compose: Sequence[str], service: str) -> list[str]:
     """Prints the id of a service's container, running or not."""
-    return compose(docker, "ps", "--all", "--quiet", service)
+    return [*compose, "ps", "--all", "--quiet", service]
 
 
 def inspect(docker: str, *containers: str) -> list[str]:
@@ -39,14 +41,14 @@ def inspect(docker: str, *containers: str) -> list[str]:
     return [docker, "inspect", "--type", "container", *containers]
 
 
-def check_nginx(docker: str) -> list[str]:
+def check_nginx(compose: Sequence[str]) -> list[str]:
     """Fails where NGINX would not take its configuration."""
-    return compose(docker, "exec", "-T", "nginx", "nginx", "-t", "-q", "-c", CONFIGURATION)
+    return [*compose, "exec", "-T", "nginx", "nginx", "-t", "-q", "-c", CONFIGURATION]
 
 
-def reload_nginx(docker: str) -> list[str]:
+def reload_nginx(compose: Sequence[str]) -> list[str]:
     """New workers take the configuration; the old ones end with their last request."""
-    return compose(docker, "exec", "-T", "nginx", "nginx", "-s", "reload", "-c", CONFIGURATION)
+    return [*compose, "exec", "-T", "nginx", "nginx", "-s", "reload", "-c", CONFIGURATION]
 
 
 def processes(docker: str, container_id: str) -> list[str]:

@@ -102,9 +102,17 @@ class Stack:
     """The stack of one checkout."""
 
     def __init__(
-        self, root: Path, docker: str, runner: Commands, repository: str, sleep: Callable[[float], None] = time.sleep
+        self,
+        root: Path,
+        docker: str,
+        runner: Commands,
+        repository: str,
+        sleep: Callable[[float], None] = time.sleep,
+        compose_file: Path | None = None,
     ) -> None:
+        """`compose_file`: a copy of docker-compose.yml that no upgrade changes; None: the files that Compose finds in `root`."""
         self.root = root
+        self._compose_file = compose_file
         self.docker = docker
         self.repository = repository
         self._run = runner.run
@@ -114,9 +122,18 @@ class Stack:
         """What a command printed. Raises CommandError."""
         return self._run(*command, seconds=seconds)
 
+    @property
+    def _compose(self) -> list[str]:
+        """The start of each command of Compose. What a release wrote, it may have written since the last one."""
+        if self._compose_file is None:
+            return commands.compose(self.docker, self.root)
+        written = self.root / OVERRIDE
+        files = [self._compose_file, *([written] if written.exists() else ())]
+        return commands.compose(self.docker, self.root, files)
+
     def container(self, service: str) -> Container | None:
         """A service's container; None where there is none. Raises CommandError."""
-        ids = self.run(commands.container(self.docker, service)).split()
+        ids = self.run(commands.container(self._compose, service)).split()
         return self.inspect(ids[0]) if ids else None
 
     def inspect(self, name: str) -> Container:
@@ -170,19 +187,19 @@ class Stack:
         """Once more where another Compose, of a run that was killed, is at the same container."""
         for pause in RACE_PAUSES:
             try:
-                self.run(commands.replace(self.docker, service), REPLACE_SECONDS)
+                self.run(commands.replace(self._compose, service), REPLACE_SECONDS)
             except CommandError as error:
                 if not any(sign in error.words for sign in RACES):
                     raise
                 self._sleep(pause)
             else:
                 return
-        self.run(commands.replace(self.docker, service), REPLACE_SECONDS)
+        self.run(commands.replace(self._compose, service), REPLACE_SECONDS)
 
     def remove(self, service: str, slots: Slots) -> None:
         """Have `service` be no more, not even after the next `up`."""
         self.write(slots)
-        self.run(commands.remove(self.docker, service))
+        self.run(commands.remove(self._compose, service))
 
     def smoke(self, service: str, version: int, track: str) -> None:
         """Try a service directly, which warms it up. Raises StackError where it is gone, SickError where it is not well."""
@@ -204,11 +221,11 @@ class Stack:
         old = self._workers(nginx)
         self._place(path, text)
         try:
-            self.run(commands.check_nginx(self.docker))
+            self.run(commands.check_nginx(self._compose))
         except CommandError:
             self._place(path, before)
             raise
-        self.run(commands.reload_nginx(self.docker))
+        self.run(commands.reload_nginx(self._compose))
         if drain:
             self._wait_until_gone(nginx, old)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import subprocess
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +19,7 @@ from tests.stack.stack import SERVICES, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.stack
 
@@ -27,6 +31,8 @@ KILLS, SOAK_KILLS = 3, 30
 KILL_SECONDS = (0.5, 25.0)
 ERRORS = {"FAULT_ERROR_SHARE": "0.2", "FAULT_AFTER_SECONDS": "15"}
 STEP_SECONDS = 90.0
+BEGINS_WITHIN = 10.0
+NO_INDEX = "http://127.0.0.1:9/simple"
 
 
 class Site:
@@ -91,10 +97,20 @@ def all_serve(site: Site, version: int, services: tuple[str, ...] = SERVICES) ->
 
 
 def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
-    """Everybody runs it, one mail says so, each answer has a row and a release's own tries have none; its page is there."""
+    """Everybody runs it, one mail says so, each answer has a row and a release's own tries have none; its page is there.
+
+    While it bakes, the checkout gets code, a Compose file and a lock that cannot work, and an installation of these is killed.
+    """
     version, mails = site.put_version(), len(site.mailbox.subjects)
     with under_load(site) as load:
-        status, said = site.stack.deploy("release")
+        running = site.stack.start("release")
+        site.wait_for_step("bake")
+        with broken_upgrade(site.stack.folder):
+            kill_an_installation(site.stack)
+            begun = time.monotonic()
+            assert site.status()["running"]
+            assert time.monotonic() - begun < BEGINS_WITHIN
+            status, said = site.stack.end(running)
     assert status == 0, said
     assert all_serve(site, version)
     assert [mail.strip() for mail in site.mailbox.subjects[mails:]] == [f"movierec: version {version} promoted"]
@@ -108,6 +124,31 @@ def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
     names = {"end.json", "events.jsonl", "evidence.json", "report.html", "self_test.json", "shadow.json", "verdict.json"}
     assert names <= {path.name for path in folder.iterdir()}
     assert (folder / "report.html").read_text().count("<svg") == 4
+
+
+def kill_an_installation(stack: ReleaseStack) -> None:
+    """Begin to install what the checkout's lock names, as an upgrade does, and end that with KILL."""
+    command = [str(stack.folder / "scripts" / "run"), "--install"]
+    environment = {**stack.environment, "PIP_INDEX_URL": NO_INDEX}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def broken_upgrade(checkout: Path) -> Iterator[None]:
+    """Newer code that does not even start, a Compose file without the services, and a lock that no index has."""
+    paths = [*checkout.glob("auto_deployment/**/*.py"), checkout / "docker-compose.yml", checkout / "requirements.txt"]
+    before = {path: path.read_bytes() for path in paths}
+    pin = f"no-such-package==1.0 --hash=sha256:{'0' * 64}\n"
+    try:
+        for path in paths:
+            path.write_text({".py": "raise SystemExit('newer code')\n", ".yml": "services: {}\n", ".txt": pin}[path.suffix])
+        yield
+    finally:
+        for path, content in before.items():
+            path.write_bytes(content)
 
 
 def rows(site: Site) -> set[str]:

@@ -74,6 +74,7 @@ class Server:
             (folder / name).mkdir()
             (folder / name / "__init__.py").touch()
         (folder / "auto_deployment" / "work.py").write_text(WORK)
+        (folder / "docker-compose.yml").touch()
         (folder / ".git").mkdir()
         self.upgrade("1.0")
 

@@ -181,3 +181,13 @@ def test_an_end_that_an_older_release_wrote_is_read(tools: Tools) -> None:
     del told["ends"][0]["told_by"]
     path.write_text(json.dumps(told))
     assert load(tools.folder).ends == (end,)
+
+
+def test_a_release_keeps_the_compose_file_that_it_began_with(tmp_path: Path) -> None:
+    """That of its own copy of the code; an operator's COMPOSE_FILE wins, from the environment or `.env`."""
+    run = {"MOVIEREC_RUN": "/srv/movierec/scripts/run"}
+    assert command.compose_file(run, tmp_path) == command.CODE / "docker-compose.yml"
+    assert command.compose_file({}, tmp_path) is None
+    assert command.compose_file({**run, "COMPOSE_FILE": "a.yml:b.yml"}, tmp_path) is None
+    (tmp_path / ".env").write_text("COMPOSE_FILE=a.yml:b.yml\n")
+    assert command.compose_file(run, tmp_path) is None

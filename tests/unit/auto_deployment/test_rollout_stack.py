@@ -221,3 +221,17 @@ def test_an_image_that_is_not_there_has_no_id(stack: Stack, engine: FakeEngine) 
     """Nor is it an error."""
     engine.fails = lambda command: "No such image" if command.startswith("image inspect") else ""
     assert stack.image_id("model-9") is None
+
+
+def test_its_own_compose_file_is_used_in_the_checkouts_folder(engine: FakeEngine, tmp_path: Path) -> None:
+    """With what the release itself wrote, as soon as it did: relative paths and `.env` are those of the checkout."""
+    copy = tmp_path / "copy" / "docker-compose.yml"
+    runner: Any = engine
+    stack = Stack(tmp_path, "docker", runner, "app", compose_file=copy)
+    stack.container("canary")
+    stack.write(FIRST)
+    stack.container("canary")
+    files = [f"compose --project-directory {tmp_path} --file {copy}", f"--file {tmp_path / OVERRIDE} ps --all --quiet canary"]
+    first, second = engine.asked("ps --all")
+    assert first == f"{files[0]} ps --all --quiet canary"
+    assert second == " ".join(files)

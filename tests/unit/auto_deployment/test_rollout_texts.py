@@ -84,13 +84,13 @@ def test_the_override_says_nothing_new_before_the_first_release() -> None:
 def test_a_service_is_replaced_alone_and_waited_for() -> None:
     """Neither its dependencies nor a build come with it, and the wait has a limit."""
     expected = ["docker", "compose", "up", "--detach", "--no-deps", "--no-build", "--wait", "--wait-timeout", "90", "canary"]
-    assert commands.replace("docker", "canary") == expected
-    assert commands.remove("docker", "canary") == ["docker", "compose", "rm", "--stop", "--force", "canary"]
+    assert commands.replace(("docker", "compose"), "canary") == expected
+    assert commands.remove(("docker", "compose"), "canary") == ["docker", "compose", "rm", "--stop", "--force", "canary"]
 
 
 def test_nginx_is_asked_before_it_reloads_the_same_file() -> None:
     """Where the stack's image has it."""
-    check, reload = commands.check_nginx("docker"), commands.reload_nginx("docker")
+    check, reload = commands.check_nginx(("docker", "compose")), commands.reload_nginx(("docker", "compose"))
     assert check == ["docker", "compose", "exec", "-T", "nginx", "nginx", "-t", "-q", "-c", "/etc/movierec/nginx/nginx.conf"]
     assert reload == [
         "docker",
@@ -122,7 +122,7 @@ def test_a_shadow_has_a_services_limits_and_no_journal() -> None:
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (commands.container("d", "canary"), "d compose ps --all --quiet canary"),
+        (commands.container(("d", "compose"), "canary"), "d compose ps --all --quiet canary"),
         (commands.inspect("d", "abc"), "d inspect --type container abc"),
         (commands.processes("d", "abc"), "d top abc -eo pid,args"),
         (commands.tag("d", "sha256:1", "app:stable"), "d tag sha256:1 app:stable"),
