@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from app.model import ArtifactError, read_metadata
 from app.provenance import DatabaseError, Ledger, SecretError, mysql_url, read_secret, tracking_row, with_times
-from app.provenance.mysql import open_engine
+from app.provenance.mysql import error_number, open_engine
 from app.provenance.schema import GRANTS, HOST, MIGRATIONS, NOTES, SERVICE, UPKEEP, UPKEEP_GRANTS
 from app.settings import MigrateSettings, settings_problem
 
@@ -70,7 +70,7 @@ def wait_for(engine: sa.Engine, seconds: float) -> sa.Connection:
         try:
             return engine.connect()
         except sa.exc.OperationalError as error:
-            if not (error.orig is not None and error.orig.args[0] in NOT_UP):
+            if error_number(error) not in NOT_UP:
                 raise
             if time.monotonic() > until:
                 address = f"{engine.url.host}:{engine.url.port}"

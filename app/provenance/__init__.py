@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.provenance.ledger import DatabaseError, Ledger, SchemaError
-from app.provenance.mysql import SecretError, checked_url, mysql_url, read_secret
+from app.provenance.mysql import SecretError, checked_url, error_number, mysql_url, read_secret
 from app.provenance.tables import tracking_row, with_times
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "SchemaError",
     "SecretError",
     "checked_url",
+    "error_number",
     "mysql_url",
     "read_secret",
     "tracking_row",

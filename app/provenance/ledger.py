@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from app.provenance.mysql import open_engine
+from app.provenance.mysql import error_number, open_engine
 from app.provenance.schema import NEWEST
 from app.provenance.tables import columns, journal_marks, reccom, tables, tracking
 
@@ -122,4 +122,4 @@ def known_rows(connection: sa.Connection, rows: Sequence[Row], *asked: sa.Column
 
 def _is_refused(error: sa.exc.DBAPIError) -> bool:
     """Whether MySQL has no such table, or does not show it: 1146, 1142."""
-    return bool(error.orig is not None and error.orig.args and error.orig.args[0] in (1142, 1146))
+    return error_number(error) in (1142, 1146)

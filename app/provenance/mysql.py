@@ -65,6 +65,13 @@ def checked_url(given: SecretStr) -> SecretStr:
     return given
 
 
+def error_number(error: BaseException) -> int | None:
+    """MySQL's number of an error: 1045 for a login that it refuses. None where the error has none, as SQLite's."""
+    cause = getattr(error, "orig", None) or error
+    number = cause.args[0] if cause.args else None
+    return number if isinstance(number, int) and number > 0 else None
+
+
 def open_engine(url: str) -> sa.Engine:
     """The engine of a URL; nothing is connected yet. Its errors show no parameters: those are users and secrets."""
     if sa.make_url(url).get_backend_name() != "mysql":

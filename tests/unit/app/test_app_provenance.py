@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.provenance import DatabaseError, Ledger
+from app.provenance import DatabaseError, Ledger, error_number
 from app.provenance.archive import Archive
 from tests.unit.app.samples import row
 
@@ -240,6 +241,22 @@ def test_a_mysql_that_is_away_is_told_like_any_other() -> None:
         ledger.taken()
     assert "hunter2" not in str(caught.value)
     ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "number"),
+    [
+        (sa.exc.OperationalError("select 1", (), Exception(1045, "Access denied")), 1045),
+        (Exception(1045, "Access denied"), 1045),
+        (sa.exc.OperationalError("select 1", (), sqlite3.OperationalError("no such table: x")), None),
+        (sa.exc.InvalidRequestError("closed"), None),
+        (Exception(-1, "of no number"), None),
+        (Exception(), None),
+    ],
+)
+def test_an_error_has_the_number_that_mysql_gave_it(error: Exception, number: int | None) -> None:
+    """SQLAlchemy's errors and the driver's own; None where there is no number."""
+    assert error_number(error) == number
 
 
 def test_a_database_that_comes_back_is_used_again(tmp_path: Path) -> None:
