@@ -10,7 +10,6 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import sqlalchemy as sa
 from pydantic import ValidationError
 
 from app.model import ArtifactError, read_metadata
@@ -23,12 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import sqlalchemy as sa
+
 log = logging.getLogger(__name__)
 
 LOCK, LOCK_SECONDS = "movierec.migrate", 60
 LOOK_SECONDS = 0.5
-# Of the driver: nobody listens, the connection broke, and of a server that is starting or stopping.
-NOT_UP = (2003, 2006, 2013, 1053)
+# Of the driver: nobody listens, the connection broke (at times without a number); and of a server that is stopping.
+NOT_UP = (2003, 2006, 2013, 2055, None, 1053)
 
 
 class MigrateError(Exception):
@@ -69,7 +70,7 @@ def wait_for(engine: sa.Engine, seconds: float) -> sa.Connection:
     while True:
         try:
             return engine.connect()
-        except sa.exc.OperationalError as error:
+        except DatabaseError as error:
             if error_number(error) not in NOT_UP:
                 raise
             if time.monotonic() > until:
@@ -88,8 +89,8 @@ def run(connection: sa.Connection, statement: str, *told: object) -> sa.CursorRe
 def _make_accounts(connection: sa.Connection, passwords: Mapping[str, str]) -> None:
     run(connection, f"CREATE USER IF NOT EXISTS {UPKEEP}@localhost ACCOUNT LOCK")
     for account, password in passwords.items():
-        run(connection, "CREATE USER IF NOT EXISTS %s@'%%' IDENTIFIED BY %s", account, password)
-        run(connection, "ALTER USER %s@'%%' IDENTIFIED BY %s", account, password)
+        run(connection, "CREATE USER IF NOT EXISTS %s@'%' IDENTIFIED BY %s", account, password)
+        run(connection, "ALTER USER %s@'%' IDENTIFIED BY %s", account, password)
 
 
 def _apply_new(connection: sa.Connection) -> list[int]:

@@ -40,7 +40,7 @@ class Ledger:
         try:
             with self.engine.connect() as connection:
                 newest = connection.execute(sa.text("select max(number) from schema_migrations")).scalar_one()
-        except (sa.exc.ProgrammingError, sa.exc.OperationalError) as error:
+        except sa.exc.DBAPIError as error:
             if not _is_refused(error):
                 raise
             newest = None

@@ -1,23 +1,44 @@
-"""How the database is reached: its URL, its secrets in files, and what every connection is told."""
+"""How the database is reached: its URL, its secrets in files, and what holds for every connection."""
 
 from __future__ import annotations
 
-import ssl
+import functools
+import logging
 from typing import TYPE_CHECKING, Any
 
+import mysql.connector
 import sqlalchemy as sa
+from mysql.connector.constants import ClientFlag
+from mysql.connector.errors import ConnectionTimeoutError, ReadTimeoutError, WriteTimeoutError
+from pydantic import SecretStr
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pydantic import SecretStr
+log = logging.getLogger(__name__)
+logging.getLogger("mysql.connector").setLevel(logging.WARNING)  # it names its plugins at every connect
 
-# Strict, or a value that does not fit would be cut and stored; and the tables hold UTC.
-_SESSION = "SET SESSION sql_mode = 'TRADITIONAL', time_zone = '+00:00'"
-_CONNECT_SECONDS = 5
-_ANSWER_SECONDS = 60
+_DRIVER, _FORMER_DRIVER = "mysql+mysqlconnector", "mysql+pymysql"
+_URL_OPTIONS = ("charset", "collation", "unix_socket")  # all else holds for every connection, and is set below
+_FORMS = f"give {_DRIVER}://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:///FILE"
 _SQLITE_WAIT = "PRAGMA busy_timeout=5000"
-_FORMS = "give mysql+pymysql://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:///FILE"
+_CONNECT_SECONDS, _ANSWER_SECONDS = 5, 60
+_CONNECT = {
+    "use_pure": True,
+    # TLS to the server, whose certificate is its own making. `_connect_with_tls` refuses a server without TLS.
+    "ssl_disabled": False,
+    "ssl_verify_cert": False,
+    "ssl_verify_identity": False,
+    "connection_timeout": _CONNECT_SECONDS,
+    "read_timeout": _ANSWER_SECONDS,
+    "write_timeout": _ANSWER_SECONDS,
+    # Strict, or a value that does not fit would be cut and stored; and the tables hold UTC.
+    "init_command": "SET SESSION sql_mode = 'TRADITIONAL', time_zone = '+00:00'",
+    "client_flags": (ClientFlag.get_default() | ClientFlag.FOUND_ROWS) & ~ClientFlag.MULTI_STATEMENTS,
+    "buffered": False,  # or no query could be streamed; SQLAlchemy asks for a buffer where it wants one
+}
+# The server ends the connection: it shuts down, an operator killed the connection, or the connection was idle for too long.
+_ENDED = (1053, 1927, 3169, 4031)
 
 
 class SecretError(Exception):
@@ -38,31 +59,44 @@ def read_secret(path: Path) -> str:
 
 def mysql_url(host: str, port: int, database: str | None, user: str, password: str) -> str:
     """The database as a SQLAlchemy URL, password and all."""
-    url = sa.URL.create("mysql+pymysql", user, password, host, port, database)
+    url = sa.URL.create(_DRIVER, user, password, host, port, database)
     return url.render_as_string(hide_password=False)
 
 
-def check_url(url: str) -> None:
-    """Raises ValueError where no database could ever be reached by this URL; its text holds nothing of it. Nobody is asked."""
+def checked_url(given: SecretStr) -> SecretStr:
+    """The database's URL, for a setting. A URL of PyMySQL, the former driver, is made one of today's.
+
+    Raises ValueError where no database could ever be reached by this URL; its text holds nothing of it. Nothing is connected.
+    """
     try:
-        told = sa.make_url(url)
+        url = sa.make_url(given.get_secret_value())
     except (sa.exc.ArgumentError, ValueError) as error:
         raise ValueError(f"is not a URL: {_FORMS}") from error
-    if told.drivername in ("sqlite", "sqlite+pysqlite"):
-        if told.host is not None:
+    if url.drivername in ("sqlite", "sqlite+pysqlite"):
+        if url.host is not None:
             raise ValueError(f"SQLite has no host: {_FORMS}")
-    elif told.drivername != "mysql+pymysql":
+        return given
+    if url.drivername not in (_DRIVER, _FORMER_DRIVER):
         raise ValueError(f"is of no database that can be used: {_FORMS}")
-    elif not (told.host and told.database):
+    if not (url.host and url.database):
         raise ValueError(f"lacks the host or the database: {_FORMS}")
-    elif told.port is not None and not 0 < told.port < 65536:
+    if url.port is not None and not 0 < url.port < 65536:
         raise ValueError(f"its port is none: {_FORMS}")
-
-
-def checked_url(given: SecretStr) -> SecretStr:
-    """The same, for a setting: `check_url` raises ValueError where it names no database."""
-    check_url(given.get_secret_value())
+    others = tuple(sorted(set(url.query) - set(_URL_OPTIONS)))
+    if url.drivername == _FORMER_DRIVER:
+        _warn_of_former_driver(others)
+        url = url.set(drivername=_DRIVER).difference_update_query(others)
+        return SecretStr(url.render_as_string(hide_password=False))
+    if others:
+        raise ValueError(f"its options can only be {', '.join(_URL_OPTIONS)}: remove the others after the ?")
     return given
+
+
+@functools.cache
+def _warn_of_former_driver(ignored: tuple[str, ...]) -> None:
+    """Once in a process, however often it reads its settings."""
+    without = f", without its options {', '.join(ignored)}" if ignored else ""
+    log.warning("PROVENANCE_URL: %s is the former driver; the URL is used as %s%s: change it", _FORMER_DRIVER, _DRIVER, without)
 
 
 def error_number(error: BaseException) -> int | None:
@@ -78,22 +112,43 @@ def open_engine(url: str) -> sa.Engine:
         engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
         sa.event.listen(engine, "connect", _wait_for_other_writers)
         return engine
-    told = {
-        "ssl": _encrypted(),
-        "init_command": _SESSION,
-        "connect_timeout": _CONNECT_SECONDS,
-        "read_timeout": _ANSWER_SECONDS,
-        "write_timeout": _ANSWER_SECONDS,
-    }
-    return sa.create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=told)
+    engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=_CONNECT)
+    engine.dialect.supports_server_side_cursors = True
+    sa.event.listen(engine, "do_connect", _connect_with_tls)
+    sa.event.listen(engine, "handle_error", _discard_broken, retval=True)
+    return engine
 
 
-def _encrypted() -> ssl.SSLContext:
-    """TLS to the server, whose certificate is its own making: without TLS its login needs a package for RSA."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+def _connect_with_tls(dialect: sa.Dialect, _record: object, arguments: list[Any], options: dict[str, Any]) -> Any:  # noqa: ANN401 - the driver's own
+    """A connection. The driver by itself would go on in plain text where the server has no TLS."""
+    try:
+        connection = dialect.connect(*arguments, **options)
+    except ConnectionTimeoutError as error:
+        address = options.get("unix_socket") or f"{options['host']}:{options.get('port', 3306)}"
+        message = f"Can't connect to MySQL server on '{address}' (no answer within {_CONNECT_SECONDS} s)"
+        raise mysql.connector.OperationalError(message, errno=2003) from error
+    if not connection.is_secure:
+        connection.close()
+        raise mysql.connector.InterfaceError("the server has no TLS, which every connection must use", errno=2026)
+    return connection
+
+
+def _discard_broken(context: sa.ExceptionContext) -> BaseException | None:
+    """Use no connection again whose state is unknown: after a time-out, its late answer would pass for the next one's.
+
+    An error of the server has an SQLSTATE. One without is the driver's: the network, a time-out, a protocol that is broken.
+    A time-out is an OperationalError of one line; the driver's has four, and the number of a query that the server gave up.
+    """
+    error = context.original_exception
+    if not isinstance(error, mysql.connector.Error) or (error.sqlstate is not None and error.errno not in _ENDED):
+        return None
+    context.is_disconnect = True
+    if not isinstance(error, ReadTimeoutError | WriteTimeoutError):
+        return None
+    lost = mysql.connector.OperationalError(
+        f"Lost connection to MySQL server (no answer within {_ANSWER_SECONDS} s)", errno=2013
+    )
+    return sa.exc.OperationalError(context.statement, None, lost, hide_parameters=True, connection_invalidated=True)
 
 
 def _wait_for_other_writers(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own

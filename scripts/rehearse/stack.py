@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pymysql
+from mysql.connector.connection import MySQLConnection
 
 from auto_deployment.errors import RunError
 from scripts.demo.settings import free_ports
@@ -166,24 +166,24 @@ class Stack:
         """A secret of the host side."""
         return (self.folder / ".secrets" / "host" / name).read_text()
 
-    def rows(self, query: str, *told: object) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, *told: str | int) -> list[tuple[Any, ...]]:
         """What MySQL answers to the host side."""
         with (
             closing(
-                pymysql.connect(
+                MySQLConnection(
                     host="127.0.0.1",
                     port=self.ports["MYSQL_PORT"],
                     user=self.host_secret("mysql_user"),
                     password=self.host_secret("mysql_password"),
                     database="movierec",
-                    connect_timeout=5,
+                    connection_timeout=5,
                     read_timeout=60,
                 )
             ) as connection,
             connection.cursor() as cursor,
         ):
-            cursor.execute(query, told or None)
-            return list(cursor.fetchall())
+            cursor.execute(query, told)
+            return [tuple(row) for row in cursor.fetchall()]
 
     def measured(self, query: str) -> list[dict[str, Any]]:
         """What Prometheus answers to a query now; nothing while it starts."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from importlib.metadata import Distribution, distributions
+from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 # From what is served to what tests it: each lock holds all of the one before.
 FOLDERS = ("app", ".", "tests", "auto_deployment/spark")
+DRIVER = "mysql-connector-python"
 PIN = re.compile(r"([a-z0-9][a-z0-9-]*)==([0-9][0-9a-z.]*)")
 
 
@@ -56,6 +57,21 @@ def test_every_locked_package_has_its_hashes(folder: str) -> None:
     for pin, hashes in locked(folder).items():
         assert hashes, pin
         assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each) for each in hashes), pin
+
+
+def test_the_driver_of_mysql_is_its_pure_wheel() -> None:
+    """One hash, the same in every lock, and what it installs is pure: a platform's wheel holds 65 MB that nothing uses."""
+    folders = ("app", "auto_deployment", ".", "tests")
+    found = {tuple(hashes) for folder in folders for (name, _), hashes in locked(folder).items() if name == DRIVER}
+    assert [len(hashes) for hashes in found] == [1]
+    assert "Tag: py3-none-any" in (distribution(DRIVER).read_text("WHEEL") or "").splitlines()
+
+
+@pytest.mark.parametrize("folder", [*FOLDERS, "auto_deployment"])
+def test_there_is_one_driver_of_mysql(folder: str) -> None:
+    """In the four locks that reach a database; none is left of the former one."""
+    drivers = {name for name, _ in locked(folder) if "mysql" in name}
+    assert drivers == (set() if folder == "auto_deployment/spark" else {DRIVER})
 
 
 @pytest.mark.parametrize(("inner", "outer"), [("app", "."), (".", "tests")])

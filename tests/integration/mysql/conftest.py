@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-import pymysql
+import mysql.connector
 import pytest
 
 from app.provenance.archive import Archive
@@ -50,7 +50,7 @@ def empty(server: Server, tmp_path: Path) -> Iterator[Database]:
     """A database that is not there yet."""
     made = Database(server, tmp_path)
     yield made
-    with suppress(pymysql.err.OperationalError):  # it was never made
+    with suppress(mysql.connector.Error):  # it was never made
         made.drop()
 
 

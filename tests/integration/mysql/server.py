@@ -10,7 +10,8 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-import pymysql
+import mysql.connector
+from mysql.connector.connection import MySQLConnection
 
 from app.provenance import mysql_url
 from tests.integration.conftest import ROOT, free_port
@@ -68,7 +69,7 @@ class Server:
         while True:
             try:
                 self.connect(None, "root", ROOT_PASSWORD).close()
-            except pymysql.err.OperationalError:
+            except mysql.connector.Error:
                 assert time.monotonic() < until, docker("logs", "--tail", "20", self.name)
             else:
                 return
@@ -78,15 +79,15 @@ class Server:
         """End it, with its data."""
         docker("rm", "--force", "--volumes", self.name)
 
-    def connect(self, database: str | None, user: str, password: str) -> pymysql.Connection[Any]:
+    def connect(self, database: str | None, user: str, password: str) -> MySQLConnection:
         """A connection as a test's own client makes it."""
-        return pymysql.connect(
+        return MySQLConnection(
             host="127.0.0.1",
             port=self.port,
             user=user,
             password=password,
             database=database,
-            connect_timeout=5,
+            connection_timeout=5,
             autocommit=True,
         )
 
@@ -136,11 +137,11 @@ class Database:
         status, _, errors = self.run("app.migrate", None, **settings)
         assert status == 0, errors
 
-    def ask(self, query: str, *told: object, user: str = "root", password: str = ROOT_PASSWORD) -> list[tuple[Any, ...]]:
+    def ask(self, query: str, *told: str | int, user: str = "root", password: str = ROOT_PASSWORD) -> list[tuple[Any, ...]]:
         """What a query gives that is asked past the project's code."""
         with closing(self.server.connect(self.name, user, password)) as connection, connection.cursor() as cursor:
-            cursor.execute(query, told or None)
-            return list(cursor.fetchall())
+            cursor.execute(query, told)
+            return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
 
     def url(self, user: str, password: str) -> str:
         """The database as the project's own code reaches it."""

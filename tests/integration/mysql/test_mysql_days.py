@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.integration.mysql.server import Database
 
 DAY = timedelta(days=1)
-FILES = "from information_schema.innodb_tablespaces where name like concat(%s, '/reccom#p#%%')"
+FILES = "from information_schema.innodb_tablespaces where name like concat(%s, '/reccom#p#%')"
 
 
 def today() -> date:
@@ -108,7 +108,7 @@ def test_the_oldest_days_go_where_all_take_too_much_room(database: Database, ser
     database.ask("update retention set max_bytes = %s", int(used))
     upkeep_on(database, today())
     assert len(counts(database)) == 3
-    oldest_two = f"and (name like '%%{name(today() - 3 * DAY)}' or name like '%%{name(today() - 2 * DAY)}')"
+    oldest_two = f"and (name like '%{name(today() - 3 * DAY)}' or name like '%{name(today() - 2 * DAY)}')"
     ((old,),) = database.ask(f"select sum(file_size) {FILES} {oldest_two}", database.name)
     database.ask("update retention set max_bytes = %s", int(used - old))
     upkeep_on(database, today())

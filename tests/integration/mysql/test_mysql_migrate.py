@@ -5,7 +5,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-import pymysql
+import mysql.connector
 import pytest
 
 from app.provenance import DatabaseError, SchemaError
@@ -66,7 +66,7 @@ def test_passwords_become_what_their_files_say(database: Database, server: Serve
     database.secret("host_password", "another\\'one%")
     database.migrate()
     server.connect(database.name, "movierec_host", "another\\'one%").close()
-    with pytest.raises(pymysql.err.OperationalError, match="Access denied"):
+    with pytest.raises(mysql.connector.Error, match="Access denied"):
         server.connect(database.name, *HOST)
     database.secret("host_password", HOST_PASSWORD)
     database.migrate()
@@ -103,13 +103,13 @@ def test_logins_are_encrypted(service: Archive) -> None:
 )
 def test_an_account_may_do_no_more_than_it_needs(shared: Database, account: tuple[str, str], statement: str) -> None:
     """Everything else is denied."""
-    with pytest.raises(pymysql.err.MySQLError, match="denied"):
+    with pytest.raises(mysql.connector.Error, match="denied"):
         shared.ask(statement, user=account[0], password=account[1])
 
 
 def test_nobody_logs_in_as_the_one_who_drops_days(shared: Database, server: Server) -> None:
     """Its account is locked, and only of the server's own machine."""
-    with pytest.raises(pymysql.err.OperationalError, match="Access denied"):
+    with pytest.raises(mysql.connector.Error, match="Access denied"):
         server.connect(shared.name, "movierec_upkeep", "")
     assert shared.ask("select account_locked, host from mysql.user where user = 'movierec_upkeep'") == [("Y", "localhost")]
 

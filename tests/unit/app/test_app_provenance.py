@@ -236,8 +236,8 @@ def test_a_database_that_is_away_is_told_at_every_use(tmp_path: Path, place: str
 
 def test_a_mysql_that_is_away_is_told_like_any_other() -> None:
     """Nobody listens on that port: DatabaseError with the address, and without the password."""
-    ledger = Ledger("mysql+pymysql://me:hunter2@127.0.0.1:1/movierec")
-    with pytest.raises(DatabaseError, match=r"Can't connect to MySQL server on '127.0.0.1'") as caught:
+    ledger = Ledger("mysql+mysqlconnector://me:hunter2@127.0.0.1:1/movierec")
+    with pytest.raises(DatabaseError, match=r"Can't connect to MySQL server on '127.0.0.1:1'") as caught:
         ledger.taken()
     assert "hunter2" not in str(caught.value)
     ledger.close()

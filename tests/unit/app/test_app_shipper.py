@@ -546,7 +546,7 @@ def test_the_command_ships_until_it_is_told_to_stop(harness: Harness, monkeypatc
         ({"JOURNAL_DIR": ".", "MYSQL_USER": "me", "MYSQL_PASSWORD_FILE": "/no"}, "MYSQL_PASSWORD_FILE: /no: the secret in it"),
         ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "nonsense"}, "PROVENANCE_URL: "),
         ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "paper://me:hunter2@host/x"}, "PROVENANCE_URL: "),
-        ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "mysql+pymysql://me:hunter2@/x"}, "PROVENANCE_URL: "),
+        ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "mysql+mysqlconnector://me:hunter2@/x"}, "PROVENANCE_URL: "),
         ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "mysql+nodriver://me:hunter2@host:port/x"}, "PROVENANCE_URL: "),
     ],
 )

@@ -147,7 +147,10 @@ def test_no_secret_reaches_a_line(logged: Logged, secret: str) -> None:
     [
         ("fatal: https://bot:tok3n@git.example/a.git: denied", "fatal: https://***@git.example/a.git: denied"),
         ("https://tok3n@git.example", "https://***@git.example"),
-        ("mysql+pymysql://me:p%40ss@db:3306/x and ssh://git@host/y", "mysql+pymysql://***@db:3306/x and ssh://***@host/y"),
+        (
+            "mysql+mysqlconnector://me:p%40ss@db:3306/x and ssh://git@host/y",
+            "mysql+mysqlconnector://***@db:3306/x and ssh://***@host/y",
+        ),
         ("https://u:p@ss@host/a@b", "https://***@host/a@b"),
         ("https://host/path?to=a@b", "https://host/path?to=a@b"),
         ("git@host:path, a@b", "git@host:path, a@b"),

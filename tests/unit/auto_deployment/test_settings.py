@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from app.provenance import mysql
 from auto_deployment.errors import WrongUseError
 from auto_deployment.events import Rules
 from auto_deployment.settings import load_settings
@@ -104,7 +105,7 @@ def test_there_is_a_database_where_there_is_a_user(monkeypatch: pytest.MonkeyPat
     assert load_settings().database_url is None
     monkeypatch.setenv("MYSQL_USER", "me@home")
     monkeypatch.setenv("MYSQL_PASSWORD", "a/b:c")
-    assert load_settings().database_url == "mysql+pymysql://me%40home:a%2Fb%3Ac@127.0.0.1:3306/movierec"
+    assert load_settings().database_url == "mysql+mysqlconnector://me%40home:a%2Fb%3Ac@127.0.0.1:3306/movierec"
     monkeypatch.setenv("PROVENANCE_URL", "sqlite:///x")
     assert load_settings().database_url == "sqlite:///x"
 
@@ -117,27 +118,66 @@ def test_there_is_a_database_where_there_is_a_user(monkeypatch: pytest.MonkeyPat
         "postgresql://me:s3cret@host/x",
         "mysql://me:s3cret@host/x",
         "mysql+nodriver://me:s3cret@host/x",
+        "mysql+mysqlconnector://me:s3cret@/x",
+        "mysql+mysqlconnector://me:s3cret@:3306/x",
+        "mysql+mysqlconnector://me:s3cret@host",
+        "mysql+mysqlconnector://me:s3cret@host:s3cret/x",
+        "mysql+mysqlconnector://me:s3cret@host:99999/x",
         "mysql+pymysql://me:s3cret@/x",
-        "mysql+pymysql://me:s3cret@:3306/x",
-        "mysql+pymysql://me:s3cret@host",
-        "mysql+pymysql://me:s3cret@host:s3cret/x",
-        "mysql+pymysql://me:s3cret@host:99999/x",
         "sqlite://x.sqlite",
     ],
 )
 def test_a_url_that_names_no_usable_database_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """By the setting's name, before a run begins, and with nothing of the URL."""
     monkeypatch.setenv("PROVENANCE_URL", url)
-    with pytest.raises(WrongUseError, match=r"PROVENANCE_URL: .*mysql\+pymysql://USER:PASSWORD@HOST:PORT/DATABASE") as raised:
+    with pytest.raises(
+        WrongUseError, match=r"PROVENANCE_URL: .*mysql\+mysqlconnector://USER:PASSWORD@HOST:PORT/DATABASE"
+    ) as raised:
         load_settings()
     assert "s3cret" not in str(raised.value)
 
 
-@pytest.mark.parametrize("url", ["mysql+pymysql://me:x@nowhere.invalid:1/d", "sqlite:///no/such/folder/x"])
+@pytest.mark.parametrize("options", ["ssl_disabled=true", "charset=utf8mb4&s3cret=1"])
+def test_an_option_that_is_not_the_urls_to_choose_is_refused(monkeypatch: pytest.MonkeyPatch, options: str) -> None:
+    """TLS and limits of time hold for every connection; an unknown option would be a crash at the first connection."""
+    monkeypatch.setenv("PROVENANCE_URL", f"mysql+mysqlconnector://me:s3cret@host/x?{options}")
+    with pytest.raises(WrongUseError, match=r"PROVENANCE_URL: .*can only be charset, collation, unix_socket") as raised:
+        load_settings()
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["mysql+mysqlconnector://me:x@nowhere.invalid:1/d", "sqlite:///no/such/folder/x"])
 def test_a_database_that_is_away_is_no_reason_to_refuse(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Nobody is asked: rows wait until it is back."""
     monkeypatch.setenv("PROVENANCE_URL", url)
     assert load_settings().database_url == url
+
+
+@pytest.mark.parametrize(
+    ("given", "used", "ignored"),
+    [
+        ("me:p%40ss@db:3307/x", "me:p%40ss@db:3307/x", ""),
+        ("me:p%40ss@db/x?charset=utf8mb4", "me:p%40ss@db/x?charset=utf8mb4", ""),
+        (
+            "me:p%40ss@db/x?ssl_ca=/s3cret&charset=utf8mb4&read_timeout=3&unix_socket=/run/s",
+            "me:p%40ss@db/x?charset=utf8mb4&unix_socket=%2Frun%2Fs",
+            ", without its options read_timeout, ssl_ca",
+        ),
+    ],
+)
+def test_a_url_of_the_former_driver_is_used_as_the_new_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, given: str, used: str, ignored: str
+) -> None:
+    """With one warning, however often the settings are read; what the new driver does not take is named, no value is."""
+    mysql._warn_of_former_driver.cache_clear()
+    monkeypatch.setenv("PROVENANCE_URL", f"mysql+pymysql://{given}")
+    assert load_settings().database_url == load_settings().database_url == f"mysql+mysqlconnector://{used}"
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        (
+            "WARNING",
+            f"PROVENANCE_URL: mysql+pymysql is the former driver; the URL is used as mysql+mysqlconnector{ignored}: change it",
+        )
+    ]
 
 
 def in_files(user: str | None, password: str | None) -> None:
@@ -168,7 +208,7 @@ def test_what_is_not_given_comes_from_the_stacks_files(
     Path("elsewhere").write_text("else\n")
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    assert load_settings().database_url == f"mysql+pymysql://{login}@127.0.0.1:3306/movierec"
+    assert load_settings().database_url == f"mysql+mysqlconnector://{login}@127.0.0.1:3306/movierec"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +235,11 @@ def test_a_file_that_is_no_good_is_named(
 
 def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in the settings as text nor in what is wrong with them."""
-    secrets = {"MYSQL_PASSWORD": "s3cret", "PROVENANCE_URL": "mysql+pymysql://a:s3cret-b@h/d", "SLACK_WEBHOOK_URL": "s3cret-c"}
+    secrets = {
+        "MYSQL_PASSWORD": "s3cret",
+        "PROVENANCE_URL": "mysql+mysqlconnector://a:s3cret-b@h/d",
+        "SLACK_WEBHOOK_URL": "s3cret-c",
+    }
     for name, value in {**secrets, "MYSQL_USER": "me", "SMTP_PASSWORD": "s3cret-d"}.items():
         monkeypatch.setenv(name, value)
     assert "s3cret" not in repr(load_settings())
