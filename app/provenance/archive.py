@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
@@ -72,7 +73,7 @@ class Archive(Ledger):
         asked = reccom.c.user_id, reccom.c.version_number, reccom.c.track, reccom.c.served_at, reccom.c.digest
         days = reccom.c.day.between(first.date(), last.date())  # MySQL looks into these partitions only
         query = sa.select(*asked).where(days & (reccom.c.served_at >= first) & (reccom.c.served_at < last))
-        with self.engine.connect().execution_options(stream_results=True, yield_per=ROWS_A_READ) as connection:
+        with self._streaming() as connection:
             for row in connection.execute(query):
                 yield tuple(row)
 
@@ -97,9 +98,19 @@ class Archive(Ledger):
 
     def everything(self) -> Iterator[dict[str, Any] | Row]:
         """All `tracking` rows, then all answers, as of one moment, without a lock that a writer would wait for."""
-        with self.engine.connect().execution_options(stream_results=True, yield_per=ROWS_A_READ) as connection:
+        with self._streaming() as connection:
             connection.exec_driver_sql("BEGIN")
             for version in connection.execute(sa.select(tracking).order_by(tracking.c.version_number)).mappings():
                 yield dict(version)
             for row in connection.execute(sa.select(reccom)).mappings():
                 yield row_of(dict(row))
+
+    @contextmanager
+    def _streaming(self) -> Iterator[sa.Connection]:
+        """A connection whose rows come as they are read. One that is left before its last row is of no more use."""
+        with self.engine.connect().execution_options(stream_results=True, yield_per=ROWS_A_READ) as connection:
+            try:
+                yield connection
+            except BaseException:
+                connection.invalidate()
+                raise

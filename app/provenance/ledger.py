@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from app.journal import Row
 
 IDS_A_QUERY = 1000
+ROWS_AN_INSERT = 5000  # 1.3 MB at the most: the driver sends a list as one statement, of whatever length
 
 # The database's own errors, for callers that must not import SQLAlchemy.
 DatabaseError = sa.exc.SQLAlchemyError
@@ -102,14 +103,16 @@ class Ledger:
 def insert_new(connection: sa.Connection, rows: Sequence[Row]) -> None:
     """Insert the rows that are not there yet. Not by `INSERT IGNORE`, which also cuts what does not fit."""
     wanted = {row.answer_id: columns(row) for row in rows}
-    if not wanted:
-        return
     try:
-        connection.execute(sa.insert(reccom), list(wanted.values()))
+        _insert(connection, list(wanted.values()))
     except sa.exc.IntegrityError:
         known = {answer_id for (answer_id,) in known_rows(connection, rows, reccom.c.answer_id)}
-        if new := [row for answer_id, row in wanted.items() if answer_id not in known]:
-            connection.execute(sa.insert(reccom), new)
+        _insert(connection, [row for answer_id, row in wanted.items() if answer_id not in known])
+
+
+def _insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    for start in range(0, len(rows), ROWS_AN_INSERT):
+        connection.execute(sa.insert(reccom), rows[start : start + ROWS_AN_INSERT])
 
 
 def known_rows(connection: sa.Connection, rows: Sequence[Row], *asked: sa.Column[Any]) -> Iterator[sa.Row[Any]]:

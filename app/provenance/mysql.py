@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import mysql.connector
 import sqlalchemy as sa
+from mysql.connector.connection import MySQLConnection
 from mysql.connector.constants import ClientFlag
 from mysql.connector.errors import ConnectionTimeoutError, ReadTimeoutError, WriteTimeoutError
 from pydantic import SecretStr
@@ -19,19 +20,17 @@ log = logging.getLogger(__name__)
 logging.getLogger("mysql.connector").setLevel(logging.WARNING)  # it names its plugins at every connect
 
 _DRIVER, _FORMER_DRIVER = "mysql+mysqlconnector", "mysql+pymysql"
-_URL_OPTIONS = ("charset", "collation", "unix_socket")  # all else holds for every connection, and is set below
+_URL_OPTIONS = ("charset", "collation")  # all else holds for every connection, and is set below
 _FORMS = f"give {_DRIVER}://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:///FILE"
 _SQLITE_WAIT = "PRAGMA busy_timeout=5000"
-_CONNECT_SECONDS, _ANSWER_SECONDS = 5, 60
 _CONNECT = {
-    "use_pure": True,
-    # TLS to the server, whose certificate is its own making. `_connect_with_tls` refuses a server without TLS.
+    # TLS to the server, whose certificate is its own making.
     "ssl_disabled": False,
     "ssl_verify_cert": False,
     "ssl_verify_identity": False,
-    "connection_timeout": _CONNECT_SECONDS,
-    "read_timeout": _ANSWER_SECONDS,
-    "write_timeout": _ANSWER_SECONDS,
+    "connection_timeout": 5,
+    "read_timeout": 60,
+    "write_timeout": 60,
     # Strict, or a value that does not fit would be cut and stored; and the tables hold UTC.
     "init_command": "SET SESSION sql_mode = 'TRADITIONAL', time_zone = '+00:00'",
     "client_flags": (ClientFlag.get_default() | ClientFlag.FOUND_ROWS) & ~ClientFlag.MULTI_STATEMENTS,
@@ -114,23 +113,28 @@ def open_engine(url: str) -> sa.Engine:
         return engine
     engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=_CONNECT)
     engine.dialect.supports_server_side_cursors = True
-    sa.event.listen(engine, "do_connect", _connect_with_tls)
+    sa.event.listen(engine, "do_connect", _connect)
     sa.event.listen(engine, "handle_error", _discard_broken, retval=True)
     return engine
 
 
-def _connect_with_tls(dialect: sa.Dialect, _record: object, arguments: list[Any], options: dict[str, Any]) -> Any:  # noqa: ANN401 - the driver's own
-    """A connection. The driver by itself would go on in plain text where the server has no TLS."""
+class _EncryptedConnection(MySQLConnection):
+    """The driver's connection in pure Python. Before the login it ends where the server has no TLS: the driver would go on."""
+
+    def _do_handshake(self) -> None:
+        super()._do_handshake()
+        if not self.isset_client_flag(ClientFlag.SSL):
+            raise mysql.connector.InterfaceError("the server has no TLS, which every connection must use", errno=2026)
+
+
+def _connect(_dialect: sa.Dialect, _record: object, _arguments: object, options: dict[str, Any]) -> MySQLConnection:
+    """A connection. A time-out has the number of a server that is not there."""
     try:
-        connection = dialect.connect(*arguments, **options)
+        return _EncryptedConnection(**options)
     except ConnectionTimeoutError as error:
-        address = options.get("unix_socket") or f"{options['host']}:{options.get('port', 3306)}"
-        message = f"Can't connect to MySQL server on '{address}' (no answer within {_CONNECT_SECONDS} s)"
+        address = f"{options['host']}:{options.get('port', 3306)}"
+        message = f"Can't connect to MySQL server on '{address}' (no answer within {options['connection_timeout']} s)"
         raise mysql.connector.OperationalError(message, errno=2003) from error
-    if not connection.is_secure:
-        connection.close()
-        raise mysql.connector.InterfaceError("the server has no TLS, which every connection must use", errno=2026)
-    return connection
 
 
 def _discard_broken(context: sa.ExceptionContext) -> BaseException | None:
@@ -146,7 +150,7 @@ def _discard_broken(context: sa.ExceptionContext) -> BaseException | None:
     if not isinstance(error, ReadTimeoutError | WriteTimeoutError):
         return None
     lost = mysql.connector.OperationalError(
-        f"Lost connection to MySQL server (no answer within {_ANSWER_SECONDS} s)", errno=2013
+        f"Lost connection to MySQL server (no answer within {_CONNECT['read_timeout']} s)", errno=2013
     )
     return sa.exc.OperationalError(context.statement, None, lost, hide_parameters=True, connection_invalidated=True)
 

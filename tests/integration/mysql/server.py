@@ -58,10 +58,14 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until root can log in."""
+        self.run()
+        self.wait()
+
+    def run(self, *options: str) -> None:
+        """Start it, with more options of mysqld's."""
         docker("image", "inspect", IMAGE)
         told = ["--env", f"MYSQL_ROOT_PASSWORD={ROOT_PASSWORD}", "--publish", f"127.0.0.1:{self.port}:3306"]
-        docker("run", "--detach", "--name", self.name, *told, IMAGE, *FAST)
-        self.wait()
+        docker("run", "--detach", "--name", self.name, *told, IMAGE, *FAST, *options)
 
     def wait(self) -> None:
         """Wait until root can log in."""
