@@ -111,7 +111,9 @@ def open_engine(url: str) -> sa.Engine:
         engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
         sa.event.listen(engine, "connect", _wait_for_other_writers)
         return engine
-    engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=_CONNECT)
+    # By position: the driver takes a tenth less time for a row than by name.
+    engine = sa.create_engine(url, paramstyle="format", pool_pre_ping=True, hide_parameters=True, connect_args=_CONNECT)
+    # SQLAlchemy has this off for this driver, for a fault of MySQL's (bug 117548): a backup would be in memory as a whole.
     engine.dialect.supports_server_side_cursors = True
     sa.event.listen(engine, "do_connect", _connect)
     sa.event.listen(engine, "handle_error", _discard_broken, retval=True)
