@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -9,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.provenance import DatabaseError, error_number, mysql
-from app.provenance.archive import Archive
+from app.provenance.archive import ROWS_A_READ, Archive
 from app.provenance.ledger import ROWS_AN_INSERT
 from tests.integration.conftest import wait_until
 from tests.integration.mysql.server import ROOT_PASSWORD, Database, Server, docker
@@ -162,16 +163,33 @@ def test_whatever_an_operator_asks_is_answered(service: Archive, host: Archive) 
     assert service.taken() == {}
 
 
+@pytest.fixture
+def many(service: Archive) -> int:
+    """So many rows are there, of which a reader takes four times."""
+    for part in range(4):
+        service.add_answers("stable-1/1.tsv", [row(part * ROWS_A_READ + number) for number in range(ROWS_A_READ)], part)
+    return 4 * ROWS_A_READ
+
+
+def test_a_long_answer_is_never_in_memory_as_a_whole(host: Archive, many: int) -> None:
+    """A backup has a reader's worth of rows at a time, about 1.5 KB each."""
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in host.everything()) == many
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < many * 1000, peak
+
+
 def test_a_reader_that_stops_halfway_leaves_no_trace(
-    service: Archive, host: Archive, database: Database, caplog: pytest.LogCaptureFixture
+    host: Archive, many: int, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its connection goes, with all that the server had yet to send; the next question gets its own answer."""
-    for part in range(4):
-        service.add_answers("stable-1/1.tsv", [row(part * 5000 + number) for number in range(5000)], part)
     begun = time.monotonic()
     with closing(cast("Generator[object]", host.everything())) as reading:
         next(reading)
-    assert host.count() == 20_000
+    assert host.count() == many
     assert time.monotonic() - begun < 5
     ids = "select count(*) from information_schema.processlist where user = 'movierec_host' and db = %s"
     assert database.ask(ids, database.name) == [(1,)]
