@@ -110,7 +110,7 @@ class Stack:
         sleep: Callable[[float], None] = time.sleep,
         compose_file: Path | None = None,
     ) -> None:
-        """`compose_file`: a copy of docker-compose.yml that no upgrade changes; None: the files that Compose finds in `root`."""
+        """`compose_file`: a copy of docker-compose.yml that no upgrade changes; None: what Compose finds in `root`."""
         self.root = root
         self._compose_file = compose_file
         self.docker = docker

@@ -98,9 +98,11 @@ class ReleaseStack(Stack):
 
     def told(self) -> dict[str, Any]:
         """What `status --json` says."""
-        process = self.start("status", "--json")
-        said, _ = process.communicate(timeout=ASK_SECONDS)
-        return dict(json.loads(said))
+        command = [str(self.folder / "scripts" / "deploy.sh"), "status", "--json"]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=ASK_SECONDS, check=False
+        )
+        return dict(json.loads(done.stdout))
 
     def state(self) -> dict[str, Any]:
         """What the release keeps of itself; empty before the first one."""
