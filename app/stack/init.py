@@ -1,14 +1,16 @@
 """`python -m app.stack.init PROJECT`: what the stack's containers need before they start, where it is missing.
 
 Secrets, one folder a reader under `.secrets/` (0700, the reader's own); NGINX's place under `.stack/nginx/`; volumes handed to
-their users. A value in `.env` wins over a file, a file over a new one; a file that is there but empty or unreadable stops the
-start. It runs as root, without a network, and ends.
+their users; the configuration that containers read, readable for them, whatever the umask of the clone was. A value in `.env`
+wins over a file, a file over a new one; a file that is there but empty or unreadable stops the start. It runs as root, without
+a network, and ends.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 MYSQL, SERVICE, NGINX, NOBODY = 999, 10001, 101, 65534
 VOLUMES = {"nginx-logs": NGINX, "journals": SERVICE, "prometheus": NOBODY, "alertmanager": NOBODY, "mysql": MYSQL}
 PLACE = ("main.conf", "http.conf", "listen.conf", "upstream.conf")
+# The project's folders that containers read as users of their own. Nothing in them is secret: git keeps all of it.
+CONFIGURATION = ("nginx", "monitoring")
 # A password's setting, and the file of each reader.
 PASSWORDS = {
     "MYSQL_ROOT_PASSWORD": ("mysql/root_password", "migrate/root_password"),
@@ -52,7 +56,7 @@ def passwords(given: Mapping[str, str], there: Mapping[str, str]) -> list[File]:
 
 
 def init(project: Path, volumes: Path) -> list[str]:
-    """Make what is missing; what was made, a line each. Raises SecretError, AlertingError or OSError."""
+    """Make what is missing; what was done, a line each. Raises SecretError, AlertingError or OSError."""
     given = {name: value for name, value in dotenv_values(project / ".env").items() if value}
     folder, owner = project / ".secrets", project.stat().st_uid
     owners = {"mysql": MYSQL, "migrate": SERVICE, "shipper": SERVICE, "host": owner, "alertmanager": NOBODY}
@@ -74,7 +78,8 @@ def init(project: Path, volumes: Path) -> list[str]:
     for name, user in VOLUMES.items():
         if (volumes / name).is_dir():
             os.chown(volumes / name, user, user)
-    return [f"{name} written" for name in (*written, *placed)]
+    opened = [f"{name}/ made readable for the containers" for name in CONFIGURATION if _make_readable(project / name)]
+    return [*(f"{name} written" for name in (*written, *placed)), *opened]
 
 
 def read_files(folder: Path) -> dict[str, str]:
@@ -91,6 +96,27 @@ def _make_folder(path: Path, owner: int, mode: int = 0o700) -> None:
     path.mkdir(exist_ok=True)
     os.chown(path, owner, owner)
     path.chmod(mode)
+
+
+def _make_readable(folder: Path) -> bool:
+    """Let every user read a folder and all in it; whether a mode was changed. git keeps no mode but the owner's `x`.
+
+    A clone made under `umask 077` or `027` has files that only their owner can read. Raises OSError with what to do.
+    """
+    changed = False
+    for path in (folder, *sorted(folder.rglob("*"))):
+        if path.is_symlink():
+            continue
+        mode = stat.S_IMODE(path.stat().st_mode)
+        wanted = mode | (0o555 if path.is_dir() or mode & 0o100 else 0o444)
+        if wanted != mode:
+            try:
+                path.chmod(wanted)
+            except OSError as error:
+                hint = f"{error.strerror}, and the containers cannot read it (run: chmod -R a+rX {' '.join(CONFIGURATION)})"
+                raise OSError(error.errno, hint, str(path)) from error
+            changed = True
+    return changed
 
 
 def _write(path: Path, content: str, owner: int) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FAULTY = """
-COPY app/faulty.py /srv/faulty.py
+COPY --chmod=644 app/faulty.py /srv/faulty.py
 ENV {faults}
 CMD ["gunicorn", "--config", "/srv/app/gunicorn.conf.py", "faulty:main()"]
 """

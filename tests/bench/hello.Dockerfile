@@ -2,5 +2,5 @@
 ARG BASE
 FROM ${BASE}
 ENV METRICS=false
-COPY hello.py /srv/hello.py
+COPY --chmod=644 hello.py /srv/hello.py
 CMD ["gunicorn", "--config", "/srv/app/gunicorn.conf.py", "hello:app"]

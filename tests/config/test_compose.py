@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from app.stack.init import CONFIGURATION
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -27,6 +29,26 @@ def test_every_service_that_goes_on_running_has_a_health_check(services: dict[st
     assert {name for name, service in services.items() if service["restart"] == "no"} == ONCE
     assert {name for name, service in services.items() if "healthcheck" not in service} == ONCE | UNASKED
     assert all(service["healthcheck"]["test"] for name, service in services.items() if name not in ONCE | UNASKED)
+
+
+def test_every_folder_of_the_project_that_a_container_reads_is_made_readable(services: dict[str, Any]) -> None:
+    """By `init`: it makes the folders with a dot and the logs itself, and opens those that git keeps."""
+    mounts = [str(volume) for name, service in services.items() if name != "init" for volume in service.get("volumes", ())]
+    folders = {mount.split("/")[1].partition(":")[0] for mount in mounts if mount.startswith("./")}
+    assert folders == {*CONFIGURATION, ".stack", ".secrets", "${LOG_DIR"}
+
+
+def test_what_an_image_takes_from_a_clone_has_a_mode_of_its_own(root: Path) -> None:
+    """A COPY keeps the file's mode, and a clone under umask 077 has files that no other user can read."""
+    copies = [
+        f"{path.relative_to(root)}: {line}"
+        for path in (*root.glob("app/Dockerfile"), *root.glob("scripts/**/Dockerfile"), *root.glob("tests/**/*Dockerfile"))
+        for line in path.read_text().splitlines()
+        if line.startswith("COPY ") and "--chmod=" not in line
+    ]
+    # What the build makes itself, and a lock that only root reads.
+    made = [each for each in copies if "--from=dependencies " in each or "--from=model " in each or "requirements.txt" in each]
+    assert copies == made
 
 
 def test_what_has_no_health_check_is_asked_by_prometheus(root: Path) -> None:

@@ -21,6 +21,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "nginx" / "stack").mkdir(parents=True)
     for name in PLACE:
         (tmp_path / "nginx" / "stack" / name).write_text(f"# {name}\n")
+    (tmp_path / "monitoring" / "prometheus").mkdir(parents=True)
+    (tmp_path / "monitoring" / "prometheus" / "prometheus.yml").write_text("# scrapes\n")
     for name in ("MYSQL", "SERVICE", "NOBODY"):
         monkeypatch.setattr(stack_init, name, os.geteuid())
     monkeypatch.setattr(stack_init, "VOLUMES", {})
@@ -69,6 +71,71 @@ def test_secrets_can_be_read_by_their_owner_alone(project: Path) -> None:
     found = [(project / ".secrets"), *(project / ".secrets").rglob("*")]
     assert {stat.S_IMODE(path.stat().st_mode) for path in found if path.is_dir()} == {0o700}
     assert {stat.S_IMODE(path.stat().st_mode) for path in found if path.is_file()} == {0o400}
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o027])
+def test_what_containers_read_is_readable_whatever_the_umask_of_the_clone_was(project: Path, umask: int) -> None:
+    """Folders, files and scripts of `nginx/` and `monitoring/`; nothing else gets another mode, a second start changes none."""
+    (project / ".env").write_text("MYSQL_PASSWORD=given\n")
+    script = project / "nginx" / "stack" / "start.sh"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    clone(project, umask)
+    others = modes(project) - modes(project / "nginx") - modes(project / "monitoring")
+    reported = init(project, project / "volumes")
+    assert [line for line in reported if "readable" in line] == [
+        "nginx/ made readable for the containers",
+        "monitoring/ made readable for the containers",
+    ]
+    configuration = [*modes(project / "nginx"), *modes(project / "monitoring")]
+    assert [(path, oct(mode)) for path, mode in configuration if mode & 0o055 != (0o055 if mode & 0o100 else 0o044)] == []
+    assert script.stat().st_mode & 0o777 == 0o755 | (0o700 & ~umask)
+    assert modes(project) >= others
+    before = modes(project)
+    assert init(project, project / "volumes") == []
+    assert modes(project) == before
+
+
+def clone(folder: Path, umask: int) -> None:
+    """Give a folder the modes that a clone under `umask` would have given it."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~umask)
+
+
+def modes(folder: Path) -> set[tuple[Path, int]]:
+    """The modes of a folder and of all in it."""
+    return {(path, stat.S_IMODE(path.stat().st_mode)) for path in (folder, *folder.rglob("*"))}
+
+
+def test_a_link_out_of_the_configuration_is_not_followed(project: Path) -> None:
+    """What it leads to may be a secret."""
+    secret = project / "private"
+    secret.write_text("secret")
+    secret.chmod(0o600)
+    (project / "nginx" / "link").symlink_to(secret)
+    init(project, project / "volumes")
+    assert secret.stat().st_mode & 0o777 == 0o600
+
+
+def test_configuration_that_cannot_be_made_readable_stops_the_start_with_the_command(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a file system that keeps its own modes: the line names the file and what to run."""
+    conf = project / "nginx" / "stack" / "main.conf"
+    conf.chmod(0o600)
+
+    def refuse(path: Path, _mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    assert init(project, project / "volumes")
+    conf.chmod(0o600)
+    monkeypatch.setattr("pathlib.Path.chmod", refuse)
+    monkeypatch.setattr(stack_init, "_make_folder", lambda *_: None)
+    monkeypatch.setattr(stack_init, "_write", lambda *_: False)
+    assert main([str(project)]) == 1
+    error = capsys.readouterr().err
+    assert str(conf) in error
+    assert "chmod -R a+rX nginx monitoring" in error
 
 
 def test_the_upstream_is_left_as_the_release_keeps_it(project: Path) -> None:
