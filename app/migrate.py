@@ -30,6 +30,13 @@ LOCK, LOCK_SECONDS = "movierec.migrate", 60
 LOOK_SECONDS = 0.5
 # Of the driver: nobody listens, the connection broke (at times without a number); and of a server that is stopping.
 NOT_UP = (2003, 2006, 2013, 2055, None, 1053)
+ACCESS_DENIED = 1045
+OTHER_SECRETS = (
+    "The database was made by another checkout, with other secrets than this one has. "
+    "Either take over the secrets of that checkout: sudo cp -a THAT_CHECKOUT/.secrets . && docker compose up -d --wait. "
+    "Or delete the database with all its rows: docker compose down -v && docker compose up -d --wait. "
+    "Where MYSQL_ROOT_PASSWORD in .env was changed instead, set the old value again, and see 'A new password' in README.md."
+)
 
 
 class MigrateError(Exception):
@@ -65,16 +72,21 @@ def migrate(settings: MigrateSettings, secrets: Secrets) -> None:
 
 
 def wait_for(engine: sa.Engine, seconds: float) -> sa.Connection:
-    """A connection, as soon as the server takes one. Raises MigrateError after so many seconds without, DatabaseError else."""
+    """A connection, as soon as the server takes one.
+
+    Raises MigrateError after `seconds` without a server, or where the server refuses the password; DatabaseError else.
+    """
     until = time.monotonic() + seconds
     while True:
         try:
             return engine.connect()
         except DatabaseError as error:
-            if error_number(error) not in NOT_UP:
+            number, address = error_number(error), f"{engine.url.host}:{engine.url.port}"
+            if number == ACCESS_DENIED:
+                raise MigrateError(f"MySQL at {address} refuses the login: {one_line(error)}. {OTHER_SECRETS}") from error
+            if number not in NOT_UP:
                 raise
             if time.monotonic() > until:
-                address = f"{engine.url.host}:{engine.url.port}"
                 raise MigrateError(f"no MySQL at {address} within {seconds:g} s: is it up? {one_line(error)}") from error
         time.sleep(LOOK_SECONDS)
 

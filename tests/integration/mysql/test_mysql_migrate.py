@@ -12,7 +12,7 @@ from app.provenance import DatabaseError, SchemaError
 from app.provenance.archive import Archive
 from app.provenance.schema import NEWEST
 from tests.integration.conftest import free_port
-from tests.integration.mysql.server import HOST_PASSWORD, SERVICE_PASSWORD, Database, Server, docker
+from tests.integration.mysql.server import HOST_PASSWORD, ROOT_PASSWORD, SERVICE_PASSWORD, Database, Server, docker
 from tests.unit.app import samples
 from tests.unit.app.samples import row
 
@@ -159,6 +159,32 @@ def test_a_secret_that_is_no_good_is_told(empty: Database, change: tuple[str, st
     assert told in errors
     assert errors.count("\n") == 1
     assert "wrong" not in errors
+
+
+def test_secrets_that_are_not_those_of_the_database_are_an_error_with_both_ways_out(empty: Database, server: Server) -> None:
+    """As of a second clone on a host where the first one's volumes are left. Nothing in the database changes."""
+    accounts = "select user, host, authentication_string from mysql.user order by user, host"
+    before = server_rows(server, accounts)
+    empty.secret("root_password", "of-another-checkout")
+    status, _, errors = empty.run("app.migrate")
+    assert status == 1
+    assert errors.startswith(f"migrate: MySQL at 127.0.0.1:{server.port} refuses the login: ")
+    assert "1045" in errors
+    assert "made by another checkout, with other secrets than this one has" in errors
+    assert "sudo cp -a THAT_CHECKOUT/.secrets . && docker compose up -d --wait" in errors
+    assert "delete the database with all its rows: docker compose down -v" in errors
+    assert errors.count("\n") == 1
+    assert "of-another-checkout" not in errors
+    assert server_rows(server, accounts) == before
+    empty.secret("root_password", ROOT_PASSWORD)
+    empty.migrate()
+
+
+def server_rows(server: Server, query: str) -> list[tuple[object, ...]]:
+    """What root gets for a query about the whole server."""
+    with closing(server.connect(None, "root", ROOT_PASSWORD)) as connection, connection.cursor() as cursor:
+        cursor.execute(query)
+        return list(cursor.fetchall())
 
 
 def test_a_schema_that_is_missing_is_told_with_what_to_do(database: Database) -> None:
