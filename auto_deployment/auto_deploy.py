@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PENDING = "tracking_pending.json"
-GOES_ON = "Nothing is lost: the next run goes on from there. The log has the details."
+GOES_ON = "Nothing is lost: the next run continues from there. The log has the details."
 
 
 class Pipeline:
@@ -204,10 +204,11 @@ class Pipeline:
             self._push(release)
         if release.stage in ("committed", "pushed"):
             self._track(release)
-        notify.tell(self._released(release.number), self._channels)
+        notify.tell(self._published(release), self._channels)
         (self._data / RELEASE).unlink()
 
-    def _released(self, number: int) -> notify.Notice:
+    def _published(self, release: Release) -> notify.Notice:
+        number = release.number
         path = self._places.report(number)
         told, shown = read_json(path), read_json(beyond.path(self._data, number))
         if told is None:
@@ -217,9 +218,9 @@ class Pipeline:
             + (beyond.lines(shown) if shown else [])
             + text.summary(told.get("telemetry"))
             + self._telemetry.problems
-            + (["It was not pushed (--no-push)."] if self._options.no_push else [])
         )
-        return notify.released(number, told["gate"]["rmse"], told["data"]["ratings"]["pairs"], details)
+        rmse, ratings = told["gate"]["rmse"], told["data"]["ratings"]["pairs"]
+        return notify.published(number, rmse, ratings, details, pushed=not self._options.no_push)
 
     def _train(self, release: Release) -> None:
         """Train, judge, and write artifact and report. A refused candidate leaves its rows for the next run."""
@@ -285,10 +286,11 @@ class Pipeline:
     def _nothing_new(self) -> notify.Notice:
         """No version is made; what `--no-push` has kept back is pushed now."""
         self._progress.say("nothing new: no version is made")
-        if not self._options.no_push and self._versions.unpushed():
-            self._begin_step("push")
-            self._versions.push()
-        return notify.nothing_new()
+        if self._options.no_push or not (late := self._versions.unpushed()):
+            return notify.nothing_new()
+        self._begin_step("push")
+        self._versions.push()
+        return notify.nothing_new(late[-1])
 
     def _begin_step(self, name: str) -> None:
         """The boundary between two steps."""

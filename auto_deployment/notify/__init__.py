@@ -1,13 +1,13 @@
-"""Mail and Slack behind one small interface: what a run tells people, as plain text that is read on a phone.
+"""Mail and Slack behind one small interface: a run's notices, as plain text that is read on a phone.
 
-Telling is never a reason for a run to fail: `tell` returns what went wrong.
+A notice that cannot be sent never fails a run: `tell` returns what went wrong.
 """
 
 from auto_deployment.notify.channel import Channel, NotifyError
 from auto_deployment.notify.mail import MailChannel
 from auto_deployment.notify.notice import Notice
 from auto_deployment.notify.opening import open_channels
-from auto_deployment.notify.runs import failed, lag_alarm, nothing_new, refused, released
+from auto_deployment.notify.runs import failed, lag_alarm, nothing_new, published, refused
 from auto_deployment.notify.slack import SlackChannel
 from auto_deployment.notify.smtp import MailServer
 from auto_deployment.notify.telling import tell
@@ -23,7 +23,7 @@ __all__ = [
     "lag_alarm",
     "nothing_new",
     "open_channels",
+    "published",
     "refused",
-    "released",
     "tell",
 ]

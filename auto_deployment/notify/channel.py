@@ -1,4 +1,4 @@
-"""A way to tell people something, and the limit to each."""
+"""What a notification channel is, and the time limits of its tries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOTAL_SECONDS = 30.0
 
 
 class NotifyError(Exception):
-    """A channel did not take a notice; `permanent` where no further try helps, `perhaps` where it may have taken it."""
+    """A channel did not send a notice; `permanent`: no further try helps; `perhaps`: the channel may have sent it."""
 
     def __init__(self, text: str, *, permanent: bool = False, perhaps: bool = False) -> None:
         super().__init__(text)
@@ -25,26 +25,29 @@ class NotifyError(Exception):
 
 
 class TooLongError(NotifyError):
-    """A try took too long as a whole, and was left behind."""
+    """A try took longer than its limit in all, and was abandoned."""
 
 
 class Channel(Protocol):
-    """A way to tell people something."""
+    """A way to send notices to people."""
 
     @property
     def name(self) -> str:
-        """What it is called in logs."""
+        """Its name in logs."""
         ...
 
     def delivery(self, notice: Notice) -> Callable[[], None]:
-        """Tells it: each call is a try, for what the one before left. Comes back within a limit; raises NotifyError."""
+        """A function that sends the notice: each call is one try, for whom the earlier ones missed, within a limit of time.
+
+        The function raises NotifyError.
+        """
         ...
 
 
 def within(seconds: float, action: Callable[[], object]) -> None:
-    """Do `action`, but wait no longer for it than that: a limit to each step is none to a server that drips its answer.
+    """Run `action` for at most `seconds` in all: a server that sends its answer byte by byte passes every limit of a step.
 
-    Raises what `action` raises, and TooLongError when it takes too long; its thread is left behind then.
+    Raises what `action` raises, and TooLongError after `seconds`; the thread of the action is abandoned then.
     """
     done: Future[None] = Future()
 

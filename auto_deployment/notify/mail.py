@@ -80,7 +80,7 @@ class _Delivery:
             failure = None
             where = f"{self._server.host}:{self._server.port}"
             self._unanswered = (
-                f"{where} has the mail, but did not say in time that it took it: perhaps it arrives; not sent again"
+                f"{where} received the mail, but confirmed nothing in time: the mail may arrive, and is not sent again"
             )
         elif failure is None:
             self._is_taken = True
@@ -99,7 +99,7 @@ class _Delivery:
         if self._unanswered:
             words.append(self._unanswered)
         elif words and self._is_taken:
-            words.append("the others were told")
+            words.append("the other recipients got the mail")
         if words:
             is_final = not self._waiting or (problem is not None and problem.permanent)
             raise NotifyError("; ".join(words), permanent=is_final, perhaps=bool(self._unanswered) and not refused)

@@ -1,4 +1,4 @@
-"""What people are told: a subject and a text of short lines, as is read on a phone. Pure."""
+"""A notice: a subject and a text of short lines, to be read on a phone. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One talk with a mail server, step by step, with what is known of it where it breaks off."""
+"""One SMTP session, step by step, and what is known of the message where the session breaks off."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _DOT = re.compile(rb"^\.", re.MULTILINE)
 
 @dataclass(frozen=True)
 class MailServer:
-    """Where mail is handed over. `trusted`: nobody is between us and it, so that it may do without TLS that can be verified.
+    """The mail server. `trusted`: the server is this machine: a login needs no TLS, and no certificate is verified.
 
-    Limits in seconds: to each step, to the answer to a whole message, and to all of a try.
+    Limits in seconds: of each step, of the answer to a whole message, and of a try in all.
     """
 
     host: str
@@ -41,11 +41,11 @@ class MailServer:
 
 
 class LeftBehindError(Exception):
-    """Nobody waits for this talk any more, so it ends before the message does."""
+    """The try was abandoned: the session ends before the whole message is sent."""
 
 
 class Talk:
-    """Hands one message over. `refused`: the server's answers to recipients that it did not take."""
+    """Sends one message. `refused`: the server's answers about recipients that it did not accept."""
 
     def __init__(self, server: MailServer, sender: str, recipients: Sequence[str], content: bytes) -> None:
         self.refused: dict[str, tuple[int, bytes]] = {}
@@ -57,7 +57,7 @@ class Talk:
         self._is_left = self._is_whole = False
 
     def run(self) -> None:
-        """Hand it over. Raises OSError and smtplib's errors, and LeftBehindError after `leave`."""
+        """Send the message. Raises OSError and smtplib's errors, and LeftBehindError after `leave`."""
         client = self._connect()
         try:
             self._secure(client)
@@ -72,7 +72,7 @@ class Talk:
             client.close()
 
     def leave(self) -> bool:
-        """Have it go no further; whether the server has the whole message already, as far as is known."""
+        """Stop the session at its next step; whether the server may have the whole message already."""
         with self._lock:
             self._is_left = True
             return self._is_whole

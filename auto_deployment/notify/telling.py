@@ -1,4 +1,4 @@
-"""Telling people: by every channel, again where need be, and never a reason for a run to fail."""
+"""Notices sent by every channel, tried again where that helps. A failure here never fails a run."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ PAUSES = (2.0, 10.0)
 
 
 def tell(notice: Notice, channels: Sequence[Channel], sleep: Callable[[float], None] = time.sleep) -> list[str]:
-    """Tell it by each channel, three times where need be; who was not told, and why. Never raises.
+    """Send a notice by each channel, with up to three tries; the channels that failed, each with its reason. Never raises.
 
-    What a channel has perhaps told is logged, and not among these: who tells it again may tell it twice.
+    A notice that a channel may have sent is logged and is no failure: a caller that sends it again might send it twice.
     """
     failures = []
     for channel in channels:
         if problem := _problem_of(notice, channel, sleep):
-            how = "perhaps" if problem.perhaps else "not"
-            log.error("%s was %s told (%s): %s", channel.name, how, problem, notice.whole[0])
+            result = "perhaps sent" if problem.perhaps else "not sent"
+            log.error("%s: %s (%s): %s", channel.name, result, problem, notice.whole[0])
             failures += [] if problem.perhaps else [f"{channel.name}: {problem}"]
         else:
-            log.info("%s was told: %s", channel.name, notice.whole[0])
+            log.info("%s: sent: %s", channel.name, notice.whole[0])
     return failures
 
 
@@ -39,7 +39,7 @@ def _problem_of(notice: Notice, channel: Channel, sleep: Callable[[float], None]
     try:
         return _last_problem(channel.name, channel.delivery(notice), sleep)
     except Exception as error:
-        log.exception("%s failed in a way of its own", channel.name)
+        log.exception("%s: unexpected error", channel.name)
         return NotifyError(type(error).__name__)
 
 

@@ -1,4 +1,4 @@
-"""What people are told at a release's end: one notice each. Pure."""
+"""The notice of each end of a release. Pure."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ if TYPE_CHECKING:
     from auto_deployment.rollout.record import End
 
 SERVES = {
-    Ending.PROMOTED: "Version {version} is in service everywhere.",
-    Ending.ROLLED_BACK: "Version {version} is in service again; {replaces} is not released again by itself.",
-    Ending.ABORTED: "The canary was taken out: version {replaces} stays in service.",
-    Ending.REFUSED: "No user has seen it: version {replaces} stays in service.",
-    Ending.INCONCLUSIVE: "It was taken back for want of evidence: version {replaces} stays in service.",
-    Ending.FAILED: "Version {replaces} stays in service. What went wrong stands above.",
-    Ending.SUPERSEDED: "The newer version's release begins now; until then version {replaces} is in service.",
+    Ending.PROMOTED: "Version {version} is deployed: every service runs it.",
+    Ending.ROLLED_BACK: "Version {version} is in service again. Version {replaces} is not released again automatically.",
+    Ending.ABORTED: "The canary was removed: version {replaces} stays in service.",
+    Ending.REFUSED: "No user got an answer from version {version}: version {replaces} stays in service.",
+    Ending.INCONCLUSIVE: "The evidence did not suffice for a promotion: version {replaces} stays in service.",
+    Ending.FAILED: "Version {replaces} stays in service. The reason is above. The same scripts/deploy.sh command tries again.",
+    Ending.SUPERSEDED: "The release of the newer version begins now. Until its promotion version {replaces} stays in service.",
 }
 AGAIN = {Ending.ABORTED, Ending.REFUSED, Ending.INCONCLUSIVE}
 
 
 def notice_of(end: End, readings: tuple[Mapping[str, Any], ...] = ()) -> Notice:
-    """The notice of an end; `readings` are those of its last verdict."""
+    """The notice of an end; `readings` are the values of its last verdict."""
     reasons = [f"- {reason}" for reason in end.reasons]
     measured = [f"{each['name']}: {each['said']}" for each in readings]
     after = [SERVES[end.ending].format(version=end.version, replaces=end.replaces)]
     if end.ending in AGAIN:
         after.append(
-            f"It is not released again by itself: scripts/deploy.sh release --again does, with {end.version} in the tree."
+            f"Version {end.version} is not released again automatically. "
+            f"To release it: scripts/deploy.sh release --again, while data/version.txt says {end.version}."
         )
     lasted = [
         f"version   {end.version}, replacing {end.replaces}",
@@ -45,9 +46,10 @@ def notice_of(end: End, readings: tuple[Mapping[str, Any], ...] = ()) -> Notice:
 
 
 def subject_of(end: End) -> str:
-    """Such as `movierec: canary 7 aborted: mean 700 ms, limit 500 ms`."""
-    who = "canary" if end.ending not in {Ending.PROMOTED, Ending.ROLLED_BACK} else "version"
+    """Such as `movierec: canary 7 aborted: mean 700 ms, limit 500 ms`; after a promotion `... deployed successfully`."""
     if end.ending == Ending.ROLLED_BACK:
         return f"movierec: rolled back to version {end.version} from {end.replaces}"
+    if end.ending == Ending.PROMOTED:
+        return f"movierec: version {end.version} promoted: deployed successfully"
     why = f": {'; '.join(end.reasons)}" if end.reasons else ""
-    return f"movierec: {who} {end.version} {end.ending}{why}"
+    return f"movierec: canary {end.version} {end.ending}{why}"

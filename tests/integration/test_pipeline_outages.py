@@ -84,7 +84,7 @@ def post_office() -> Iterator[PostOffice]:
 
 
 def test_every_end_is_told_by_mail(tmp_path: Path, post_office: PostOffice) -> None:
-    """Refused with RMSE and limit, released with RMSE and figures, nothing new, failed with step and reason: one mail each."""
+    """Refused with RMSE and limit, published with RMSE and figures, nothing new, failed with step and reason: one mail each."""
     checkout = Checkout(tmp_path / "host", tmp_path)
     environment = post_office.environment
     assert checkout.run("--input", str(SAMPLE), **environment, RMSE_LIMIT="0.2").returncode == 3
@@ -92,20 +92,21 @@ def test_every_end_is_told_by_mail(tmp_path: Path, post_office: PostOffice) -> N
     assert checkout.run("--input", str(SAMPLE), **environment).returncode == 0
     away = {**environment, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     assert checkout.run(**away).returncode == 1
-    refused, released, nothing, failed = post_office.read()
+    refused, published, nothing, failed = post_office.read()
     assert "refused" in refused[0]
     assert "0.2" in refused[1]
     assert "0.62" in refused[1]
-    assert "version 1 released" in released[0]
+    assert "version 1 published" in published[0]
+    assert "release begins with GitLab's pipeline" in " ".join(published[1].split())
     for word in ("RMSE", "NDCG@10", "14,415 lines", "rejected", "users"):
-        assert word in released[1]
+        assert word in published[1]
     assert "nothing new" in nothing[0]
     assert "failed at collect" in failed[0]
     assert "127.0.0.1:1" in failed[1]
 
 
 def test_a_mail_server_that_is_away_is_no_reason_to_fail(tmp_path: Path) -> None:
-    """Nobody listens there: the version is released all the same, and the log says what was not sent."""
+    """Nobody listens there: the version is published all the same, and the log says what was not sent."""
     checkout = Checkout(tmp_path / "host", tmp_path)
     mail = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": "1", "MAIL_FROM": "a@example.org", "MAIL_TO": "b@example.org"}
     ended = checkout.run("--input", str(SAMPLE), **mail)

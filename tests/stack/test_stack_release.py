@@ -113,7 +113,8 @@ def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
             status, said = site.stack.end(running)
     assert status == 0, said
     assert all_serve(site, version)
-    assert [mail.strip() for mail in site.mailbox.subjects[mails:]] == [f"movierec: version {version} promoted"]
+    subjects = [mail.strip() for mail in site.mailbox.subjects[mails:]]
+    assert subjects == [f"movierec: version {version} promoted: deployed successfully"]
     answered = set(load.answer_ids)
     wait_until(lambda: answered <= rows(site), 60, "all rows are in the database")
     _, headers, _ = site.stack.ask("/recommend/5", headers={"X-Shadow": "1"})
@@ -249,7 +250,7 @@ def test_a_newer_version_an_abort_and_a_rollback_reach_it_in_turn(site: Site) ->
     assert all_serve(site, before, ("stable-1", "stable-2"))
     assert [mail.strip() for mail in site.mailbox.subjects[mails:]] == [
         f"movierec: canary {first} superseded: version {second} came, by {site.stack.ends()[-1]['who']}",
-        f"movierec: version {second} promoted",
+        f"movierec: version {second} promoted: deployed successfully",
         f"movierec: canary {third} aborted: eve asked for it",
         f"movierec: rolled back to version {before} from {second}",
     ]

@@ -21,8 +21,8 @@ from auto_deployment.notify import (
     lag_alarm,
     nothing_new,
     open_channels,
+    published,
     refused,
-    released,
     tell,
 )
 from auto_deployment.notify.channel import within
@@ -62,11 +62,30 @@ class Listener:
             raise self._ends.pop(0)
 
 
-def test_a_released_version_is_told_with_its_figures_first() -> None:
-    """Version and RMSE stand in the subject, the figures before the details."""
-    notice = released(12, 0.8234, 12345, ["users 100", "films 20"])
-    assert notice.subject == "movierec: version 12 released, RMSE 0.823"
-    assert notice.text == "version  12\nRMSE     0.8234\nratings  12,345\n\nusers 100\nfilms 20\n"
+def test_a_published_version_has_its_figures_first() -> None:
+    """Version and RMSE stand in the subject, the figures before the details, and at the end what is still to come."""
+    notice = published(12, 0.8234, 12345, ["users 100", "films 20"])
+    assert notice.subject == "movierec: version 12 published, RMSE 0.823"
+    assert notice.text.startswith("version  12\nRMSE     0.8234\nratings  12,345\n\nusers 100\nfilms 20\n\n")
+    text = " ".join(notice.text.split())
+    assert "Version 12 is published: the push to git succeeded. No service runs version 12 yet." in text
+    assert text.endswith("release begins with GitLab's pipeline. A mail 'deployed successfully' follows after the promotion.")
+    assert "released" not in notice.subject + notice.text
+
+
+def test_a_version_that_was_not_pushed_is_not_called_published() -> None:
+    """With `--no-push`; the text says what publishes it."""
+    notice = published(12, 0.8234, 12345, pushed=False)
+    assert notice.subject == "movierec: version 12 made, not published, RMSE 0.823"
+    assert "was not pushed (--no-push). The next run without this option publishes it." in " ".join(notice.text.split())
+    assert "GitLab" not in notice.text
+
+
+def test_a_version_that_a_later_run_publishes_is_named() -> None:
+    """The run made no version of its own."""
+    notice = nothing_new(7)
+    assert notice.subject == "movierec: nothing new, version 7 published"
+    assert "release begins with GitLab's pipeline" in " ".join(notice.text.split())
 
 
 def test_a_refusal_is_told_with_figures_limit_and_reasons() -> None:
@@ -109,7 +128,7 @@ def test_a_notice_fits_a_phone_and_no_header_can_be_injected(one: str, two: str,
     for notice in (
         failed(one, two, three),
         refused([one, two], {three: 1.0}, 1),
-        released(1, 0.5, 2, [one, two, three]),
+        published(1, 0.5, 2, [one, two, three]),
         Notice(one, two * 20),
     ):
         assert notice.subject.isprintable() or not notice.subject.encode().isascii()
@@ -273,11 +292,11 @@ def test_a_permanent_refusal_is_not_tried_again() -> None:
     assert listener.tries == 1
 
 
-def test_what_was_perhaps_told_is_told_as_such(caplog: pytest.LogCaptureFixture) -> None:
-    """In the log; nobody takes it for not told."""
+def test_a_notice_that_was_perhaps_sent_is_logged_as_such(caplog: pytest.LogCaptureFixture) -> None:
+    """It is no failure."""
     listener = Listener(NotifyError("no answer", permanent=True, perhaps=True))
     assert tell(NOTICE, [listener], sleep=no_pause) == []
-    assert caplog.messages == ["drum was perhaps told (no answer): subject"]
+    assert caplog.messages == ["drum: perhaps sent (no answer): subject"]
 
 
 def test_a_channel_that_breaks_is_no_reason_to_fail() -> None:

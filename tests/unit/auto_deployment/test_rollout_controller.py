@@ -266,7 +266,7 @@ def test_a_release_acts_in_this_order(site: Site) -> None:
     assert site.stack.runs == PROMOTED == dict(site.state.slots)
     assert site.stack.images["stable"] == "sha256:7"
     assert (site.state.in_service, site.state.served) == (7, (5, 6))
-    assert site.mailbox.subjects == ["movierec: version 7 promoted"]
+    assert site.mailbox.subjects == ["movierec: version 7 promoted: deployed successfully"]
     assert pending(site.tools.folder) == []
 
 

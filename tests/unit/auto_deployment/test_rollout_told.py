@@ -29,7 +29,7 @@ def ended(ending: Ending, *reasons: str) -> End:
 @pytest.mark.parametrize(
     ("end", "subject"),
     [
-        (ended(Ending.PROMOTED), "movierec: version 7 promoted"),
+        (ended(Ending.PROMOTED), "movierec: version 7 promoted: deployed successfully"),
         (ended(Ending.ROLLED_BACK), "movierec: rolled back to version 7 from 6"),
         (END, "movierec: canary 7 aborted: mean 700 ms, limit 500 ms"),
         (ended(Ending.INCONCLUSIVE, "too few"), "movierec: canary 7 inconclusive: too few"),
@@ -50,6 +50,13 @@ def test_a_notice_says_what_serves_and_what_to_do() -> None:
     for words in ("by ann", "version 6 stays in service", "--again", "report.html", "mean: mean 700 ms"):
         assert words in " ".join(text.split())
     assert "--again" not in notice_of(ended(Ending.PROMOTED)).text
+
+
+def test_only_a_promotion_is_called_a_deployment() -> None:
+    """A version that was published, rolled back to or given up was not deployed successfully."""
+    texts = {ending: notice_of(ended(ending)) for ending in Ending}
+    assert {ending for ending, notice in texts.items() if "deployed" in notice.subject + notice.text} == {Ending.PROMOTED}
+    assert "Version 7 is deployed: every service runs it." in texts[Ending.PROMOTED].text
 
 
 def asked(seconds: float = 0.002, films: tuple[str, ...] = ("x", "y"), failed: int = 0, count: int = 100) -> list[Asked]:
