@@ -6,14 +6,16 @@ Another one, replaced at each look at a canary, says that somebody looks.
 from __future__ import annotations
 
 import logging
+import os
 import re
+import stat
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from auto_deployment.collect import RECORD
 from auto_deployment.errors import RunError
-from auto_deployment.state import read_json, write_synced
+from auto_deployment.state import read_json, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 FOLDER, FILE, LOOK_FILE = "metrics", "pipeline.prom", "release_look.prom"
 LOOK = "release_last_look_time_seconds"
 DAY, HOUR = 86400, 3600
+READABLE = 0o555
 HELP = {
     "pipeline_last_run_time_seconds": "When the last run of this kind ended, in seconds since 1970",
     "pipeline_last_run_status": "Its exit status: 0 done, 1 failed, 2 wrong use, 3 refused, 130 and 143 stopped",
@@ -94,7 +97,7 @@ def tell(settings: Settings, kind: str, status: int) -> None:
         figures = after_run(before, kind, status, _known(settings.data_dir), time.time())
         figures["pipeline_retrain_interval_seconds"] = settings.retrain_days * DAY
         figures["pipeline_collect_interval_seconds"] = settings.collect_every_hours * HOUR
-        _replace(path, to_text(figures))
+        replace_metrics(path, to_text(figures))
     except (OSError, RunError, ValueError, KeyError, TypeError) as error:
         log.warning("%s cannot be written (%s): Prometheus does not hear of this run", path, error)
 
@@ -103,7 +106,7 @@ def tell_look(log_dir: Path, now: float) -> None:
     """Have Prometheus know that a canary was looked at. What goes wrong is logged, and never fails the release."""
     path = log_dir / FOLDER / LOOK_FILE
     try:
-        _replace(
+        replace_metrics(
             path,
             f"# HELP {LOOK} When a canary was last looked at, in seconds since 1970\n# TYPE {LOOK} gauge\n{LOOK} {now!r}\n",
         )
@@ -111,9 +114,17 @@ def tell_look(log_dir: Path, now: float) -> None:
         log.warning("%s cannot be written (%s): Prometheus does not hear of this look", path, error)
 
 
-def _replace(path: Path, text: str) -> None:
-    write_synced(path, text.encode())
-    path.chmod(0o644)  # another user reads it, in a container
+def replace_metrics(path: Path, text: str) -> None:
+    """Replace a metrics file that every user may read, in a folder that every user may enter, whatever our umask is.
+
+    Its reader is node-exporter, a user of its own in a container, which mounts the folder. Raises OSError.
+    """
+    with replacing(path) as file:
+        folder = path.parent
+        if (mode := stat.S_IMODE(folder.stat().st_mode)) & READABLE != READABLE:
+            folder.chmod(mode | READABLE)
+        os.fchmod(file.fileno(), 0o644)
+        file.write(text.encode())
 
 
 def _known(data: Path) -> Known:

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from auto_deployment.rollout.machine import EXIT_STATUS
-from auto_deployment.state import write_synced
+from auto_deployment.textfile import FOLDER, replace_metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,9 +45,8 @@ def to_text(state: State) -> str:
 
 def tell(log_dir: Path, state: State) -> None:
     """Replace the file in `LOG_DIR/metrics`. What goes wrong is logged, and never fails a release."""
-    path = log_dir / "metrics" / FILE
+    path = log_dir / FOLDER / FILE
     try:
-        write_synced(path, to_text(state).encode())
-        path.chmod(0o644)  # another user reads it, in a container
+        replace_metrics(path, to_text(state))
     except OSError as error:
         log.warning("%s cannot be written (%s): Prometheus does not hear of this release", path, error)

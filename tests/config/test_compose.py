@@ -33,9 +33,20 @@ def test_every_service_that_goes_on_running_has_a_health_check(services: dict[st
 
 def test_every_folder_of_the_project_that_a_container_reads_is_made_readable(services: dict[str, Any]) -> None:
     """By `init`: it makes the folders with a dot and the logs itself, and opens those that git keeps."""
-    mounts = [str(volume) for name, service in services.items() if name != "init" for volume in service.get("volumes", ())]
-    folders = {mount.split("/")[1].partition(":")[0] for mount in mounts if mount.startswith("./")}
+    volumes = [volume for name, service in services.items() if name != "init" for volume in service.get("volumes", ())]
+    sources = [volume["source"] if isinstance(volume, dict) else volume.partition(":")[0] for volume in volumes]
+    folders = {source.split("/")[1] for source in sources if source.startswith("./")}
     assert folders == {*CONFIGURATION, ".stack", ".secrets", "${LOG_DIR"}
+
+
+def test_a_folder_of_another_checkout_is_never_made_by_docker(services: dict[str, Any]) -> None:
+    """Root would own it, and the retraining could not write its metrics there: `up` names the missing folder instead."""
+    (mount,) = [volume for volume in services["node-exporter"]["volumes"] if isinstance(volume, dict)]
+    assert mount["source"] == "${PIPELINE_METRICS_DIR:-./monitoring}"
+    assert (mount["read_only"], mount["bind"]) == (True, {"create_host_path": False})
+    command = services["node-exporter"]["command"]
+    folders = [each.partition("=")[2] for each in command if each.startswith("--collector.textfile.directory=")]
+    assert folders == [mount["target"], "/metrics"], "of a metric that both have, node-exporter takes the first"
 
 
 def test_what_an_image_takes_from_a_clone_has_a_mode_of_its_own(root: Path) -> None:

@@ -21,6 +21,7 @@ class Checkout:
         self.folder = folder
         self.remote = base / "remote.git"
         self.dvc_remote = base / "dvc"
+        self.umask = -1  # of its runs; -1 is this process's own
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "KAFKA_", "SMTP_", "MYSQL_"))},
             "PYTHONPATH": str(ROOT),
@@ -79,6 +80,7 @@ class Checkout:
             text=True,
             timeout=RUN_SECONDS,
             check=False,
+            umask=self.umask,
         )
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:

@@ -31,8 +31,9 @@ def scraped(port: int) -> dict[str, float]:
 
 
 def test_what_a_run_leaves_is_read_by_node_exporter(tmp_path: Path) -> None:
-    """A collection that is done, then one that fails: real runs, the real reader, as another user."""
+    """A collection that is done, then one that fails: real runs under the unit's umask, the real reader, as another user."""
     checkout = Checkout(tmp_path / "host", tmp_path)
+    checkout.umask = 0o027
     before = time.time()
     done = checkout.run("--collect-only", "--input", SAMPLE)
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -123,6 +124,24 @@ def test_a_run_leaves_what_the_data_folder_says(tmp_path: Path) -> None:
     path = tmp_path / "logs" / "metrics" / "pipeline.prom"
     assert path.stat().st_mode & 0o777 == 0o644
     assert [each.name for each in path.parent.iterdir()] == ["pipeline.prom"]
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o027, 0o022])
+def test_metrics_can_be_read_by_any_user_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """Under the `UMask` of the systemd units too: node-exporter mounts the folder, and is another user."""
+    before = os.umask(umask)
+    try:
+        tell(settings(tmp_path), "collect", 0)
+        tell_look(tmp_path / "logs", NOW)
+    finally:
+        os.umask(before)
+    folder = tmp_path / "logs" / "metrics"
+    assert folder.stat().st_mode & 0o055 == 0o055
+    assert folder.parent.stat().st_mode & 0o777 == 0o777 & ~umask, "the log itself is nobody else's to read"
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
+        "pipeline.prom": 0o644,
+        "release_look.prom": 0o644,
+    }
 
 
 def test_a_second_run_keeps_what_the_first_one_told(tmp_path: Path) -> None:
