@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from auto_deployment.settings import load_settings
+from auto_deployment.textfile import FOLDER, tell
 from tests.stack.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The whole stack, healthy; gone at the end, with its volumes."""
-    made = Stack(tmp_path_factory.mktemp("stack"), "movierec-test")
+    """The whole stack of a clone made under umask 077, healthy; gone at the end, with its volumes.
+
+    A retraining in a checkout of its own has left its metrics before.
+    """
+    retraining = tmp_path_factory.mktemp("retraining")
+    leave_metrics(retraining)
+    folder = tmp_path_factory.mktemp("stack")
+    made = Stack(folder, "movierec-test", PIPELINE_METRICS_DIR=str(retraining / "logs" / FOLDER))
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode & 0o700)
     made.down()
     try:
         made.up()
@@ -23,6 +35,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     finally:
         made.down()
     assert made.left_behind() == []
+
+
+def leave_metrics(checkout: Path) -> None:
+    """Write what a failed collection leaves, under the umask of the scheduler's unit."""
+    before = os.umask(0o027)
+    try:
+        tell(load_settings(data_dir=checkout / "data", log_dir=checkout / "logs"), "collect", 1)
+    finally:
+        os.umask(before)
 
 
 @pytest.hookimpl(wrapper=True)

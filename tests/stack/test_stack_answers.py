@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,13 @@ def test_all_services_are_healthy(stack: Stack) -> None:
     assert {name for name, state in told.items() if state[:2] == ["exited", "0"]} == {"init", "migrate"}
     assert {name: state for name, state in told.items() if state[0] == "running" and state[-1] not in ("healthy", "0")} == {}
     assert len(told) == 13
+
+
+def test_the_stack_comes_up_from_a_clone_made_under_umask_077(stack: Stack) -> None:
+    """Its containers read the configuration; what they need not read stays as private as it was."""
+    wanted = {"app": 0o700, "data": 0o700, "nginx": 0o755, "monitoring": 0o755, ".secrets": 0o700}
+    assert {name: stat.S_IMODE((stack.folder / name).stat().st_mode) for name in wanted} == wanted
+    assert stack.ask("/recommend/447528")[0] == 200
 
 
 def test_an_answer_keeps_the_contract(stack: Stack) -> None:
@@ -92,6 +100,13 @@ def test_containers_can_be_asked_for_by_their_service(stack: Stack) -> None:
     for name in ("container_memory_working_set_bytes", "container_cpu_usage_seconds_total"):
         query = f'{name}{{container_label_com_docker_compose_service=~"stable-1|stable-2|canary|nginx"}}'
         wait_until(lambda query=query: len(stack.measured(query)) >= 4, 60, query)  # type: ignore[misc]
+
+
+def test_metrics_of_a_retraining_in_a_checkout_of_its_own_reach_prometheus(stack: Stack) -> None:
+    """Through the folder that `PIPELINE_METRICS_DIR` names, and without an error about the folder of this checkout."""
+    query = 'pipeline_last_run_status{kind="collect"}'
+    wait_until(lambda: [each["value"][1] for each in stack.measured(query)] == ["1"], 60, query)
+    assert [each["value"][1] for each in stack.measured("node_textfile_scrape_error")] == ["0"]
 
 
 def test_all_that_prometheus_asks_answers(stack: Stack) -> None:
