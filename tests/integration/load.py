@@ -43,6 +43,12 @@ class Load:
         """How many requests have ended."""
         return self.statuses.total() + len(self.failures)
 
+    def stop(self) -> None:
+        """Ask no more, and wait for what is under way."""
+        with self._lock:
+            self._left = iter(())
+        self.finish()
+
     def finish(self, seconds: float = 300.0) -> None:
         """Wait until all has been asked."""
         for thread in self._threads:

@@ -15,6 +15,7 @@ import pytest
 from scripts.rehearse.place import ReleaseStack
 from scripts.rehearse.sinks import Mailbox
 from tests.integration.load import Load
+from tests.log_sample import path_of, release_log, shape_of
 from tests.stack.stack import SERVICES, free_port, wait_until
 
 if TYPE_CHECKING:
@@ -82,8 +83,7 @@ def under_load(site: Site) -> Iterator[Load]:
     try:
         yield load
     finally:
-        load._left = iter(())
-        load.finish()
+        load.stop()
     assert load.failures == []
     assert load.statuses[200] > 100
 
@@ -100,6 +100,7 @@ def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
     """Everybody runs it, one mail says so, each answer has a row and a release's own tries have none; its page is there.
 
     While it bakes, the checkout gets code, a Compose file and a lock that cannot work, and an installation of these is killed.
+    Its log has the shape of the sample in `data/sample/`.
     """
     version, mails = site.put_version(), len(site.mailbox.subjects)
     with under_load(site) as load:
@@ -112,6 +113,8 @@ def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
             assert time.monotonic() - begun < BEGINS_WITHIN
             status, said = site.stack.end(running)
     assert status == 0, said
+    kept = shape_of(path_of("release").read_text())
+    assert shape_of(release_log(site.stack)) == kept, "make it again: scripts/dev logs release"
     assert all_serve(site, version)
     subjects = [mail.strip() for mail in site.mailbox.subjects[mails:]]
     assert subjects == [f"movierec: version {version} promoted: deployed successfully"]
