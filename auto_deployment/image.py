@@ -31,9 +31,12 @@ def exists(docker: str, image: str) -> list[str]:
     return [docker, "image", "inspect", "--format", "{{.Id}}", image]
 
 
-def answer(docker: str, image: str, user: int, inputs: str, model: Path | None) -> list[str]:
-    """Computes one answer in the image, from the model in a folder of the host or else from its own; without a network."""
-    mount = [] if model is None else ["--volume", f"{model}:{MODEL_DIR}:ro"]
+def answer(docker: str, image: str, user: int, inputs: str, model: Path | None, owner: str = "") -> list[str]:
+    """Computes one answer in the image, from the model in a folder of the host or else from its own; without a network.
+
+    `owner`, as UID:GID, owns that folder: under umask 077 nobody else can read the model.
+    """
+    mount = [] if model is None else ["--user", owner, "--volume", f"{model}:{MODEL_DIR}:ro"]
     confined = ["--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     bounded = ["--memory", "2g", "--pids-limit", "64"]
     python = ["python", "-m", "app.answer", str(user), *([inputs] if inputs else [])]

@@ -140,7 +140,8 @@ def _compute_here(answer: Traced, model: Path) -> Computed:
 
 
 def _compute_in(engine: Engine, name: str, answer: Traced, model: Path | None, by: str) -> Computed:
-    command = image.answer(engine.docker, name, answer.user_id, answer.inputs, model)
+    owner = "" if model is None else f"{model.stat().st_uid}:{model.stat().st_gid}"
+    command = image.answer(engine.docker, name, answer.user_id, answer.inputs, model, owner)
     return _run(engine.commands, command, by)
 
 

@@ -119,6 +119,15 @@ def test_an_answer_of_an_earlier_version_is_computed_again_in_its_image(host: Ho
     assert (status, told["computed"]["by"]) == (0, f"the released image, {REPOSITORY}:model-1")
 
 
+def test_a_model_that_only_its_owner_can_read_answers_again(host: Host) -> None:
+    """As in a checkout made under umask 077: the container that computes the answer runs as the owner."""
+    model = host.checkout.data("model")
+    for path in (model, *model.rglob("*")):
+        path.chmod(path.stat().st_mode & 0o700)
+    status, told = host.provenance("replay", "second")
+    assert (status, told["same"], told["computed"]["version"]) == (0, True, 2)
+
+
 def test_an_answer_that_was_another_is_told(host: Host) -> None:
     """A digest that is not what the version computes: status 1, both are shown."""
     host.note("forged", 1, host.user, "known", "0123456789abcdef")

@@ -64,15 +64,16 @@ def test_an_image_is_built_by_one_command() -> None:
 
 
 def test_an_answer_is_computed_without_a_network_and_without_rights() -> None:
-    """With the model of the host, or the image's own; inputs only where there are some."""
-    command = image.answer("docker", "x:1", 5, "seed=7", Path("/m"))
+    """With the model of the host, as its owner, or the image's own; inputs only where there are some."""
+    command = image.answer("docker", "x:1", 5, "seed=7", Path("/m"), "1000:1001")
     assert command[-5:] == ["python", "-m", "app.answer", "5", "seed=7"]
     assert command[command.index("--network") + 1] == "none"
     assert {"--read-only", "--rm"} <= set(command)
     assert command[command.index("--volume") + 1] == "/m:/srv/model:ro"
+    assert command[command.index("--user") + 1] == "1000:1001"
     own = image.answer("docker", "x:1", 5, "", None)
     assert own[-5:] == ["x:1", "python", "-m", "app.answer", "5"]
-    assert "--volume" not in own
+    assert {"--volume", "--user"} & set(own) == set()
 
 
 @pytest.mark.parametrize("printed", ["", "nonsense", "[]", '{"version": 3}', "5"])
