@@ -90,7 +90,7 @@ def retraining_log(folder: Path) -> str:
         done = checkout.run("--input", str(STREAM), PROVENANCE_URL=database, LOG_DIR="logs", **office.environment)
     if done.returncode:
         raise RunError(f"the retraining ended with {done.returncode}: {done.stderr}")
-    names = {str(checkout.folder): RETRAINING, sys.executable: f"{RETRAINING}/.venv/bin/python"}
+    names = {str(checkout.folder): RETRAINING, sys.executable: "python"}
     return cleaned(last_run((checkout.folder / "logs" / FILE).read_text()), names)
 
 
