@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     canary_min_requests: int = Field(500, ge=1, description="answers and tries that are needed to pass, never to fail")
     canary_max_slowdown: float = Field(1.2, ge=1, description="slower than stable by more than this factor is worse")
     canary_max_error_increase: float = Field(0.005, ge=0, le=1, description="more errors per try than stable by this is worse")
+    canary_memory: Literal["off", "judge", "require"] = Field(
+        "judge", description="whether a canary with twice stable's memory is worse; require: it must be known"
+    )
     canary_watched: Literal["off", "judge", "require"] = Field(
         "off", description="whether a canary whose lists are watched less is worse; require: it must be known"
     )

@@ -19,27 +19,28 @@ if TYPE_CHECKING:
 
 def edges_of(looks: Iterable[Look]) -> Floats:
     """The histogram's finite edges in seconds, lowest first, as any look shows them; empty where none does."""
-    return np.array(sorted({_edge(key) for key in _keys(looks, "le ")} - {np.inf}))
+    return np.array(sorted({edge_of(key) for key in keys_of(looks, "le ")} - {np.inf}))
 
 
 def side_of(looks: Sequence[Look], services: Sequence[str], edges: Floats) -> Side:
     """What `services` did together in each look. A try that the client broke off is none."""
     by_edge: dict[float, list[str]] = {edge: [] for edge in [*edges.tolist(), np.inf]}
-    for key in _keys(looks, "le "):
-        by_edge[_edge(key)].append(key)
+    for key in keys_of(looks, "le "):
+        by_edge[edge_of(key)].append(key)
     below = np.array([risen(looks, services, *keys) for keys in by_edge.values()])
-    tried = _keys(looks, "try ") - {f"try {left}" for left in LEFT}
+    tried = keys_of(looks, "try ") - {f"try {left}" for left in LEFT}
     failed = tried & {f"try {error}" for error in ERRORS}
     times = Times(below[-1], risen(looks, services, "seconds"), np.maximum(below[-1] - below[:-1], 0.0))
     return Side(times, risen(looks, services, *tried), risen(looks, services, *failed))
 
 
-def _edge(key: str) -> float:
+def edge_of(key: str) -> float:
     """`le` as a number: clients spell it "1.0" or "1", and "+Inf"."""
     return float(key.removeprefix("le "))
 
 
-def _keys(looks: Iterable[Look], prefix: str) -> set[str]:
+def keys_of(looks: Iterable[Look], prefix: str) -> set[str]:
+    """The counters' names of this form, in any look of any service."""
     return {key for look in looks for counters in look.services.values() for key in counters if key.startswith(prefix)}
 
 

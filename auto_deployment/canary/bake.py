@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from auto_deployment.canary.arrays import edges_of, side_of
+from auto_deployment.canary.arrays import edge_of, edges_of, keys_of, risen, side_of
 from auto_deployment.canary.comparison import Limits, Side, compare, estimate
 from auto_deployment.canary.latency import SLOW_STEPS, edge_pair, first_slow_edge
 
@@ -23,7 +23,8 @@ class Bake:
         self.evidence, self.limits = evidence, limits
         self.looks = evidence.looks
         self.edges = edges_of(self.looks)
-        self.side = self._side((evidence.candidate,))
+        self.candidate = (evidence.candidate,)
+        self.side = self._side(self.candidate)
         self.base = self._side(evidence.baseline)
 
     def _side(self, services: Sequence[str]) -> Side:
@@ -35,22 +36,46 @@ class Bake:
         return compare(self.side, self.base, self.edges, self.limits) if len(self.edges) else {}
 
     @cached_property
-    def now(self) -> dict[str, tuple[float, float, int]]:
-        """Value, threshold and sample size of each test at the last look."""
+    def now(self) -> dict[str, tuple[float, float, int, float]]:
+        """Value, threshold, sample size and the probability of chance of each test at the last look."""
         if not len(self.edges):
             return {}
         found = estimate(self.side, self.base, self.edges, self.limits)
-        return {name: (float(each.value), float(each.threshold), int(each.count)) for name, each in found.items()}
+        return {
+            name: (float(each.value), float(each.threshold), int(each.count), float(each.chance))
+            for name, each in found.items()
+        }
 
     @property
     def slow_edge(self) -> float:
         """In seconds: what a candidate's slow answers exceed, as things stand at the last look."""
+        return float(self.edges[self._slow_pair[0]])
+
+    @property
+    def slow_edge_key(self) -> str | None:
+        """The same edge as the evidence spells it; None where the baseline's slowest answers leave no edge to compare."""
+        if not len(self.edges):
+            return None
+        high, usable = self._slow_pair
+        return next((key for key in keys_of(self.looks, "le ") if edge_of(key) == self.edges[high]), None) if usable else None
+
+    @property
+    def _slow_pair(self) -> tuple[int, bool]:
         first = first_slow_edge(self.base.times)[..., -1]
-        _, high, _ = edge_pair(first, SLOW_STEPS[0], self.edges, self.limits.max_slowdown)
-        return float(self.edges[high])
+        _, high, usable = edge_pair(first, SLOW_STEPS[0], self.edges, self.limits.max_slowdown)
+        return int(high), bool(usable)
+
+    def risen_by_service(self, key: str) -> list[Floats]:
+        """What a counter rose by in each look: the candidate's, then those of each service of the baseline."""
+        return [risen(self.looks, (name,), key) for name in (self.evidence.candidate, *self.evidence.baseline)]
 
     def gap(self, source: str, *services: str) -> Gap | None:
-        """Why a source of one of `services` gave nothing at the last look, or why there was none; None where it did give."""
+        """Why a source of one of `services` gave nothing at the last look, or why there was none; None where it did give.
+
+        What telemetry knows is no part of a look.
+        """
+        if source == "telemetry":
+            return None
         if self.evidence.outage is not None or not self.looks:
             return self.evidence.outage
         gaps = self.looks[-1].gaps

@@ -6,8 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from scipy.special import betainc, ndtr
 
-from auto_deployment.canary.latency import Times, first_slow_edge, slow_shares, slower_at_worst, slower_on_average, slower_than
+from auto_deployment.canary.latency import (
+    SLOW_INCREASE,
+    Times,
+    first_slow_edge,
+    slow_counts,
+    slower_at_worst,
+    slower_on_average,
+    slower_than,
+    squared_variation,
+)
 from auto_deployment.canary.sequential import more_often
 
 if TYPE_CHECKING:
@@ -18,6 +28,8 @@ if TYPE_CHECKING:
 FALSE_ALARMS = {"mean": 0.0005, "slowdown": 0.002, "slow answers": 0.005, "errors": 0.0015}
 # Kept for `watched`, also while that is switched off.
 WATCHED_FALSE_ALARMS = 0.001
+# A value above its limit holds a canary up only where chance alone would give it less often than this.
+CHANCE = 0.05
 # A new process is slow for its first looks, whatever its version.
 SETTLE_LOOKS = 2
 
@@ -36,6 +48,7 @@ class Limits:
     watched: str = "off"
     watched_minutes: float = 60.0
     min_watched: float = 0.8
+    memory: str = "judge"
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -51,6 +64,7 @@ class Limits:
             settings.canary_watched,
             settings.canary_watched_minutes,
             settings.canary_min_watched,
+            settings.canary_memory,
         )
 
 
@@ -65,11 +79,15 @@ class Side:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value now, what it is held against, and how many observations it is of. Arrays of one value a release."""
+    """A value now, what it is held against, and how many observations it is of. Arrays of one value a release.
+
+    `chance`: how probable as large a value is where the side is exactly like the baseline.
+    """
 
     value: Floats
     threshold: Floats
     count: Floats
+    chance: Floats
 
 
 def needed(test: str) -> float:
@@ -90,18 +108,43 @@ def compare(side: Side, base: Side, edges: Floats, limits: Limits) -> dict[str, 
 
 
 def estimate(side: Side, base: Side, edges: Floats, limits: Limits) -> dict[str, Estimate]:
-    """Where each test stands at the last look, without regard to chance; no number where there is nothing to divide by."""
+    """Where each test stands at the last look; no number where there is nothing to divide by.
+
+    The limit of the mean is fixed: no chance excuses a mean above it.
+    """
     times, base_times = side.times.since(SETTLE_LOOKS), base.times.since(SETTLE_LOOKS)
     count, base_count = times.count.sum(axis=-1), base_times.count.sum(axis=-1)
     tries, failures = side.tries.sum(axis=-1), side.failures.sum(axis=-1)
+    base_tries, base_failures = base.tries.sum(axis=-1), base.failures.sum(axis=-1)
+    slow, slow_base = slow_counts(times, base_times, first_slow_edge(base.times), edges, limits.max_slowdown)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = side.times.seconds.sum(axis=-1) / side.times.count.sum(axis=-1)
         ratio = (times.seconds.sum(axis=-1) / count) / (base_times.seconds.sum(axis=-1) / base_count)
-        more = failures / tries - base.failures.sum(axis=-1) / base.tries.sum(axis=-1)
-        slow, slow_base = slow_shares(times, base_times, first_slow_edge(base.times), edges, limits.max_slowdown)
+        more = failures / tries - base_failures / base_tries
+        spread = squared_variation(times, edges)[..., -1] / count + squared_variation(base_times, edges)[..., -1] / base_count
+        by_chance = ndtr(-np.log(ratio) / np.sqrt(spread))
+        slow_share, slow_limit = slow / count, slow_base / base_count + SLOW_INCREASE
+    limit, answers = np.full_like(mean, limits.max_mean), np.minimum(count, base_count)
     return {
-        "mean": Estimate(mean, np.full_like(mean, limits.max_mean), side.times.count.sum(axis=-1)),
-        "slowdown": Estimate(ratio, np.full_like(mean, limits.max_slowdown), np.minimum(count, base_count)),
-        "slow answers": Estimate(slow, slow_base, np.minimum(count, base_count)),
-        "errors": Estimate(more, np.full_like(mean, limits.max_error_increase), np.minimum(tries, base.tries.sum(axis=-1))),
+        "mean": Estimate(mean, limit, side.times.count.sum(axis=-1), np.zeros_like(mean)),
+        "slowdown": Estimate(ratio, np.full_like(mean, limits.max_slowdown), answers, by_chance),
+        "slow answers": Estimate(slow_share, slow_limit, answers, as_often(slow, count, slow_base, base_count)),
+        "errors": Estimate(
+            more,
+            np.full_like(mean, limits.max_error_increase),
+            np.minimum(tries, base_tries),
+            as_often(failures, tries, base_failures, base_tries),
+        ),
     }
+
+
+def as_often(bad: Floats, total: Floats, bad_base: Floats, total_base: Floats) -> Floats:
+    """How probable as many as `bad` of `total` are where they are as frequent as the baseline's; 1 of nothing.
+
+    Given how many there are on both sides together, each is the side's with the probability of its part of the total: a
+    binomial tail, exact however few they are.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part = np.where(total + total_base > 0, total / (total + total_base), 1.0)
+    tail = betainc(np.maximum(bad, 1.0), bad_base + 1.0, part)
+    return np.asarray(np.where(bad > 0, tail, 1.0), dtype=np.float64)

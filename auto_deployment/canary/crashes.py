@@ -22,9 +22,19 @@ def crashes(own: Floats, others: Sequence[Floats]) -> Floats:
 
     One is known a look later: services are not scraped at the same moment, and the next look may tell that all restarted.
     """
-    everybody = np.logical_and.reduce([_nearby(each > 0) for each in others])
-    alone = np.where(everybody, 0.0, own)
+    alone = np.where(_everybodys(others), 0.0, own)
     return np.concatenate([np.zeros_like(alone[..., :1]), alone[..., :-1]], axis=-1)
+
+
+def counted_looks(own: Floats, *others: Floats) -> npt.NDArray[np.bool_]:
+    """The looks whose restarts `crashes` counts as the candidate's by the last one: neither everybody's, nor not known yet."""
+    counted = ~_everybodys(others) & np.ones(own.shape, dtype=bool)
+    counted[..., -1:] = False
+    return counted
+
+
+def _everybodys(others: Sequence[Floats]) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.logical_and.reduce([_nearby(each > 0) for each in others]))
 
 
 def _nearby(restarted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -84,13 +84,10 @@ def slower_at_worst(times: Times, base: Times, first: Indexes, edges: Floats, sl
     return mixed(processes)
 
 
-def slow_shares(times: Times, base: Times, first: Indexes, edges: Floats, slowdown: float) -> tuple[Floats, Floats]:
-    """The share of all answers above the first edge of `slower_at_worst` as it is at the last look, and what it may be."""
+def slow_counts(times: Times, base: Times, first: Indexes, edges: Floats, slowdown: float) -> tuple[Floats, Floats]:
+    """Answers above the first edge of `slower_at_worst` at the last look, and the baseline's above its edge; 0 without one."""
     low, high, usable = edge_pair(first[..., -1], SLOW_STEPS[0], edges, slowdown)
-    slow = _pick(times.over.sum(axis=-1), high) / times.count.sum(axis=-1)
-    slow_base = _pick(base.over.sum(axis=-1), low) / base.count.sum(axis=-1)
-    nothing = np.where(np.isnan(slow) | np.isnan(slow_base), np.nan, 0.0)
-    return np.where(usable, slow, nothing), np.where(usable, slow_base + SLOW_INCREASE, nothing + SLOW_INCREASE)
+    return _pick(times.over.sum(axis=-1), high) * usable, _pick(base.over.sum(axis=-1), low) * usable
 
 
 def edge_pair(first: Indexes, step: int, edges: Floats, slowdown: float) -> tuple[Indexes, Indexes, npt.NDArray[np.bool_]]:

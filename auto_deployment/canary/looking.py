@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from auto_deployment.canary.evidence import Evidence, Gap, Sample, with_look
+from auto_deployment.canary.measures import REQUIRED_SOURCES
 from auto_deployment.canary.queries import CLIENT, QUERIES
 from auto_deployment.prometheus import QueryError, UnreachableError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from auto_deployment.canary.queries import Query
     from auto_deployment.prometheus import Series, Source
 
-    Answers = Sequence[tuple[Query, Sequence[Series]]]
+    Answers = Sequence[tuple[Query, Sequence[Series] | None]]
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +30,15 @@ CLOCK_STEPS = 2
 def read_evidence(prometheus: Source, evidence: Evidence, now: float, step: float) -> Evidence:
     """The evidence with each look up to `now` that it has not, `step` seconds apart; what was missed is caught up with.
 
-    Where Prometheus gives nothing, `outage` says why, and the next look asks for the same times again.
+    Where Prometheus gives nothing, `outage` says why, and the next look asks for the same times again. A refusal that only
+    concerns an advisory source is a gap of that source.
     """
     start = evidence.began if evidence.until is None else evidence.until + step
     if start > now:
         return replace(evidence, outage=Gap.AHEAD) if start - now > CLOCK_STEPS * step else evidence
     count = min(int((now - start) / step), MOST_LOOKS)
     try:
-        answers = [(query, prometheus.over(query.text, start, start + count * step, step)) for query in QUERIES]
+        answers = [(query, _asked(prometheus, query, start, start + count * step, step)) for query in QUERIES]
     except UnreachableError as error:
         log.warning("%s", error)
         return replace(evidence, outage=Gap.UNREACHABLE)
@@ -49,13 +51,27 @@ def read_evidence(prometheus: Source, evidence: Evidence, now: float, step: floa
     return evidence
 
 
+def _asked(prometheus: Source, query: Query, start: float, end: float, step: float) -> Sequence[Series] | None:
+    """A query's answer; None where Prometheus refuses one that only an advisory source needs."""
+    try:
+        return prometheus.over(query.text, start, end, step)
+    except QueryError as error:
+        if query.source in REQUIRED_SOURCES:
+            raise
+        log.warning("%s", error)
+        return None
+
+
 def samples_at(answers: Answers, at: float, evidence: Evidence) -> dict[tuple[str, str], Sample]:
     """What each source of each service showed at `at`; of the candidate only series of the evidence's version."""
     services = (evidence.candidate, *evidence.baseline)
     found = {(service, source): Sample({}, {}) for service in services for source in ("service", "mtail", "cadvisor")}
     found[CLIENT, "mtail"] = Sample({}, {})
     for query, series in answers:
-        for each in series:
+        if series is None:
+            refused = [name for name in found if name[1] == query.source]
+            found |= {name: replace(found[name], refused=True) for name in refused}
+        for each in series or ():
             if at in each.values and not _is_of_another_version(each.labels, evidence):
                 for name in _owners(each.labels, query, found):
                     sample = found[name]

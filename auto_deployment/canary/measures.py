@@ -1,13 +1,15 @@
-"""What is asked of a canary, as a table, and how each row of it is read."""
+"""What is asked of a canary, as a table (MEASURES), and how each row of it is read."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import exp, isfinite
 from statistics import median
 from typing import TYPE_CHECKING
 
-from auto_deployment.canary.arrays import gauge_of, risen
-from auto_deployment.canary.comparison import FALSE_ALARMS, needed
+from auto_deployment.canary import promql, watched
+from auto_deployment.canary.arrays import gauge_of
+from auto_deployment.canary.comparison import CHANCE, FALSE_ALARMS, needed
 from auto_deployment.canary.crashes import crashes
 from auto_deployment.canary.queries import CLIENT
 from auto_deployment.canary.readings import Measure, Outcome, Reading
@@ -22,6 +24,11 @@ MEMORY_LOOKS = 10
 
 def read(measure: Measure, bake: Bake) -> Reading:
     """A measure's reading; where its source has a gap it says which, unless it has been found worse before."""
+    query = measure.query(bake) if bake.looks else ""
+    return replace(_read(measure, bake), query=query, required=measure.is_required(bake.limits))
+
+
+def _read(measure: Measure, bake: Bake) -> Reading:
     everybody = (bake.evidence.candidate, *bake.evidence.baseline)
     gap = bake.gap(measure.source, *((CLIENT,) if measure.of_clients else everybody))
     found = measure.read(measure, bake)
@@ -34,7 +41,7 @@ def _tested(measure: Measure, bake: Bake) -> Reading:
     """A measure that chance is judged of: worse when the evidence ever reached what is needed."""
     if measure.name not in bake.now:
         return measure.reading(Outcome.TOO_FEW, f"{measure.name}: nothing was counted yet")
-    value, threshold, sample = bake.now[measure.name]
+    value, threshold, sample, chance = bake.now[measure.name]
     if not isfinite(value):
         return measure.reading(Outcome.TOO_FEW, f"{measure.name}: nothing was counted yet", sample=sample)
     log_odds = float(bake.odds[measure.name].max(initial=0.0))
@@ -43,8 +50,10 @@ def _tested(measure: Measure, bake: Bake) -> Reading:
     elif sample < bake.limits.min_requests:
         outcome = Outcome.TOO_FEW
     else:
-        outcome = Outcome.WITHIN if _keeps(measure.name, value, threshold) else Outcome.ABOVE
+        outcome = Outcome.WITHIN if _keeps(measure.name, value, threshold) or chance >= CHANCE else Outcome.ABOVE
     said = _said(measure.name, bake, value, threshold)
+    if outcome == Outcome.WITHIN and not _keeps(measure.name, value, threshold):
+        said += f"; chance explains it (p = {chance:.2g})"
     odds, least = exp(min(log_odds, 700.0)), 1 / FALSE_ALARMS[measure.name]
     return measure.reading(outcome, said, value, threshold=threshold, sample=sample, evidence=odds, needed=least)
 
@@ -106,11 +115,10 @@ def _exits(measure: Measure, bake: Bake) -> Reading:
 
 def _crashes(measure: Measure, bake: Bake, key: str, what: str) -> Reading:
     """What counts as a crash where it was not everybody's; the last look's is not known to be its own yet."""
-    everybody = (bake.evidence.candidate, *bake.evidence.baseline)
     seen = gauge_of(bake.looks, bake.evidence.candidate, key)
     if not seen:
         return measure.reading(Outcome.TOO_FEW, f"{measure.name}: no look has told yet", threshold=0.0)
-    own, *others = (risen(bake.looks, (name,), key) for name in everybody)
+    own, *others = bake.risen_by_service(key)
     count = float(crashes(own, others).sum())
     outcome = Outcome.WORSE if count else Outcome.ABOVE if own[-1] else Outcome.WITHIN
     said = f"{count:.0f} {what}, limit 0" + (f": {own[-1]:.0f} more, whose the next look tells" if own[-1] else "")
@@ -132,13 +140,22 @@ def _memory(measure: Measure, bake: Bake) -> Reading:
     return measure.reading(outcome, said, own[-1], threshold=threshold, sample=len(own))
 
 
+def _watched(measure: Measure, bake: Bake) -> Reading:
+    """What telemetry knows of those who watched."""
+    return watched.read(measure, bake.evidence.watched, bake.limits)
+
+
+# A measure with a setting is advisory: it can fail a canary, but holds one up while it is not known only where its setting is
+# `require`. All others are required.
 MEASURES = (
-    Measure("mean", "s", "seconds", "service", _tested),
-    Measure("slowdown", "ratio", "seconds", "service", _tested),
-    Measure("slow answers", "share", "le {le}", "service", _tested),
-    Measure("errors", "share", "try {outcome}", "mtail", _tested),
-    Measure("client", "share", "answer {status_class}", "mtail", _client, of_clients=True),
-    Measure("restarts", "restarts", "started", "service", _restarts),
-    Measure("worker exits", "exits", "exits", "service", _exits),
-    Measure("memory", "bytes", "memory", "cadvisor", _memory),
+    Measure("mean", "s", "service", _tested, promql.mean),
+    Measure("slowdown", "ratio", "service", _tested, promql.slowdown),
+    Measure("slow answers", "share", "service", _tested, promql.slow_answers),
+    Measure("errors", "share", "mtail", _tested, promql.errors),
+    Measure("client", "share", "mtail", _client, promql.client, of_clients=True),
+    Measure("restarts", "restarts", "service", _restarts, promql.restarts),
+    Measure("worker exits", "exits", "service", _exits, promql.exits),
+    Measure("memory", "bytes", "cadvisor", _memory, promql.memory, setting="memory"),
+    Measure(watched.NAME, "ratio", "telemetry", _watched, watched.query, setting="watched"),
 )
+REQUIRED_SOURCES = frozenset(measure.source for measure in MEASURES if measure.setting is None)

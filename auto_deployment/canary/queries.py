@@ -24,6 +24,9 @@ BEGAN_APART = (
     '- on (service) group_left () max by (service) (service_start_time_seconds{job="service"})))'
 )
 
+# Not the working set: who reads a file first is charged for its pages, and another container with the same file is not.
+MEMORY_OF_STACK = f"max by (service) ({MEMORY} and on (project) bottomk(1, {BEGAN_APART}))"
+
 
 @dataclass(frozen=True)
 class Query:
@@ -58,11 +61,10 @@ QUERIES = (
     Query("exits", "service", "counter", 'sum by (service, version) (service_worker_exits_total{job="service"})'),
     Query("up", "service", "gauge", 'min by (service) (up{job="service"})'),
     Query("up", "mtail", "gauge", 'min by (service) (up{job="mtail"})'),
-    # Not the working set: who reads a file first is charged for its pages, and another container with the same file is not.
-    Query("memory", "cadvisor", "gauge", f"max by (service) ({MEMORY} and on (project) bottomk(1, {BEGAN_APART}))"),
+    Query("memory", "cadvisor", "gauge", MEMORY_OF_STACK),
 )
 
 
 def text_of(key: str) -> str:
-    """The query of a key, for people: who asks again gets the same counters."""
+    """The query of a key, as it is put at each look."""
     return next(query.text for query in QUERIES if query.key == key)

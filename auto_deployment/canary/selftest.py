@@ -45,7 +45,8 @@ class Rate:
 def self_test(evidence: Evidence, limits: Limits, minutes: float) -> Verdict:
     """The bake's last stable service judged against the first, over the same looks; telemetry knows tracks, not services."""
     other, *_, last = evidence.baseline
-    return verdict(replace(evidence, candidate=last, baseline=(other,)), replace(limits, watched="off"), minutes)
+    pair = replace(evidence, candidate=last, baseline=(other,), version="")
+    return verdict(pair, replace(limits, watched="off"), minutes)
 
 
 def is_false_alarm(judged: Verdict) -> bool:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from auto_deployment.canary import watched
 from auto_deployment.canary.bake import Bake
 from auto_deployment.canary.measures import MEASURES, read
-from auto_deployment.canary.readings import Outcome, Reading
+from auto_deployment.canary.readings import Outcome
 
 if TYPE_CHECKING:
     from auto_deployment.canary.comparison import Limits
     from auto_deployment.canary.evidence import Evidence
+    from auto_deployment.canary.readings import Reading
 
 
 class End(StrEnum):
@@ -26,7 +26,6 @@ class End(StrEnum):
 
 
 EXIT_STATUS = {End.PASS: 0, End.FAIL: 3, End.INCONCLUSIVE: 4}
-GOOD = {Outcome.WITHIN, Outcome.TOLD}
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,12 @@ class Verdict:
     def reasons(self) -> list[str]:
         """Why it does not pass: what is worse, or else what is not known to be good."""
         worse = [each.said for each in self.readings if each.outcome == Outcome.WORSE]
-        return worse or [f"{each.said} ({each.outcome})" for each in self.readings if each.outcome not in GOOD]
+        return worse or [f"{each.said} ({each.outcome})" for each in self.readings if not each.lets_pass]
+
+    @property
+    def missing(self) -> list[str]:
+        """What is not known, and holds nothing up."""
+        return [f"{each.said} ({each.outcome}, advisory)" for each in self.readings if each.is_missing and not each.required]
 
     @property
     def status(self) -> int | None:
@@ -56,16 +60,15 @@ class Verdict:
 def verdict(evidence: Evidence, limits: Limits, minutes: float) -> Verdict:
     """Judge a bake that has gone on for `minutes`.
 
-    What is worse fails at once. From `bake_minutes` on it passes when every measure has enough figures and keeps to its
-    threshold; else it bakes on up to `max_bake_minutes`, and is inconclusive then. Missing figures never fail it, nor pass.
+    What is worse fails at once. From `bake_minutes` on it passes when every required measure has enough figures, and all that
+    are known keep to their thresholds; else it bakes on up to `max_bake_minutes`, and is inconclusive then. Missing figures
+    never fail it. Those of an advisory measure hold nothing up.
     """
     bake = Bake(evidence, limits)
-    measured = tuple(_ended(read(measure, bake), limits, minutes) for measure in MEASURES)
-    readings = (*measured, *watched.readings(evidence.watched, limits))
-    outcomes = {each.outcome for each in readings}
-    if Outcome.WORSE in outcomes:
+    readings = tuple(_ended(read(measure, bake), limits, minutes) for measure in MEASURES if measure.is_on(limits))
+    if any(each.outcome == Outcome.WORSE for each in readings):
         return Verdict(End.FAIL, minutes, readings)
-    if minutes >= limits.bake_minutes and outcomes <= GOOD:
+    if minutes >= limits.bake_minutes and all(each.lets_pass for each in readings):
         return Verdict(End.PASS, minutes, readings)
     return Verdict(End.INCONCLUSIVE if minutes >= limits.max_bake_minutes else End.BAKING, minutes, readings)
 
@@ -73,5 +76,5 @@ def verdict(evidence: Evidence, limits: Limits, minutes: float) -> Verdict:
 def _ended(reading: Reading, limits: Limits, minutes: float) -> Reading:
     """The known rule: at the bake's end the mean of all answers is below its limit, or the version is worse."""
     if reading.name == "mean" and reading.outcome == Outcome.ABOVE and minutes >= limits.bake_minutes:
-        return Reading(**{**asdict(reading), "outcome": Outcome.WORSE})
+        return replace(reading, outcome=Outcome.WORSE)
     return reading

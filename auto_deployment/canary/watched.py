@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auto_deployment.canary.comparison import WATCHED_FALSE_ALARMS
-from auto_deployment.canary.readings import Outcome, Reading
+from auto_deployment.canary.comparison import CHANCE, WATCHED_FALSE_ALARMS, as_often
+from auto_deployment.canary.readings import Outcome
 from auto_deployment.canary.sequential import more_often
 from auto_deployment.canary.viewers import Watched
 
 if TYPE_CHECKING:
+    from auto_deployment.canary.bake import Bake
     from auto_deployment.canary.comparison import Limits
+    from auto_deployment.canary.readings import Measure, Reading
 
 NAME = "watched"
 # Stable has several successes for one of the canary's, so that what stakes on them is best is smaller than for errors.
@@ -29,11 +31,6 @@ QUERY = (
 )
 
 
-def readings(watched: Watched | None, limits: Limits) -> tuple[Reading, ...]:
-    """The measure's reading; none where it is switched off."""
-    return () if limits.watched == "off" else (_read(watched or Watched(problem="nothing was collected yet"), limits),)
-
-
 def evidence(watched: Watched, limits: Limits) -> float:
     """The logarithm of the most evidence that there ever was that the canary is watched less, by more than the margin."""
     columns = (watched.base_hits, watched.base_users, watched.hits, watched.users)
@@ -41,14 +38,26 @@ def evidence(watched: Watched, limits: Limits) -> float:
     return float(more_often(hits, users, own_hits, own_users, 0.0, 1 / limits.min_watched - 1, STAKES).max(initial=0.0))
 
 
-def _read(watched: Watched, limits: Limits) -> Reading:
+def query(bake: Bake) -> str:
+    """What is counted: telemetry is no series of Prometheus."""
+    return QUERY.format(bake.limits.watched_minutes)
+
+
+def read(measure: Measure, watched: Watched | None, limits: Limits) -> Reading:
+    """The measure's reading."""
+    watched = watched or Watched(problem="nothing was collected yet")
     users, base_users = sum(watched.users), sum(watched.base_users)
     hits, base_hits = sum(watched.hits), sum(watched.base_hits)
     sample, log_odds = min(users, base_users), evidence(watched, limits)
+    known = {
+        "threshold": limits.min_watched,
+        "sample": sample,
+        "evidence": exp(min(log_odds, 700.0)),
+        "needed": 1 / WATCHED_FALSE_ALARMS,
+    }
     if not hits + base_hits:
-        outcome = _thin(limits)
         said = f"watched: {watched.problem or f'nothing yet by {users} and {base_users} users'}"
-        return _reading(limits, outcome, said, None, sample, log_odds)
+        return measure.reading(Outcome.TOO_FEW, said, **known)
     ratio = (hits / max(users, 1)) / (base_hits / base_users) if base_hits else float("inf")
     said = (
         f"watched by {hits} of {users} users ({hits / max(users, 1):.2%}), by {base_hits} of {base_users} "
@@ -58,18 +67,13 @@ def _read(watched: Watched, limits: Limits) -> Reading:
     if log_odds >= float(-np.log(WATCHED_FALSE_ALARMS)):
         outcome = Outcome.WORSE
     elif sample < limits.min_requests:
-        outcome, said = _thin(limits), f"{said}; fewer than {limits.min_requests} users"
+        outcome, said = Outcome.TOO_FEW, f"{said}; fewer than {limits.min_requests} users"
     else:
-        outcome = Outcome.WITHIN if ratio >= limits.min_watched else Outcome.ABOVE
-    return _reading(limits, outcome, said, ratio if base_hits else None, sample, log_odds)
+        outcome = Outcome.WITHIN if ratio >= limits.min_watched or _by_chance(watched) else Outcome.ABOVE
+    return measure.reading(outcome, said, ratio if base_hits else None, **known)
 
 
-def _thin(limits: Limits) -> Outcome:
-    """Too little to know: blocks only where it must be known."""
-    return Outcome.TOO_FEW if limits.watched == "require" else Outcome.TOLD
-
-
-def _reading(limits: Limits, outcome: Outcome, said: str, ratio: float | None, sample: int, log_odds: float) -> Reading:
-    query, odds = QUERY.format(limits.watched_minutes), exp(min(log_odds, 700.0))
-    needed = 1 / WATCHED_FALSE_ALARMS
-    return Reading(NAME, outcome, ratio, limits.min_watched, "ratio", sample, query, said, odds, needed)
+def _by_chance(watched: Watched) -> bool:
+    """Whether the baseline's users would watch so much more often by chance alone."""
+    columns = (watched.base_hits, watched.base_users, watched.hits, watched.users)
+    return bool(as_often(*(np.asarray(float(sum(column))) for column in columns)) >= CHANCE)

@@ -56,10 +56,14 @@ def render(end: End, told: Told, limits: Limits) -> str:
         "<h2>The bake</h2>",
         *_charts(told.evidence, limits),
         *titled(
-            "What was asked, and what came of it", ("measure", "said", "outcome", "sample", "query"), _readings(told.verdict)
+            "What was asked, and what came of it",
+            ("measure", "said", "outcome", "required", "sample", "query (PromQL: gives the value at any time)"),
+            _readings(told.verdict),
         ),
         *titled(
-            "The self-test: stable-2 beside stable-1", ("measure", "said", "outcome", "sample"), _readings(told.self_test, 4)
+            "The self-test: stable-2 beside stable-1",
+            ("measure", "said", "outcome", "required", "sample"),
+            _readings(told.self_test, 5),
         ),
         *titled("The shadow", ("", "version", "in service"), _shadow(told.shadow)),
         *titled(
@@ -114,11 +118,18 @@ def _ratio(above: Floats, below: Floats, scale: float) -> list[float]:
     return found
 
 
-def _readings(verdict: Mapping[str, Any] | None, columns: int = 5) -> Rows:
+def _readings(verdict: Mapping[str, Any] | None, columns: int = 6) -> Rows:
     if verdict is None:
         return []
     return [
-        (each["name"], each["said"], each["outcome"], f"{each['sample']:,}", each["query"])[:columns]
+        (
+            each["name"],
+            each["said"],
+            each["outcome"],
+            "yes" if each.get("required", True) else "advisory",
+            f"{each['sample']:,}",
+            each["query"],
+        )[:columns]
         for each in verdict["readings"]
     ]
 

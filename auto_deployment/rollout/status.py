@@ -125,9 +125,14 @@ def _release_lines(told: dict[str, Any], now: float) -> list[str]:
         f"run by        {by}",
     ]
     if rollout["verdict"] is not None:
-        said = "; ".join(f"{each['said']} ({each['outcome']})" for each in rollout["verdict"]["readings"])
+        said = "; ".join(f"{each['said']} ({_outcome(each)})" for each in rollout["verdict"]["readings"])
         lines.append(f"evidence      {rollout['verdict']['end']}: {said}")
     return lines
+
+
+def _outcome(reading: dict[str, Any]) -> str:
+    """A verdict that older code wrote does not say what is required: all was."""
+    return f"{reading['outcome']}{'' if reading.get('required', True) else ', advisory'}"
 
 
 def _listed(taken_back: dict[str, str]) -> str:

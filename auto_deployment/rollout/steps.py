@@ -139,7 +139,8 @@ class Steps:
         return watched(self._tools.settings, rollout.version, rollout.entered or rollout.bake_began or now, now, known)
 
     def _tell(self, rollout: Rollout, judged: Verdict) -> None:
-        why = f": {'; '.join(judged.reasons)}" if judged.reasons else ""
+        known = judged.reasons or judged.missing
+        why = f": {'; '.join(known)}" if known else ""
         self._tools.say(rollout, f"{max(0.0, judged.minutes):.1f} min: {judged.end}{why}")
 
     def _promote(self, rollout: Rollout) -> Rollout:

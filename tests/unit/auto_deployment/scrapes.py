@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from auto_deployment.canary.queries import QUERIES
-from auto_deployment.prometheus import Series
+from auto_deployment.prometheus import QueryError, Series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,10 +24,11 @@ LABELS = {"le": "le {le}", "outcome": "try {outcome}", "status_class": "answer {
 
 @dataclass
 class Scrapes:
-    """Series by "source key" of the query; a test may take some away, change them, or have every question fail."""
+    """Series by "source key" of the query; a test may take some away, change them, or have some questions or all fail."""
 
     series: dict[str, list[Series]] = field(default_factory=lambda: {name: [] for name in TEXTS})
     failure: Exception | None = None
+    refused: str = ""
     asked: list[tuple[float, float]] = field(default_factory=list)
 
     def add(self, name: str, values: Mapping[float, float], **labels: str) -> None:
@@ -41,6 +42,8 @@ class Scrapes:
         self.asked.append((start, end))
         times = {start + number * step for number in range(int((end - start) / step + 1e-6) + 1)}
         name = next(name for name, text in TEXTS.items() if text == query)
+        if self.refused and name.startswith(self.refused):
+            raise QueryError(f"{name}: found duplicate series")
         found = [
             Series(each.labels, {at: value for at, value in each.values.items() if at in times}) for each in self.series[name]
         ]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import comb
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from auto_deployment.canary.comparison import (
     SETTLE_LOOKS,
     WATCHED_FALSE_ALARMS,
     Limits,
+    as_often,
     compare,
     estimate,
     needed,
@@ -82,5 +85,32 @@ def test_limits_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> No
     assert Limits.of(load_settings(_env_file=None)) == Limits()
     monkeypatch.setenv("CANARY_MAX_MEAN_MS", "250")
     monkeypatch.setenv("CANARY_MIN_REQUESTS", "7")
+    monkeypatch.setenv("CANARY_MEMORY", "require")
     told = Limits.of(load_settings(_env_file=None))
-    assert (told.max_mean, told.min_requests) == (0.25, 7)
+    assert (told.max_mean, told.min_requests, told.memory) == (0.25, 7, "require")
+
+
+def test_chance_is_the_tail_of_a_binomial() -> None:
+    """Seven of the canary's and 18 of the baseline's four times as many: each of 25 is the canary's with a fifth."""
+    tail = sum(comb(25, count) * 0.2**count * 0.8 ** (25 - count) for count in range(7, 26))
+    assert as_often(np.array(7.0), np.array(1921.0), np.array(18.0), np.array(4 * 1921.0)) == pytest.approx(tail)
+
+
+def test_nothing_is_always_due_to_chance() -> None:
+    """No event of its own, or none at all; one where the baseline had none may be chance too, ten may not."""
+    base = np.array([0.0, 5.0, 0.0, 0.0])
+    found = as_often(np.array([0.0, 0.0, 1.0, 10.0]), np.full(4, 1000.0), base, np.full(4, 4000.0))
+    assert found == pytest.approx([1.0, 1.0, 0.2, 0.2**10])
+    assert as_often(*np.zeros((4, 1))).tolist() == [1.0]
+
+
+def test_a_slower_mean_is_less_due_to_chance_the_more_answers_there_are() -> None:
+    """A half slower in a few answers may be chance; in many it is not. No chance excuses the fixed limit of the mean."""
+    found = []
+    for rate in (0.02, 20.0):
+        services = simulate(FAULTS["mean +50 %"], rate, RELEASES, np.random.default_rng(5), MINUTES)
+        sides = side_of(services["canary"]), side_of(services["stable-1"], services["stable-2"])
+        stands = estimate(*sides, EDGES, Limits())
+        assert not stands["mean"].chance.any()
+        found.append(np.median(stands["slowdown"].chance))
+    assert found[0] > 1e-6 > found[1]

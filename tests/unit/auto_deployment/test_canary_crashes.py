@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from auto_deployment.canary.crashes import crashes
+from auto_deployment.canary.crashes import counted_looks, crashes
 
 NOBODY = np.zeros(6)
 
@@ -30,6 +30,14 @@ def test_what_restarts_everybody_is_nobodys_crash() -> None:
 def test_a_restart_in_the_last_look_is_not_judged_yet() -> None:
     """The next look may tell that everybody restarted."""
     assert crashes(at(5), [NOBODY, NOBODY]).sum() == 0
+
+
+def test_the_looks_that_count_are_those_whose_crashes_are_counted() -> None:
+    """All but the last, and those near a restart of everybody."""
+    own, others = at(0, 2, 5), [at(2), at(3)]
+    counted = counted_looks(own, *others)
+    assert counted.tolist() == [True, True, False, False, True, False]
+    assert own[counted].sum() == crashes(own, others).sum() == 1
 
 
 def test_releases_are_judged_side_by_side() -> None:

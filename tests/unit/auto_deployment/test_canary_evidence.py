@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import nan
 
 import pytest
 
-from auto_deployment.canary.evidence import Evidence, Gap, Look, Sample, increases, with_look
+from auto_deployment.canary.evidence import Anew, Evidence, Gap, Look, Sample, Span, increases, spans, with_look
 
 SOURCE = ("canary", "service")
 
@@ -105,3 +106,51 @@ def test_evidence_survives_as_json() -> None:
     evidence = Evidence(**{**vars(evidence), "outage": Gap.UNREACHABLE})
     assert Evidence.from_dict(json.loads(json.dumps(evidence.to_dict()))) == evidence
     assert Look.from_dict(json.loads(json.dumps(evidence.looks[1].to_dict()))) == evidence.looks[1]
+
+
+def risen(evidence: Evidence, first: int = 0) -> tuple[Span, ...]:
+    """When the source's counters rose by what the looks from `first` on hold."""
+    return spans(evidence, "canary service", range(first, len(evidence.looks)))
+
+
+def test_an_undisturbed_bake_is_one_span() -> None:
+    """From where counting begins to the last look, or from a later look on."""
+    evidence = looked(sample(4000), sample(4010), sample(4020), sample(4030))
+    assert risen(evidence) == (Span(0.0, 180.0),)
+    assert risen(evidence, 2) == (Span(120.0, 180.0),)
+
+
+def test_a_span_begins_at_zero_where_the_counters_do() -> None:
+    """The counters at its start are not those that rose."""
+    evidence = looked(sample(4000), sample(4010), sample(5), sample(9))
+    assert evidence.looks[1].anew == {"canary service": Anew.ZERO}
+    assert risen(evidence) == (Span(0.0, 60.0), Span(None, 180.0))
+
+
+def test_a_span_goes_over_a_gap_and_begins_where_the_source_was_first_seen() -> None:
+    """As counting does."""
+    away = Sample({}, {"up": 0.0})
+    assert risen(looked(sample(1), away, sample(5))) == (Span(0.0, 120.0),)
+    late = looked(away, away, sample(5), sample(9))
+    assert late.looks[1].anew == {"canary service": Anew.UNKNOWN}
+    assert risen(late) == (Span(120.0, 180.0),)
+
+
+def test_the_time_that_the_machine_was_away_is_in_no_span() -> None:
+    """Counting begins again after it."""
+    before = looked(sample(1), sample(5))
+    rebooted = replace(before, began=500.0, until=None, counters={})
+    after = with_look(with_look(rebooted, 500.0, {SOURCE: sample(2)}), 560.0, {SOURCE: sample(8)})
+    assert risen(after) == (Span(0.0, 60.0), Span(500.0, 560.0))
+
+
+def test_evidence_of_older_code_has_spans_too() -> None:
+    """It says neither from when a look counts nor what began anew."""
+    told = looked(sample(1), sample(5), sample(9)).to_dict()
+    for look in told["looks"]:
+        del look["since"], look["anew"]
+    older = Evidence.from_dict(json.loads(json.dumps(told)))
+    assert risen(older) == (Span(0.0, 120.0),)
+    newer = with_look(older, 180.0, {SOURCE: sample(12)})
+    assert risen(newer) == (Span(0.0, 180.0),)
+    assert counts(newer) == [4, 4, 3]

@@ -10,7 +10,7 @@ from auto_deployment.canary.latency import (
     Times,
     edge_pair,
     first_slow_edge,
-    slow_shares,
+    slow_counts,
     slower_at_worst,
     slower_on_average,
     slower_than,
@@ -144,16 +144,14 @@ def test_an_edge_is_compared_with_one_that_is_the_margin_higher() -> None:
     assert usable.tolist() == [True, True, False, False]
 
 
-def test_shares_of_slow_answers_are_of_all_answers() -> None:
-    """Above the candidate's edge; the baseline's share has room for a little more. No number where nothing was counted."""
+def test_slow_answers_are_counted_above_each_sides_own_edge() -> None:
+    """The candidate's above the higher one. Where the baseline's edges end there is nothing to count."""
     base = times_of(np.concatenate([np.full((1, 2, 198), 0.0025), np.full((1, 2, 2), 0.02)], axis=2))
     times = times_of(np.concatenate([np.full((1, 2, 190), 0.0025), np.full((1, 2, 10), 0.02)], axis=2))
-    value, threshold = slow_shares(times, base, first_slow_edge(base), EDGES, SLOWDOWN)
-    assert value[0] == pytest.approx(0.05)
-    assert threshold[0] == pytest.approx(0.01 + 0.0005)
-    nothing = times_of(np.zeros((1, 2, 0)))
-    with np.errstate(invalid="ignore"):
-        assert np.isnan(slow_shares(nothing, base, first_slow_edge(base), EDGES, SLOWDOWN)[0]).all()
+    slow, slow_base = slow_counts(times, base, first_slow_edge(base), EDGES, SLOWDOWN)
+    assert (slow.tolist(), slow_base.tolist()) == ([20], [4])
+    endless = times_of(np.full((1, 2, 200), 3.0))
+    assert slow_counts(endless, endless, first_slow_edge(endless), EDGES, SLOWDOWN)[0].tolist() == [0]
 
 
 def test_the_variation_of_durations_is_read_from_their_buckets() -> None:

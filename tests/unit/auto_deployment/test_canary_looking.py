@@ -67,6 +67,17 @@ def test_an_outage_is_told_and_waited_out(scrapes: Scrapes, failure: Exception, 
     assert looked(scrapes, 6, evidence=during) == looked(scrapes, 6)
 
 
+def test_a_refusal_for_an_advisory_source_is_a_gap_of_that_source_alone(scrapes: Scrapes) -> None:
+    """The others are read as ever, and what is refused for them is an outage."""
+    scrapes.refused = "cadvisor"
+    evidence = looked(scrapes, LOOKS)
+    assert evidence.outage is None
+    assert evidence.looks[-1].gaps == {f"{name} cadvisor": Gap.REFUSED for name in ("canary", "stable-1", "stable-2")}
+    assert evidence.looks[-1].services["canary"]["seconds"] > 0
+    scrapes.refused = "mtail"
+    assert looked(scrapes, LOOKS).outage == Gap.REFUSED
+
+
 def test_another_version_of_the_candidate_does_not_count(scrapes: Scrapes) -> None:
     """The canary before this one may still be in Prometheus; the stable services' versions are their own."""
     scrapes.add("service seconds", timed(np.arange(7.0) * 1e6), service="canary", version="5")

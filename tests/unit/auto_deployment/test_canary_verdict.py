@@ -11,7 +11,7 @@ from auto_deployment.canary.evidence import Evidence, Gap, Look
 from auto_deployment.canary.looking import read_evidence
 from auto_deployment.canary.measures import MEASURES, MEMORY_LOOKS
 from auto_deployment.canary.queries import CLIENT
-from auto_deployment.canary.readings import Outcome
+from auto_deployment.canary.readings import Measure, Outcome
 from auto_deployment.canary.verdict import End, Verdict, verdict
 from auto_deployment.prometheus import Series
 from tests.bench import verdict as bench
@@ -53,10 +53,11 @@ def test_a_healthy_canary_bakes_and_passes() -> None:
     early, late = verdict(evidence, LIMITS, MINUTES - 1), verdict(evidence, LIMITS, MINUTES)
     assert (early.end, early.status) == (End.BAKING, None)
     assert (late.end, late.status, late.reasons) == (End.PASS, 0, [])
-    assert [each.name for each in late.readings] == [measure.name for measure in MEASURES]
+    assert [each.name for each in late.readings] == [measure.name for measure in MEASURES if measure.is_on(LIMITS)]
     for each in late.readings:
         assert each.said
-        assert "sum by" in each.query or "max by" in each.query
+        assert f"@ {BEGAN + MINUTES * STEP:.15g}" in each.query or each.name in {"restarts", "worker exits"}
+        assert each.required == (each.name != "memory")
         assert each.outcome == (Outcome.TOLD if each.name == "client" else Outcome.WITHIN)
         assert each.outcome == Outcome.TOLD or (each.value is not None and each.threshold is not None)
         assert each.sample >= (LIMITS.min_requests if each.name in FALSE_ALARMS else 1)
@@ -223,6 +224,85 @@ def test_above_a_threshold_without_certainty_neither_passes_nor_fails() -> None:
     assert verdict(evidence, LIMITS, 2 * MINUTES).end == End.INCONCLUSIVE
 
 
+ADVISORY = [measure for measure in MEASURES if measure.setting is not None]
+
+
+def without(evidence: Evidence, source: str, minutes: int) -> Evidence:
+    """The same bake, a source of which was away from its first look on."""
+    services = ("canary", "stable-1", "stable-2")
+    keys = {"cadvisor": {"memory"}}.get(source, set())
+    looks = [
+        replace(
+            look,
+            services={name: {key: each[key] for key in each if key not in keys} for name, each in look.services.items()},
+            gaps={f"{name} {source}": Gap.EMPTY for name in services} if keys else {},
+        )
+        for look in evidence.looks[:minutes]
+    ]
+    return replace(evidence, looks=tuple(looks), watched=None)
+
+
+@pytest.mark.parametrize("measure", ADVISORY, ids=lambda measure: str(measure.name))
+def test_a_healthy_canary_passes_at_720_minutes_without_an_optional_source(measure: Measure) -> None:
+    """It is said to be missing; where the operator requires it, the bake goes on and ends inconclusive."""
+    evidence = without(baked(minutes=720), measure.source, 720)
+    judge, require = (
+        Limits(memory=value, watched=value if measure.name == "watched" else "off") for value in ("judge", "require")
+    )
+    early, late = verdict(evidence, judge, 719), verdict(evidence, judge, 720)
+    assert (early.end, late.end, late.reasons) == (End.BAKING, End.PASS, [])
+    assert [each.name for each in late.readings if each.is_missing] == [measure.name]
+    assert late.missing
+    assert all("advisory" in line for line in late.missing)
+    assert verdict(evidence, require, 720).end == End.BAKING
+    ended = verdict(evidence, require, 1440)
+    assert (ended.end, len(ended.reasons)) == (End.INCONCLUSIVE, 1)
+    assert ended.reasons[0].startswith(measure.name)
+
+
+def test_memory_that_is_switched_off_is_not_read() -> None:
+    """Not even where it is far above the limit."""
+    judged = verdict(changed(baked(), "canary", memory=9e9), replace(LIMITS, memory="off"), MINUTES)
+    assert judged.end == End.PASS
+    assert "memory" not in outcomes(judged)
+
+
+def test_what_an_advisory_measure_found_fails_a_canary_all_the_same() -> None:
+    """Memory at twice the others', whether it is required or not."""
+    leaking = changed(baked(), "canary", memory=2.1e8)
+    for memory in ("judge", "require"):
+        assert verdict(leaking, replace(LIMITS, memory=memory), MINUTES).end == End.FAIL
+
+
+def with_slow_answers(evidence: Evidence, count: int) -> Evidence:
+    """A bake of 1,900 answers of the canary after its cold start, `count` of them slow; 19 of the others' 7,600 are."""
+    looks, late = [], {2 + 38 * each // count for each in range(count)}
+    for number, look in enumerate(evidence.looks):
+        own = times(50.0, one_is_slow=number in late)
+        other = times(100.0, one_is_slow=number >= 2 and number % 2 == 0)
+        told = {"canary": own, "stable-1": other, "stable-2": times(100.0)}
+        looks.append(replace(look, services={name: each | told.get(name, {}) for name, each in look.services.items()}))
+    return replace(evidence, looks=tuple(looks))
+
+
+def times(answers: float, *, one_is_slow: bool = False) -> dict[str, float]:
+    """A look's histogram: all answers within the first edge, but for a slow one of 50 ms."""
+    below = {f"le {edge:g}": answers - (one_is_slow and edge < 0.05) for edge in EDGES}
+    return below | {"le +Inf": answers, "seconds": answers / 1000}
+
+
+def test_a_few_slow_answers_that_chance_explains_hold_nothing_up() -> None:
+    """Seven of 1,900 where 5.7 are allowed: above the limit, and no sign of anything. Twelve are one."""
+    few, more = (verdict(with_slow_answers(baked(), count), LIMITS, MINUTES) for count in (7, 12))
+    reading = next(each for each in few.readings if each.name == "slow answers")
+    assert reading.value == pytest.approx(7 / 1900)
+    assert reading.threshold == pytest.approx(19 / 7600 + 0.0005)
+    assert "chance explains it" in reading.said
+    assert few.end == End.PASS
+    assert outcomes(more)["slow answers"] == Outcome.ABOVE
+    assert more.end == End.BAKING
+
+
 def test_clients_are_told_of_and_not_judged() -> None:
     """Retries hide a sick canary from them, and another service's fault is not its own."""
     evidence = changed(baked(), CLIENT, answer_5xx=50.0)
@@ -266,7 +346,7 @@ def test_a_verdict_is_kept_as_json() -> None:
         told = json.loads(json.dumps(judged.to_dict(), allow_nan=False))
         assert told["end"] == judged.end
         assert told["reasons"] == judged.reasons
-        assert [each["name"] for each in told["readings"]] == [measure.name for measure in MEASURES]
+        assert [each["name"] for each in told["readings"]] == [measure.name for measure in MEASURES if measure.is_on(LIMITS)]
 
 
 @pytest.mark.parametrize(("fault", "rate"), [("mean x5", 2.0), ("errors 5 %", 2.0), ("p99 x5", 20.0)])

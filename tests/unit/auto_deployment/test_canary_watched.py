@@ -8,11 +8,12 @@ import pytest
 
 from auto_deployment.canary.comparison import WATCHED_FALSE_ALARMS, Limits
 from auto_deployment.canary.evidence import Evidence
-from auto_deployment.canary.readings import Outcome
+from auto_deployment.canary.measures import MEASURES
+from auto_deployment.canary.readings import Outcome, Reading
 from auto_deployment.canary.selftest import self_test
 from auto_deployment.canary.verdict import End, verdict
 from auto_deployment.canary.viewers import Watched
-from auto_deployment.canary.watched import evidence, readings
+from auto_deployment.canary.watched import NAME, evidence, read
 from tests.unit.auto_deployment.test_canary_verdict import LIMITS, MINUTES
 from tests.unit.auto_deployment.test_canary_verdict import baked as healthy_bake
 
@@ -31,14 +32,18 @@ def baked(share: float, base_share: float, users: int, seed: int = 1) -> Watched
 
 def outcome(watched: Watched | None, limits: Limits) -> Outcome:
     """What the measure says."""
-    (reading,) = readings(watched, limits)
-    return reading.outcome
+    return reading_of(watched, limits).outcome
+
+
+def reading_of(watched: Watched | None, limits: Limits) -> Reading:
+    """The row of the table, read."""
+    return read(next(measure for measure in MEASURES if measure.name == NAME), watched, limits)
 
 
 @pytest.mark.parametrize("limits", [JUDGE, REQUIRE])
 def test_a_canary_that_is_watched_as_much_keeps_to_the_limit(limits: Limits) -> None:
     """With shares, users and the limit in the words that a person reads."""
-    (reading,) = readings(baked(0.2, 0.2, 2000), limits)
+    reading = reading_of(baked(0.2, 0.2, 2000), limits)
     assert reading.outcome == Outcome.WITHIN
     assert reading.value == pytest.approx(1.0, abs=0.15)
     assert (reading.threshold, reading.sample) == (0.8, 2000)
@@ -49,7 +54,7 @@ def test_a_canary_that_is_watched_as_much_keeps_to_the_limit(limits: Limits) -> 
 @pytest.mark.parametrize("limits", [JUDGE, REQUIRE])
 def test_one_that_is_watched_half_as_much_is_worse(limits: Limits) -> None:
     """For certain: the evidence reached what is needed."""
-    (reading,) = readings(baked(0.1, 0.2, 4000), limits)
+    reading = reading_of(baked(0.1, 0.2, 4000), limits)
     assert reading.outcome == Outcome.WORSE
     assert reading.evidence is not None
     assert reading.needed == 1 / WATCHED_FALSE_ALARMS
@@ -59,15 +64,22 @@ def test_one_that_is_watched_half_as_much_is_worse(limits: Limits) -> None:
 @pytest.mark.parametrize("known", [None, Watched(), Watched(problem="there is no telemetry"), baked(0.2, 0.2, 30)])
 def test_too_little_is_no_failure_and_blocks_only_where_it_must_be_known(known: Watched | None) -> None:
     """Nothing collected, nobody yet, a problem, or few users: the setting says what that means."""
-    assert outcome(known, JUDGE) == Outcome.TOLD
-    assert outcome(known, REQUIRE) == Outcome.TOO_FEW
-    assert readings(known, LIMITS) == ()
+    bake = replace(healthy_bake(), watched=known)
+    judged, required, off = (verdict(bake, limits, MINUTES) for limits in (JUDGE, REQUIRE, LIMITS))
+    assert judged.readings[-1].outcome == required.readings[-1].outcome == Outcome.TOO_FEW
+    assert (judged.end, required.end) == (End.PASS, End.BAKING)
+    assert [each.name for each in off.readings] == [each.name for each in judged.readings[:-1]]
 
 
 def test_below_the_limit_but_not_for_certain_is_not_promoted_yet() -> None:
     """It bakes on: neither worse nor good."""
     users = (600,)
     assert outcome(Watched(users, (80,), (2400,), (480,)), JUDGE) == Outcome.ABOVE
+
+
+def test_below_the_limit_by_chance_holds_nothing_up() -> None:
+    """7 of 600 users where 40 of 2,400 make 10: three fewer are no sign of anything."""
+    assert outcome(Watched((600,), (7,), (2400,), (40,)), JUDGE) == Outcome.WITHIN
 
 
 def test_the_verdict_reads_it_where_it_is_switched_on() -> None:

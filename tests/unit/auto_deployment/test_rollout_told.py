@@ -127,11 +127,12 @@ def test_status_is_ten_lines() -> None:
 def test_status_tells_of_a_release_and_of_its_bake() -> None:
     """The step, how long it bakes yet, who runs it, and the evidence so far."""
     rollout = {"kind": "release", "version": 7, "step": "bake", "began": 0.0, "minutes_left": 30.0}
-    readings = [{"said": "mean 2 ms, limit 500 ms", "outcome": "within"}]
+    older = {"said": "mean 2 ms, limit 500 ms", "outcome": "within"}
+    readings = [older, {"said": "memory: no figures, no such series", "outcome": "no data", "required": False}]
     text = "\n".join(status.lines_of(told(under_way={**rollout, "verdict": {"end": "baking", "readings": readings}}), 600.0))
     assert "release of version 7: bake, 30 min left, since 1970-01-01T00:00:00Z (10 min)" in text
     assert "NOBODY RUNS IT: scripts/deploy.sh resume" in text
-    assert "evidence      baking: mean 2 ms, limit 500 ms (within)" in text
+    assert "baking: mean 2 ms, limit 500 ms (within); memory: no figures, no such series (no data, advisory)" in text
 
 
 def test_status_tells_what_is_missing_and_what_was_taken_back() -> None:
@@ -160,6 +161,7 @@ def test_a_page_shows_the_bake_and_needs_no_network() -> None:
     assert text.count("<svg") == 4
     assert "mean 700 ms, limit 500 ms" in text
     assert "flask_http_request_duration_seconds" in text
+    assert text.count("<td>advisory</td>") == 2
     assert "&lt;b&gt;" in text
     for foreign in ("<script", "http://", "https://", "src=", "@import"):
         assert foreign not in text
