@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auto_deployment.canary.comparison import Limits, Side, compare, estimate, needed
+from auto_deployment.canary.comparison import CHANCE, Limits, Side, compare, estimate, needed
 from auto_deployment.canary.crashes import crashes
 from auto_deployment.canary.latency import Times
 from auto_deployment.canary.selftest import Rate, wilson_rate
@@ -33,6 +33,9 @@ RELEASES = int(os.environ.get("BENCH_RELEASES", "1000"))
 # Each batch has a distribution of durations of its own.
 BATCH = 50
 RATES = (0.2, 2.0, 20.0)
+# About 2,600 answers of a canary in a bake: few of them are slow or fail, and chance moves each share.
+FEW = 0.06
+MOST_HELD_UP = 0.01
 LIMITS = Limits()
 BAD_MINUTES = 5
 LEAST_SUCCESS = 0.99
@@ -46,13 +49,17 @@ LIKELY = {"mean +50 %", "errors 1 %"}
 
 @dataclass(frozen=True)
 class Found:
-    """Of each release: the minute in which a rule aborted it, infinity where it did not; whether ours would pass it then."""
+    """Of each release: the minute in which a rule aborted it, infinity where it did not.
+
+    `held`: ours would not pass it at the bake's end; `plainly_held`: nor would ours without regard to chance.
+    """
 
     ours: Floats
     known: Floats
     fixed: Floats
     in_a_row: Floats
-    unsure: npt.NDArray[np.bool_]
+    held: npt.NDArray[np.bool_]
+    plainly_held: npt.NDArray[np.bool_]
 
     def rates(self) -> dict[str, Rate]:
         """How many each rule aborted."""
@@ -61,9 +68,9 @@ class Found:
 
 
 def run() -> list[Row]:
-    """Healthy releases and eight faults at three rates of canary requests."""
+    """Healthy releases and eight faults at four rates of canary requests."""
     rows = []
-    for number, rate in enumerate(RATES):
+    for number, rate in enumerate((*RATES, FEW)):
         for case, (name, fault) in enumerate({"healthy": HEALTHY, **FAULTS}.items()):
             found = judge_many(fault, rate, RELEASES, [case, number])
             sys.stdout.write(f"{table_line(rate, name, found)}\n")
@@ -79,7 +86,10 @@ def judge_many(fault: Fault, rate: float, releases: int, seed: list[int]) -> Fou
         random = np.random.default_rng([*seed, batch])
         parts.append(judge(simulate(fault, rate, min(BATCH, releases - batch * BATCH), random)))
     return Found(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("ours", "known", "fixed", "in_a_row", "unsure"))
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("ours", "known", "fixed", "in_a_row", "held", "plainly_held")
+        )
     )
 
 
@@ -91,12 +101,15 @@ def judge(services: dict[str, Service]) -> Found:
     worse = np.any([minutes >= needed(name) for name, minutes in odds.items()], axis=0) | (crashes(restarts, others) > 0)
     start = np.where(restarts.any(axis=-1), restarts.argmax(axis=-1), 0)
     stands = estimate(canary, base, EDGES, LIMITS)
-    unsure = np.any([each.value > each.threshold for each in stands.values()], axis=0)
+    above = {name: (each.value > each.threshold) | (each.count < LIMITS.min_requests) for name, each in stands.items()}
+    surely = [above[name] & ((each.chance < CHANCE) | (each.count < LIMITS.min_requests)) for name, each in stands.items()]
+    found = first(worse)
+    held, plainly_held = (np.any(each, axis=0) & np.isinf(found) for each in (surely, list(above.values())))
     mean = canary.times.seconds.sum(axis=-1) / canary.times.count.sum(axis=-1)
     known = np.where(mean < LIMITS.max_mean, np.inf, float(MINUTES))
     bad = bad_minutes(canary, base)
     fixed, in_a_row = first(np.cumsum(bad, axis=-1) >= BAD_MINUTES), first(consecutive(bad) >= BAD_MINUTES)
-    return Found(first(worse) - start, known, fixed - start, in_a_row - start, unsure)
+    return Found(found - start, known, fixed - start, in_a_row - start, held, plainly_held)
 
 
 def side_of(*services: Service) -> Side:
@@ -134,7 +147,7 @@ def table_line(rate: float, name: str, found: Found) -> str:
     return (
         f"  {rate:>4g}/s {name:17} aborted: ours {rates['ours']!s:28} median {median:5.4g} min"
         f"   known rule {rates['known']!s:26} fixed threshold {rates['fixed']!s:28} in a row {rates['in a row']!s:28}"
-        f" undecided at 12 h {int((np.isinf(found.ours) & found.unsure).sum())}"
+        f" held up at 12 h {found.held.sum()}, without regard to chance {found.plainly_held.sum()}"
     )
 
 
@@ -145,10 +158,10 @@ def rows_of(rate: float, name: str, found: Found) -> list[Row]:
     ours = rates["ours"]
     if name == "healthy":
         other = max(rates["in a row"].hits, 1) / count
-        return [_row(f"{label}: aborted", ours.hits / count, other, ours, PROMISE / other)]
+        return [_row(f"{label}: aborted", ours.hits / count, other, ours, PROMISE / other), _held_row(label, rate, found)]
     missed, known = (count - ours.hits) / count, (count - min(rates["known"].hits, count - 1)) / count
     allowed = 0.01 if name in SURE else 0.05 if name in LIKELY and rate >= 2.0 else None
-    told = [_row(f"{label}: missed", missed, known, ours, None if allowed is None else allowed / known)]
+    told = [_row(f"{label}: missed", missed, known, ours, None if allowed is None or rate == FEW else allowed / known)]
     limit = CRASH_MINUTES if name == "crash every hour" else MINUTES_TO_FIND
     goal = 1.0 if name == "crash every hour" or (name in SOON and rate == 2.0) else None
     times = found.ours[np.isfinite(found.ours)]
@@ -171,7 +184,22 @@ def rows_of(rate: float, name: str, found: Found) -> list[Row]:
                 "min",
             )
         )
-    return told
+    return [*told, _passed_row(label, found)] if name in SURE else told
+
+
+def _held_row(label: str, rate: float, found: Found) -> Row:
+    """Healthy ones that are held up when the bake should end, as without regard to chance."""
+    held, plainly = (wilson_rate(int(each.sum()), len(each)) for each in (found.held, found.plainly_held))
+    other = max(plainly.hits, 1) / plainly.count
+    goal = MOST_HELD_UP / other if rate >= FEW else None
+    return _row(f"{label}: held up at the bake's end", held.hits / held.count, other, held, goal)
+
+
+def _passed_row(label: str, found: Found) -> Row:
+    """Faulty ones that pass when the bake should end, as with the known rule."""
+    passed = wilson_rate(int((np.isinf(found.ours) & ~found.held).sum()), len(found.ours))
+    known = max(int(np.isinf(found.known).sum()), 1) / passed.count
+    return _row(f"{label}: promoted", passed.hits / passed.count, known, passed, 0.01 / known)
 
 
 def _row(measure: str, ours: float, baseline: float, interval: Rate, goal: float | None) -> Row:

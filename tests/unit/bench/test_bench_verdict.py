@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.bench.releases import FAULTS, HEALTHY, Service, simulate
-from tests.bench.verdict import Found, bad_minutes, consecutive, first, judge, judge_many, rows_of, side_of, table_line
+from tests.bench.verdict import FEW, Found, bad_minutes, consecutive, first, judge, judge_many, rows_of, side_of, table_line
 
 inf = float("inf")
 
@@ -12,7 +14,8 @@ inf = float("inf")
 def found(*ours: float, fixed: float = 3.0) -> Found:
     """What the rules said of so many releases."""
     count = len(ours)
-    return Found(np.array(ours), np.full(count, inf), np.full(count, fixed), np.full(count, fixed), np.zeros(count, dtype=bool))
+    told = (np.array(ours), np.full(count, inf), np.full(count, fixed), np.full(count, fixed))
+    return Found(*told, np.zeros(count, dtype=bool), np.zeros(count, dtype=bool))
 
 
 def test_the_first_minute_is_the_first_in_which_it_happened() -> None:
@@ -49,14 +52,14 @@ def test_the_known_rule_finds_what_is_above_its_limit_and_nothing_below() -> Non
 def test_batches_together_are_the_releases_that_were_asked_for() -> None:
     """Each with a seed of its own."""
     many = judge_many(FAULTS["errors 20 %"], 20.0, 60, [1, 2])
-    assert [len(each) for each in (many.ours, many.known, many.fixed, many.in_a_row, many.unsure)] == [60] * 5
+    assert [len(each) for each in (many.ours, many.known, many.fixed, many.in_a_row, many.held, many.plainly_held)] == [60] * 6
     assert np.isfinite(many.ours).all()
 
 
 @pytest.mark.parametrize(("aborted", "goal"), [(1, "met"), (2, "missed")])
 def test_more_than_one_healthy_release_in_a_hundred_is_too_many(aborted: int, goal: str) -> None:
     """Beside five bad minutes in a row on the same data; the bound is the promise."""
-    (row,) = rows_of(2.0, "healthy", found(*[5.0] * aborted, *[inf] * (100 - aborted)))
+    row, _ = rows_of(2.0, "healthy", found(*[5.0] * aborted, *[inf] * (100 - aborted)))
     assert (row.ours, row.baseline, row.met) == (aborted / 100, 1.0, goal == "met")
 
 
@@ -74,10 +77,37 @@ def test_more_than_one_healthy_release_in_a_hundred_is_too_many(aborted: int, go
 )
 def test_missed_faults_are_held_against_their_goals(rate: float, name: str, missed: int, goals: list[bool | None]) -> None:
     """Beside the known rule, which misses them all; where there is a goal for the time, that too."""
-    rows = rows_of(rate, name, found(*[9.0] * (100 - missed), *[inf] * missed))
+    rows = [
+        row for row in rows_of(rate, name, found(*[9.0] * (100 - missed), *[inf] * missed)) if "promoted" not in row.measure
+    ]
     assert [None if row.goal is None else row.met for row in rows] == goals
     assert rows[0].ours == pytest.approx(missed / 100)
     assert rows[0].baseline == 1.0
+
+
+@pytest.mark.parametrize(("rate", "held", "goal"), [(FEW, 1, "met"), (FEW, 2, "missed"), (0.02, 9, None)])
+def test_healthy_releases_that_few_answers_hold_up_have_a_goal(rate: float, held: int, goal: str | None) -> None:
+    """At most one in 100 from 2,500 answers on, compared with what limits without regard to chance hold up."""
+    judged = replace(found(*[inf] * 100), held=np.arange(100) < held, plainly_held=np.arange(100) < 10)
+    row = rows_of(rate, "healthy", judged)[1]
+    assert (row.ours, row.baseline) == (held / 100, 0.1)
+    assert (None if row.goal is None else row.met) == (None if goal is None else goal == "met")
+
+
+@pytest.mark.parametrize(("passed", "goal"), [(1, "met"), (2, "missed")])
+def test_a_fault_that_is_promoted_is_held_against_a_goal(passed: int, goal: str) -> None:
+    """One that is neither found nor held up; the known rule promotes them all."""
+    judged = replace(found(*[inf] * 100), held=np.arange(100) >= passed)
+    row = rows_of(FEW, "errors 5 %", judged)[-1]
+    assert (row.measure, row.ours, row.baseline) == (f"{FEW:g}/s errors 5 %: promoted", passed / 100, 1.0)
+    assert row.met == (goal == "met")
+
+
+def test_chance_holds_nothing_up() -> None:
+    """Of the same healthy releases with few answers, a limit alone holds up more than limit and chance together."""
+    judged = judge_many(HEALTHY, 0.02, 50, [1, 2])
+    assert judged.held.sum() == 0
+    assert judged.plainly_held.sum() > 0
 
 
 def test_a_line_tells_the_three_rules_with_intervals() -> None:
