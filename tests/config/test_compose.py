@@ -91,3 +91,20 @@ def test_as_many_old_logs_of_tries_are_kept_as_the_readme_says(root: Path, tmp_p
     assert len(list(logs.glob("tries-*.log"))) == 20
     assert [path.name for path in logs.glob("errors*")] == [max(path.name for path in logs.glob("errors-*"))]
     assert "20 old ones are kept" in (root / "README.md").read_text()
+
+
+def test_the_stand_in_of_cadvisor_is_of_the_version_that_the_stack_names(root: Path, services: dict[str, Any]) -> None:
+    """It is upstream's collector in a main of our own: both of its modules have the release of the image's tag."""
+    repository, _, tag = services["cadvisor"]["image"].rpartition(":")
+    assert repository == "ghcr.io/google/cadvisor"
+    modules = (root / "scripts" / "images" / "stand_ins" / "cadvisor" / "go.mod").read_text()
+    for module in ("github.com/google/cadvisor", "github.com/google/cadvisor/lib"):
+        assert f"\t{module} {tag}\n" in modules
+
+
+def test_the_stand_in_of_cadvisor_knows_every_flag_of_the_stack(root: Path, services: dict[str, Any]) -> None:
+    """Those that upstream's own main has are in ours; the others come with the collector."""
+    flags = {argument.removeprefix("--").partition("=")[0] for argument in services["cadvisor"]["command"]}
+    collector = {"docker_only", "containerd", "housekeeping_interval", "allow_dynamic_housekeeping"}
+    ours = (root / "scripts" / "images" / "stand_ins" / "cadvisor" / "main.go").read_text()
+    assert {flag for flag in flags - collector if f'"{flag}"' not in ours} == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -101,6 +102,8 @@ def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
 
     While it bakes, the checkout gets code, a Compose file and a lock that cannot work, and an installation of these is killed.
     Its log has the shape of the sample in `data/sample/`.
+    The canary's memory was known, whatever image store the engine has, and each value of the verdict is what Prometheus gives
+    for its query.
     """
     version, mails = site.put_version(), len(site.mailbox.subjects)
     with under_load(site) as load:
@@ -128,6 +131,11 @@ def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
     names = {"end.json", "events.jsonl", "evidence.json", "report.html", "self_test.json", "shadow.json", "verdict.json"}
     assert names <= {path.name for path in folder.iterdir()}
     assert (folder / "report.html").read_text().count("<svg") == 4
+    verdict = json.loads((folder / "verdict.json").read_text())
+    assert {each["name"]: each["outcome"] for each in verdict["readings"]}["memory"] == "within"
+    for each in verdict["readings"]:
+        (only,) = site.stack.measured(each["query"])
+        assert float(only["value"][1]) == pytest.approx(each["value"], rel=0.01, abs=1e-9), f"{each['name']}: {each['query']}"
 
 
 def kill_an_installation(stack: ReleaseStack) -> None:

@@ -54,7 +54,7 @@ def test_what_a_pull_means(status: int | None, said: str, outcome: Pull) -> None
         ("prom/prometheus:v3.5.0", "3.5.3+ds1-6", False),
         ("prom/prometheus:v3.5.0", "2.53.3+ds1-2", True),
         ("mysql:9.7.0", "1:9.8.1-1", True),
-        ("gcr.io/cadvisor/cadvisor:v0.53.0", "", False),
+        ("ghcr.io/google/cadvisor:v0.60.6", "", False),
     ],
 )
 def test_a_name_that_would_be_a_lie_is_told(name: str, packaged: str, *, different: bool) -> None:

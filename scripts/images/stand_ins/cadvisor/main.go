@@ -13,13 +13,13 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/cadvisor/cache/memory"
-	"github.com/google/cadvisor/container"
 	_ "github.com/google/cadvisor/container/docker/install"
-	v2 "github.com/google/cadvisor/info/v2"
-	"github.com/google/cadvisor/manager"
-	"github.com/google/cadvisor/metrics"
-	"github.com/google/cadvisor/utils/sysfs"
+	"github.com/google/cadvisor/lib/cache/memory"
+	"github.com/google/cadvisor/lib/container"
+	"github.com/google/cadvisor/lib/manager"
+	"github.com/google/cadvisor/lib/metrics"
+	"github.com/google/cadvisor/lib/model"
+	"github.com/google/cadvisor/lib/utils/sysfs"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -59,7 +59,7 @@ func serve() error {
 		kinds = enabled
 	}
 	collecting, err := manager.New(memory.New(*keep, nil), sysfs.NewRealSysFs(), manager.HousekeepingConfigFlags, kinds,
-		http.DefaultClient, []string{""}, []string{""}, "", 0)
+		[]string{""}, []string{""}, "", 0)
 	if err != nil {
 		return fmt.Errorf("cannot collect: %w", err)
 	}
@@ -84,7 +84,7 @@ func routes(collecting manager.Manager, kinds container.MetricSet) http.Handler 
 	if !*all {
 		labels = metrics.BaseContainerLabels(strings.Split(*some, ","))
 	}
-	asked := v2.RequestOptions{IdType: v2.TypeName, Count: 1, Recursive: true}
+	asked := model.RequestOptions{IdType: model.TypeName, Count: 1, Recursive: true}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		metrics.NewPrometheusCollector(collecting, labels, kinds, clock.RealClock{}, asked),
