@@ -9,6 +9,8 @@ readonly HERE
 readonly STATE=/var/lib/movierec-engine # the machine's, not a clone's: it has one engine
 readonly PIDFILE=/run/docker.pid        # dockerd's own, so that no second one starts beside it
 readonly LOG=/var/log/movierec-engine.log
+readonly CONFIG=/etc/docker/daemon.json             # the machine's own settings, if it has any
+readonly CONTAINERD=/run/containerd/containerd.sock # where every packaged engine has it, and cAdvisor looks for it
 readonly LOCK_SECONDS=900
 readonly READY_SECONDS=60
 readonly STOP_SECONDS=60
@@ -78,16 +80,40 @@ forget_stale() { # PIDFILE PROGRAM
   [[ ! -f $1 || "$(cat "/proc/$(<"$1")/comm" 2>/dev/null)" == "$2" ]] || rm -f -- "$1"
 }
 
+# Docker 29's default: the store that the machines of users have.
+settings() {
+  if [[ -f ${CONFIG} ]]; then
+    printf '%s\n' "${CONFIG}"
+    return
+  fi
+  printf '{"features": {"containerd-snapshotter": true}}\n' >"${STATE}/daemon.json"
+  printf '%s\n' "${STATE}/daemon.json"
+}
+
+# Started like this, dockerd runs a containerd of its own elsewhere; a link that is there before that would keep it from doing so.
+link_containerd() {
+  [[ -e ${CONTAINERD} ]] || { mkdir -p -- "${CONTAINERD%/*}" && ln -sfn ../docker/containerd/containerd.sock "${CONTAINERD}"; }
+}
+
+unlink_containerd() {
+  [[ ! -L ${CONTAINERD} ]] || rm -f -- "${CONTAINERD}"
+}
+
 start_dockerd() {
-  local pid
+  local pid config
+  config="$(settings)"
+  unlink_containerd
   forget_stale "${PIDFILE}" dockerd
   forget_stale /run/docker/containerd/containerd.pid containerd
   [[ ! -f ${LOG} ]] || mv -- "${LOG}" "${LOG}.1"
-  (cd / && exec setsid dockerd --pidfile "${PIDFILE}" >"${LOG}" 2>&1 </dev/null 9>&-) &
+  (cd / && exec setsid dockerd --config-file "${config}" --pidfile "${PIDFILE}" >"${LOG}" 2>&1 </dev/null 9>&-) &
   pid=$!
   identity "${pid}" >"${STATE}/started"
   for ((i = 0; i < READY_SECONDS * 4; i++)); do
-    ! answers || return 0
+    if answers; then
+      link_containerd
+      return
+    fi
     kill -0 "${pid}" 2>/dev/null || fail "dockerd ended at once: $(tail -n 1 "${LOG}") (all of it: ${LOG})"
     sleep 0.25
   done
@@ -126,6 +152,7 @@ stop() {
   for ((i = 0; i < STOP_SECONDS * 4; i++)); do
     if ! ours_runs; then
       rm -f -- "${STATE}/started"
+      unlink_containerd
       say 'stopped; images and volumes are kept'
       return
     fi
