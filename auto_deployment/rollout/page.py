@@ -57,7 +57,7 @@ def render(end: End, told: Told, limits: Limits) -> str:
         *_charts(told.evidence, limits),
         *titled(
             "What was asked, and what came of it",
-            ("measure", "said", "outcome", "required", "sample", "query (PromQL: gives the value at any time)"),
+            ("measure", "said", "outcome", "required", "sample", "value", "query that gives the value"),
             _readings(told.verdict),
         ),
         *titled(
@@ -118,7 +118,7 @@ def _ratio(above: Floats, below: Floats, scale: float) -> list[float]:
     return found
 
 
-def _readings(verdict: Mapping[str, Any] | None, columns: int = 6) -> Rows:
+def _readings(verdict: Mapping[str, Any] | None, columns: int = 7) -> Rows:
     if verdict is None:
         return []
     return [
@@ -128,6 +128,7 @@ def _readings(verdict: Mapping[str, Any] | None, columns: int = 6) -> Rows:
             each["outcome"],
             "yes" if each.get("required", True) else "advisory",
             f"{each['sample']:,}",
+            "" if each["value"] is None else f"{each['value']:.6g}",
             each["query"],
         )[:columns]
         for each in verdict["readings"]
