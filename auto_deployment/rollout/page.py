@@ -76,7 +76,7 @@ def render(end: End, told: Told, limits: Limits) -> str:
 def _decision(end: End) -> Rows:
     return [
         ("decision", str(end.ending)),
-        ("because", "; ".join(end.reasons) or "every measure keeps to its threshold"),
+        ("because", "; ".join(end.reasons) or "every measure that is known keeps to its threshold"),
         ("version", f"{end.version}, replacing {end.replaces}"),
         ("began", f"{utc(end.began)}, by {end.who}"),
         ("ended", f"{utc(end.ended)}, after {minutes_of(end.ended - end.began)}"),

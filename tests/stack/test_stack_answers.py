@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 import urllib.request
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -112,6 +114,13 @@ def test_metrics_of_a_retraining_in_a_checkout_of_its_own_reach_prometheus(stack
     query = 'pipeline_last_run_status{kind="collect"}'
     wait_until(lambda: [each["value"][1] for each in stack.measured(query)] == ["1"], 60, query)
     assert [each["value"][1] for each in stack.measured("node_textfile_scrape_error")] == ["0"]
+
+
+def test_the_engine_that_the_project_starts_has_containerds_image_store(stack: Stack) -> None:
+    """As Docker 29 has by default, unless the machine has settings of its own. Under that store cAdvisor knew none once."""
+    told = json.loads(stack.docker("info", "--format", "{{json .}}").stdout)
+    ours = Path("/var/lib/movierec-engine/started").exists() and not Path("/etc/docker/daemon.json").exists()
+    assert not ours or ["driver-type", "io.containerd.snapshotter.v1"] in told["DriverStatus"]
 
 
 def test_cadvisor_makes_no_label_that_nobody_asked_for(stack: Stack) -> None:

@@ -80,6 +80,14 @@ def test_estimates_are_plain_ratios_and_differences() -> None:
     assert (found["slowdown"].count == side.times.count[:, SETTLE_LOOKS:].sum(axis=1)).all()
 
 
+def test_without_a_count_there_is_no_number() -> None:
+    """Neither 0 nor infinity, for any test."""
+    services = simulate(HEALTHY, 0.0, RELEASES, np.random.default_rng(4), MINUTES)
+    nothing = side_of(services["canary"])
+    found = estimate(nothing, nothing, EDGES, Limits())
+    assert all(np.isnan(each.value).all() for each in found.values())
+
+
 def test_limits_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Milliseconds become seconds; without settings both have the same defaults."""
     assert Limits.of(load_settings(_env_file=None)) == Limits()
