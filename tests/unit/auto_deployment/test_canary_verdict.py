@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -258,6 +259,16 @@ def test_a_healthy_canary_passes_at_720_minutes_without_an_optional_source(measu
     ended = verdict(evidence, require, 1440)
     assert (ended.end, len(ended.reasons)) == (End.INCONCLUSIVE, 1)
     assert ended.reasons[0].startswith(measure.name)
+
+
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: str(measure.name))
+def test_the_readme_shows_each_measure_with_its_source_and_whether_it_is_required(measure: Measure) -> None:
+    """As the table of the code has it."""
+    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+    row = next(line for line in readme.splitlines() if line.startswith(f"| `{measure.name}` | "))
+    source, required = (cell.strip() for cell in row.split("|")[3:5])
+    assert source.lower() == measure.source
+    assert required == ("yes" if measure.setting is None else f"with `CANARY_{measure.setting.upper()}=require`")
 
 
 def test_memory_that_is_switched_off_is_not_read() -> None:
