@@ -80,6 +80,15 @@ forget_stale() { # PIDFILE PROGRAM
   [[ ! -f $1 || "$(cat "/proc/$(<"$1")/comm" 2>/dev/null)" == "$2" ]] || rm -f -- "$1"
 }
 
+# An engine that outlives this command must not keep what its caller has open: a lock would never be free again.
+close_inherited() {
+  local fd
+  for fd in "/proc/${BASHPID}/fd/"*; do
+    fd="${fd##*/}"
+    ((fd <= 2)) || exec {fd}>&-
+  done
+}
+
 # Docker 29's default: the store that the machines of users have.
 settings() {
   if [[ -f ${CONFIG} ]]; then
@@ -106,7 +115,7 @@ start_dockerd() {
   forget_stale "${PIDFILE}" dockerd
   forget_stale /run/docker/containerd/containerd.pid containerd
   [[ ! -f ${LOG} ]] || mv -- "${LOG}" "${LOG}.1"
-  (cd / && exec setsid dockerd --config-file "${config}" --pidfile "${PIDFILE}" >"${LOG}" 2>&1 </dev/null 9>&-) &
+  (cd / && close_inherited && exec setsid dockerd --config-file "${config}" --pidfile "${PIDFILE}" >"${LOG}" 2>&1 </dev/null) &
   pid=$!
   identity "${pid}" >"${STATE}/started"
   for ((i = 0; i < READY_SECONDS * 4; i++)); do
