@@ -184,7 +184,7 @@ def server_rows(server: Server, query: str) -> list[tuple[object, ...]]:
     """What root gets for a query about the whole server."""
     with closing(server.connect(None, "root", ROOT_PASSWORD)) as connection, connection.cursor() as cursor:
         cursor.execute(query)
-        return list(cursor.fetchall())
+        return [tuple(row) for row in cursor.fetchall()]
 
 
 def test_a_schema_that_is_missing_is_told_with_what_to_do(database: Database) -> None:
