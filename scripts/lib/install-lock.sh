@@ -16,7 +16,7 @@ entry() { # PACKAGE LOCK
 }
 
 install() { # PYTHON LOCK [ARGUMENTS...]
-  timeout --foreground "${SECONDS_AT_MOST}" "$1" -m pip install --quiet --disable-pip-version-check --no-input \
+  timeout --foreground "${SECONDS_AT_MOST}" "$1" -m pip install -qq --disable-pip-version-check --no-input \
     --no-deps --require-hashes --only-binary :all: "${@:3}" -r "$2" >&2
 }
 
