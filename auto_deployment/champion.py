@@ -43,6 +43,6 @@ def report_in_service(server: Path, last: int, report: Callable[[int], Mapping[s
     try:
         serving = in_service(server)
     except (RunError, OSError) as error:
-        log.warning("what is in service is not to be had (%s): version %d is taken for it", error, last)
+        log.warning("which version is in service cannot be read (%s): version %d is assumed", error, last)
         serving = None
     return (report(serving) if serving is not None else None) or report(last)

@@ -69,7 +69,7 @@ def init(project: Path, volumes: Path) -> list[str]:
     for name, reader in owners.items():
         _make_folder(folder / name, reader)
     written = [f".secrets/{file.path}" for file in wanted if _write(folder / file.path, file.content, owners[_reader(file)])]
-    _make_folder(project / ".stack", owner)
+    _make_folder(project / ".stack", owner, 0o755)  # no secrets: the retraining, another user, reads what is in service
     _make_folder(project / ".stack" / "nginx", owner, 0o755)
     logs = project / given.get("LOG_DIR", "logs")
     for path in (logs, logs / "metrics"):

@@ -116,8 +116,10 @@ def load(folder: Path) -> State:
 
 
 def save(folder: Path, state: State) -> None:
-    """Replace it."""
+    """Replace it. The retraining, which may be another user's, reads what is in service, whatever the umask of this process."""
     write_json_synced(folder / FILE, state.to_dict())
+    (folder / FILE).chmod(0o644)
+    folder.chmod(0o755)
 
 
 def in_service(root: Path) -> int | None:

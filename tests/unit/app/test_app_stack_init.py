@@ -65,6 +65,13 @@ def test_init_makes_what_is_missing_and_the_second_time_nothing(project: Path) -
     assert read(project) == before
 
 
+def test_what_is_in_service_can_be_read_by_the_retraining_of_another_user(project: Path) -> None:
+    """Also where an earlier init closed the folder."""
+    (project / ".stack").mkdir(mode=0o700)
+    init(project, project / "volumes")
+    assert stat.S_IMODE((project / ".stack").stat().st_mode) == 0o755
+
+
 def test_secrets_can_be_read_by_their_owner_alone(project: Path) -> None:
     """Folders 0700, files 0400."""
     init(project, project / "volumes")

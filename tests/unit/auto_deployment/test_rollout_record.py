@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,17 @@ def test_a_state_comes_back_from_the_disk_as_it_was(tmp_path: Path) -> None:
     save(tmp_path, state)
     assert load(tmp_path) == state
     assert load(tmp_path / "elsewhere") == State()
+
+
+def test_another_user_can_read_what_is_in_service(tmp_path: Path) -> None:
+    """The retraining's, whatever the umask of whoever released."""
+    before = os.umask(0o077)
+    try:
+        save(tmp_path / FOLDER, SERVING)
+    finally:
+        os.umask(before)
+    modes = [(tmp_path / FOLDER / name).stat().st_mode & 0o777 for name in (".", "state.json")]
+    assert modes == [0o755, 0o644]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"in_service": 1}'])
