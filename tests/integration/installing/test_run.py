@@ -233,6 +233,39 @@ def test_half_a_checkout_is_not_run(server: Server) -> None:
     assert ".git/index.lock" in done.stderr
 
 
+def stand_in(folder: Path, name: str, text: str) -> dict[str, str]:
+    """The environment in which a command of this name is a script of `text`."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize("words", [(), ("--installed",)])
+def test_a_pair_that_cannot_be_held_is_an_error(server: Server, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """As where another user's files cannot be read: after a few tries it ends and says what to do."""
+    refuses = stand_in(tmp_path / "bin", "flock", "exit 1")
+    done = server.run(*words, "auto_deployment.work", **refuses)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"run this as the user whom {server.folder} belongs to" in done.stderr
+
+
+def test_old_files_that_cannot_be_removed_hold_up_no_program(server: Server, tmp_path: Path) -> None:
+    """As those that root's Python left in a copy of the code: a line names the folder, and the new code is run."""
+    server.upgrade("2.0")
+    refuses = stand_in(tmp_path / "bin", "rm", 'case "$*" in */.old.*) exit 1 ;; *) exec /bin/rm "$@" ;; esac')
+    done = server.run("auto_deployment.work", **refuses)
+    assert done.stdout.endswith("code 2.0 2.0\n")
+    assert "keeps files of another user" in done.stderr
+
+
+def test_every_user_who_can_read_an_environment_can_hold_it(server: Server) -> None:
+    """The file that is locked can be read as the environment can: status and provenance are for all users of the machine."""
+    ready = [*(server.folder / ".runtime").glob("*/*/ready")]
+    assert len(ready) == 2
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in ready)
+
+
 def test_spark_is_installed_on_request_and_stays(server: Server) -> None:
     """Its lock joins the environment, now and after the next upgrade."""
     spark = server.folder / "auto_deployment" / "spark"
