@@ -104,7 +104,7 @@ class Server:
 
     def kept(self) -> tuple[int, int]:
         """How many copies of the code there are, and how many environments."""
-        found = [list((self.folder / ".runtime" / name).iterdir()) for name in ("code", "environments")]
+        found = [list((self.folder / ".runtime" / name).glob("[!.]*")) for name in ("code", "environments")]
         return len(found[0]), len(found[1])
 
 
@@ -299,3 +299,18 @@ def test_the_whole_host_side_can_be_imported_with_the_packages_of_the_runtime(tm
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) > 150
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which can give a folder away")
+def test_root_runs_what_is_installed_and_installs_nothing_for_another_user(server: Server) -> None:
+    """Files of root would be in the way of the owner's next upgrade: root is sent to the owner, and writes nothing."""
+    before = server.kept()
+    server.upgrade("2.0")
+    os.chown(server.folder, 65534, 65534)
+    done = server.run("--installed", "auto_deployment.work")
+    assert done.stdout.endswith("code 1.0 1.0\n")
+    for words in (("auto_deployment.work",), ("--install",)):
+        done = server.run(*words)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert f"run this as the user whom {server.folder} belongs to" in done.stderr
+    assert server.kept() == before
