@@ -131,7 +131,7 @@ def test_a_broker_that_stays_away_ends_the_runs_and_the_next_ones_go_on(
     for subject, text in mails:
         assert "failed at collect" in subject
         assert f"no answer from {mortal.address()} within 60 s, waiting for offset" in text
-        assert "the next run goes on" in text
+        assert "the next run continues" in text
     mortal.start()
     for host in hosts:
         assert "Traceback" not in host.said.read_text()
