@@ -36,6 +36,8 @@ RETRAINING, SERVER = "/opt/movierec", "/srv/movierec"
 CLIENTS, PAUSE, ENDLESS = 6, 0.03, 10**9
 _LINE = re.compile(r"(?P<time>\S+Z) (?P<level>[A-Z]+) +(?P<run>\S+) (?P<logger>[\w.]+): (?P<message>.*)")
 _ID = re.compile(r"\b[0-9a-f]{12,64}\b")
+# The Compose files that a release names: its first commands run before it has written the second one.
+_FILES = re.compile(r"(?<=compose )--project-directory \S+ (?:--file \S+ )+")
 _NUMBER = re.compile(r"\d[\d,]*(\.\d+)?")
 
 
@@ -61,7 +63,7 @@ def shape_of(text: str) -> Shape:
         found = _LINE.fullmatch(line)
         if found is None:
             raise ValueError(f"no line of a log: {line!r}")
-        message = f"{found['level']} {found['logger']}: {_NUMBER.sub('N', _ID.sub('ID', found['message']))}"
+        message = f"{found['level']} {found['logger']}: {_NUMBER.sub('N', _ID.sub('ID', _FILES.sub('', found['message'])))}"
         if found["level"] == "DEBUG":
             shape.commands.add(message)
         else:
