@@ -41,7 +41,7 @@ class Gap(StrEnum):
 class Look:
     """One look: for each service what its counters rose by since the look before, its gauges, and `restarts`.
 
-    `gaps` tells of each service and source that gave nothing: "canary service" -> Gap. `since` is the time of the look before,
+    `gaps` has each service and source that gave nothing: "canary service" -> Gap. `since` is the time of the look before,
     None in evidence of older code. `anew` names each service and source whose counters do not go on from there.
     """
 

@@ -208,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def compose_file(environment: Mapping[str, str], root: Path) -> Path | None:
-    """The copy of docker-compose.yml beside this code; None for the checkout's own code, and where COMPOSE_FILE is set."""
+    """The copy of docker-compose.yml in this code; None for the checkout's own code, and where COMPOSE_FILE is set."""
     if "MOVIEREC_RUN" not in environment or {**dotenv_values(root / ".env"), **environment}.get("COMPOSE_FILE"):
         return None
     return CODE / "docker-compose.yml"
