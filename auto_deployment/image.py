@@ -1,13 +1,13 @@
-"""The serving image's name and the commands around it, as plain lists: one place for the release and for replay. Pure."""
+"""The serving image's name and the commands around it, as plain lists: one place for the release and for replay."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+import shutil
+from pathlib import Path
 
 DOCKERFILE = "app/Dockerfile"
+CODE = Path(__file__).resolve().parents[1]
+INSTALLER = "scripts/lib/install-lock.sh"
 MODEL_DIR = "/srv/model"
 
 
@@ -19,6 +19,19 @@ def tag_of(number: int) -> str:
 def image_of(repository: str, number: int) -> str:
     """The image of a released version."""
     return f"{repository}:{tag_of(number)}"
+
+
+def copy_context(data: Path, to: Path) -> None:
+    """Copy what a build reads to the new folder `to`: app/ and the installer of the running code, version and model of `data`.
+
+    Raises OSError or shutil.Error when a file cannot be copied, or goes meanwhile.
+    """
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(CODE / "app", to / "app", ignore=ignored)
+    (to / INSTALLER).parent.mkdir(parents=True)
+    shutil.copy2(CODE / INSTALLER, to / INSTALLER)
+    shutil.copytree(data / "model", to / "data" / "model")
+    shutil.copy2(data / "version.txt", to / "data" / "version.txt")
 
 
 def build(docker: str, image: str, context: Path) -> list[str]:

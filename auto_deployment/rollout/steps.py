@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from app.model import ArtifactError, read_metadata
 from auto_deployment import image, textfile
 from auto_deployment.errors import RunError
 from auto_deployment.rollout import bake, commands, machine
@@ -17,6 +19,7 @@ from auto_deployment.telemetry.bake import watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from pathlib import Path
 
     from auto_deployment.canary.verdict import Verdict
     from auto_deployment.canary.viewers import Watched
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 # Two scrapes, so that the first look finds what the warm-up left, and counts from there.
 SETTLE_SECONDS = 11.0
+# What the image is built from, in the release's folder while it is built.
+CONTEXT = "context"
 
 
 class _GivenUpError(Exception):
@@ -68,11 +73,30 @@ class Steps:
         return state.slots
 
     def _build(self, rollout: Rollout) -> Rollout:
-        if (there := version_in_tree(self._tools.settings.data_dir)) != rollout.version:
-            raise RunError(f"the tree holds version {there} by now: release that one")
         name = image.image_of(self._stack.repository, rollout.version)
-        self._stack.run(image.build(self._stack.docker, name, self._tools.root), commands.BUILD_SECONDS)
+        context = self._tools.folder / rollout.folder / CONTEXT
+        try:
+            self._copy_context(context, rollout.version)
+            self._stack.run(image.build(self._stack.docker, name, context), commands.BUILD_SECONDS)
+        finally:
+            shutil.rmtree(context, ignore_errors=True)
         return machine.done(replace(rollout, image=self._stack.image_id(rollout.tag) or ""))
+
+    def _copy_context(self, context: Path, version: int) -> None:
+        """Copy the release's own code and the tree's model to `context`, which no later deploy changes.
+
+        Raises RunError when the tree holds another version, or a part of one.
+        """
+        shutil.rmtree(context, ignore_errors=True)
+        try:
+            image.copy_context(self._tools.settings.data_dir, context)
+            copied, model = version_in_tree(context / "data"), read_metadata(context / "data" / "model")["version"]
+        except (OSError, shutil.Error, ArtifactError) as error:
+            raise RunError(f"the image's code and model cannot be copied to {context}: {error}") from error
+        if copied != version:
+            raise RunError(f"the tree holds version {copied} by now: release that one")
+        if model != version:
+            raise RunError(f"{self._tools.settings.data_dir / 'model'} holds version {model}, not {version}: run this again")
 
     def _shadow(self, rollout: Rollout) -> Rollout:
         """Try it, or until somebody asks for something else."""

@@ -1,10 +1,25 @@
 #!/bin/sh
-# NGINX, and beside it what keeps its logs within bounds: of tries 20 old ones of about TRIES_LOG_MB each, of errors one of
-# 10 MB; the oldest go.
+# Starts NGINX with a copy of the checkout's files, and bounds its logs: 20 old logs of tries of about TRIES_LOG_MB each, one
+# old log of errors of 10 MB. The oldest are removed.
+# start.sh reload: takes the checkout's files of now, if they are valid; no request fails.
 # Plain sh: the image has no bash.
 set -eu
 
+checkout=/etc/movierec/checkout copy=/etc/movierec/nginx place=/etc/movierec/place
 logs=/var/log/nginx
+
+if [ "${1:-}" = reload ]; then
+  trial="$(mktemp -d)"
+  trap 'rm -rf "${trial}"' EXIT
+  cp -R "${checkout}" "${trial}/nginx"
+  ln -s "${place}" "${trial}/place"
+  nginx -t -q -c "${trial}/nginx/nginx.conf"
+  cp -R "${trial}/nginx/." "${copy}"
+  nginx -s reload -c "${copy}/nginx.conf"
+  exit
+fi
+
+cp -R "${checkout}/." "${copy}"
 
 roll() { # LOG MEGABYTES OLD_ONES
   [ "$(stat -c %s "${logs}/$1.log")" -ge "$(($2 * 1048576))" ] || return 0
@@ -20,4 +35,4 @@ while sleep 30; do
   roll errors 10 1 || echo "the log of errors cannot be rolled" >&2
 done &
 
-exec nginx -c /etc/movierec/nginx/nginx.conf
+exec nginx -c "${copy}/nginx.conf"

@@ -72,8 +72,8 @@ def test_what_has_no_health_check_is_asked_by_prometheus(root: Path) -> None:
 def test_as_many_old_logs_of_tries_are_kept_as_the_readme_says(root: Path, tmp_path: Path) -> None:
     """NGINX's start script rolls a log that is large enough, and the oldest goes; of errors the last one is kept."""
     logs, tools = tmp_path / "logs", tmp_path / "tools"
-    logs.mkdir()
-    tools.mkdir()
+    for folder in (logs, tools, tmp_path / "checkout", tmp_path / "nginx"):
+        folder.mkdir()
     for day in range(10, 32):
         (logs / f"tries-202601{day}T000000Z.log").touch()
     (logs / "tries.log").write_bytes(bytes(1 << 20))
@@ -86,7 +86,7 @@ def test_as_many_old_logs_of_tries_are_kept_as_the_readme_says(root: Path, tmp_p
         (tools / "sleep").write_text(f"#!/bin/sh\nmkdir {tmp_path}/slept 2>/dev/null\n")  # once
         (tools / "sleep").chmod(0o755)
         roll = script.replace("/var/log/nginx", str(logs)).replace("/tmp/nginx.pid", str(tmp_path / "nginx.pid"))
-        roll = roll.replace("done &", "done").replace("exec nginx", ": nginx")
+        roll = roll.replace("/etc/movierec", str(tmp_path)).replace("done &", "done").replace("exec nginx", ": nginx")
         subprocess.run(["sh", "-c", roll], env={"PATH": f"{tools}:/usr/bin:/bin", "TRIES_LOG_MB": "1"}, check=True, timeout=20)
     assert len(list(logs.glob("tries-*.log"))) == 20
     assert [path.name for path in logs.glob("errors*")] == [max(path.name for path in logs.glob("errors-*"))]

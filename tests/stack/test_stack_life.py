@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pytest
 
+from auto_deployment.rollout import commands
 from tests.integration.load import Load
 from tests.stack.stack import ROOT, SERVICES, copy_of_project, wait_until
 
@@ -52,6 +53,28 @@ def test_an_answer_is_computed_again_and_explained(stack: Stack) -> None:
     told = json.loads(provenance(stack, "why", answer, "--json").stdout)
     assert answer in json.dumps(told)
     assert body.split(",")[0] in json.dumps(told)
+
+
+def test_nginx_takes_changed_files_on_request_only_and_refuses_invalid_ones(stack: Stack) -> None:
+    """An upgrade of the checkout during a release must not come into force with the release's next reload."""
+    server = stack.folder / "nginx" / "server.conf"
+    before, kept = server.read_text(), str(PurePosixPath(commands.CONFIGURATION).with_name("server.conf"))
+    reload = ("exec", "-T", "nginx", "/etc/movierec/checkout/stack/start.sh", "reload")
+    try:
+        server.write_text(before.replace('"not found"', '"nowhere"'))
+        stack.compose(*commands.reload_nginx(()))
+        assert stack.compose("exec", "-T", "nginx", "cat", kept).stdout == before
+        assert stack.ask("/nowhere")[2] == "not found"
+        stack.compose(*reload)
+        wait_until(lambda: stack.ask("/nowhere")[2] == "nowhere", 5, "the changed text is served")
+        server.write_text("server {")
+        refused = stack.compose(*reload, check=False)
+        assert refused.returncode != 0
+        assert "unexpected end of file" in refused.stderr
+        assert stack.ask("/nowhere")[2] == "nowhere"
+    finally:
+        server.write_text(before)
+        stack.compose(*reload)
 
 
 def provenance(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.model import FORMAT
 from auto_deployment.command import CommandError
 from auto_deployment.notify import NotifyError
 from auto_deployment.prometheus import UnreachableError
@@ -27,7 +29,6 @@ from auto_deployment.stop import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from pathlib import Path
 
     from auto_deployment.notify import Notice
     from auto_deployment.prometheus import Series
@@ -53,6 +54,8 @@ class FakeStack:
         self.sick: set[str] = set()
         self.shadows: set[str] = set()
         self.acts: list[str] = []
+        self.built: dict[str, str] = {}
+        self.context = Path()
         self.on_act: Callable[[str], None] = lambda _act: None
 
     def _act(self, act: str) -> None:
@@ -64,6 +67,8 @@ class FakeStack:
         del seconds
         self._act(command[1])
         if command[1] == "build":
+            self.context = Path(command[-1])
+            self.built = {path.relative_to(self.context).as_posix(): path.read_text() for path in self.context.rglob("*.[tj]*")}
             self.images["model-7"] = "sha256:7"
         if command[1:3] == ["image", "rm"]:
             del self.images[command[3].removeprefix("app:")]
@@ -167,7 +172,7 @@ class Site:
         self.reasons: tuple[str, ...] = ()
         (root / "data" / "model").mkdir(parents=True)
         (root / "data" / "version.txt").write_text("7\n")
-        metadata = {"format": 2, "version": 7}
+        metadata: dict[str, object] = {"format": FORMAT, "version": 7, "arrays": {}}
         (root / "data" / "model" / "metadata.json").write_text(json.dumps(metadata))
         settings = Settings(
             data_dir=root / "data",
@@ -268,6 +273,41 @@ def test_a_release_acts_in_this_order(site: Site) -> None:
     assert (site.state.in_service, site.state.served) == (7, (5, 6))
     assert site.mailbox.subjects == ["movierec: version 7 promoted: deployed successfully"]
     assert pending(site.tools.folder) == []
+
+
+def test_a_deploy_during_the_build_does_not_reach_the_image(site: Site) -> None:
+    """The build reads a copy, which is gone afterwards: git has version 8 in the tree by then."""
+    data = site.tools.settings.data_dir
+
+    def deploy(act: str) -> None:
+        if act == "build":
+            (data / "version.txt").write_text("8\n")
+            (data / "model" / "metadata.json").write_text("{}")
+
+    site.stack.on_act = deploy
+    site.put_under_way()
+    site.wish("promote")
+    assert site.run() == Ending.PROMOTED
+    assert site.stack.built["data/version.txt"] == "7\n"
+    assert json.loads(site.stack.built["data/model/metadata.json"])["version"] == 7
+    assert "app/requirements.txt" in site.stack.built
+    assert not site.stack.context.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "model", "reason"),
+    [("8", 8, "the tree holds version 8 by now"), ("7", 8, "model holds version 8, not 7"), ("7", None, "cannot be copied")],
+)
+def test_a_tree_of_another_version_is_not_built(site: Site, number: str, model: int | None, reason: str) -> None:
+    """Also one that is half way between two versions."""
+    site.put_under_way()
+    data = site.tools.settings.data_dir
+    (data / "version.txt").write_text(number)
+    metadata: dict[str, object] = {"format": FORMAT, "version": model, "arrays": {}}
+    (data / "model" / "metadata.json").write_text("" if model is None else json.dumps(metadata))
+    assert site.run() == Ending.FAILED
+    assert "build" not in site.stack.acts
+    assert reason in site.state.ends[-1].reasons[0]
 
 
 def test_without_figures_a_release_is_inconclusive(site: Site) -> None:

@@ -104,7 +104,9 @@ def test_nginx_is_asked_before_it_reloads_the_same_file() -> None:
         "-c",
         "/etc/movierec/nginx/nginx.conf",
     ]
-    assert "-c /etc/movierec/nginx/nginx.conf" in (ROOT / "nginx" / "stack" / "start.sh").read_text()
+    script = (ROOT / "nginx" / "stack" / "start.sh").read_text()
+    assert "copy=/etc/movierec/nginx " in script
+    assert 'exec nginx -c "${copy}/nginx.conf"' in script
 
 
 def test_a_shadow_has_a_services_limits_and_no_journal() -> None:
