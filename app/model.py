@@ -3,17 +3,16 @@
     metadata.json
     serving/users.npy      int64  (n_users,)     ids of the known users, ascending
     serving/top.npy        uint16 (n_users, 40)  rows of films, best first, what the user has seen left out
-    serving/cold.npy       uint16 (n_lists, 40)  lists for users who are not known; `cold_lists` in the metadata names them
-    serving/cold_users.npy int64  (n,)           of users who are not known: ids, ascending, of those with a list of their group
-    serving/cold_of.npy    uint16 (n,)           which row of `cold` that is
+    serving/cold.npy       uint16 (n_lists, 40)  row 0: the list for users who are not known; `cold_lists` names the rows
     serving/explore.npy    uint16 (n_users, 8)   films that few lists show and the user has not seen, for exploration
     serving/explore_pool.npy uint16 (n,)         the same for users who are not known: films of none of the lists in `cold`
     serving/film_text.npy  uint8  (n_bytes,)     the films' ids, one after the other, ASCII
     serving/film_ends.npy  uint32 (n_films,)     where each of them ends
     rating/*.npy                                 the rating model's own arrays, and what the ranker's lists are explained by
 
-A place that no film fills holds the highest number of the type. Beyond 65,534 films arrays of films are uint32. `cold_*` and
-`explore*` are there only where they are used; arrays that a later format adds are listed in the metadata like these.
+A place that no film fills holds the highest number of the type. Beyond 65,534 films arrays of films are uint32. `explore*` are
+there only when they are used. Artifacts of software 1.0 may hold more rows of `cold`, `cold_users` and `cold_of`, which nothing
+reads now. The metadata lists every array.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import os
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 RESERVE = 40
 PLAIN = re.compile(rb"[!-+\--~]*")  # what may stand between two commas of an answer
-COLD = ("cold_users", "cold_of")
 EXPLORE = ("explore", "explore_pool")
 NEEDED = ("users", "top", "cold", "film_text", "film_ends")
 # Of Linux's renameat2(2): paths are relative to where the process is; the two names change places.
@@ -62,8 +60,6 @@ class ServingModel:
     top: Array
     cold: Array
     films: tuple[str, ...]
-    cold_users: Array = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    cold_of: Array = field(default_factory=lambda: np.empty(0, dtype=np.uint16))
     explore: Array | None = None
     explore_pool: Array | None = None
 
@@ -117,7 +113,7 @@ def load_serving(folder: Path) -> ServingModel:
     metadata = read_metadata(folder)
     arrays = _open_part(folder, metadata, "serving", NEEDED)
     films = _check_serving(folder, metadata, arrays)
-    more = {name: arrays[name] for name in (*COLD, *EXPLORE) if name in arrays}
+    more = {name: arrays[name] for name in EXPLORE if name in arrays}
     return ServingModel(metadata, arrays["users"], arrays["top"], arrays["cold"], films, **more)
 
 
@@ -247,7 +243,6 @@ def _check_serving(folder: Path, metadata: Mapping[str, Any], arrays: Mapping[st
         f"cold is not {row} with {RESERVE} places": cold.dtype != row or cold.ndim != 2 or cold.shape[1:] != (RESERVE,),
         "cold_lists names other lists than cold holds": not isinstance(names, list) or cold.shape[:1] != (len(names),),
         "there is no cold list": not cold.size,
-        "cold_users and cold_of do not fit each other": not _fit_cold(arrays, cold.size // RESERVE),
         f"explore and explore_pool are not {row} for each user and for the others": not _fit_explore(arrays, row),
     }
     wrong = [text for text, is_so in problems.items() if is_so]
@@ -256,15 +251,6 @@ def _check_serving(folder: Path, metadata: Mapping[str, Any], arrays: Mapping[st
     if wrong:
         raise ArtifactError(f"{folder}/serving: {'; '.join(wrong)}: train again")
     return films
-
-
-def _fit_cold(arrays: Mapping[str, Array], n_lists: int) -> bool:
-    users, list_of = (arrays.get(name) for name in COLD)
-    if users is None or list_of is None:
-        return users is list_of
-    if users.dtype != np.int64 or list_of.dtype != np.uint16 or users.ndim != 1 or users.shape != list_of.shape:
-        return False
-    return bool((np.diff(users) > 0).all() and (list_of < n_lists).all())
 
 
 def _fit_explore(arrays: Mapping[str, Array], row: np.dtype[Any]) -> bool:

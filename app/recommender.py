@@ -1,7 +1,4 @@
-"""The policy: who gets which list. A known user gets the row computed for them, everybody else what is popular.
-
-Of those who are not known, some get what is popular in their group. Where the model says so, an answer explores a little.
-"""
+"""The policy: who gets which list. A known user gets the row computed for them, everybody else what is popular."""
 
 from __future__ import annotations
 
@@ -34,15 +31,12 @@ class Recommender:
         self._films = model.films
         self._empty = model.empty
         self._popular = Answer(self._join(model.cold[0]), "popular")
-        self._cold_users = model.cold_users
-        self._cold_of = model.cold_of
-        self._cold: list[Answer] = [self._popular, *(Answer(self._join(row), "demographics") for row in model.cold[1:])]
 
     def recommend(self, user: int) -> Answer:
         """The answer for `user`, any whole number from 0 to below 2^63."""
         at = int(self._users.searchsorted(user))
         if at == len(self._users) or self._users[at] != user:
-            return self._of_group(user) if len(self._cold_users) else self._popular
+            return self._popular
         body = self._join(self._top[at])
         # Who saw every film there is gets popular ones all the same.
         return Answer(body, "known") if body else self._popular._replace(step="seen_all")
@@ -56,13 +50,7 @@ class Recommender:
     def problems(self) -> list[str]:
         """Why this cannot recommend: empty when it can."""
         known = [self.recommend(int(self._users[0]))] if len(self._users) else []
-        return [f"the list '{answer.step}' is empty" for answer in (*self._cold, *known) if not answer.body]
-
-    def _of_group(self, user: int) -> Answer:
-        at = int(self._cold_users.searchsorted(user))
-        if at == len(self._cold_users) or self._cold_users[at] != user:
-            return self._popular
-        return self._cold[int(self._cold_of[at])]
+        return [f"the list '{answer.step}' is empty" for answer in (self._popular, *known) if not answer.body]
 
     def _join(self, row: object) -> str:
         films, empty = self._films, self._empty

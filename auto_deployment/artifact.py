@@ -63,15 +63,11 @@ def serving_arrays(
     return {"users": dataset.users, "top": top, **film_arrays(dataset.films)}
 
 
-def cold_arrays(
-    lists: Sequence[Rows], users: Array, list_of: Array, dtype: np.dtype[np.uint16 | np.uint32]
-) -> dict[str, Array]:
-    """The lists for unknown users, the popular one first; `users` of whom so much is known that theirs is `list_of`, if any."""
-    cold = np.full((len(lists), RESERVE), NONE, dtype=np.int32)
-    for row, films in zip(cold, lists, strict=True):
-        row[: len(films)] = films
-    known = {"cold_users": users, "cold_of": list_of} if len(users) else {}
-    return {"cold": _stored(cold, dtype), **known}
+def cold_arrays(popular: Rows, dtype: np.dtype[np.uint16 | np.uint32]) -> dict[str, Array]:
+    """The list for unknown users: `popular`, rows of films, best first."""
+    cold = np.full((1, RESERVE), NONE, dtype=np.int32)
+    cold[0, : len(popular)] = popular
+    return {"cold": _stored(cold, dtype)}
 
 
 def _stored(rows: Rows, dtype: np.dtype[np.uint16 | np.uint32]) -> Array:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from app.model import save
+from app.model import RESERVE, save
 from auto_deployment import report
 from auto_deployment.artifact import cold_arrays, serving_arrays
 from auto_deployment.beyond import report as beyond
@@ -19,7 +19,6 @@ from auto_deployment.beyond.explore import explore_arrays
 from auto_deployment.beyond.exposure import exposures
 from auto_deployment.blas import one_thread
 from auto_deployment.dataset import read
-from auto_deployment.demographics import cold as demographics
 from auto_deployment.demographics import store
 from auto_deployment.errors import RefusedError, WrongUseError
 from auto_deployment.evaluate import FEWEST_RATINGS, beside, count_steps, evaluate
@@ -27,6 +26,7 @@ from auto_deployment.gate import decide
 from auto_deployment.ranking.choice import rankers_for
 from auto_deployment.ranking.factory import RankerFactory
 from auto_deployment.ranking.feedback import Feedback
+from auto_deployment.ranking.varied import varied
 from auto_deployment.tables import Tables
 from auto_deployment.trainers import maker_of, trainer_of
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from auto_deployment.champion import Recipe
     from auto_deployment.dataset import Dataset
-    from auto_deployment.demographics.cold import Cold
     from auto_deployment.evaluate import Evaluation
     from auto_deployment.factors import Trainer
     from auto_deployment.gate import Decision
@@ -123,18 +122,15 @@ def _build(
     seen = feedback.seen()
     with progress.task("precompute", len(dataset.users), "users") as task:
         serving = serving_arrays(dataset, ranker, seen, task.advance, maker_of(settings.trainer, settings.spark_master))
-    cold = demographics.make(settings.data_dir, dataset, feedback, choice.tuning.half_life, settings.random_state)
-    for line in report.cold(cold):
-        progress.say(line)
-    serving |= cold_arrays(cold.lists, cold.users, cold.list_of, serving["top"].dtype)
+    serving |= cold_arrays(varied(popularity.scores, feedback, RESERVE), serving["top"].dtype)
     if settings.explore_share:
         shown = exposures(serving["top"], len(dataset.films))
         serving |= explore_arrays(serving, shown, seen, settings.random_state)
     seed, told = settings.random_state, (version.number, version.trained_on)
-    made = beyond.Made(*told, name, seed, dataset, seen, popularity, serving, cold.choice)
+    made = beyond.Made(*told, name, seed, dataset, seen, popularity, serving)
     for line in beyond.lines(beyond.write(settings.data_dir, made, evaluation.held_out)) if evaluation.held_out else []:
         progress.say(line)
-    metadata = _metadata(settings, version, evaluation, decision, dataset, name, choice, cold)
+    metadata = _metadata(settings, version, evaluation, decision, dataset, name, choice)
     save(settings.data_dir / "model", metadata, serving, {**factory.factors.arrays(), **factory.kept(name, choice.tuning)})
     return metadata
 
@@ -152,7 +148,6 @@ def _metadata(
     dataset: Dataset,
     ranker: str,
     choice: Choice,
-    cold: Cold,
 ) -> dict[str, Any]:
     tables = Tables(settings.data_dir)
     data = {
@@ -175,13 +170,12 @@ def _metadata(
             "evaluation": evaluation.to_dict(),
             "gate": decision.to_dict(),
             "choice": choice.to_dict(),
-            "demographics": cold.choice.to_dict(),
         },
         "explore_share": settings.explore_share,
         "trainer": settings.trainer,
         "ranker": ranker,
         "scale": list(settings.scale),
-        "cold_lists": cold.names,
+        "cold_lists": ["popular"],
         "users": len(dataset.users),
         "films": len(dataset.films),
         "look_alikes": list(dataset.look_alikes),

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from auto_deployment.dataset import Dataset
-    from auto_deployment.demographics.cold import Cold
     from auto_deployment.evaluate import Evaluation
     from auto_deployment.gate import Decision
     from auto_deployment.ranking.choice import Choice
@@ -71,21 +70,6 @@ def choice(made: Choice) -> list[str]:
         f"inside the training data, {made.users:,} users: {name} {_told(each.quality)}, against popularity "
         f"{_told(each.above_popularity, '+')}; NDCG@10 {each.ndcg_at_10:.3f}, Recall@20 {each.recall_at_20:.3f}"
         for name, each in told.items()
-    ]
-
-
-def cold(made: Cold) -> list[str]:
-    """What users without a history get."""
-    chosen = made.choice
-    if chosen.above_popular is None:
-        return ["users without a history get the popular list: too few people are known for lists of groups"]
-    by = f"lists of groups against the popular one, {chosen.users:,} other users: {_told(chosen.above_popular, '+')}"
-    by += "" if chosen.by_chance is None else f", by chance {chosen.by_chance:+.3f}"
-    if chosen.attributes is None:
-        return [f"{by}: users without a history get the popular list"]
-    return [
-        f"{by}: {len(made.users):,} users without a history get the list of theirs by "
-        f"{' and '.join(chosen.attributes)}, the others the popular one"
     ]
 
 

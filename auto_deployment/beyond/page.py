@@ -31,7 +31,6 @@ def page(told: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> str:
             ("films known", "users", "NDCG@10", "Recall@20", "above the popular list"),
             [_step(name, each) for name, each in told["steps"].items()],
         ),
-        *titled("Lists of groups for users without a history, on people held out", (), _groups(told["groups"])),
         *_quality(told["quality"]),
         *titled("Films that most lists show", ("film", "share of all places"), _most(told["most_shown"])),
     ]
@@ -125,23 +124,6 @@ def _concentration(watched: Mapping[str, Any]) -> str:
 def _step(name: str, step: Mapping[str, Any]) -> tuple[str, ...]:
     figures = (step["ndcg_at_10"], step["recall_at_20"])
     return name, f"{step['users']:,}", *map(_interval, figures), _interval(step["recall_above_popularity"], "+")
-
-
-def _groups(chosen: Mapping[str, Any]) -> Rows:
-    if chosen["quality"] is None:
-        return [("", "too few people are known: everybody gets the popular list")]
-    used = "the popular list is as good, and is used" if chosen["attributes"] is None else " and ".join(chosen["attributes"])
-    chance = "" if chosen["by_chance"] is None else f"; groups filled by chance: up to {chosen['by_chance']:+.3f}"
-    return [
-        ("groups by", used),
-        ("users", f"{chosen['users']:,}"),
-        ("mean of NDCG@10 and Recall@20", _interval(chosen["quality"])),
-        ("above the popular list", _interval(chosen["above_popular"], "+") + chance),
-        (
-            "Recall@20",
-            f"{_interval(chosen['recall'])}, above the popular list {_interval(chosen['recall_above_popular'], '+')}",
-        ),
-    ]
 
 
 def _quality(measured: Mapping[str, Any]) -> list[str]:

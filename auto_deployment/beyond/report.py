@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from app.model import Array, ServingModel
     from auto_deployment.beyond.held_out import HeldOut
     from auto_deployment.dataset import Dataset
-    from auto_deployment.demographics.lists import GroupChoice
     from auto_deployment.rank import Popularity, Seen
 
 MOST_SHOWN = 100
@@ -39,7 +38,6 @@ class Made(NamedTuple):
     seen: Seen
     popularity: Popularity
     serving: Mapping[str, Array]
-    groups: GroupChoice
 
 
 def path(data: Path, version: int) -> Path:
@@ -67,7 +65,6 @@ def write(data: Path, made: Made, held_out: HeldOut) -> dict[str, Any]:
         "most_shown": most_shown(made.dataset.films, counts),
         "quality": quality.by_group(held_out, made.ranker, people, made.seed),
         "steps": quality.by_step(held_out, made.ranker, made.seed),
-        "groups": made.groups.to_dict(),
         "loop": again["loop"] if last is None and again is not None else _loop(made, last, before),
         "never_shown": {str(many): shown.never(made.version, made.dataset.films, many) for many in VERSIONS},
     }

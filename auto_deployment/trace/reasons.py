@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from auto_deployment.trace.history import Seen
 
 MOST_SHOWN = 10
+# The step of lists by group, which only versions of software 1.0 served.
+GROUPS = "demographics"
 # Without this array of the rating part, which versions of older code may not have, a ranker's lists cannot be explained.
 KEPT = {
     "popularity": "popularity_films",
@@ -44,7 +46,7 @@ def step_told(step: str, metadata: Mapping[str, Any]) -> str:
     }
     steps = {
         "known": f"a user of the training data: {ranked.get(str(metadata.get('ranker')), 'their own list, computed ahead')}",
-        "demographics": "no user of the training data, but their group is known: what is popular in it",
+        GROUPS: "no user of the training data, but their group was known: the films that were popular in the group",
         "popular": "no user of the training data: the films that most users liked, the same for everybody",
         "seen_all": "the user had seen every film there is: the films that most users liked, all the same",
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from auto_deployment import image
 from auto_deployment.command import CommandError, Commands
 from auto_deployment.errors import RunError
+from auto_deployment.trace.reasons import GROUPS
 from auto_deployment.trace.version_files import is_model
 from auto_deployment.versioning import tag
 
@@ -134,6 +135,11 @@ def read(line: str, by: str) -> Computed:
 
 
 def _compute_here(answer: Traced, model: Path) -> Computed:
+    if answer.step == GROUPS:
+        raise ReplayError(
+            f"this code makes no lists of groups (step {GROUPS!r}): the image of version {answer.version_number} computes this "
+            "answer again, on a machine with a Docker engine and without --here"
+        )
     commands = Commands(CODE, {"MODEL_DIR": str(model), "PYTHONPATH": str(CODE)})
     command = [sys.executable, "-m", "app.answer", str(answer.user_id), *([answer.inputs] if answer.inputs else [])]
     return _run(commands, command, "the code at hand, not the released image")

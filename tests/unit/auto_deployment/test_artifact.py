@@ -53,8 +53,7 @@ def test_a_place_without_a_film_holds_the_highest_number() -> None:
     data = dataset_of([(0, 0, 5.0), (0, 2, 4.0), (1, 1, 3.0)], 2, 3)
     popularity = Popularity(data.ratings, data.watches, 3, SCALE)
     arrays = serving_arrays(data, popularity, Feedback.of(data, SCALE).seen(), lambda _: None)
-    nobody = np.empty(0, dtype=np.int64)
-    arrays |= cold_arrays([popularity.order], nobody, nobody, arrays["top"].dtype)
+    arrays |= cold_arrays(popularity.order, arrays["top"].dtype)
     empty = np.iinfo(np.uint16).max
     assert arrays["top"][0].tolist() == [1] + [empty] * (RESERVE - 1)
     assert sorted(arrays["cold"][0].tolist()) == [0, 1, 2] + [empty] * (RESERVE - 3)

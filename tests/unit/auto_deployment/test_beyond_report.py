@@ -130,27 +130,6 @@ def test_quality_is_told_by_what_is_known_of_users(two: Two) -> None:
     assert sum(each["users"] for each in two.second["steps"].values()) >= quality["users"]
 
 
-def test_lists_of_groups_are_told_apart(two: Two) -> None:
-    """Their quality on people held out beside the popular list's; here no group has a taste of its own."""
-    groups = two.second["groups"]
-    assert groups["attributes"] is None
-    assert 0 < groups["users"] < 60
-    shown = " ".join(parsed(page(two.second, [])).texts)
-    assert "Lists of groups for users without a history" in shown
-    for words in ("the popular list is as good, and is used", f"users {groups['users']} mean", f"{groups['quality'][0]:.3f}"):
-        assert words in shown
-    chosen = {
-        **groups,
-        "attributes": ["age", "gender"],
-        "users": 77,
-        **dict.fromkeys(("quality", "above_popular", "recall", "recall_above_popular"), (0.25, 0.125, 0.5)),
-        "by_chance": 0.0625,
-    }
-    shown = " ".join(parsed(page({**two.second, "groups": chosen}, [])).texts)
-    for words in ("age and gender", "77", "+0.250 (+0.125 to +0.500); groups filled by chance: up to +0.062"):
-        assert words in shown
-
-
 def test_a_killed_run_makes_the_same_report_again(two: Two) -> None:
     """Its own model lies there then: what was compared with the last version stays."""
     before, shown = told(two.settings, 8), (two.settings.data_dir / "shown.json").read_bytes()

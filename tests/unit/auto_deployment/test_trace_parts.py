@@ -133,6 +133,16 @@ def test_before_the_first_release_what_the_stack_runs_computes(tmp_path: Path) -
         compute(traced(0, "0" * 32), files, engine)
 
 
+def test_an_answer_of_a_group_needs_the_image_of_its_version(tmp_path: Path) -> None:
+    """The code of today makes no such lists: it would compute another answer."""
+    folder = tmp_path / "data" / "model"
+    samples.save(folder, {"version": 0})
+    files = VersionFiles(Places(tmp_path, tmp_path / "data"), "local", tmp_path / "cache")
+    answer = traced(0, md5_of(folder))._replace(step="demographics")
+    with pytest.raises(ReplayError, match="the image of version 0 computes this answer again"):
+        compute(answer, files, None)
+
+
 def traced(version: int, md5: str | None) -> Traced:
     """An answer of a version with that model."""
     return Traced(version, 5, None, None, None, "a1", "asked-1", "stable", NOON, "known", "0f", "", None, None, md5)
