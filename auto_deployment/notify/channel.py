@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 STEP_SECONDS = 10.0
 TOTAL_SECONDS = 30.0
 
+Result = TypeVar("Result")
+
 
 class NotifyError(Exception):
-    """A channel did not send a notice; `permanent`: no further try helps; `perhaps`: the channel may have sent it."""
+    """A channel did not send a notice; `permanent`: no further try helps."""
 
-    def __init__(self, text: str, *, permanent: bool = False, perhaps: bool = False) -> None:
+    def __init__(self, text: str, *, permanent: bool = False) -> None:
         super().__init__(text)
         self.permanent = permanent
-        self.perhaps = perhaps
 
 
 class TooLongError(NotifyError):
@@ -44,17 +45,16 @@ class Channel(Protocol):
         ...
 
 
-def within(seconds: float, action: Callable[[], object]) -> None:
+def within(seconds: float, action: Callable[[], Result]) -> Result:
     """Run `action` for at most `seconds` in all: a server that sends its answer byte by byte passes every limit of a step.
 
     Raises what `action` raises, and TooLongError after `seconds`; the thread of the action is abandoned then.
     """
-    done: Future[None] = Future()
+    done: Future[Result] = Future()
 
     def work() -> None:
         try:
-            action()
-            done.set_result(None)
+            done.set_result(action())
         except BaseException as error:  # noqa: BLE001 - it is raised by whoever waits
             done.set_exception(error)
 
@@ -65,3 +65,4 @@ def within(seconds: float, action: Callable[[], object]) -> None:
         raise TooLongError(f"not done after {seconds:g} s in all") from None
     if problem:
         raise problem
+    return done.result()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from auto_deployment.notify.channel import NotifyError, TooLongError, within
 from auto_deployment.notify.notice import shortened
-from auto_deployment.notify.smtp import MailServer, Talk
+from auto_deployment.notify.smtp import MailServer, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from auto_deployment.logs import Redactor
     from auto_deployment.notify.notice import Notice
 
-TALK_ERRORS = (TooLongError, OSError, smtplib.SMTPException, ValueError)
+SEND_ERRORS = (TooLongError, OSError, smtplib.SMTPException, ValueError)
 
 
 class MailChannel:
@@ -37,7 +37,7 @@ class MailChannel:
         """Hands it to the mail server. Raises NotifyError."""
         message = self.message(notice)
         content = message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
-        return _Delivery(self._server, self._sender, self._recipients, self._redact, content).go_on
+        return _Delivery(self._server, self._sender, self._recipients, self._redact, content).try_once
 
     def message(self, notice: Notice) -> EmailMessage:
         """The mail of a notice."""
@@ -56,7 +56,7 @@ class MailChannel:
 
 
 class _Delivery:
-    """One mail on its way: the same message at each try, so that a copy can be known by its Message-ID."""
+    """One mail on its way. Each try sends the same message, so that a mail program knows a copy by its Message-ID."""
 
     def __init__(self, server: MailServer, sender: str, recipients: Sequence[str], redact: Redactor, content: bytes) -> None:
         self._server = server
@@ -66,48 +66,34 @@ class _Delivery:
         self._waiting = list(recipients)
         self._refused: dict[str, tuple[int, bytes]] = {}
         self._is_taken = False
-        self._unanswered = ""
 
-    def go_on(self) -> None:
-        """One try, for those who have not got it and were not refused for good. Raises NotifyError where somebody has not."""
-        talk = Talk(self._server, self._sender, self._waiting, self._content)
-        failure: Exception | None = None
+    def try_once(self) -> None:
+        """Send the mail to the recipients that neither have it nor refused it for good. Raises NotifyError if some are left."""
+        refused: dict[str, tuple[int, bytes]] = {}
+        problem: NotifyError | None = None
+        is_sent = False
         try:
-            within(self._server.total_seconds, talk.run)
-        except TALK_ERRORS as error:
-            failure = error
-        if talk.leave() and failure is not None and is_silence(failure):
-            failure = None
-            where = f"{self._server.host}:{self._server.port}"
-            self._unanswered = (
-                f"{where} received the mail, but confirmed nothing in time: the mail may arrive, and is not sent again"
-            )
-        elif failure is None:
-            self._is_taken = True
-        self._waiting = _to_try_again(self._waiting, talk.refused, is_sent=failure is None)
-        self._refused |= {address: answer for address, answer in talk.refused.items() if _is_final(answer)}
-        self._tell(failure, self._refused | talk.refused)
+            refused = within(self._server.total_seconds, lambda: send(self._server, self._sender, self._waiting, self._content))
+            is_sent = self._is_taken = True
+        except smtplib.SMTPRecipientsRefused as error:
+            refused = error.recipients
+        except SEND_ERRORS as error:
+            problem = mail_problem(error, self._server, self._redact)
+        self._refused |= {address: answer for address, answer in refused.items() if _is_final(answer)}
+        tried_again = refused if is_sent else self._waiting
+        self._waiting = [each for each in tried_again if each not in self._refused]
+        self._report(problem, self._refused | refused)
 
-    def _tell(self, failure: Exception | None, refused: Mapping[str, tuple[int, bytes]]) -> None:
-        """Raise what is wrong, if anything is."""
-        problem = None
-        if failure is not None and not isinstance(failure, smtplib.SMTPRecipientsRefused):
-            problem = mail_problem(failure, self._server, self._redact)
+    def _report(self, problem: NotifyError | None, refused: Mapping[str, tuple[int, bytes]]) -> None:
+        """Raise NotifyError if something failed."""
         words = [] if problem is None else [str(problem)]
         if refused:
             words.append(f"refused for {_refusals(refused, self._redact)}")
-        if self._unanswered:
-            words.append(self._unanswered)
-        elif words and self._is_taken:
+        if words and self._is_taken:
             words.append("the other recipients got the mail")
         if words:
             is_final = not self._waiting or (problem is not None and problem.permanent)
-            raise NotifyError("; ".join(words), permanent=is_final, perhaps=bool(self._unanswered) and not refused)
-
-
-def _to_try_again(waiting: Sequence[str], refused: Mapping[str, tuple[int, bytes]], *, is_sent: bool) -> list[str]:
-    """Who is to be sent the mail again: those refused for now, and where it was not sent, all who were not refused for good."""
-    return [each for each in (refused if is_sent else waiting) if each not in refused or not _is_final(refused[each])]
+            raise NotifyError("; ".join(words), permanent=is_final)
 
 
 def _is_final(answer: tuple[int, bytes]) -> bool:

@@ -20,16 +20,12 @@ PAUSES = (2.0, 10.0)
 
 
 def tell(notice: Notice, channels: Sequence[Channel], sleep: Callable[[float], None] = time.sleep) -> list[str]:
-    """Send a notice by each channel, with up to three tries; the channels that failed, each with its reason. Never raises.
-
-    A notice that a channel may have sent is logged and is no failure: a caller that sends it again might send it twice.
-    """
+    """Send a notice by each channel, with up to three tries; the channels that failed, each with its reason. Never raises."""
     failures = []
     for channel in channels:
         if problem := _problem_of(notice, channel, sleep):
-            result = "perhaps sent" if problem.perhaps else "not sent"
-            log.error("%s: %s (%s): %s", channel.name, result, problem, notice.whole[0])
-            failures += [] if problem.perhaps else [f"{channel.name}: {problem}"]
+            log.error("%s: not sent (%s): %s", channel.name, problem, notice.whole[0])
+            failures.append(f"{channel.name}: {problem}")
         else:
             log.info("%s: sent: %s", channel.name, notice.whole[0])
     return failures

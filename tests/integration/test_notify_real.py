@@ -23,7 +23,6 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 from auto_deployment import logs
 from auto_deployment.logs import Redactor
 from auto_deployment.notify import Channel, MailChannel, MailServer, Notice, SlackChannel, failed, open_channels, tell
-from auto_deployment.notify.smtp import LeftBehindError, Talk
 from auto_deployment.settings import Settings
 
 if TYPE_CHECKING:
@@ -290,34 +289,15 @@ def test_a_server_may_look_through_a_mail_for_longer_than_a_step() -> None:
 
 
 @pytest.mark.parametrize("limit", ["reply_seconds", "total_seconds"])
-def test_a_mail_that_was_perhaps_taken_is_not_sent_again(limit: str, caplog: pytest.LogCaptureFixture) -> None:
-    """No answer to the whole message, by either limit: it is told as that."""
+def test_copies_of_a_mail_that_was_not_confirmed_in_time_have_one_message_id(limit: str) -> None:
+    """Each of the three tries may arrive; a mail program shows such copies once."""
     office = PostOffice(thinks=1.2)
     with mail_server(office) as port:
-        assert quick(channel(port, **{limit: 0.5})) == []
+        (problem,) = quick(channel(port, **{limit: 0.4}))
         time.sleep(0.2)
-    assert "the mail may arrive, and is not sent again" in caplog.text
-    assert "mail: perhaps sent" in caplog.text
-    assert len(office.mails) == 1
-
-
-def test_a_recipient_who_was_refused_gets_a_mail_that_the_other_one_perhaps_has() -> None:
-    """Only that one is asked for again."""
-    office = PostOffice(thinks=0.8, bea=["451 greylisted"])
-    with mail_server(office) as port:
-        quick(channel(port, reply_seconds=0.4))
-    assert [mail.rcpt_tos for mail in office.mails] == [["ann@example.org"], ["bea@example.org"]]
-
-
-def test_a_talk_that_was_left_behind_sends_no_mail_any_more() -> None:
-    """The next try does: two mails would arrive."""
-    office = PostOffice()
-    with mail_server(office) as port:
-        talk = Talk(MailServer("127.0.0.1", port), "bot@example.org", TO, b"text\r\n")
-        assert not talk.leave()
-        with pytest.raises(LeftBehindError):
-            talk.run()
-    assert office.mails == []
+    assert problem.endswith("(3 tries)")
+    assert 1 <= len(office.mails) <= 3
+    assert len(ids(office)) == 1
 
 
 def test_a_line_of_a_mail_may_begin_with_a_dot() -> None:

@@ -292,13 +292,6 @@ def test_a_permanent_refusal_is_not_tried_again() -> None:
     assert listener.tries == 1
 
 
-def test_a_notice_that_was_perhaps_sent_is_logged_as_such(caplog: pytest.LogCaptureFixture) -> None:
-    """It is no failure."""
-    listener = Listener(NotifyError("no answer", permanent=True, perhaps=True))
-    assert tell(NOTICE, [listener], sleep=no_pause) == []
-    assert caplog.messages == ["drum: perhaps sent (no answer): subject"]
-
-
 def test_a_channel_that_breaks_is_no_reason_to_fail() -> None:
     """Whatever it raises is told as a failure, and the next channel is tried."""
     other = Listener(name="other")
