@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -67,6 +67,10 @@ class Server:
             "PIP_RETRIES": "0",
             "PYTHON": sys.executable,
         }
+
+    def make(self) -> Self:
+        """Write the checkout's files, with version 1.0 of code and package."""
+        folder = self.folder
         for name in ("scripts/run", "scripts/lib/install-lock.sh", "scripts/lib/python.sh"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
@@ -77,6 +81,7 @@ class Server:
         (folder / "docker-compose.yml").touch()
         (folder / ".git").mkdir()
         self.upgrade("1.0")
+        return self
 
     def upgrade(self, version: str) -> None:
         """Have the checkout hold other code and another lock, as `git pull` would."""
@@ -108,22 +113,32 @@ class Server:
         return len(found[0]), len(found[1])
 
 
-@pytest.fixture
-def index(tmp_path: Path) -> Index:
+def index_in(folder: Path) -> Index:
     """Versions 1.0 to 3.0 of one package."""
-    made = Index(tmp_path / "index")
+    made = Index(folder)
     for version in ("1.0", "2.0", "3.0"):
         made.add_wheel("tool", version)
     return made
 
 
-@pytest.fixture
-def server(tmp_path: Path, index: Index) -> Iterator[Server]:
-    """A checkout whose first packages are installed."""
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an index, and with a checkout whose first packages are installed: each test gets a copy."""
+    folder = tmp_path_factory.mktemp("installed")
+    index = index_in(folder / "index")
     with index.served() as url:
-        made = Server(tmp_path / "server", index, url)
-        assert made.run("--install").returncode == 0
-        yield made
+        assert Server(folder / "server", index, url).make().run("--install").returncode == 0
+    return folder
+
+
+@pytest.fixture
+def server(tmp_path: Path, installed: Path) -> Iterator[Server]:
+    """A checkout whose first packages are installed."""
+    for name in ("index", "server"):
+        shutil.copytree(installed / name, tmp_path / name, symlinks=True)
+    index = Index(tmp_path / "index")
+    with index.served() as url:
+        yield Server(tmp_path / "server", index, url)
 
 
 def ended(process: subprocess.Popen[str]) -> str:
@@ -214,10 +229,11 @@ def test_an_installation_that_is_killed_takes_nothing_away(
     assert server.kept()[1] == 1
 
 
-def test_two_first_starts_at_once_install_once(tmp_path: Path, index: Index) -> None:
+def test_two_first_starts_at_once_install_once(tmp_path: Path) -> None:
     """Both work; the second waits for the first."""
+    index = index_in(tmp_path / "index")
     with index.served() as url:
-        made = Server(tmp_path / "fresh", index, url)
+        made = Server(tmp_path / "fresh", index, url).make()
         both = [made.start("auto_deployment.work") for _ in range(2)]
         assert [ended(each) for each in both] == ["code 1.0 1.0"] * 2
     assert index.asked.count("tool-1.0-py3-none-any.whl") == 1
