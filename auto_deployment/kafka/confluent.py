@@ -16,6 +16,7 @@ from auto_deployment.kafka.outage import (
     PAUSE_SECONDS,
     TOPIC_SECONDS,
     Outage,
+    check_advertised,
     no_topic,
     not_authenticated,
     not_readable,
@@ -127,19 +128,21 @@ class ConfluentClient:
         self._consumer.close()
 
     def _connect(self, seconds: float) -> None:
-        while not self._has_answered():
+        while (brokers := self._brokers()) is None:
             # Without a call like this one the library keeps its reasons to itself.
             self._consumer.poll(0)
             if self._outage.refusal:
                 raise self._outage.refusal
             self._outage.wait("a connection", seconds)
+        check_advertised(self._servers, brokers)
 
-    def _has_answered(self) -> bool:
+    def _brokers(self) -> list[tuple[str, int]] | None:
+        """Host and port that each broker advertises; None when no broker answers."""
         try:
-            self._consumer.list_topics(self._topic, KNOCK_SECONDS)
+            found = self._consumer.list_topics(self._topic, KNOCK_SECONDS).brokers.values()
         except KafkaException:
-            return False
-        return True
+            return None
+        return [(each.host, each.port) for each in found]
 
     def _bounds(self) -> dict[int, tuple[int, int]]:
         """Each partition's first offset and its end."""

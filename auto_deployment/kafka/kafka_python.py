@@ -26,12 +26,13 @@ from auto_deployment.kafka.outage import (
     PAUSE_SECONDS,
     TOPIC_SECONDS,
     Outage,
+    check_advertised,
     no_codec,
     no_topic,
     not_readable,
     out_of_range,
 )
-from auto_deployment.stream import Batch
+from auto_deployment.stream import Batch, StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,6 +70,11 @@ class KafkaPythonClient:
             self._abandon_network()
             if isinstance(error, KafkaTimeoutError):
                 raise self._outage.failure(connect, "a connection") from error
+            raise
+        try:
+            check_advertised(self._servers, ((each.host, each.port) for each in self._connections.cluster.brokers()))
+        except StreamError:
+            self.close()
             raise
         self._connections.cluster.set_topics([self._topic])
         self._connections.is_open = True

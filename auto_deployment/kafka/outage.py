@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
+from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 from auto_deployment.stream import OffsetGoneError, StreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 60.0
 CONNECT_SECONDS = 15.0
+ADVERTISED_SECONDS = 5.0
 # A topic that was made this moment is not known at once; one that is absent for so long does not exist.
 TOPIC_SECONDS = 2.0
 PAUSE_SECONDS = 0.1
@@ -68,6 +75,39 @@ def away(servers: str, seconds: float, what: str, reason: str) -> StreamError:
         f"no answer from {servers} within {seconds:g} s, waiting for {what}{_bracketed(reason)}: "
         "is the broker up, and are KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL right?"
     )
+
+
+def check_advertised(servers: str, brokers: Iterable[tuple[str, int]], seconds: float = ADVERTISED_SECONDS) -> None:
+    """Wait until a broker takes connections at the host and port that it advertises: clients read from there.
+
+    `brokers`: the advertised host and port of each, as `servers` name them. Raises StreamError when none does within `seconds`.
+    """
+    advertised = sorted(set(brokers))
+    if not advertised or {f"{host}:{port}" for host, port in advertised} & set(servers.split(",")):
+        return
+    reached, until = Event(), time.monotonic() + seconds
+    reasons = dict.fromkeys(advertised, "no answer")
+    # The threads may outlive this call, because nothing limits the look-up of a name.
+    for address in advertised:
+        Thread(target=_knock, args=(address, until, reached, reasons), daemon=True).start()
+    if not reached.wait(seconds):
+        found = ", ".join(f"{host}:{port} ({reasons[host, port]})" for host, port in advertised)
+        raise StreamError(
+            f"{servers} answers, but this machine cannot reach the addresses that its brokers advertise: {found}: "
+            "correct the broker's advertised.listeners, or make the names known here"
+        )
+
+
+def _knock(address: tuple[str, int], until: float, reached: Event, reasons: dict[tuple[str, int], str]) -> None:
+    """Try to connect, again and again, until one thread has reached its broker or the time is over."""
+    while not reached.is_set() and (left := until - time.monotonic()) > 0:
+        try:
+            socket.create_connection(address, timeout=left).close()
+        except OSError as error:
+            reasons[address] = error.strerror or str(error)
+            time.sleep(PAUSE_SECONDS)
+        else:
+            reached.set()
 
 
 def no_topic(servers: str, topic: str) -> StreamError:

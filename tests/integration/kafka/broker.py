@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 USER, PASSWORD = "reader", "a-password-of-the-tests"
 LISTENERS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+# A listener whose advertised host no machine can look up.
+UNKNOWN, UNKNOWN_ADDRESS = "UNKNOWN", "broker.internal.example:9092"
 SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 JVM = ("java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 STARTED = "Kafka Server started"
@@ -37,8 +39,9 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{controller}
 controller.listener.names=CONTROLLER
-listeners={listeners},CONTROLLER://{controller}
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
+listeners={listeners},UNKNOWN://{unknown},CONTROLLER://{controller}
+advertised.listeners={listeners},UNKNOWN://{unknown_address}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,UNKNOWN:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 log.dirs={folder}/data
 offsets.topic.replication.factor=1
@@ -81,7 +84,7 @@ class Broker:
         self.certificates = write_certificates(folder / "certificates")
         self._folder = folder
         self._libs = libs
-        self._ports = dict(zip((*LISTENERS, "CONTROLLER"), _free_ports(len(LISTENERS) + 1), strict=True))
+        self._ports = dict(zip((*LISTENERS, UNKNOWN, "CONTROLLER"), _free_ports(len(LISTENERS) + 2), strict=True))
         self._admin: AdminClient
         self._producer: Producer | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -223,7 +226,14 @@ class Broker:
     def _settings_text(self) -> str:
         listeners = ",".join(f"{name}://{self.address(name)}" for name in LISTENERS)
         controller, certificates = self.address("CONTROLLER"), self.certificates
-        text = SETTINGS.format(listeners=listeners, controller=controller, folder=self._folder, certificates=certificates)
+        text = SETTINGS.format(
+            listeners=listeners,
+            unknown=self.address(UNKNOWN),
+            unknown_address=UNKNOWN_ADDRESS,
+            controller=controller,
+            folder=self._folder,
+            certificates=certificates,
+        )
         names = [name.lower() for name in LISTENERS if name.startswith("SASL")]
         return text + "".join(LOGIN.format(listener=name, security=SECURITY, user=USER, password=PASSWORD) for name in names)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from auto_deployment.stream import StreamError
+from tests.integration.kafka.broker import UNKNOWN
 from tests.integration.kafka.conftest import new_name
 from tests.integration.kafka.lines import read_all, stream_lines
 
@@ -90,3 +91,14 @@ def test_a_topic_that_does_not_exist_is_named_and_not_made(broker: Broker, make_
     with pytest.raises(StreamError, match=f"has no topic {topic}: set KAFKA_TOPIC"):
         make_client(topic).partitions()
     assert topic not in broker.topics()
+
+
+def test_an_advertised_host_that_nobody_can_look_up_is_named(broker: Broker, make_client: MakeClient) -> None:
+    """The broker answers at the address that is set; what it advertises is the fault. This is known within 15 s."""
+    start = time.monotonic()
+    with pytest.raises(
+        StreamError, match=r"advertise: broker\.internal\.example:9092 .*advertised\.listeners"
+    ) as caught:
+        make_client(new_name(), at=UNKNOWN)
+    assert time.monotonic() - start < 15
+    assert str(caught.value).startswith(f"{broker.address(UNKNOWN)} answers")
