@@ -19,10 +19,11 @@ from auto_deployment.errors import RunError
 from auto_deployment.logs import FILE
 from auto_deployment.state import write_synced
 from scripts.images.docker import client
+from scripts.ports import reserve
 from scripts.rehearse.__main__ import mail_settings
 from scripts.rehearse.place import ReleaseStack
 from scripts.rehearse.sinks import Mailbox
-from scripts.rehearse.stack import ROOT, free_port
+from scripts.rehearse.stack import ROOT
 from tests.integration.checkout import Checkout
 from tests.integration.load import Load
 from tests.integration.post_office import open_post_office
@@ -110,7 +111,7 @@ def release_log(stack: ReleaseStack) -> str:
 
 def _release() -> str:
     """The log of the first release to a new stack, under requests."""
-    port = free_port()
+    (port,) = reserve()
     mailbox = Mailbox(port)
     mailbox.start()
     with tempfile.TemporaryDirectory(prefix="logs-") as name:

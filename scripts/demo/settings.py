@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from auto_deployment.errors import RunError
+from scripts.ports import reserve
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
@@ -66,20 +67,10 @@ class Place(NamedTuple):
 
 
 def services() -> list[Service]:
-    """Two stable services and a canary, 2:2:1, on ports that are free now."""
-    ports = free_ports(6)
+    """Two stable services and a canary, 2:2:1, on reserved ports."""
+    ports = reserve(6)
     names = (("stable-1", "stable", 2), ("stable-2", "stable", 2), ("canary", "canary", 1))
     return [Service(*each, ports[2 * at], ports[2 * at + 1]) for at, each in enumerate(names)]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nobody listens on."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [each.getsockname()[1] for each in held]
-    finally:
-        for each in held:
-            each.close()
 
 
 def require_free(port: int) -> None:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from auto_deployment.errors import RunError
 from auto_deployment.state import write_synced
+from scripts.ports import reserve
 from scripts.rehearse.acts import ACTS, wait_for_step
 from scripts.rehearse.cases import CASES, Case, chosen, wrong_endings
 from scripts.rehearse.place import ReleaseStack
 from scripts.rehearse.sinks import Mailbox
-from scripts.rehearse.stack import free_port
 from scripts.rehearse.traffic import Traffic, Visits
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _rehearse(cases: Sequence[Case], evidence: Path, report: Path | None) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    port = free_port()
+    (port,) = reserve()
     mailbox = Mailbox(port)
     mailbox.start()
     with tempfile.TemporaryDirectory(prefix="rehearse-") as name:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from mysql.connector.connection import MySQLConnection
 
 from auto_deployment.errors import RunError
-from scripts.demo.settings import free_ports
 from scripts.images.docker import client
+from scripts.ports import reserve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,11 +28,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("stable-1", "stable-2", "canary")
 UP_SECONDS = 180.0
 PORTS = ("NGINX_PORT", "MYSQL_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "CADVISOR_PORT")
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    return free_ports(1)[0]
 
 
 def copy_of_project(to: Path) -> Path:
@@ -56,7 +51,7 @@ class Stack:
     def __init__(self, folder: Path, name: str, **settings: str) -> None:
         self.folder = copy_of_project(folder)
         self.name = name
-        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        self.ports = dict(zip(PORTS, reserve(len(PORTS)), strict=True))
         self._net = f"10.213.{100 + zlib.crc32(f'{name} {os.getpid()}'.encode()) % 100}"
         self._environment = {
             **os.environ,

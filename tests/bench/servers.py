@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripts.ports import reserve
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -52,7 +54,7 @@ class Server:
 @contextmanager
 def server(folder: Path, name: str, environment: Mapping[str, str], application: str | None = None) -> Iterator[Server]:
     """The service, or `application`, ready to answer; its files lie under `folder`."""
-    port, metrics_port = _free_port(), _free_port()
+    port, metrics_port = reserve(2)
     parts = {
         "SERVICE": name,
         "BIND": f"127.0.0.1:{port}",
@@ -88,11 +90,6 @@ def _wait_ready(running: Server, process: subprocess.Popen[bytes], log: Path) ->
             if len(running.workers()) == WORKERS:
                 return
     raise RuntimeError(f"{log.stem} is not ready: {log.read_text()[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return int(held.getsockname()[1])
 
 
 def _processor_seconds(pid: int) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.settings import ServiceSettings, ShipperSettings
+from scripts.ports import reserve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,19 +27,6 @@ ROOT = Path(__file__).resolve().parents[2]
 set_hypothesis_home_dir(ROOT / ".cache" / "hypothesis")  # tools keep what they remember in .cache
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
-# Below the ports from which the system serves itself, so that no connection takes one away between choice and use.
-PORTS = range(15_000, 32_000)
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
-    while True:
-        port = secrets.choice(PORTS)
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        return port
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -79,7 +66,7 @@ class Server:
 
     def __init__(self, folder: Path, model: Path, **settings: str) -> None:
         self.folder = folder
-        self.port, self.metrics_port = free_port(), free_port()
+        self.port, self.metrics_port = reserve(2)
         self.journals = folder / "journals"
         self.settings = {
             "MODEL_DIR": str(model),

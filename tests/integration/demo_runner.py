@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -15,15 +14,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from scripts.ports import reserve
+
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 300.0
 SERVICES = ("stable-1", "stable-2", "canary")  # as upstream.conf has them
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return int(held.getsockname()[1])
 
 
 class Demo:
@@ -32,7 +27,7 @@ class Demo:
     def __init__(self, folder: Path, *arguments: str, ranker: str = "popularity") -> None:
         """Most tests do not care what ranks, and popularity is the quickest."""
         self.folder = folder
-        self.port = free_port()
+        (self.port,) = reserve()
         self._command = [str(ROOT / "scripts" / "dev"), "demo", "--folder", str(folder), "--port", str(self.port), *arguments]
         self._environment = {**os.environ, "RANKER": ranker}
         self._process: subprocess.Popen[str] | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiosmtpd.controller import Controller
 
-from tests.integration.demo_runner import free_port
+from scripts.ports import reserve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ class PostOffice:
 @contextmanager
 def open_post_office() -> Iterator[PostOffice]:
     """One that is open; its `environment` is what a run has to be told of it."""
-    port = free_port()
+    (port,) = reserve()
     office = PostOffice(port)
     controller = Controller(office, hostname="127.0.0.1", port=port)
     controller.start()

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from scripts.ports import reserve
 from scripts.rehearse.place import ReleaseStack
 from scripts.rehearse.sinks import Mailbox
 from tests.integration.load import Load
 from tests.log_sample import path_of, release_log, shape_of
-from tests.stack.stack import SERVICES, free_port, wait_until
+from tests.stack.stack import SERVICES, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +64,7 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A stack of its own, and a mail server."""
-    port = free_port()
+    (port,) = reserve()
     mailbox = Mailbox(port)
     told = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(port), "MAIL_FROM": "release@example.org", "MAIL_TO": "team@example.org"}
     stack = ReleaseStack(tmp_path_factory.mktemp("release"), "movierec-test-release", **told)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.integration.demo_runner import free_port
+from scripts.ports import reserve
 from tests.integration.gitlab.tools import debian, library_path
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Sshd:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
+        (self.port,) = reserve()
         self.known_hosts = folder / "known_hosts"
         self.home = folder / "home"
         (self.home / ".ssh").mkdir(parents=True)

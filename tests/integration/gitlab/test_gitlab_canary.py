@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scripts.images.docker import client
-from scripts.rehearse.stack import PORTS, free_port, wait_until
+from scripts.ports import reserve
+from scripts.rehearse.stack import PORTS, wait_until
 from tests.integration.gitlab.conftest import Site, halves
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = {name: free_port() for name in PORTS}
+        self.ports = dict(zip(PORTS, reserve(len(PORTS)), strict=True))
         settings = {
             **self.ports,
             "COMPOSE_PROJECT_NAME": NAME,

@@ -6,7 +6,6 @@ import base64
 import ctypes
 import secrets
 import signal
-import socket
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionTy
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
+from scripts.ports import reserve
 from tests.integration.kafka.certificates import HOST, write_certificates
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Broker:
         self.certificates = write_certificates(folder / "certificates")
         self._folder = folder
         self._libs = libs
-        self._ports = dict(zip((*LISTENERS, UNKNOWN, "CONTROLLER"), _free_ports(len(LISTENERS) + 2), strict=True))
+        self._ports = dict(zip((*LISTENERS, UNKNOWN, "CONTROLLER"), reserve(len(LISTENERS) + 2), strict=True))
         self._admin: AdminClient
         self._producer: Producer | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -287,23 +287,6 @@ def _check_delivery(error: KafkaError | None, _message: Message) -> None:
 
 def _cluster_id() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode().replace("-", "A")
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, below those that the system gives to outgoing connections.
-
-    A client that knocks at a dead broker's port could otherwise be given that very port for its own end.
-    """
-    held: list[socket.socket] = []
-    while len(held) < count:
-        try:
-            held.append(socket.create_server((HOST, 20_000 + secrets.randbelow(12_000))))
-        except OSError:
-            continue
-    ports = [int(one.getsockname()[1]) for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 def _end_with_parent() -> None:

@@ -96,9 +96,7 @@ def test_a_topic_that_does_not_exist_is_named_and_not_made(broker: Broker, make_
 def test_an_advertised_host_that_nobody_can_look_up_is_named(broker: Broker, make_client: MakeClient) -> None:
     """The broker answers at the address that is set; what it advertises is the fault. This is known within 15 s."""
     start = time.monotonic()
-    with pytest.raises(
-        StreamError, match=r"advertise: broker\.internal\.example:9092 .*advertised\.listeners"
-    ) as caught:
+    with pytest.raises(StreamError, match=r"advertise: broker\.internal\.example:9092 .*advertised\.listeners") as caught:
         make_client(new_name(), at=UNKNOWN)
     assert time.monotonic() - start < 15
     assert str(caught.value).startswith(f"{broker.address(UNKNOWN)} answers")

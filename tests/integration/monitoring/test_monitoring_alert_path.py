@@ -18,7 +18,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from app.stack.alertmanager import CONFIGURATION, files
-from tests.integration.conftest import free_port, wait_until
+from scripts.ports import reserve
+from tests.integration.conftest import wait_until
 from tests.integration.monitoring.tools import ROOT, docker, image_of
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def text_of(mail: EmailMessage) -> str:
 
 def test_a_service_that_dies_is_told_once_and_its_return_once(tmp_path: Path) -> None:
     """By mail, over TLS and with a login, and on Slack, with what to do; and nothing else is told."""
-    smtp, dying, alertmanager, prometheus = (free_port() for _ in range(4))
+    smtp, dying, alertmanager, prometheus = reserve(4)
     with ExitStack() as stack:
         office = stack.enter_context(mail_server(smtp))
         slack, well = stack.enter_context(http_server()), stack.enter_context(http_server())

@@ -11,7 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.metrics import SECONDS
-from tests.integration.conftest import free_port, wait_until
+from scripts.ports import reserve
+from tests.integration.conftest import wait_until
 from tests.integration.monitoring.tools import ROOT, docker, image_of, tool
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def _health_check(log: Path) -> bool:
 def running(tmp_path: Path) -> Iterator[tuple[Path, Any]]:
     """An mtail that follows a log, as in the stack: the log's path, and what it tells now."""
     (tmp_path / "tries.log").write_text("")
-    port = free_port()
+    (port,) = reserve()
     mounts = ["-v", f"{ROOT / 'monitoring' / 'mtail'}:/etc/mtail:ro", "-v", f"{tmp_path}:/logs:ro"]
     options = ["--user", "0:0", "-p", f"127.0.0.1:{port}:3903", *mounts]
     command = ["--progs", "/etc/mtail", "--logs", "/logs/tries.log", "--logtostderr", "--port", "3903"]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from scripts.ports import reserve
 from tests.integration.checkout import ROOT, Checkout
-from tests.integration.conftest import free_port, wait_until
+from tests.integration.conftest import wait_until
 from tests.integration.monitoring.tools import docker, image_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def test_what_a_run_leaves_is_read_by_node_exporter(tmp_path: Path) -> None:
     before = time.time()
     done = checkout.run("--collect-only", "--input", SAMPLE)
     assert done.returncode == 0, done.stderr
-    port = free_port()
+    (port,) = reserve()
     options = ["--network", "host", "--user", "65534:65534", "-v", f"{checkout.folder / 'logs' / 'metrics'}:/metrics:ro"]
     command = ["--collector.disable-defaults", "--collector.textfile", "--collector.textfile.directory=/metrics"]
     listen = f"--web.listen-address=127.0.0.1:{port}"

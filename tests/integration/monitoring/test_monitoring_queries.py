@@ -16,7 +16,8 @@ from auto_deployment.canary.looking import read_evidence
 from auto_deployment.canary.readings import Outcome
 from auto_deployment.canary.verdict import End, verdict
 from auto_deployment.prometheus import Prometheus
-from tests.integration.conftest import free_port, wait_until
+from scripts.ports import reserve
+from tests.integration.conftest import wait_until
 from tests.integration.monitoring.tools import docker, image_of
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def judged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Ver
     (tmp_path / "history.txt").write_text("\n".join([*lines, "# EOF", ""]))
     (tmp_path / "prometheus.yml").write_text("{}\n")
     (tmp_path / "data").mkdir()
-    port, mount = free_port(), f"{tmp_path}:/folder"
+    (port,), mount = reserve(), f"{tmp_path}:/folder"
     made = ["tsdb", "create-blocks-from", "openmetrics", "/folder/history.txt", "/folder/data"]
     with_folder = ["--rm", "--user", "0:0", "-v", mount]
     docker("run", *with_folder, "--network", "none", "--entrypoint", "promtool", image_of("prometheus"), *made)

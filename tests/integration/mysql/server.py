@@ -14,7 +14,8 @@ import mysql.connector
 from mysql.connector.connection import MySQLConnection
 
 from app.provenance import mysql_url
-from tests.integration.conftest import ROOT, free_port
+from scripts.ports import reserve
+from tests.integration.conftest import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +54,7 @@ class Server:
     """The container. Its data outlives a restart, not the tests."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        (self.port,) = reserve()
         self.name = f"movierec-test-mysql-{os.getpid()}-{self.port}"
 
     def start(self) -> None:

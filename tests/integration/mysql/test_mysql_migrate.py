@@ -11,7 +11,7 @@ import pytest
 from app.provenance import DatabaseError, SchemaError
 from app.provenance.archive import Archive
 from app.provenance.schema import NEWEST
-from tests.integration.conftest import free_port
+from scripts.ports import reserve
 from tests.integration.mysql.server import HOST_PASSWORD, ROOT_PASSWORD, SERVICE_PASSWORD, Database, Server, docker
 from tests.unit.app import samples
 from tests.unit.app.samples import row
@@ -128,7 +128,7 @@ def test_the_version_in_the_image_is_tracked_unless_it_is_already(database: Data
 
 def test_a_server_that_starts_is_waited_for(empty: Database, server: Server) -> None:
     """While nobody listens it waits, and goes on once somebody does."""
-    port = free_port()
+    (port,) = reserve()
     status, _, errors = empty.run("app.migrate", MYSQL_PORT=str(port), MIGRATE_SECONDS="1")
     assert status == 1
     assert errors.startswith(f"migrate: no MySQL at 127.0.0.1:{port} within 1 s: is it up?")

@@ -14,6 +14,7 @@ from app.journal import Journal, to_line
 from app.provenance import DatabaseError, Ledger
 from app.shipper import Shipper, run
 from app.shipper_metrics import serve
+from scripts.ports import reserve
 from tests.unit.app.samples import row
 
 if TYPE_CHECKING:
@@ -50,12 +51,6 @@ def once(made: Shipper) -> None:
     run(made, 0.1, stop)
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return int(server.getsockname()[1])
-
-
 def told(port: int) -> dict[str, float]:
     """The shipper's series that its port tells, by name and service."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
@@ -67,7 +62,7 @@ def told(port: int) -> dict[str, float]:
 def test_what_waits_is_told_for_each_service(tmp_path: Path, ledger: Away) -> None:
     """Bytes that are written and not in the database; none of a service that has caught up."""
     journals = {name: Journal(tmp_path / "journals" / name, 1 << 20, 1 << 18) for name in ("stable-1", "canary")}
-    made, port = Shipper(tmp_path / "journals", ledger, 1000), free_port()
+    made, port = Shipper(tmp_path / "journals", ledger, 1000), reserve()[0]
     serve(made, f"127.0.0.1:{port}")
     assert told(port) == {
         "shipper_rows_total": 0,
@@ -94,7 +89,7 @@ def test_what_waits_is_told_for_each_service(tmp_path: Path, ledger: Away) -> No
 def test_a_database_that_is_away_is_told_until_it_is_back(tmp_path: Path, ledger: Away) -> None:
     """What waits then is all that was not taken."""
     journal = Journal(tmp_path / "journals" / "stable-1", 1 << 20, 1 << 18)
-    made, port = Shipper(tmp_path / "journals", ledger, 1000), free_port()
+    made, port = Shipper(tmp_path / "journals", ledger, 1000), reserve()[0]
     serve(made, f"127.0.0.1:{port}")
     once(made)
     ledger.away = True

@@ -11,7 +11,8 @@ import pytest
 from auto_deployment.errors import RunError
 from scripts.demo import nginx
 from scripts.demo.processes import MOST_RESTARTS, Process, Processes
-from scripts.demo.settings import free_ports, require_free
+from scripts.demo.settings import require_free
+from scripts.ports import reserve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,7 @@ def test_stable_servers_stay_reachable_while_they_are_ejected() -> None:
 
 def test_nginx_takes_the_configuration(tmp_path: Path) -> None:
     """The project's own files with the demo's ports pass NGINX's check."""
-    command = nginx.prepare(tmp_path, free_ports(1)[0], SERVERS, nginx.find_nginx())
+    command = nginx.prepare(tmp_path, reserve()[0], SERVERS, nginx.find_nginx())
     checked = subprocess.run([*command, "-t"], capture_output=True, text=True, timeout=20, check=False)
     assert checked.returncode == 0, checked.stderr
 
