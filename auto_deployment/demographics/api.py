@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AT_ONCE = 4
+MOST_IN_ONE = 200  # users in one request, in the form that the film service has since 2026
 ANSWER_SECONDS = 5.0
 # After each try, where the service does not say for how long; after the last one other users are asked about.
 PAUSES = (1.0, 2.0, 0.0)
@@ -62,9 +63,11 @@ def collect(data: Path, url: str, wanted: Sequence[int], limits: Limits, go_on: 
     found: dict[int, Person] = {}
     failures: list[AwayError] = []
     until, away = time.monotonic() + limits.seconds, False
-    todo = islice((user for user in dict.fromkeys(wanted) if user not in people), limits.users)
+    todo = list(islice((user for user in dict.fromkeys(wanted) if user not in people), limits.users))
     with requests.Session() as session, ThreadPoolExecutor(AT_ONCE) as pool:
-        while not away and (users := list(islice(todo, 8 * AT_ONCE))):
+        found |= _in_groups(session, url, todo, until, go_on)
+        singles = (user for user in todo if user not in found)
+        while not away and (users := list(islice(singles, 8 * AT_ONCE))):
             answers = list(pool.map(lambda user: _answer(session, url, user, until), users))
             found |= {user: each for user, each in zip(users, answers, strict=True) if isinstance(each, Person)}
             failures += [each for each in answers if isinstance(each, AwayError)]
@@ -75,6 +78,49 @@ def collect(data: Path, url: str, wanted: Sequence[int], limits: Limits, go_on: 
         store.write(data, {**people, **found})
     problem = str(failures[0]) if failures else ""
     return Asked(len(found), sum(each != Person() for each in found.values()), len(failures), problem, away)
+
+
+def _in_groups(
+    session: requests.Session, url: str, users: Sequence[int], until: float, go_on: Callable[[], bool]
+) -> dict[int, Person]:
+    """The people whom the service describes in answers about many users; it does not have to know that form."""
+    found: dict[int, Person] = {}
+    for start in range(0, len(users) - 1, MOST_IN_ONE):
+        group = several(session, url, users[start : start + MOST_IN_ONE], until)
+        if not group or time.monotonic() > until:
+            return found | group
+        found |= group
+        if not go_on():
+            break
+    return found
+
+
+def several(session: requests.Session, url: str, users: Sequence[int], until: float) -> dict[int, Person]:
+    """What `/user/<id>,<id>,...` says, by user: a list of documents with `user_id`, or an object of documents by id.
+
+    Empty when the service does not answer in this form. Users whom the answer leaves out are missing.
+    """
+    wanted = set(users)
+    for pause in PAUSES:
+        try:
+            answer = session.get(f"{url.rstrip('/')}/user/{','.join(map(str, users))}", timeout=ANSWER_SECONDS)
+            if answer.status_code != requests.codes.too_many_requests:
+                documents = _documents(answer.json()) if answer.ok else {}
+                return {user: person_of(each) for user, each in documents.items() if user in wanted}
+        except (requests.RequestException, ValueError):
+            return {}
+        wait = _number(answer.headers.get("Retry-After"), pause)
+        if not 0 <= wait <= LONGEST_PAUSE or time.monotonic() + wait > until:
+            return {}
+        time.sleep(wait)
+    return {}
+
+
+def _documents(told: object) -> dict[int, dict[str, Any]]:
+    """Documents of users by id. Raises ValueError for an id that is none."""
+    pairs = told.items() if isinstance(told, dict) else [(None, each) for each in told] if isinstance(told, list) else []
+    found = [(key, each) for key, each in pairs if isinstance(each, dict) and "message" not in each]
+    return {int(each.get("user_id", key)): each for key, each in found}
 
 
 def _answer(session: requests.Session, url: str, user: int, until: float) -> Person | AwayError | None:

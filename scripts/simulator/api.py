@@ -7,16 +7,18 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 from time import monotonic
+from typing import Any
 from urllib.parse import unquote
 
 from scripts.simulator.errors import PortTakenError
 from scripts.simulator.profiles import Document, film_document, user_document
 from scripts.simulator.world import World
 
-_USER_PATH = re.compile(r"/user/([0-9]{1,18})/?")
+_USER_PATH = re.compile(r"/user/([0-9]{1,18}(?:,[0-9]{1,18})*)/?")
+MOST_IN_ONE = 200
 _FILM_PATH = re.compile(r"/movie/([^/]+)/?")
 
-Reply = tuple[HTTPStatus, Document]
+Reply = tuple[HTTPStatus, Any]  # a document, or a list of documents
 
 
 class RateLimit:
@@ -45,12 +47,22 @@ def reply(world: World, path: str) -> Reply:
     """Answer a GET of this path."""
     plain = path.partition("?")[0]
     if plain.startswith("/user/"):
-        user = _USER_PATH.fullmatch(plain)
-        return _found(user_document(world, int(user[1])) if user else None, "user not found")
+        match = _USER_PATH.fullmatch(plain)
+        return _users(world, [int(user) for user in match[1].split(",")] if match else [])
     film = _FILM_PATH.fullmatch(plain)
     if film:
         return _found(film_document(world, unquote(film[1])), "movie not found")
     return HTTPStatus.NOT_FOUND, {"message": "not found: ask /user/<id> or /movie/<id>"}
+
+
+def _users(world: World, users: list[int]) -> Reply:
+    """One user's document, or of several the documents of those who are known."""
+    if len(users) > MOST_IN_ONE:
+        return HTTPStatus.BAD_REQUEST, {"message": f"more than {MOST_IN_ONE} users"}
+    known = [each for each in (user_document(world, user) for user in users) if each is not None]
+    if not known:
+        return HTTPStatus.NOT_FOUND, {"message": "user not found"}
+    return HTTPStatus.OK, known if len(users) > 1 else known[0]
 
 
 def _found(document: Document | None, otherwise: str) -> Reply:
@@ -98,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(HTTPStatus(code), {"message": message or explain or HTTPStatus(code).phrase})
 
-    def _send(self, status: HTTPStatus, document: Document, headers: dict[str, str] | None = None) -> None:
+    def _send(self, status: HTTPStatus, document: object, headers: dict[str, str] | None = None) -> None:
         body = json.dumps(document).encode()
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", **(headers or {})}.items():

@@ -15,16 +15,22 @@ from auto_deployment.settings import Settings
 from auto_deployment.state import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 MANY = Limits(1000, 20.0)
 
 
+def document_of(user: int) -> dict[str, object]:
+    """What the service knows of a user."""
+    return {"user_id": user, "age": 20 + user % 50, "gender": "F", "occupation": "artist, K-12"}
+
+
 class Service(ThreadingHTTPServer):
     """A film service that knows even users, says 429 to each user's first request where it is `strict`, and can be `down`.
 
-    `answers` are status and document of some users, whatever they ask.
+    `answers` are status and document of some users, whatever they ask. `bulk` makes the answer about several users from their
+    documents; without it the service does not know that form.
     """
 
     daemon_threads = True
@@ -36,10 +42,13 @@ class Service(ThreadingHTTPServer):
         retry_after: str = "0",
         down_from: int = 10**9,
         answers: Mapping[int, tuple[int, object]] | None = None,
+        bulk: Callable[[dict[int, object]], object] | None = None,
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.strict, self.retry_after, self.down_from, self.answers = strict, retry_after, down_from, answers or {}
+        self.bulk = bulk
         self.asked: list[int] = []
+        self.groups: list[list[int]] = []
         self.at_once, self.most_at_once, self.lock = 0, 0, Lock()
 
     @property
@@ -53,7 +62,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer as the film service does."""
-        service, user = self.server, int(self.path.rpartition("/")[2])
+        service, asked = self.server, [int(user) for user in self.path.rpartition("/")[2].split(",")]
+        if len(asked) > 1:
+            self._answer_about_several(asked)
+            return
+        (user,) = asked
         with service.lock:
             first = user not in service.asked
             service.asked.append(user)
@@ -68,9 +81,19 @@ class _Handler(BaseHTTPRequestHandler):
         elif user % 2:
             self._send(404, {"message": "user not found"})
         else:
-            self._send(200, {"user_id": user, "age": 20 + user % 50, "gender": "F", "occupation": "artist, K-12"})
+            self._send(200, document_of(user))
         with service.lock:
             service.at_once -= 1
+
+    def _answer_about_several(self, users: list[int]) -> None:
+        if self.server.bulk is None:
+            self._send(404, {"message": "not found: ask /user/<id>"})
+        elif self.server.strict and users not in self.server.groups:
+            self.server.groups.append(users)
+            self._send(429, {"message": "too many requests"}, {"Retry-After": self.server.retry_after})
+        else:
+            self.server.groups.append(users)
+            self._send(200, self.server.bulk({user: document_of(user) for user in users if user % 2 == 0}))
 
     def _send(self, status: int, document: object, headers: dict[str, str] | None = None) -> None:
         body = json.dumps(document).encode()
@@ -105,6 +128,31 @@ def test_users_are_asked_about_once_and_remembered(tmp_path: Path) -> None:
     assert sorted(service.asked) == [4, 7, 8]
     artist = "artist, K-12"
     assert store.read(tmp_path) == {4: Person(24, "F", artist), 7: Person(), 8: Person(28, "F", artist)}
+
+
+@pytest.mark.parametrize(
+    "bulk",
+    [
+        lambda documents: list(documents.values()),
+        lambda documents: {str(user): each for user, each in documents.items()},
+        lambda documents: [*documents.values(), {"user_id": 7, "message": "user not found"}, None, {"user_id": 10**6}],
+    ],
+)
+def test_many_users_are_asked_about_in_one_request(tmp_path: Path, bulk: Callable[[dict[int, object]], object]) -> None:
+    """In groups of 200, where the service knows that form; users whom an answer leaves out are asked about one by one."""
+    with serving(Service(bulk=bulk, strict=True)) as service:
+        assert collect(tmp_path, service.url, range(450), MANY, lambda: True) == Asked(450, 225)
+    assert [len(group) for group in service.groups] == [200, 200, 200, 200, 50, 50]
+    assert {user % 2 for user in service.asked} == {1}
+    assert store.read(tmp_path)[4] == Person(24, "F", "artist, K-12")
+
+
+@pytest.mark.parametrize("document", [{"user_id": 4, "age": 24}, [], "text", [{"user_id": "x"}], [[1]]])
+def test_a_service_without_the_form_for_many_users_is_asked_about_each(tmp_path: Path, document: object) -> None:
+    """Also one that answers about the first user alone, or with nothing of use."""
+    with serving(Service(bulk=lambda _documents: document)) as service:
+        assert collect(tmp_path, service.url, range(4, 8), MANY, lambda: True) == Asked(4, 2)
+    assert (len(service.groups), sorted(service.asked)) == (1, [4, 5, 6, 7])
 
 
 def test_a_service_that_wants_it_slower_gets_it_slower(tmp_path: Path) -> None:

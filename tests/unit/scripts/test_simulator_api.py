@@ -32,6 +32,17 @@ def test_a_user_is_told_as_the_service_tells(world: World) -> None:
         assert reply(world, f"/user/{user}") == (status, document)
 
 
+def test_up_to_200_users_are_told_in_one_answer(world: World) -> None:
+    """Those who are known, in the order of the request; more are refused."""
+    first, second = world.users.ids[:2].tolist()
+    documents = [reply(world, f"/user/{user}")[1] for user in (second, first)]
+    assert reply(world, f"/user/{second},1000001,{first}") == (HTTPStatus.OK, documents)
+    assert reply(world, "/user/1000001,1000002") == (HTTPStatus.NOT_FOUND, {"message": "user not found"})
+    many = ",".join(map(str, range(200)))
+    assert reply(world, f"/user/{many}")[0] != HTTPStatus.BAD_REQUEST
+    assert reply(world, f"/user/{many},200") == (HTTPStatus.BAD_REQUEST, {"message": "more than 200 users"})
+
+
 def test_users_differ() -> None:
     """Ages, occupations and genders are spread over the users."""
     crowd = World.generate(1, users=300, films=1)
