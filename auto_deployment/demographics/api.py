@@ -120,7 +120,7 @@ def _documents(told: object) -> dict[int, dict[str, Any]]:
     """Documents of users by id. Raises ValueError for an id that is none."""
     pairs = told.items() if isinstance(told, dict) else [(None, each) for each in told] if isinstance(told, list) else []
     found = [(key, each) for key, each in pairs if isinstance(each, dict) and "message" not in each]
-    return {int(each.get("user_id", key)): each for key, each in found}
+    return {int(str(each.get("user_id", key))): each for key, each in found}
 
 
 def _answer(session: requests.Session, url: str, user: int, until: float) -> Person | AwayError | None:

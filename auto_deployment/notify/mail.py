@@ -119,7 +119,8 @@ def mail_problem(error: Exception, server: MailServer, redact: Redactor) -> Noti
         text = f"{where}: its certificate cannot be verified ({error.verify_message}): SSL_CERT_FILE names a CA of your own"
         return NotifyError(text, permanent=True)
     if is_silence(error):
-        return NotifyError(f"{where} gave no answer within {server.step_seconds:g} s")
+        hint = "" if server.tls_at_once else ": does it expect TLS from the first byte? SMTP_PORT=465 does that"
+        return NotifyError(f"{where} gave no answer within {server.step_seconds:g} s{hint}")
     if isinstance(error, ValueError):
         return NotifyError(f"{where}: the mail or the login cannot be sent ({type(error).__name__})", permanent=True)
     words = redact(getattr(error, "strerror", None) or str(error))

@@ -175,6 +175,14 @@ def test_a_mail_arrives_at_a_server_with_tls_from_the_first_byte(trusting: Certi
     assert len(office.mails) == 1
 
 
+def test_tls_from_the_first_byte_on_another_port_is_suspected(trusting: Certificates) -> None:
+    """Such a server waits for the client, and the client for the server: without the hint there is only silence."""
+    office = PostOffice()
+    with mail_server(office, ssl_context=trusting.server) as port:
+        (problem,) = quick(channel(port))
+    assert "does it expect TLS from the first byte? SMTP_PORT=465 does that" in problem
+
+
 def test_a_server_whose_certificate_nobody_vouches_for_gets_no_password(certificates: Certificates) -> None:
     """It may be somebody else's; what helps is said."""
     office = PostOffice()
@@ -362,7 +370,8 @@ def test_a_server_that_hangs_costs_three_limits_and_no_more() -> None:
     with Talker() as server:
         (problem,) = quick(channel(server.port))
     assert time.monotonic() - begun < 5
-    assert "gave no answer within 0.3 s (3 tries)" in problem
+    assert "gave no answer within 0.3 s: does it expect TLS" in problem
+    assert problem.endswith("(3 tries)")
     assert server.connections == 3
 
 
