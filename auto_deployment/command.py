@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import re
 import signal
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auto_deployment.errors import RunError
@@ -15,7 +17,6 @@ from auto_deployment.logs import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,39 @@ PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 SECONDS = 120.0
 # A program that could ask somebody waits for ever where nobody is: it fails instead.
 QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true", "DVC_NO_ANALYTICS": "true", "LC_ALL": "C.UTF-8"}
+# Variables that send git or DVC to another repository, index, cache or configuration than those of the folder they run in.
+REDIRECTIONS = re.compile(
+    r"GIT_(DIR|WORK_TREE|IMPLICIT_WORK_TREE|COMMON_DIR|INDEX_FILE|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES|GRAFT_FILE"
+    r"|SHALLOW_FILE|NAMESPACE|PREFIX|REPLACE_REF_BASE|NO_REPLACE_OBJECTS|CEILING_DIRECTORIES|CONFIG|CONFIG_PARAMETERS"
+    r"|LITERAL_PATHSPECS|GLOB_PATHSPECS|NOGLOB_PATHSPECS|ICASE_PATHSPECS|EXTERNAL_DIFF|ATTR_SOURCE|QUARANTINE_PATH)"
+    r"|DVC_(ROOT|STAGE|SHOW_TRACEBACK|EXP_.*)"
+)
+# Personal settings of git that would stop, change or sign what nobody watches. Settings that say how a remote is reached stay.
+UNATTENDED = {
+    "commit.gpgSign": "false",
+    "tag.gpgSign": "false",
+    "tag.forceSignAnnotated": "false",
+    "push.gpgSign": "false",
+    "push.followTags": "false",
+    "push.pushOption": "",
+    "core.safecrlf": "false",
+    "core.fsmonitor": "false",
+    "core.attributesFile": os.devnull,
+    "core.commentChar": "#",
+    "commit.cleanup": "whitespace",
+    "log.showSignature": "false",
+    "fetch.prune": "false",
+    "fetch.pruneTags": "false",
+    "rebase.autoStash": "false",
+    "rebase.updateRefs": "false",
+    "color.ui": "false",
+    "column.ui": "never",
+}
+
+
+# Advice of git and DVC for people at a terminal.
+NOISE = ("hint:", "Having any troubles?", "To ")
+MOST_WORDS = 600
 
 
 class CommandError(RunError):
@@ -45,7 +79,7 @@ class Commands:
     def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, *, apart: bool = False) -> None:
         self._folder = folder
         self._apart = apart
-        self._environment = {**os.environ, **QUIET, **(environment or {})}
+        self._environment = {**own_repository(os.environ), **QUIET, **(environment or {})}
 
     def run(self, *command: str, seconds: float = SECONDS) -> str:
         """What the program printed, without the last line's end. Raises CommandError with its own words."""
@@ -56,6 +90,8 @@ class Commands:
             raise CommandError(command, f"no end after {seconds:g} s") from error
         except OSError as error:
             raise CommandError(command, f"cannot be run: {error.strerror}") from error
+        if ended.stderr:
+            log.debug("standard error: %s", mask(ended.stderr.rstrip("\n")))
         if ended.returncode:
             raise CommandError(command, _words(ended))
         return ended.stdout.rstrip("\n")
@@ -89,6 +125,15 @@ class Commands:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+def own_repository(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which git and DVC use the repository of their folder, as nobody's personal settings change it."""
+    kept = {name: value for name, value in environment.items() if not REDIRECTIONS.fullmatch(name)}
+    given = int(count) if (count := kept.get("GIT_CONFIG_COUNT", "0")).isdecimal() else 0
+    for at, (name, value) in enumerate(UNATTENDED.items(), given):
+        kept |= {f"GIT_CONFIG_KEY_{at}": name, f"GIT_CONFIG_VALUE_{at}": value}
+    return {**kept, "GIT_CONFIG_COUNT": str(given + len(UNATTENDED))}
+
+
 def _end_with_parent() -> None:
     """Have the kernel kill this process, a new one, when the one that started it ends. Only Linux can."""
     if PRCTL is not None:
@@ -96,8 +141,10 @@ def _end_with_parent() -> None:
 
 
 def _words(ended: subprocess.CompletedProcess[str]) -> str:
-    """The lines that say what is wrong, as one."""
+    """The lines that say what is wrong, as one. Of git also what hooks and the server say, after git's own reason."""
     lines = [line.strip() for line in (ended.stderr or ended.stdout).splitlines() if line.strip()]
-    told = [line for line in lines if line.lower().startswith(("fatal", "error", "! [", "remote:"))] or lines[-3:]
-    # Masked before it is cut: of half a URL nobody can tell any more that it has a login.
-    return mask("; ".join(told))[:500] or f"ended with {ended.returncode}"
+    lines = [line for line in lines if not line.startswith(NOISE)]
+    reasons = [line for line in lines if line.lower().startswith(("fatal", "error", "! [", "remote:"))]
+    others = [line for line in lines if line not in reasons] if Path(ended.args[0]).name == "git" else []
+    # Masked before it is cut: nobody can tell from half of a URL that it has a login.
+    return mask("; ".join([*reasons, *others] if reasons else lines[-3:]))[:MOST_WORDS] or f"ended with {ended.returncode}"

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 PUSH_TRIES = 5
 PUSH_SECONDS = 600.0
+# A git that is at work in the checkout, as a collection of garbage, is waited for so long.
+LOCK_SECONDS = 10.0
 # Where the commit of a version that is not pushed is looked for.
 LATEST_COMMITS = 1000
 # In git's folder while we rebase: another's rebase is not ours to take back.
@@ -169,7 +172,7 @@ class Versions:
         """Put parts and model under DVC, commit exactly the version's files, and tag the commit."""
         if not self.is_committed(number):
             model = self.places.data / "model"
-            self._run_dvc("add", "--quiet", *(str(path) for path in [model, *self._parts(number)]))
+            self._run_dvc("add", *(str(path) for path in [model, *self._parts(number)]))
             files = self.places.tracked(number)
             self._git("add", "--force", "--", *files)
             self._git("commit", "--quiet", "--no-verify", "-m", message(number), "--", *files)
@@ -192,7 +195,7 @@ class Versions:
         pointer = self.places.data / "model.dvc"
         if str(pointer.relative_to(self.places.root)) in known:
             try:
-                self._run_dvc("checkout", "--quiet", "--force", str(pointer))
+                self._run_dvc("checkout", "--force", str(pointer))
             except CommandError as error:
                 log.warning("the last version's model is not put back: %s", error)
 
@@ -210,7 +213,7 @@ class Versions:
         """
         waiting = self.unpushed()
         older = ["--all-tags"] if len(waiting) > 1 else []
-        self._run_dvc("push", "--quiet", "--remote", self._dvc_remote, *older, seconds=PUSH_SECONDS)
+        self._run_dvc("push", "--remote", self._dvc_remote, *older, seconds=PUSH_SECONDS)
         for _ in range(PUSH_TRIES):
             self._tag_again(waiting)
             try:
@@ -238,11 +241,11 @@ class Versions:
 
     def pull(self, *paths: Path) -> None:
         """Fetch files that DVC knows. Raises CommandError where the remote is away or does not have them."""
-        self._run_dvc("pull", "--quiet", "--force", "--remote", self._dvc_remote, *map(str, paths), seconds=PUSH_SECONDS)
+        self._run_dvc("pull", "--force", "--remote", self._dvc_remote, *map(str, paths), seconds=PUSH_SECONDS)
 
     def _rebase(self, numbers: Sequence[int]) -> None:
         """Put the versions' commits on top of what the remote has; their tags move along."""
-        self._git("fetch", "--quiet", self._git_remote, self._branch, seconds=PUSH_SECONDS)
+        self._git("fetch", "--quiet", "--no-prune", self._git_remote, self._branch, seconds=PUSH_SECONDS)
         theirs = self._ask("show", f"FETCH_HEAD:{self.places.tracked(0)[0]}", otherwise="0").strip()
         if int(theirs) >= min(numbers, default=0):
             raise OtherReleaseError(
@@ -302,9 +305,7 @@ class Versions:
         Raises VersioningError where the rebase is somebody else's.
         """
         git = self._git_folder()
-        for lock in _git_locks(git):
-            log.warning("removing %s, which a killed git has left", lock)
-            lock.unlink(missing_ok=True)
+        remove_stale_locks(self.places.root, git)
         if (git / "rebase-merge").exists() or (git / "rebase-apply").exists():
             if not (git / REBASES).exists():
                 raise VersioningError("a rebase is under way that is not ours: git rebase --continue, or git rebase --abort")
@@ -350,7 +351,9 @@ class Versions:
         return self._commands.run(sys.executable, "-m", "dvc", *arguments, seconds=seconds)
 
     def _git(self, *arguments: str, seconds: float = 60.0) -> str:
-        return self._commands.run("git", *arguments, seconds=seconds)
+        """Only a push runs hooks: a hook of a commit or a rebase could stop or change what nobody watches."""
+        hooks = () if arguments[0] == "push" else ("-c", f"core.hooksPath={os.devnull}")
+        return self._commands.run("git", *hooks, *arguments, seconds=seconds)
 
     def _ask(self, *arguments: str, otherwise: str) -> str:
         try:
@@ -417,8 +420,60 @@ def _was_rejected(error: CommandError) -> bool:
     return any(word in error.words for word in ("[rejected]", "fetch first", "non-fast-forward", "cannot lock ref"))
 
 
-def _git_locks(git: Path) -> list[Path]:
-    return [*git.glob("*.lock"), *(git / "refs").rglob("*.lock")]
+def remove_stale_locks(root: Path, git: Path | None = None) -> None:
+    """Remove the locks of a killed git (in its folder `git`) and a killed DVC in the checkout `root`.
+
+    Raises VersioningError when a process that may hold git's lock is still at work in the checkout after `LOCK_SECONDS`.
+    """
+    until, table = time.monotonic() + LOCK_SECONDS, root / ".dvc" / "tmp" / "rwlock"
+    while (locks := _git_locks(git)) or not _is_free(table):
+        # Listed before the processes: a lock that appears afterwards is not removed.
+        if not (users := users_of(root)):
+            for lock in (*locks, *([] if _is_free(table) else [table])):
+                log.warning("removing %s, which a killed git or DVC has left", lock)
+                lock.unlink(missing_ok=True)
+            return
+        if time.monotonic() > until and not locks:
+            return  # DVC itself says for which process it waits
+        if time.monotonic() > until:
+            raise VersioningError(f"{locks[0]}: {users[0]} is at work in {root}: wait for its end, and run this again")
+        time.sleep(0.2)
+
+
+def _git_locks(git: Path | None) -> list[Path]:
+    return [] if git is None else [*git.glob("*.lock"), *(git / "refs").rglob("*.lock")]
+
+
+def _is_free(table: Path) -> bool:
+    """Whether DVC's table of locks names no process, or is not there."""
+    try:
+        return not any(json.loads(table.read_bytes()).values())
+    except FileNotFoundError:
+        return True
+    except (ValueError, AttributeError):
+        return False
+
+
+def users_of(root: Path) -> list[str]:
+    """The processes of git and DVC that work in the checkout `root`, or that cannot be told apart from such, as text.
+
+    A process of another user hides its folder from everybody but root: then it counts.
+    """
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = [word.decode(errors="replace") for word in (process / "cmdline").read_bytes().split(b"\0")]
+            names = {Path(word).name for word in words[:3]}
+            if not names & {"git", "dvc"}:
+                continue
+            folder = (process / "cwd").readlink()
+        except PermissionError:
+            folder = root
+        except OSError:
+            continue  # it has ended
+        if folder.is_relative_to(root.resolve()) or folder == root:
+            found.append(f"{' '.join(words).strip()[:60]} (process {process.name})")
+    return found
 
 
 def _md5_of(pointer: Path) -> str:
@@ -435,3 +490,17 @@ def _objects_of(cache: Path, pointer: Path) -> set[str]:
     listing = cache / whole[:2] / whole[2:]
     files = json.loads(listing.read_bytes()) if listing.exists() else []
     return {whole, *(str(each["md5"]) for each in files)}
+
+
+def main() -> int:
+    """Remove stale locks in the checkout of the working folder, as a server's deploy does first. The exit status."""
+    try:
+        remove_stale_locks(Path.cwd(), Path.cwd() / ".git")
+    except VersioningError as error:
+        sys.stderr.write(f"{error}\n")
+        return VersioningError.status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,6 +14,7 @@ from auto_deployment.rollout import commands, direct
 from auto_deployment.rollout.machine import Rollout, first_step
 from auto_deployment.rollout.record import load, save
 from auto_deployment.rollout.slots import STABLES
+from auto_deployment.versioning import remove_stale_locks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,6 +144,7 @@ def _have_model(tools: Tools, version: int) -> None:
     if _model_version(model) == version:
         return
     if model.with_name("model.dvc").exists():
+        remove_stale_locks(tools.root)
         command = commands.pull_model(sys.executable, model, tools.settings.dvc_remote)
         Commands(tools.root, apart=True).run(*command, seconds=PULL_SECONDS)
     if (found := _model_version(model)) != version:

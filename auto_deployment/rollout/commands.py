@@ -102,4 +102,4 @@ def last_words(docker: str, name: str) -> list[str]:
 
 def pull_model(python: str, model: Path, remote: str) -> list[str]:
     """Fetches the model that the checkout's version names."""
-    return [python, "-m", "dvc", "pull", "--quiet", "--force", "--remote", remote, str(model)]
+    return [python, "-m", "dvc", "pull", "--force", "--remote", remote, str(model)]

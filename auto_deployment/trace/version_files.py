@@ -86,7 +86,7 @@ class VersionFiles:
         root = str(self.places.root)
         source = [root, str(own.relative_to(root)), "--rev", tag(number), "--out", str(to), "--remote", self._dvc_remote]
         try:
-            self.commands.run(sys.executable, "-m", "dvc", "get", "--quiet", "--force", *source, seconds=FETCH_SECONDS)
+            self.commands.run(sys.executable, "-m", "dvc", "get", "--force", *source, seconds=FETCH_SECONDS)
         except CommandError as error:
             raise GoneError(f"DVC cannot give {own.name} of version {number}: {error.words}") from error
         self.clear_cache()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import os
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.provenance import Ledger, tracking_row
+from auto_deployment.command import own_repository
 from auto_deployment.errors import RunError, WrongUseError
 from auto_deployment.progress import Progress
 from auto_deployment.sample import SAMPLE, train_first
@@ -114,7 +116,8 @@ def _lock(place: Place) -> TextIO:
 def _git_commit() -> str:
     command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        ended = subprocess.run(command, env=own_repository(os.environ), capture_output=True, text=True, timeout=10, check=True)
+        return ended.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
 

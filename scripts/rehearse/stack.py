@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mysql.connector.connection import MySQLConnection
 
+from auto_deployment.command import own_repository
 from auto_deployment.errors import RunError
 from scripts.images.docker import client
 from scripts.ports import reserve
@@ -33,7 +34,8 @@ PORTS = ("NGINX_PORT", "MYSQL_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "CA
 def copy_of_project(to: Path) -> Path:
     """The project as a fresh clone would have it: what git keeps or would keep, with the changes not committed yet."""
     command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    environment = own_repository(os.environ)
+    listed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=30).stdout
     for name in listed.split("\0")[:-1]:
         if (ROOT / name).is_file():
             (to / name).parent.mkdir(parents=True, exist_ok=True)

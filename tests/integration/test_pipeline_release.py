@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -173,10 +174,34 @@ def test_a_remote_that_is_away_is_caught_up_with(checkout: Checkout, halves: tup
     assert checkout.run().returncode == 1
     aside.rename(checkout.remote)
     checkout.dvc_remote.write_text("in the way")
-    assert checkout.run("--input", str(halves[0])).returncode == 1
+    failed = checkout.run("--input", str(halves[0]))
+    assert failed.returncode == 1
+    # DVC's own reason, not its advice for people at a terminal; the log has all of standard error.
+    assert re.search(rf"dvc push: ERROR: .*{checkout.dvc_remote}", failed.stderr)
+    assert "standard error: ERROR: " in (checkout.folder / "logs" / "auto_deploy.log").read_text()
+    assert "Having any troubles?" not in failed.stderr
     checkout.dvc_remote.unlink()
     released(checkout, *halves)
     assert subjects(checkout, "origin/main")[:2] == [f"Data and Model version update: [{number}]" for number in (2, 1)]
+
+
+def test_personal_settings_and_a_killed_dvc_stop_no_run(checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path) -> None:
+    """The user's settings of git and DVC, variables of another clone, and a lock that DVC left: a version is pushed."""
+    settings = "[commit]\n gpgSign = true\n[tag]\n gpgSign = true\n[core]\n autocrlf = true\n safecrlf = true\n"
+    with (tmp_path / "gitconfig").open("a") as file:
+        file.write(settings)
+    (tmp_path / "dvc-settings").mkdir()
+    (tmp_path / "dvc-settings" / "config").write_text(
+        "[cache]\n    type = symlink\n    dir = /nowhere\n[core]\n    autostage = true\n    no_scm = true\n"
+    )
+    (checkout.folder / ".dvc" / "tmp").mkdir(exist_ok=True)
+    (checkout.folder / ".dvc" / "tmp" / "rwlock").touch()
+    elsewhere = {"GIT_DIR": str(ROOT / ".git"), "GIT_WORK_TREE": str(ROOT), "DVC_ROOT": "/nowhere"}
+    done = checkout.run("--input", str(halves[0]), DVC_GLOBAL_CONFIG_DIR=str(tmp_path / "dvc-settings"), **elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert "rwlock, which a killed git or DVC has left" in done.stderr
+    assert subjects(checkout, "origin/main") == ["Data and Model version update: [1]", "The code"]
+    assert not [path for path in checkout.data("model").rglob("*") if path.is_symlink()]
 
 
 def test_a_push_that_somebody_came_before_is_rebased(checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from auto_deployment import versioning
+from auto_deployment.command import CommandError
 from auto_deployment.versioning import (
     TABLES,
     OtherReleaseError,
@@ -17,6 +18,7 @@ from auto_deployment.versioning import (
     Versions,
     message,
     rebuild,
+    remove_stale_locks,
     tag,
     write_parts,
 )
@@ -30,6 +32,7 @@ class Repository:
 
     def __init__(self, base: Path) -> None:
         self.folder = base / "clone"
+        base.mkdir(exist_ok=True)
         self.run("init", "--quiet", "--bare", "--initial-branch=main", str(base / "remote.git"), cwd=base)
         self.run("init", "--quiet", "--initial-branch=main", str(self.folder), cwd=base)
         self.run("config", "user.name", "Test")
@@ -120,6 +123,150 @@ def test_a_data_folder_beyond_the_checkout_is_refused_at_the_start(repository: R
     versions = Versions(Places(repository.folder, tmp_path / "elsewhere"), "origin", "main", "local")
     with pytest.raises(VersioningError, match="DATA_DIR"):
         versions.check_tree(None)
+
+
+PERSONAL = """
+[commit]
+    gpgSign = true
+    template = /nowhere/template
+    cleanup = strip
+[tag]
+    gpgSign = true
+    forceSignAnnotated = true
+[push]
+    gpgSign = true
+    followTags = true
+    pushOption = ci.skip
+[core]
+    autocrlf = true
+    safecrlf = true
+    commentChar = D
+    fsmonitor = /nowhere/fsmonitor
+[fetch]
+    prune = true
+    pruneTags = true
+[gpg]
+    program = /nowhere/gpg
+[log]
+    showSignature = true
+[color]
+    ui = always
+[column]
+    ui = always
+[status]
+    relativePaths = false
+"""
+
+
+def test_personal_settings_of_git_reach_no_unattended_commit(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signing, line ends, hooks and the like: version 3 is committed, tagged, rebased on somebody's commit and pushed."""
+    (tmp_path / "gitconfig").write_text(PERSONAL)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    for name in ("prepare-commit-msg", "post-commit", "pre-rebase", "post-checkout", "post-rewrite"):
+        hook(repository, name, "exit 1")
+    other = tmp_path / "other"
+    subprocess.run(["git", "clone", "--quiet", str(tmp_path / "remote.git"), str(other)], check=True)
+    identity = ("-c", "user.name=O", "-c", "user.email=o@example.org", "-c", "commit.gpgSign=false", "-c", "core.fsmonitor=")
+    repository.run(*identity, "-C", str(other), "commit", "--quiet", "--allow-empty", "-m", "Code")
+    repository.run("-C", str(other), "-c", "push.gpgSign=false", "-c", "push.pushOption=", "push", "--quiet", "origin", "main")
+    versions = Versions(repository.versions.places, "origin", "main", "local")
+    (repository.folder / "data").mkdir()
+    (repository.folder / "data" / "version.txt").write_text("3\n")
+    versions._git("add", "data/version.txt")
+    versions._git("commit", "--quiet", "--no-verify", "-m", message(3), "--", "data/version.txt")
+    versions._git("tag", "--annotate", tag(3), "-m", message(3))
+    assert versions.unpushed() == [2, 3]
+    versions._rebase([2, 3])
+    versions._tag_again([2, 3])
+    versions._git("push", "--quiet", "--atomic", "origin", "main", tag(2), tag(3))
+    assert versions.unpushed() == []
+    subjects = versions._git("log", "--format=%s").splitlines()
+    assert subjects == [message(3), message(2), "Code", message(1), "The code"]
+    assert versions._git("show", "HEAD:data/version.txt") == "3"
+
+
+def hook(repository: Repository, name: str, text: str) -> None:
+    """A hook of the clone, as a shell script."""
+    path = repository.folder / ".git" / "hooks" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("hooks_at", [".git/hooks", "elsewhere"])
+def test_the_words_of_a_hook_that_stops_a_push_are_in_the_message(
+    repository: Repository, tmp_path: Path, hooks_at: str
+) -> None:
+    """Git itself only says that it failed to push."""
+    hook(repository, "pre-push", "echo 'no pushes on Fridays: ask Ann' >&2; exit 2")
+    if hooks_at != ".git/hooks":
+        (repository.folder / ".git" / "hooks").rename(tmp_path / hooks_at)
+        repository.run("config", "core.hooksPath", str(tmp_path / hooks_at))
+    with pytest.raises(CommandError, match=r"failed to push some refs.*no pushes on Fridays: ask Ann"):
+        repository.versions._git("push", "--quiet", "origin", "main")
+
+
+def test_variables_that_name_another_repository_are_dropped(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a hook of another clone, or a shell in which somebody works on one, has them."""
+    other = Repository(tmp_path / "elsewhere")
+    names = {"GIT_DIR": ".git", "GIT_WORK_TREE": ".", "GIT_INDEX_FILE": ".git/index", "GIT_OBJECT_DIRECTORY": ".git/objects"}
+    for name, path in names.items():
+        monkeypatch.setenv(name, str(other.folder / path))
+    versions = Versions(repository.versions.places, "origin", "main", "local")
+    assert versions.is_committed(2)
+    assert versions.unpushed() == [2]
+
+
+def test_settings_that_the_environment_hands_to_git_stay(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GitLab's runner and others give a login to git like this."""
+    for name, value in {"COUNT": "1", "KEY_0": "http.extraHeader", "VALUE_0": "Authorization: none"}.items():
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    versions = Versions(repository.versions.places, "origin", "main", "local")
+    assert versions._git("config", "http.extraHeader") == "Authorization: none"
+    assert versions._git("config", "commit.gpgSign") == "false"
+
+
+REUSED_PID = json.dumps({"write": {"/data/model": {"pid": os.getpid(), "cmd": "dvc add"}}, "read": {}})
+
+
+@pytest.mark.parametrize("table", ["", '{"write": {"/data', REUSED_PID, "[]", "7"])
+def test_a_table_of_locks_that_a_killed_dvc_left_is_removed(repository: Repository, table: str) -> None:
+    """Empty, torn, or with the number of a process that is another one by now: DVC would refuse every command."""
+    path = rwlock(repository, table)
+    remove_stale_locks(repository.folder)
+    assert table == "[]" or not path.exists()
+
+
+def rwlock(repository: Repository, text: str) -> Path:
+    """DVC's table of locks."""
+    path = repository.folder / ".dvc" / "tmp" / "rwlock"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    return path
+
+
+def test_locks_of_a_git_that_is_at_work_stay(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named; when it has ended, its locks are a killed one's. A git in another folder does not matter."""
+    monkeypatch.setattr(versioning, "LOCK_SECONDS", 0.3)
+    table, git = rwlock(repository, REUSED_PID), repository.folder / ".git"
+    locks = [git / "index.lock", git / "refs" / "tags" / "model-3.lock"]
+    for lock in locks:
+        lock.touch()
+    command = ["git", "cat-file", "--batch"]
+    with (
+        subprocess.Popen(command, cwd=repository.folder.parent / "remote.git", stdin=subprocess.PIPE),
+        subprocess.Popen(command, cwd=repository.folder / ".git", stdin=subprocess.PIPE) as at_work,
+    ):
+        with pytest.raises(VersioningError, match=rf"index\.lock: git cat-file --batch \(process {at_work.pid}\) is at work"):
+            remove_stale_locks(repository.folder, git)
+        assert all(lock.exists() for lock in (*locks, table))
+        at_work.communicate()
+        remove_stale_locks(repository.folder, git)
+    assert not any(lock.exists() for lock in (*locks, table))
 
 
 @pytest.mark.parametrize("missing", ["user.name", "user.email"])
