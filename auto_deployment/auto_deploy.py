@@ -20,7 +20,7 @@ from app.provenance import tracking_row
 from auto_deployment import champion, notify, quality, report, textfile
 from auto_deployment.beyond import report as beyond
 from auto_deployment.candidate import Version, train_version
-from auto_deployment.collect import RECORD, Collector, check_share, lag_grows
+from auto_deployment.collect import RECORD, Collector, lag_grows
 from auto_deployment.demographics import people
 from auto_deployment.errors import RefusedError, RunError
 from auto_deployment.intake import collect_showing
@@ -31,7 +31,7 @@ from auto_deployment.progress import Progress
 from auto_deployment.release import RELEASE, Release
 from auto_deployment.restore import LOCK, restore
 from auto_deployment.settings import load_settings
-from auto_deployment.sources import FileSource, TopicSource
+from auto_deployment.sources import FileSource, TopicSource, check_readable
 from auto_deployment.state import StateError, read_json, write_json_synced
 from auto_deployment.stop import Stop, StoppedError
 from auto_deployment.tables import Tables
@@ -117,7 +117,6 @@ class Pipeline:
         collector = self._collect_and_warn()
         if self._options.collect_only:
             return None
-        check_share(collector.record.counts, self._settings.max_reject_share)
         begun = self._begin(collector)
         if begun is None:
             return self._nothing_new()
@@ -125,21 +124,26 @@ class Pipeline:
         return None
 
     def _collect_and_warn(self) -> Collector:
-        """Collect; alarm where it falls behind. What else waits for the database and needs no version is put there."""
-        collector = self._collect()
+        """Collect; alarm when it falls behind. What else waits for the database and needs no version is put there.
+
+        Raises RefusedError when the collection, judged by itself, has too many rejects.
+        """
+        collector, hints = self._collect()
         if not self._options.input and lag_grows(lags := collector.record.lags):
             notify.tell(notify.lag_alarm(lags[-1], lags[-2]), self._channels)
         self._put_pending()
+        collector.judge(self._settings.max_reject_share, hints)
         return collector
 
-    def _collect(self) -> Collector:
-        """Append what the stream, or the files, have now."""
+    def _collect(self) -> tuple[Collector, Sequence[str]]:
+        """Append what the stream, or the files, have now; with it what the source may be, if no stream lines."""
         self._begin_step("collect")
         collector = Collector(Tables(self._data), self._data / RECORD, self._settings.rules, self._telemetry)
         until = time.monotonic() + 60 * self._settings.collect_minutes
         with self._source() as source:
             collect_showing(collector, source, self._progress, lambda: time.monotonic() < until and not self._stop.asked())
             self._stop.check()
+            hints = source.hints() if isinstance(source, FileSource) else []
             if isinstance(source, TopicSource):
                 # What came in since the run began is the next one's, and no lag.
                 lags = source.lags(collector.record.marks) if collector.capped else {}
@@ -153,7 +157,7 @@ class Pipeline:
             self._progress.say(f"{self._lag:,} lines of the stream are left unread")
         for line in people.ask_lately_seen(self._settings, lambda: not self._stop.asked()):
             self._progress.say(line)
-        return collector
+        return collector, hints
 
     @contextmanager
     def _source(self) -> Iterator[Source]:
@@ -172,7 +176,6 @@ class Pipeline:
         if starts == stops:
             return None
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        lines = {**vars(record.counts), "kinds": dict(record.counts.kinds), "rejected": dict(record.counts.rejected)}
         release = Release(
             self._versions.current() + 1,
             self._versions.head(),
@@ -181,7 +184,7 @@ class Pipeline:
             starts,
             stops,
             record.marks,
-            lines,
+            record.counts.to_dict(),
             record.gaps,
             self._lag,
         )
@@ -310,6 +313,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, channels = _options(arguments), list[notify.Channel]()
     try:
         settings = load_settings()
+        for path in options.input or ():
+            check_readable(path)
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         configure(settings.log_dir, run_id, secrets=secrets_of(settings))
         channels += notify.open_channels(settings)

@@ -6,18 +6,20 @@ the disk. A run that was killed is cut back to its record and goes on: its table
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from auto_deployment.errors import RefusedError
+from auto_deployment.intervals import wilson
 from auto_deployment.rows import Counts, rows_of, told
 from auto_deployment.sources import Gap, Plan
 from auto_deployment.state import StateError, read_json, write_json_synced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections import Counter
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from auto_deployment.events import Rules
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RECORD = "collected.json"  # of a data folder
-JUDGED_FROM_LINES = 1_000
+FEWEST_JUDGED = 20
+PLURALS = {"rating": "ratings", "watch": "watches", "recommendation": "recommendation requests", "new_account": "new accounts"}
+SCALES = (5, 10, 100)  # the usual highest ratings
 RECORD_FORMAT = 1
 
 
@@ -37,7 +41,8 @@ class Record:
     """How far the stream was read, and what came of it since the last version: one JSON file.
 
     `marks` by source; `plans` of runs under way by the source's name; `sizes` of the files in bytes; `gaps` that retention
-    made; `lags` left at the ends of the last runs, the newest last; `version` that the counts began after.
+    made; `lags` left at the ends of the last runs, the newest last; `version` that the counts began after. `judged` are the
+    counts at the end of the last collection that was judged, `last` that collection's own.
     """
 
     marks: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -47,12 +52,14 @@ class Record:
     gaps: list[dict[str, Any]] = field(default_factory=list)
     lags: list[int] = field(default_factory=list)
     version: int = 0
+    judged: Counts = field(default_factory=Counts)
+    last: Counts = field(default_factory=Counts)
 
     def save(self, path: Path) -> None:
         """Replace the file."""
         plans = {name: plan._asdict() for name, plan in self.plans.items()}
-        others = {"plans": plans, "counts": vars(self.counts)}
-        write_json_synced(path, {"format": RECORD_FORMAT, **vars(self), **others})
+        counts = {name: each.to_dict() for name, each in vars(self).items() if isinstance(each, Counts)}
+        write_json_synced(path, {"format": RECORD_FORMAT, **vars(self), "plans": plans, **counts})
 
     @staticmethod
     def load(path: Path) -> Record | None:
@@ -63,10 +70,12 @@ class Record:
         try:
             if told.pop("format") != RECORD_FORMAT:
                 raise StateError(f"{path}: another format than {RECORD_FORMAT}")
-            counts = told.pop("counts")
             plans = {name: Plan(**plan) for name, plan in told.pop("plans").items()}
-            kinds, rejected = Counter(counts.pop("kinds")), Counter(counts.pop("rejected"))
-            return Record(**told, plans=plans, counts=Counts(**counts, kinds=kinds, rejected=rejected))
+            counts = Counts.from_dict(told.pop("counts"))
+            # Software 1.0 judged all lines since the last version again and again: those are judged.
+            judged = Counts.from_dict(told.pop("judged")) if "judged" in told else copy.deepcopy(counts)
+            last = Counts.from_dict(told.pop("last", {}))
+            return Record(**told, plans=plans, counts=counts, judged=judged, last=last)
         except (KeyError, TypeError, AttributeError) as error:
             raise StateError(f"{path}: not a record of the collection ({error!r})") from error
 
@@ -134,11 +143,22 @@ class Collector:
         self.record.lags = [*self.record.lags, lag][-3:]
         self.record.save(self._path)
 
+    def judge(self, max_share: float, hints: Sequence[str] = ()) -> None:
+        """Judge what came in since the last collection that was judged, once, whatever becomes of it.
+
+        Raises RefusedError when too much of it was rejected: see `check_rejects`. What was taken stays.
+        """
+        record = self.record
+        record.last, record.judged = record.counts.since(record.judged), copy.deepcopy(record.counts)
+        record.save(self._path)
+        check_rejects(record.last, max_share, self._rules, hints)
+
     def begin_version(self, number: int) -> None:
         """Version `number` holds all rows so far: counts and gaps begin anew, once."""
         if self.record.version < number:
             self._tables.roll(number)
-            self.record.counts, self.record.gaps, self.record.version = Counts(), [], number
+            self.record.counts, self.record.judged = Counts(), Counts()
+            self.record.gaps, self.record.version = [], number
             self.record.sizes = self._tables.sizes()
             self.record.save(self._path)
 
@@ -165,23 +185,45 @@ def lag_grows(lags: list[int]) -> bool:
     return len(lags) > 1 and lags[-1] > lags[-2]
 
 
-def check_rejects(counts: Counts, max_share: float) -> None:
-    """Refuse an input without a rating, or of which too many lines were rejected. Raises RefusedError."""
+def check_trainable(counts: Counts) -> None:
+    """Refuse an input without a rating. Raises RefusedError."""
     if not counts.lines:
         raise RefusedError("the input is empty: no line to train on")
-    check_share(counts, max_share)
     if not counts.kinds["rating"]:
         raise RefusedError(f"none of {counts.lines:,} lines is a rating ({told(counts.rejected) or 'all of other kinds'})")
 
 
-def check_share(counts: Counts, max_share: float) -> None:
-    """Refuse lines of which too many were rejected; judged from 1,000 lines on. Raises RefusedError."""
-    rejected = counts.rejected.total()
-    figures = {"lines": counts.lines, "rejected": rejected}
-    if counts.lines >= JUDGED_FROM_LINES and rejected / counts.lines > max_share:
-        raise RefusedError(
-            f"{rejected:,} of {counts.lines:,} lines were rejected, more than MAX_REJECT_SHARE ({max_share:g}): "
-            f"{told(counts.rejected)}; the lines are kept in quarantine",
-            figures,
-            max_share,
-        )
+def check_rejects(counts: Counts, max_share: float, rules: Rules, hints: Sequence[str] = ()) -> None:
+    """Refuse lines of which too many were rejected: of one kind, since the few ratings are lost in the mass, or of all.
+
+    Too many: the lower bound of the rejects' share (95 %, Wilson) is above `max_share`. `hints` say what the input may be.
+    Raises RefusedError.
+    """
+    for kind, name in PLURALS.items():
+        rejected = counts.rejected_of(kind)
+        lines = rejected.total() + counts.kinds[kind]
+        if lines >= FEWEST_JUDGED:
+            _check_share(rejected, lines, name, max_share, [*_scale_hints(rejected, lines, rules), *hints])
+    if counts.lines >= FEWEST_JUDGED or counts.lines == counts.rejected.total():
+        _check_share(counts.rejected, counts.lines, "lines", max_share, hints)
+
+
+def _check_share(rejected: Counter[str], lines: int, name: str, max_share: float, hints: Sequence[str]) -> None:
+    count = rejected.total()
+    if not count or wilson(count / lines, lines)[0] <= max_share:
+        return
+    text = f"{count:,} of {lines:,} {name} were rejected, more than MAX_REJECT_SHARE ({max_share:g}): {told(rejected)}"
+    figures = {"lines": lines, "rejected": count}
+    raise RefusedError("; ".join([*hints, text, "the lines are kept in quarantine, the others are taken"]), figures, max_share)
+
+
+def _scale_hints(rejected: Counter[str], lines: int, rules: Rules) -> list[str]:
+    """Whether the scale of the settings is not that of the ratings."""
+    above, below = rejected["rating_above_scale"], rejected["rating_below_scale"]
+    if max(above, below) * 2 <= rejected.total():
+        return []
+    if above > below:
+        wider = next((highest for highest in SCALES if highest > rules.rating_max), None)
+        scale = f": is the scale {rules.rating_min:g} to {wider}?" if wider else ": what is the scale?"
+        return [f"{above:,} of {lines:,} ratings lie above RATING_MAX ({rules.rating_max:g}){scale}"]
+    return [f"{below:,} of {lines:,} ratings lie below RATING_MIN ({rules.rating_min:g}): does the scale begin lower?"]

@@ -21,7 +21,9 @@ FILM = r"[a-z0-9._*+-]+\+(?:(?:18|19|20)\d\d)?"
 # The 29th to 31st have a group of their own: only these have to be looked up in the calendar.
 _DAY = r"[12]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8]|(29|3[01]))"
 _HOUR = r"T(?:[01]\d|2[0-3]):[0-5]\d"
-_TIME = rf"({_DAY}{_HOUR}(:[0-5]\d)?)"
+# Seconds, and 3, 6 or 9 decimals of them, may be there: one clock writes all lines.
+_SECONDS = r":[0-5]\d(?:\.\d{3}(?:\d{3}){0,2})?"
+_TIME = rf"({_DAY}{_HOUR}({_SECONDS})?)"
 _USER = r"(0|[1-9]\d{0,18})"
 _RATING = r"([\d.]{1,4})"
 
@@ -32,25 +34,32 @@ _RATING_OR_WATCH = re.compile(
 _SURE_DAY = r"[12]\d{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 _NEW_ACCOUNT = re.compile(rf"{_TIME},{_USER},GET /create_account", re.ASCII)
 _RECOMMENDATION = re.compile(
-    rf"{_TIME}(\.(?:\d{{3}}|\d{{6}}|\d{{9}}))?,{_USER},"
+    rf"{_TIME},{_USER},"
     r"recommendation request ([^\s,]+), status (\d{1,3}), result: (.*), (\d{1,9}) ?ms",
     re.ASCII,
 )
 _USER_ID = re.compile(_USER, re.ASCII)
 _FILM_ID = re.compile(FILM, re.ASCII)
 
+_NUMBER = re.compile(r"\d{1,3}(\.\d{1,2})?", re.ASCII)
 _FIRST_FIELD = re.compile(r"[^,]*")
 _WHOLE_TIME = re.compile(_TIME, re.ASCII)
-_FRACTION = re.compile(r"\.(?:\d{3}|\d{6}|\d{9})$", re.ASCII)
 _TAIL_FIELD = re.compile(r"[^,]*,[^,]*,GET /(?:rate/.*=|data/m/[^/]*/)([^/=]*)")
 
+# What the requests of each kind begin with.
+KINDS = {
+    "GET /rate/": "rating",
+    "GET /data/m/": "watch",
+    "recommendation request ": "recommendation",
+    "GET /create_account": "new_account",
+}
 MAX_LINE = 10_000
 OK = 200
 WHOLE_SECONDS = len("2026-01-01T00:00:00")
 
 
 class Rating(NamedTuple):
-    """`user` rated `film` with `stars` at `time` (ISO 8601 with seconds, as the stream tells it)."""
+    """`user` rated `film` with `stars` at `time` (ISO 8601 with seconds, and with decimals where the line has them)."""
 
     time: str
     user: int
@@ -145,14 +154,20 @@ def watches_of(lines: Sequence[str], rules: Rules = DEFAULT_RULES) -> list[tuple
 
 
 def with_seconds(time: str) -> str:
-    """A time of the stream with its seconds told."""
-    return time if len(time) == WHOLE_SECONDS else time + ":00"
+    """A time of the stream with its seconds; decimals stay as the line has them."""
+    return time if len(time) >= WHOLE_SECONDS else time + ":00"
+
+
+def in_microseconds(time: str) -> str:
+    """A time of the stream with 6 decimals: texts of this form are in the order of the times that training compares."""
+    whole, _, decimals = with_seconds(time).partition(".")
+    return f"{whole}.{decimals[:6]:0<6}"
 
 
 @lru_cache(maxsize=8)
 def _plain_watches(user_max: int) -> Callable[[str], list[tuple[str, str, str]]]:
     """Finds, for every line of a text, a plain watch's time, user and film, or none of them."""
-    watch = rf"({_SURE_DAY}{_HOUR}(?::[0-5]\d)?),({_up_to(user_max)}),GET /data/m/({FILM})/\d{{1,4}}\.mpg"
+    watch = rf"({_SURE_DAY}{_HOUR}(?:{_SECONDS})?),({_up_to(user_max)}),GET /data/m/({FILM})/\d{{1,4}}\.mpg"
     return re.compile(rf"^(?:{watch}|.*)$", re.ASCII | re.MULTILINE).findall
 
 
@@ -185,6 +200,13 @@ def to_line(event: Event) -> str:
             )
 
 
+def kind_of(line: str) -> str:
+    """The kind of event that a damaged line was meant to be, as far as its request says; `other` for anything else."""
+    fields = line.split(",", 2)
+    request = fields[2] if len(fields) > 2 else ""
+    return next((kind for beginning, kind in KINDS.items() if request.startswith(beginning)), "other")
+
+
 def is_film(text: str) -> bool:
     """Whether `text` has the form of a film's id."""
     return _FILM_ID.fullmatch(text) is not None
@@ -214,20 +236,20 @@ def _parse_rare(line: str, rules: Rules) -> Event | None:
         return None
     time, _, seconds, *others = found.groups()
     whole = time if seconds is not None else f"{time}:00"
-    user = int(others[-1] if len(others) == 1 else others[1])
+    user = int(others[0])
     if user > rules.user_max or not _is_day(time[:10]):
         return None
     return NewAccount(whole, user) if len(others) == 1 else _recommendation(whole, user, others)
 
 
 def _recommendation(time: str, user: int, groups: list[str | None]) -> Recommendation | None:
-    fraction, _, server, status, result, milliseconds = (group or "" for group in groups)
+    _, server, status, result, milliseconds = (group or "" for group in groups)
     films: tuple[str, ...] = ()
     if int(status) == OK:
         films, result = tuple(film.removeprefix(" ") for film in result.split(",")), ""
         if not all(map(is_film, films)):
             return None
-    return Recommendation(time + fraction, user, server, int(status), films, result, int(milliseconds))
+    return Recommendation(time, user, server, int(status), films, result, int(milliseconds))
 
 
 @lru_cache(maxsize=4096)
@@ -276,9 +298,7 @@ def _reason(line: str, rules: Rules) -> str:
     if len(fields) < 3:
         return "fields_missing"
     time, user, request = fields
-    if request.startswith("recommendation request "):
-        time = _FRACTION.sub("", time)
-    return _time_reason(time) or _user_reason(user, rules) or _request_reason(request)
+    return _time_reason(time) or _user_reason(user, rules) or _request_reason(request, rules)
 
 
 def _time_reason(time: str) -> str | None:
@@ -291,15 +311,23 @@ def _user_reason(user: str, rules: Rules) -> str | None:
     return "user_out_of_range" if int(user) > rules.user_max else None
 
 
-def _request_reason(request: str) -> str:
+def _request_reason(request: str, rules: Rules) -> str:
     if request.startswith("GET /rate/"):
         film, equals, rating = request.removeprefix("GET /rate/").rpartition("=")
         if not film and not rating:
             return "film_and_rating_missing"
         if not equals or not is_film(film):
             return "film"
-        return "rating_missing" if not rating else "rating"
+        return _rating_reason(rating, rules) if rating else "rating_missing"
     if request.startswith("GET /data/m/"):
         film, _, _ = request.removeprefix("GET /data/m/").rpartition("/")
         return "minute" if is_film(film) else "film"
     return "recommendation" if request.startswith("recommendation request ") else "request"
+
+
+def _rating_reason(rating: str, rules: Rules) -> str:
+    """Whether a rating is a number outside of the scale, or none of its numbers at all."""
+    number = float(rating) if _NUMBER.fullmatch(rating) else None
+    if number is not None and number > rules.rating_max:
+        return "rating_above_scale"
+    return "rating_below_scale" if number is not None and number < rules.rating_min else "rating"

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from auto_deployment import report
-from auto_deployment.collect import RECORD, Collector, check_rejects
+from auto_deployment.collect import RECORD, Collector, check_trainable
 from auto_deployment.sources import FileSource
 from auto_deployment.tables import Tables
 
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 def collect_files(paths: Sequence[Path], settings: Settings, progress: Progress) -> Counts:
     """Append files of stream lines to the tables of a data folder. Raises RefusedError where too many lines are no events."""
     collector = Collector(Tables(settings.data_dir), settings.data_dir / RECORD, settings.rules)
-    collect_showing(collector, FileSource(paths), progress, lambda: True)
+    source = FileSource(paths)
+    collect_showing(collector, source, progress, lambda: True)
     for line in report.collected(collector.record.counts):
         progress.say(line)
-    check_rejects(collector.record.counts, settings.max_reject_share)
+    collector.judge(settings.max_reject_share, source.hints())
+    check_trainable(collector.record.counts)
     return collector.record.counts
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -39,8 +38,7 @@ class Release:
     @property
     def counts(self) -> Counts:
         """What became of the lines that came in since the last version."""
-        kinds, rejected = Counter(self.lines["kinds"]), Counter(self.lines["rejected"])
-        return Counts(self.lines["lines"], kinds, self.lines["repaired"], rejected)
+        return Counts.from_dict(self.lines)
 
     def save(self, path: Path, stage: Stage) -> None:
         """Note that the release has come to `stage`."""

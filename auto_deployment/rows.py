@@ -15,12 +15,15 @@ from auto_deployment.events import (
     Repaired,
     Rules,
     Watch,
+    kind_of,
     parse,
     watches_of,
     with_seconds,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from auto_deployment.sources import Block
 
 
@@ -40,12 +43,16 @@ class Aside(NamedTuple):
 
 @dataclass
 class Counts:
-    """What became of the lines. Every line is in exactly one of `kinds` and `rejected`; `repaired` is a part of `kinds`."""
+    """What became of the lines. Every line is in exactly one of `kinds` and `rejected`; `repaired` is a part of `kinds`.
+
+    `rejected` counts by reason, `rejected_kinds` by kind of line and reason, as `rating/user`.
+    """
 
     lines: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     repaired: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    rejected_kinds: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Counts) -> None:
         """Take the counts of more lines in."""
@@ -53,11 +60,28 @@ class Counts:
         self.kinds.update(other.kinds)
         self.repaired += other.repaired
         self.rejected.update(other.rejected)
+        self.rejected_kinds.update(other.rejected_kinds)
+
+    def rejected_of(self, kind: str) -> Counter[str]:
+        """The rejects of one kind of line, by reason."""
+        pairs = ((name.partition("/"), count) for name, count in self.rejected_kinds.items())
+        return Counter({reason: count for (of, _, reason), count in pairs if of == kind})
 
     def since(self, before: Counts) -> Counts:
         """What came in after there were `before`."""
         kinds, rejected = self.kinds - before.kinds, self.rejected - before.rejected
-        return Counts(self.lines - before.lines, kinds, self.repaired - before.repaired, rejected)
+        of_kinds = self.rejected_kinds - before.rejected_kinds
+        return Counts(self.lines - before.lines, kinds, self.repaired - before.repaired, rejected, of_kinds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
+
+    @staticmethod
+    def from_dict(told: Mapping[str, Any]) -> Counts:
+        """Counts that `to_dict` gave, also in software 1.0. Raises KeyError or TypeError for anything else."""
+        counters = {name: Counter(value) for name, value in told.items() if isinstance(value, dict)}
+        return Counts(**{**told, **counters})
 
 
 @dataclass
@@ -123,6 +147,7 @@ def _take(rows: Rows, block: Block, at: int, rules: Rules) -> tuple[str, str, st
             rows.ratings.append(f"{user},{film},{stars:g},{time}")
         case Reject(reason, whole):
             rows.counts.rejected[reason] += 1
+            rows.counts.rejected_kinds[f"{kind_of(whole)}/{reason}"] += 1
             rows.rejected.append(Aside(reason, whole, block.source, number))
         case Recommendation():
             rows.visitors[event.user] = None

@@ -8,6 +8,7 @@ from the marks and the plan alone, so that a run that was killed goes on in the 
 from __future__ import annotations
 
 import hashlib
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 BLOCK_LINES = 100_000
 BLOCK_BYTES = 64 << 20
 LONGEST_READ = 1 << 20
+FORMATS = {
+    b"\xff\xfe": "UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)",
+    b"\xfe\xff": "UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)",
+    b"\x1f\x8b": "gzip: unpack it (gunzip)",
+    b"\x28\xb5\x2f\xfd": "zstd: unpack it (unzstd)",
+    b"\xfd7zXZ\x00": "xz: unpack it (unxz)",
+    b"BZh": "bzip2: unpack it (bunzip2)",
+    b"PK\x03\x04": "a zip archive: unpack it (unzip)",
+}
 
 
 class Block(NamedTuple):
@@ -89,7 +99,7 @@ class FileSource:
         self._paths = list(dict.fromkeys(path.absolute() for path in paths))
         self._block_lines = block_lines
         for path in self._paths:
-            _check_readable(path)
+            check_readable(path)
 
     def plan(self, marks: Marks) -> Plan:
         """See `Source`: from where each file was read to, to its size now."""
@@ -125,10 +135,15 @@ class FileSource:
         """See `Source`: bytes."""
         return sum(end - int(marks.get(key, {}).get("bytes", 0)) for key, end in plan.ends.items())
 
+    def hints(self) -> list[str]:
+        """What the files seem to hold instead of lines, by the first bytes of each; empty when nothing says so."""
+        found = ((path, _format_of(path)) for path in self._paths)
+        return [f"{path} looks like {told}" for path, told in found if told]
+
     def _file_blocks(self, key: str, path: Path, end: int, marks: Marks) -> Iterator[Block]:
         mark = marks.get(key, {"bytes": 0, "lines": 0})
         at, number = int(mark["bytes"]), int(mark["lines"])
-        _check_readable(path)
+        check_readable(path)
         digest = _digest(path, at)
         with path.open("rb") as file:
             file.seek(at)
@@ -265,12 +280,30 @@ def _partition(key: str) -> int:
     return int(key.rpartition("/")[2])
 
 
-def _check_readable(path: Path) -> None:
+def check_readable(path: Path) -> None:
+    """Raises WrongUseError for anything but a file of the disk that can be read: a run may read its lines twice."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe that nobody writes to would be opened for ever
+            raise WrongUseError(
+                f"{path}: is not a file of the disk, and a run that was broken off could not read it again: "
+                "write the lines to a file and name that"
+            )
         with path.open("rb"):
             return
     except OSError as error:
         raise WrongUseError(f"{path}: {error.strerror}: name a file of stream lines") from error
+
+
+def _format_of(path: Path) -> str:
+    """The format that a file's first bytes name; empty for plain text, and for a file that is gone."""
+    try:
+        with path.open("rb") as file:
+            first = file.read(6)
+    except OSError:
+        return ""
+    if len(first) > 1 and 0 in first[:2]:
+        return "UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)"
+    return next((told for magic, told in FORMATS.items() if first.startswith(magic)), "")
 
 
 def _key(path: Path, marks: Marks) -> str:

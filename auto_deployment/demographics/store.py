@@ -22,6 +22,7 @@ FILE = "demographics.csv"  # of a data folder
 HEADER = ("user_id", "age", "gender", "occupation")
 BANDS = ((18, "under 18"), (25, "18 to 24"), (35, "25 to 34"), (45, "35 to 44"), (55, "45 to 54"), (200, "55 and more"))
 ATTRIBUTES = ("age", "gender", "occupation")
+GENDERS = {"f": "F", "female": "F", "m": "M", "male": "M"}
 
 
 class Person(NamedTuple):
@@ -66,5 +67,6 @@ def band(age: int | None) -> str:
 def labels(people: Mapping[int, Person], users: npt.NDArray[np.int64]) -> dict[str, Labels]:
     """The group of each of `users` by attribute; empty where it is not known."""
     known = [people.get(user, Person()) for user in users.tolist()]
-    columns = ([band(each.age) for each in known], [each.gender for each in known], [each.occupation for each in known])
+    genders = [GENDERS.get(each.gender.strip().lower(), each.gender) for each in known]
+    columns = ([band(each.age) for each in known], genders, [each.occupation for each in known])
     return {name: np.array(column, dtype=np.str_) for name, column in zip(ATTRIBUTES, columns, strict=True)}

@@ -22,6 +22,7 @@ MICROSECONDS = 1e6
 FITS = 2.0**62
 # What ends a field or a line of a dump.
 ENDS = "[,\t\r\n]"
+WHOLE = r"^(\d+)\.0+$"
 
 
 class Task(NamedTuple):
@@ -78,6 +79,8 @@ def _parsed(path: Path) -> pd.DataFrame:
         warnings.simplefilter("error", pd.errors.ParserWarning)
         # Of pandas' own words for a hole, such as NA, all but the empty one may be names.
         table = pd.read_csv(path, dtype=types, index_col=False, keep_default_na=False, na_values=[""])
+    for name in ("user_id", "movie_id"):  # a column of numbers with a hole was written as 1.0, 2.0
+        table[name] = table[name].str.replace(WHOLE, r"\1", regex=True)
     return table[list(COLUMNS)]
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from auto_deployment.rows import Rows
 
 LONGEST_ERROR = 200
+MICROSECONDS = len("2026-01-01T00:00:00.123456")  # what a TIMESTAMP holds
 
 
 def digest_of(films: Iterable[str]) -> int:
@@ -26,12 +27,15 @@ def answer_lines(rows: Rows) -> list[str]:
 
 def watch_lines(rows: Rows) -> list[str]:
     """A line for each row of watches: user, film, minutes and when the first of them was."""
-    return ["\t".join((*watch.split(",", 3)[:3], begun)) for watch, begun in zip(rows.watches, rows.begun, strict=True)]
+    return [
+        "\t".join((*watch.split(",", 3)[:3], begun[:MICROSECONDS]))
+        for watch, begun in zip(rows.watches, rows.begun, strict=True)
+    ]
 
 
 def _answer_line(answer: Recommendation) -> str:
     digest = digest_of(answer.films) if answer.films else ""
-    told = (answer.time[:26], answer.user, _plain(answer.server), answer.status, answer.milliseconds)
+    told = (answer.time[:MICROSECONDS], answer.user, _plain(answer.server), answer.status, answer.milliseconds)
     return "\t".join(map(str, (*told, ",".join(answer.films), digest, _plain(answer.error))))
 
 

@@ -7,6 +7,7 @@ import io
 import shutil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from auto_deployment.events import in_microseconds
 from auto_deployment.intake import collect_files
 from auto_deployment.progress import Progress
 from auto_deployment.settings import load_settings
@@ -41,12 +42,12 @@ def history(files: VersionFiles, number: int, user: int, data: Mapping[str, Mapp
 
 
 def combine(ratings: Iterable[str], watches: Iterable[str]) -> list[Seen]:
-    """The rows of one user, each film once: of several ratings the latest counts, of equal times the later row."""
+    """The rows of one user, each film once. Of several ratings the latest counts, of equal microseconds the later row."""
     found: dict[str, Seen] = {}
     for line in ratings:
         _, film, stars, rated_at = line.split(",")
         known = found.get(film)
-        if known is None or known.rated_at is None or rated_at >= known.rated_at:
+        if known is None or known.rated_at is None or in_microseconds(rated_at) >= in_microseconds(known.rated_at):
             found[film] = Seen(film, float(stars), rated_at, 0)
     for line in watches:
         _, film, minutes, _ = line.split(",")

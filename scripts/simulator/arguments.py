@@ -11,6 +11,7 @@ from scripts.simulator.visit import VisitOptions
 
 USERS, FILMS, VISITORS = 10_000, 2_000, "1000000"
 KINDS_OF_DAMAGE = 3
+DECIMALS = (0, 3, 6, 9)
 
 _STREAM, _VISIT, _RATES = StreamOptions(), VisitOptions(url=""), DamageRates()
 _UPLIFT = (
@@ -42,6 +43,7 @@ def stream_options(read: argparse.Namespace) -> StreamOptions:
     return StreamOptions(
         start=read.start,
         days=read.days,
+        decimals=read.decimals,
         lines=read.lines,
         ratings=read.ratings,
         rating_share=read.rating_share,
@@ -66,6 +68,8 @@ def _add_stream(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--lines", type=values.count, metavar="N", help=f"so many lines ({DEFAULT_LINES})")
     length.add_argument("--ratings", type=values.count, metavar="N", help="lines until so many of them are ratings")
     add("--start", type=values.time, default=_STREAM.start, metavar="TIME", help="the beginning (2026-01-05T08:00:00)")
+    exact = "decimals of the seconds in lines of watches, ratings and new accounts (%(default)s)"
+    add("--decimals", type=int, choices=DECIMALS, default=_STREAM.decimals, help=exact)
     add("--days", type=values.positive, default=_STREAM.days, metavar="D", help="time spanned, about (%(default)s)")
     shares = (
         ("rating", _STREAM.rating_share, "films that are rated after they are watched"),

@@ -62,6 +62,13 @@ def whole_stamp(second: int) -> str:
     return text[:19] if second % 60 else text[:16]
 
 
+def decimal_stamp(nanosecond: int, decimals: int) -> str:
+    """Write a time in nanoseconds since 1970 with so many decimals, 1 to 9; what they cannot hold is cut off."""
+    second, fraction = divmod(nanosecond, SECOND)
+    text = (_EPOCH + timedelta(seconds=second)).isoformat()[:19]
+    return f"{text}.{fraction:09d}"[: len(text) + 1 + decimals]
+
+
 def exact_stamp(nanosecond: int) -> str:
     """Write a time in nanoseconds since 1970 with 3, 6 or 9 decimals, as few as hold it."""
     second, fraction = divmod(nanosecond, SECOND)

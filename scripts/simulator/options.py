@@ -17,7 +17,8 @@ class StreamOptions:
     `lines` and `ratings` are exact; the stream ends at the one that is set (`lines` when neither is). `days` sets the
     pace: about the time that the whole stream spans. The shares are those of sessions that begin with a request, of
     films that are rated, and of watched minutes that get a line. `uplift` is defined in `choice`. `recommender` is
-    `none`, `popular` or the address of a running service. The `seed` is the world's own unless it is set.
+    `none`, `popular` or the address of a running service. The `seed` is the world's own unless it is set. `decimals` (0, 3, 6
+    or 9) are those of the seconds of watches, ratings and new accounts; requests always have some.
     """
 
     seed: int | None = None
@@ -32,6 +33,7 @@ class StreamOptions:
     recommender: str = POPULAR
     timeout_ms: float = 600.0
     damage: DamageRates = field(default_factory=DamageRates)
+    decimals: int = 0
 
     def session_rate(self, minutes: float) -> float:
         """Give the sessions a second that fill the span, where a film is watched for `minutes` in the mean."""

@@ -11,7 +11,7 @@ from scripts.simulator.audience import Audience
 from scripts.simulator.damage import Damager
 from scripts.simulator.draws import BLOCK, Draws
 from scripts.simulator.episode import Episode, Event
-from scripts.simulator.lines import SECOND, Kind, exact_stamp, whole_stamp
+from scripts.simulator.lines import SECOND, Kind, decimal_stamp, exact_stamp, whole_stamp
 from scripts.simulator.options import NO_RECOMMENDER, POPULAR, StreamOptions
 from scripts.simulator.recommenders import PopularRecommender, Recommender
 from scripts.simulator.service import Client
@@ -47,7 +47,7 @@ def stream_lines(world: World, options: StreamOptions, tally: Tally | None = Non
         audience = Audience(world, options, recommender)
         arrivals = _arrivals(world, options, audience.mean_minutes, seed)
         events = merged(_episodes(audience, arrivals))
-        for kind, line in _written(events, Damager(options.damage, Draws(seed, _DAMAGE))):
+        for kind, line in _written(events, Damager(options.damage, Draws(seed, _DAMAGE)), options.decimals):
             counts[kind] += 1
             yield line
             if measure is None or kind is measure:
@@ -68,16 +68,17 @@ def _recommender(world: World, options: StreamOptions, seed: int) -> Iterator[Re
 
 
 def _arrivals(world: World, options: StreamOptions, minutes: float, seed: int) -> Iterator[tuple[int, int]]:
-    """Yield, without end, the nanosecond (of a whole second) at which a user comes by, and the user's position."""
+    """Yield, without end, the nanosecond at which a user comes by, rounded to the stream's decimals, and who it is."""
     draws = Draws(seed, _ARRIVALS)
     # Who is still watching begins nothing: a higher rate than this would only be turned away, without end.
     rate = min(options.session_rate(minutes), len(world.users.ids) / SHORTEST_SESSION_SECONDS)
     bounds = np.cumsum(world.users.activity)
+    unit = 10**options.decimals
     now = options.start.timestamp()
     while True:
         times = now + np.cumsum(draws.rng.exponential(1 / rate, BLOCK))
         users = np.searchsorted(bounds, draws.rng.random(BLOCK) * bounds[-1], side="right")
-        yield from zip((times.astype(np.int64) * SECOND).tolist(), users.tolist(), strict=True)
+        yield from zip(((times * unit).astype(np.int64) * (SECOND // unit)).tolist(), users.tolist(), strict=True)
         now = float(times[-1])
 
 
@@ -88,7 +89,7 @@ def _episodes(audience: Audience, arrivals: Iterable[tuple[int, int]]) -> Iterat
             yield episode
 
 
-def _written(events: Iterable[Event], damage: Damager) -> Iterator[tuple[Kind, str]]:
+def _written(events: Iterable[Event], damage: Damager, decimals: int) -> Iterator[tuple[Kind, str]]:
     """Put the times in front, and damage what is to be damaged."""
     stamped, stamp = -1, ""
     for time, kind, body in events:
@@ -96,5 +97,5 @@ def _written(events: Iterable[Event], damage: Damager) -> Iterator[tuple[Kind, s
             yield kind, f"{exact_stamp(time)},{body}"
             continue
         if time != stamped:
-            stamped, stamp = time, whole_stamp(time // SECOND)
+            stamped, stamp = time, decimal_stamp(time, decimals) if decimals else whole_stamp(time // SECOND)
         yield kind, damage(kind, f"{stamp},{body}")

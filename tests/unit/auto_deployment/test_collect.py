@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import gzip
 import json
+import os
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_deployment.collect import Collector, Record, check_rejects, lag_grows
+from auto_deployment.collect import Collector, Record, check_rejects, check_trainable, lag_grows
 from auto_deployment.errors import RefusedError, WrongUseError
 from auto_deployment.events import DEFAULT_RULES, Rules
 from auto_deployment.rows import Aside, Counts, rows_of, told
@@ -18,7 +21,6 @@ from auto_deployment.tables import RATING_HEADER, WATCH_HEADER, TableError, Tabl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from auto_deployment.sources import Marks
 
@@ -402,33 +404,141 @@ def test_a_growing_lag_is_seen(lags: list[int], *, grows: bool) -> None:
     assert lag_grows(lags) == grows
 
 
+def counts_of(kind: str, taken: int, **rejected: int) -> Counts:
+    """Counts of lines of one kind."""
+    of_kind = Counter({f"{kind}/{reason}": count for reason, count in rejected.items()})
+    return Counts(taken + sum(rejected.values()), Counter({kind: taken}), 0, Counter(rejected), of_kind)
+
+
 @pytest.mark.parametrize(
     ("lines", "rejected", "share"),
-    [(999, 900, 0.05), (1_000, 50, 0.05), (1_000, 570, 0.57), (1_000, 290, 0.29), (1_000, 0, 0.0), (3_000, 2_999, 1.0)],
+    [(1_000, 50, 0.05), (1_000, 61, 0.05), (19, 18, 0.05), (20, 2, 0.05), (1_000, 0, 0.0), (3_000, 2_999, 1.0)],
 )
-def test_few_rejects_are_no_reason_to_refuse(lines: int, rejected: int, share: float) -> None:
-    """Fewer than 1,000 lines are not judged; of more, the share itself is allowed."""
-    check_rejects(Counts(lines, Counter(rating=lines - rejected), 0, Counter(film=rejected)), share)
+def test_rejects_that_chance_could_have_made_are_no_reason_to_refuse(lines: int, rejected: int, share: float) -> None:
+    """The lower bound of their share has to be above the limit; of few lines, all have to be rejected."""
+    check_rejects(counts_of("rating", lines - rejected, film=rejected), share, DEFAULT_RULES)
 
 
-@pytest.mark.parametrize(("lines", "rejected", "share"), [(1_000, 51, 0.05), (1_000, 571, 0.57), (100_000, 1, 0.0)])
-def test_too_many_rejects_refuse_the_run(lines: int, rejected: int, share: float) -> None:
-    """One reject more than the share allows, from 1,000 lines on: refused with the counts and the setting's name."""
-    counts = Counts(lines, Counter(rating=lines - rejected), 0, Counter(film=rejected))
-    with pytest.raises(
-        RefusedError, match=rf"{rejected} of {lines:,} lines .* MAX_REJECT_SHARE \({share:g}\): film {rejected}"
-    ):
-        check_rejects(counts, share)
+@pytest.mark.parametrize(
+    ("lines", "rejected", "share"),
+    [(1_000, 70, 0.05), (20, 5, 0.05), (5, 5, 0.05), (100_000, 20, 0.0001), (100_000, 5_200, 0.05)],
+)
+def test_too_many_rejects_refuse_the_collection(lines: int, rejected: int, share: float) -> None:
+    """With the counts and the setting's name."""
+    text = rf"{rejected:,} of {lines:,} \w+ were rejected, more than MAX_REJECT_SHARE \({share:g}\): film {rejected:,}"
+    with pytest.raises(RefusedError, match=text):
+        check_rejects(counts_of("rating", lines - rejected, film=rejected), share, DEFAULT_RULES)
+
+
+def test_rejects_of_the_rare_kind_are_not_lost_in_the_mass() -> None:
+    """A hundred thousand sound watches, and three ratings of four rejected: the scale of the settings is wrong."""
+    counts = counts_of("rating", 1_550, rating_above_scale=5_000, film=150)
+    counts.add(counts_of("watch", 400_000, film=200))
+    text = (
+        r"5,000 of 6,700 ratings lie above RATING_MAX \(5\): is the scale 1 to 10\?; 5,150 of 6,700 ratings were rejected, "
+        r"more than MAX_REJECT_SHARE \(0\.05\): rating_above_scale 5,000, film 150"
+    )
+    with pytest.raises(RefusedError, match=text):
+        check_rejects(counts, 0.05, DEFAULT_RULES)
+
+
+@pytest.mark.parametrize(
+    ("rules", "reason", "text"),
+    [
+        (Rules(1, 10), "rating_above_scale", r"above RATING_MAX \(10\): is the scale 1 to 100\?"),
+        (Rules(1, 100), "rating_above_scale", r"above RATING_MAX \(100\): what is the scale\?"),
+        (Rules(1, 5), "rating_below_scale", r"below RATING_MIN \(1\): does the scale begin lower\?"),
+    ],
+)
+def test_ratings_outside_of_the_scale_are_named(rules: Rules, reason: str, text: str) -> None:
+    """With the bound that they break."""
+    with pytest.raises(RefusedError, match=f"30 of 100 ratings lie {text}"):
+        check_rejects(counts_of("rating", 70, **{reason: 30}), 0.05, rules)
+
+
+def test_each_collection_is_judged_by_itself(tmp_path: Path) -> None:
+    """One with half of its lines rejected is refused, once; its good rows stay, and a sound one after it passes."""
+    sound = b"".join(b"2026-01-05T08:00:00,%d,GET /rate/a+film+1999=4\n" % user for user in range(100))
+    bad = sound + b"rubbish\n" * 100
+    with pytest.raises(RefusedError, match="100 of 200 lines"):
+        judged(tmp_path, file_of(tmp_path, bad))
+    assert collector_of(tmp_path).record.last.lines == 200
+    collector = collector_of(tmp_path)
+    collector.judge(0.05)  # nothing came in since
+    assert judged(tmp_path, file_of(tmp_path, sound, "second.log")) == 100
+    assert collector_of(tmp_path).record.counts.lines == 300
+    assert len((tmp_path / "data" / "clean_rating.csv").read_text().splitlines()) == 201
+
+
+def test_a_collection_that_was_killed_is_judged_with_the_run_that_continues_it(tmp_path: Path) -> None:
+    """Its lines are neither forgotten nor counted twice."""
+    bad = file_of(tmp_path, b"rubbish\n" * 30)
+    collector = collector_of(tmp_path)
+    next(collector.collect(FileSource([bad], 10), lambda: True))  # killed after the first block
+    with pytest.raises(RefusedError, match="30 of 30 lines"):
+        judged(tmp_path, bad)
+
+
+def test_a_new_version_begins_with_nothing_to_judge(tmp_path: Path) -> None:
+    """The counts begin anew, and what was judged with them."""
+    assert collect(tmp_path, file_of(tmp_path, CONTENT)).lines > 0
+    collector = collector_of(tmp_path)
+    collector.begin_version(1)
+    collector.judge(0.0)
+    assert collector.record.last == Counts()
+
+
+def test_what_software_1_0_collected_is_not_judged_again(tmp_path: Path) -> None:
+    """It refused every run for weeks after one bad collection."""
+    collect(tmp_path, file_of(tmp_path, b"rubbish\n" * 30))
+    path = tmp_path / "data" / "collected.json"
+    record = json.loads(path.read_bytes())
+    del record["judged"], record["last"], record["counts"]["rejected_kinds"]
+    path.write_text(json.dumps(record))
+    collector_of(tmp_path).judge(0.05)
+    assert collector_of(tmp_path).record.counts.rejected == Counter(fields_missing=30)
+
+
+def judged(folder: Path, path: Path) -> int:
+    """Collect a file and judge it; how many lines came in."""
+    collector, source = collector_of(folder), FileSource([path])
+    list(collector.collect(source, lambda: True))
+    collector.judge(0.05, source.hints())
+    return collector.record.last.lines
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("2026-01-05T08:00:00,1,GET /rate/a+film+1999=4\n".encode("utf-16"), "UTF-16"),
+        ("2026-01-05T08:00:00,1,GET /rate/a+film+1999=4\n".encode("utf-16-be"), "UTF-16"),
+        (gzip.compress(b"2026-01-05T08:00:00,1,GET /rate/a+film+1999=4\n"), "gzip"),
+    ],
+)
+def test_another_format_is_named(tmp_path: Path, content: bytes, told: str) -> None:
+    """By its first bytes: all of its lines are rejected, and the reasons alone do not help."""
+    path = tmp_path / "movie.log"
+    path.write_bytes(content)
+    with pytest.raises(RefusedError, match=rf"movie\.log looks like {told}.*were rejected"):
+        judged(tmp_path, path)
+
+
+def test_what_is_no_file_of_the_disk_is_refused(tmp_path: Path) -> None:
+    """A run that was broken off could not read it again; a pipe that nobody writes to would be waited for without end."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path(os.devnull)):
+        with pytest.raises(WrongUseError, match=r"is not a file of the disk.*write the lines to a file"):
+            FileSource([path])
 
 
 def test_no_line_or_no_rating_refuses_the_run() -> None:
     """There is nothing to train on, and the reason says what came instead."""
     with pytest.raises(RefusedError, match="the input is empty"):
-        check_rejects(Counts(), 1.0)
+        check_trainable(Counts())
     with pytest.raises(RefusedError, match=r"none of 5 lines is a rating \(all of other kinds\)"):
-        check_rejects(Counts(5, Counter(watch=5)), 1.0)
+        check_trainable(Counts(5, Counter(watch=5)))
     with pytest.raises(RefusedError, match=r"none of 5 lines is a rating \(film 5\)"):
-        check_rejects(Counts(5, Counter(), 0, Counter(film=5)), 1.0)
+        check_trainable(Counts(5, Counter(), 0, Counter(film=5)))
 
 
 def test_counts_are_told_the_most_frequent_first() -> None:

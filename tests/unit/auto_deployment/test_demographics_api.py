@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from auto_deployment.demographics import people, store, visitors
@@ -306,6 +307,13 @@ def test_ages_fall_into_bands() -> None:
         "45 to 54",
         *["55 and more"] * 2,
     ]
+
+
+def test_a_gender_has_one_group_however_it_is_written() -> None:
+    """The table keeps what the service says; another word than these is a group of its own."""
+    people = {user: Person(30, gender) for user, gender in enumerate(("F", "f", " female", "M", "male", "x", ""))}
+    labels = store.labels(people, np.arange(len(people)))
+    assert labels["gender"].tolist() == ["F", "F", "F", "M", "M", "x", ""]
 
 
 def visit(data: Path, name: str, *users: int) -> None:

@@ -204,6 +204,15 @@ def test_a_comma_that_ends_every_row_is_no_column(tmp_path: Path) -> None:
     assert (task.users, task.films, task.train.ratings.stars.tolist()) == (["1", "2"], ["a", "b"], [4.0, 5.0])
 
 
+def test_whole_numbers_with_decimals_are_the_ids_that_they_mean(tmp_path: Path) -> None:
+    """As pandas writes a column of numbers that once had a hole; other names with dots stay."""
+    train = Path(write(tmp_path / "train.csv", ["1,10,4,3", "2,v1.0,5,4"]))
+    test = Path(write(tmp_path / "test.csv", ["1.0,10.00,4,5", "2.5,v1.0,5,6"]))
+    task = read_task(train, test)
+    assert (task.users, task.films) == (["1", "2"], ["10", "v1.0"])
+    assert (task.test.user.tolist(), task.test.film.tolist()) == ([0, 2], [0, 1])
+
+
 def test_a_scale_that_ends_at_zero_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A rating is a share of the highest one."""
     table = write(tmp_path / "train.csv", ["1,a,-1,1", "1,b,0,2"])

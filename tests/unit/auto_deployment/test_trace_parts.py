@@ -18,11 +18,14 @@ from app.model import load_serving
 from app.provenance.archive import Served, Traced
 from auto_deployment import image
 from auto_deployment.command import CommandError, Commands
+from auto_deployment.dataset import read as read_dataset
 from auto_deployment.errors import RunError
 from auto_deployment.intake import collect_files
 from auto_deployment.progress import Progress
+from auto_deployment.rows import Counts, Rows
 from auto_deployment.sample import SAMPLE
 from auto_deployment.settings import load_settings
+from auto_deployment.tables import Tables
 from auto_deployment.trace import history, listing, tries
 from auto_deployment.trace.chain import last_release, release_evidence
 from auto_deployment.trace.history import Seen, combine, lines_of
@@ -200,6 +203,26 @@ def test_each_film_of_a_history_stands_once() -> None:
         Seen("c", None, None, 2),
     ]
     assert combine([], []) == []
+
+
+@pytest.mark.parametrize(
+    ("times", "stars"),
+    [
+        (("08:00:00", "08:00:00.585"), 2.0),
+        (("08:00:00.585", "08:00:00"), 1.0),
+        (("08:00:00.585000", "08:00:00.585"), 2.0),
+        (("08:00:00.585000002", "08:00:00.585000001"), 2.0),
+        (("08:00:00.586", "08:00:00.585999999"), 1.0),
+    ],
+)
+def test_the_latest_rating_is_the_one_that_training_takes(tmp_path: Path, times: tuple[str, str], stars: float) -> None:
+    """Also with decimals that are mixed: both compare microseconds, and of equal ones the later row counts."""
+    rows = [f"5,a+1999,{at},2026-01-05T{time}" for at, time in enumerate(times, 1)]
+    (seen,) = combine(rows, [])
+    tables = Tables(tmp_path)
+    tables.append(Rows(rows, [], [], [], Counts()))
+    trained = read_dataset(tables, (1.0, 5.0)).ratings.stars.tolist()
+    assert (seen.stars, trained) == (stars, [stars])
 
 
 def test_history_takes_films_out_of_the_popular_order(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 
+from auto_deployment.events import Reject, Repaired, parse
 from scripts.simulator import StreamOptions, Tally, World, stream_lines
 from scripts.simulator.choice import weights
 from scripts.simulator.damage import DamageRates
@@ -49,6 +50,17 @@ def test_the_same_seed_gives_the_same_lines(world: World) -> None:
     assert list(stream_lines(world, options)) == list(stream_lines(again, options))
     other = StreamOptions(lines=5000, damage=DamageRates(0.1, 0.1, 0.1), seed=12)
     assert list(stream_lines(world, options)) != list(stream_lines(world, other))
+
+
+@pytest.mark.parametrize("decimals", [3, 6, 9])
+def test_lines_may_have_decimals(world: World, decimals: int) -> None:
+    """All kinds of lines, in the order of time; the pipeline takes each of them."""
+    lines = list(stream_lines(world, StreamOptions(lines=5000, days=1, damage=CLEAN, decimals=decimals)))
+    times = [line.partition(",")[0] for line in lines if "recommendation" not in line]
+    assert {len(time.partition(".")[2]) for time in times} == {decimals}
+    assert len({time.partition(".")[2] for time in times}) > 20
+    assert times == sorted(times)
+    assert not [line for line in lines if isinstance(parse(line), Reject | Repaired)]
 
 
 def test_every_undamaged_line_has_a_form_of_the_stream(lines: list[str], world: World) -> None:
