@@ -22,7 +22,7 @@ from auto_deployment.beyond import report as beyond
 from auto_deployment.candidate import Version, train_version
 from auto_deployment.collect import RECORD, Collector, lag_grows
 from auto_deployment.demographics import people
-from auto_deployment.errors import RefusedError, RunError
+from auto_deployment.errors import RefusedError, RunError, WrongUseError
 from auto_deployment.intake import collect_showing
 from auto_deployment.kafka.opening import open_client
 from auto_deployment.lock import run_lock
@@ -97,6 +97,7 @@ class Pipeline:
     def _run(self) -> notify.Notice | None:
         release = Release.load(self._data / RELEASE)
         self._begin_step("check")
+        self._check_scale()
         if self._options.collect_only and release is not None and release.stage != "begun":
             # The stream's retention does not wait for a remote that is away.
             self._collect_and_warn()
@@ -122,6 +123,20 @@ class Pipeline:
             return self._nothing_new()
         self._finish(begun)
         return None
+
+    def _check_scale(self) -> None:
+        """Refuse another scale than that of the last version's ratings: the table has one. Raises WrongUseError."""
+        path, model = self._data / RECORD, self._data / "model"
+        scale = (read_json(path) or {}).get("scale")
+        if scale is None and self._versions.current() > 0 and model.exists():  # software 1.0 recorded no scale
+            scale = read_metadata(model).get("scale")
+        lowest, highest = self._settings.scale
+        if scale is not None and tuple(scale) != (lowest, highest):
+            raise WrongUseError(
+                f"RATING_MIN and RATING_MAX say {lowest:g} to {highest:g}, but the last version's ratings go from {scale[0]:g} "
+                f"to {scale[1]:g}, and one table cannot hold two scales: set them back, or begin anew with an empty DATA_DIR. "
+                f'If the table\'s ratings are on the new scale, write "scale": [{lowest:g}, {highest:g}] to {path}'
+            )
 
     def _collect_and_warn(self) -> Collector:
         """Collect; alarm when it falls behind. What else waits for the database and needs no version is put there.

@@ -42,7 +42,8 @@ class Record:
 
     `marks` by source; `plans` of runs under way by the source's name; `sizes` of the files in bytes; `gaps` that retention
     made; `lags` left at the ends of the last runs, the newest last; `version` that the counts began after. `judged` are the
-    counts at the end of the last collection that was judged, `last` that collection's own.
+    counts at the end of the last collection that was judged, `last` that collection's own, and `refused` is the judgement.
+    `scale` is that of the ratings of the last version, from the lowest to the highest; None before the first.
     """
 
     marks: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -54,6 +55,8 @@ class Record:
     version: int = 0
     judged: Counts = field(default_factory=Counts)
     last: Counts = field(default_factory=Counts)
+    refused: bool = False
+    scale: list[float] | None = None
 
     def save(self, path: Path) -> None:
         """Replace the file."""
@@ -150,8 +153,12 @@ class Collector:
         """
         record = self.record
         record.last, record.judged = record.counts.since(record.judged), copy.deepcopy(record.counts)
-        record.save(self._path)
-        check_rejects(record.last, max_share, self._rules, hints)
+        record.refused = True
+        try:
+            check_rejects(record.last, max_share, self._rules, hints)
+            record.refused = False
+        finally:
+            record.save(self._path)
 
     def begin_version(self, number: int) -> None:
         """Version `number` holds all rows so far: counts and gaps begin anew, once."""
@@ -159,6 +166,7 @@ class Collector:
             self._tables.roll(number)
             self.record.counts, self.record.judged = Counts(), Counts()
             self.record.gaps, self.record.version = [], number
+            self.record.scale = [self._rules.rating_min, self._rules.rating_max]
             self.record.sizes = self._tables.sizes()
             self.record.save(self._path)
 

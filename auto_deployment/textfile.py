@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from auto_deployment.collect import RECORD
 from auto_deployment.errors import RunError
+from auto_deployment.rows import Counts
 from auto_deployment.state import read_json, replacing
 
 if TYPE_CHECKING:
@@ -37,20 +38,28 @@ HELP = {
     "pipeline_version_time_seconds": "When it was trained; before the first, when that was first told",
     "pipeline_kafka_lag": "Lines of the stream that the last collection left unread",
     "pipeline_kafka_lag_before": "Those that the one before it left",
+    "pipeline_collected_lines": "Lines of the last collection",
+    "pipeline_rejected_lines": "Lines of the last collection that were rejected, by reason",
+    "pipeline_collection_refused": "1 when too many lines of the last collection were rejected, else 0",
     "pipeline_retrain_interval_seconds": "RETRAIN_DAYS: from the start of one full run to the next",
     "pipeline_collect_interval_seconds": "COLLECT_EVERY_HOURS: from one collection to the next",
 }
-_SERIES = re.compile(r"(([a-z_]+)(?:\{kind=\"[a-z]+\"\})?) (-?[0-9.]+(?:e[+-]?[0-9]+)?)")
+_SERIES = re.compile(r"(([a-z_]+)(?:\{(?:kind|reason)=\"[a-z_]+\"\})?) (-?[0-9.]+(?:e[+-]?[0-9]+)?)")
 
 Figures = dict[str, float]
 
 
 class Known(NamedTuple):
-    """What the data folder says: version, when it was trained (None: not known), lines that collections left, newest last."""
+    """What the data folder says: version, when it was trained (None: not known), lines that collections left, newest last.
+
+    `last` are the counts of the last collection, None when there was none; `refused` says whether it had too many rejects.
+    """
 
     version: int
     trained_on: float | None
     lags: Sequence[int]
+    last: Counts | None = None
+    refused: bool = False
 
 
 def after_run(before: Mapping[str, float], kind: str, status: int, known: Known, now: float) -> Figures:
@@ -70,6 +79,10 @@ def after_run(before: Mapping[str, float], kind: str, status: int, known: Known,
     if known.lags:
         figures["pipeline_kafka_lag"] = known.lags[-1]
         figures["pipeline_kafka_lag_before"] = known.lags[-2] if len(known.lags) > 1 else known.lags[-1]
+    if known.last is not None:
+        figures = {name: value for name, value in figures.items() if not name.startswith("pipeline_rejected_lines")}
+        figures |= {f'pipeline_rejected_lines{{reason="{name}"}}': each for name, each in known.last.rejected.items()}
+        figures |= {"pipeline_collected_lines": known.last.lines, "pipeline_collection_refused": int(known.refused)}
     return figures
 
 
@@ -131,4 +144,6 @@ def _known(data: Path) -> Known:
     version = int((data / "version.txt").read_text(encoding="ascii")) if (data / "version.txt").exists() else 0
     report = read_json(data / "versioning" / f"report_{version}.json") or {}
     trained_on = datetime.fromisoformat(report["trained_on"]).timestamp() if "trained_on" in report else None
-    return Known(version, trained_on, (read_json(data / RECORD) or {}).get("lags", ()))
+    record = read_json(data / RECORD) or {}
+    last = Counts.from_dict(record["last"]) if "last" in record else None
+    return Known(version, trained_on, record.get("lags", ()), last, bool(record.get("refused")))

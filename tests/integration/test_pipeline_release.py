@@ -16,6 +16,7 @@ import pytest
 
 from app.model import load_rating, load_serving
 from tests.integration.checkout import ROOT, Checkout
+from tests.integration.post_office import open_post_office
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,6 +151,54 @@ def test_a_refused_run_versions_nothing_and_keeps_the_rows(
     assert md5(checkout.data("model/metadata.json")) == model
     released(checkout, halves[1])
     assert report(checkout, 2)["lines"]["in"] == len(halves[1].read_bytes().splitlines())
+
+
+def test_a_collection_of_rejects_is_refused_and_reported_and_the_next_run_is_not(checkout: Checkout, tmp_path: Path) -> None:
+    """Status 3, a mail, and figures for Prometheus, also of a run that only collects; then a sound file makes a version."""
+    utf16 = tmp_path / "utf16.log"
+    utf16.write_bytes(SAMPLE.read_bytes()[:200_000].decode().encode("utf-16"))
+    with open_post_office() as office:
+        refused = checkout.run("--input", str(utf16), "--collect-only", **office.environment)
+        ((subject, text),) = office.read()
+    assert refused.returncode == 3, refused.stderr
+    assert "refused" in subject
+    assert "utf16.log looks like UTF-16: convert it to UTF-8" in " ".join(text.split())
+    figures = (checkout.folder / "logs" / "metrics" / "pipeline.prom").read_text()
+    assert "pipeline_collection_refused 1" in figures
+    assert re.search(r'pipeline_rejected_lines\{reason="time"\} [1-9]', figures)
+    released(checkout, SAMPLE)
+    assert "pipeline_collection_refused 0" in (checkout.folder / "logs" / "metrics" / "pipeline.prom").read_text()
+
+
+def test_ratings_of_another_scale_are_refused_before_and_after_the_setting_follows(
+    checkout: Checkout, tmp_path: Path, halves: tuple[Path, Path]
+) -> None:
+    """Few ratings among many watches: the message asks for the scale. One table keeps one scale, unless its owner says so."""
+    released(checkout, halves[0])
+    ten = tmp_path / "ten.log"
+    rated = re.compile(rb"(GET /rate/[^=]*=)([1-5])")
+    ten.write_bytes(rated.sub(lambda match: match[1] + b"%d" % (2 * int(match[2])), halves[1].read_bytes()))
+    refused = checkout.run("--input", str(ten), "--collect-only")
+    assert refused.returncode == 3, refused.stderr
+    assert "ratings lie above RATING_MAX (5): is the scale 1 to 10?" in refused.stderr
+    refused = checkout.run("--input", str(ten), "--collect-only", RATING_MAX="10")
+    assert refused.returncode == 2, refused.stderr
+    assert 'write "scale": [1, 10] to' in refused.stderr
+    record = json.loads(checkout.data("collected.json").read_bytes())
+    checkout.data("collected.json").write_text(json.dumps({**record, "scale": [1, 10]}))
+    assert checkout.run("--input", str(ten), "--collect-only", RATING_MAX="10").returncode == 0
+
+
+def test_a_pipe_is_refused_before_anything_is_done(checkout: Checkout) -> None:
+    """Status 2 and what to do: by name, and as a shell's substitution."""
+    command = " ".join(checkout.argv("--collect-only", "--input"))
+    for line in (f"cat {SAMPLE} | {command} /dev/stdin", f"{command} <(cat {SAMPLE})"):
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=checkout.folder, env=checkout.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert "write the lines to a file and name that" in done.stderr
+        assert not checkout.data("collected.json").exists()
 
 
 def test_shuffled_ratings_are_refused(checkout: Checkout, tmp_path: Path, real_ratings: Path) -> None:

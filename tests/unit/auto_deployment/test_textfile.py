@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from auto_deployment.rows import Counts
 from auto_deployment.settings import load_settings
 from auto_deployment.textfile import HELP, Known, after_run, from_text, tell, tell_look, to_text
 
@@ -99,9 +101,23 @@ def test_without_a_topic_there_is_no_lag() -> None:
     assert "pipeline_kafka_lag" not in after_run({}, "retrain", 0, NEVER, NOW)
 
 
+def test_rejects_are_those_of_the_last_collection() -> None:
+    """By reason; a reason of an earlier one goes. A run that collects nothing leaves them."""
+    first = Counts(100, rejected=Counter(film=3, time=2))
+    figures = after_run({}, "collect", 3, Known(0, None, (), first, refused=True), NOW)
+    assert figures['pipeline_rejected_lines{reason="film"}'] == 3
+    assert (figures["pipeline_collected_lines"], figures["pipeline_collection_refused"]) == (100, 1)
+    figures = after_run(figures, "collect", 0, Known(0, None, (), Counts(50, rejected=Counter(time=1))), NOW)
+    assert {name: value for name, value in figures.items() if "rejected" in name} == {
+        'pipeline_rejected_lines{reason="time"}': 1
+    }
+    assert (figures["pipeline_collected_lines"], figures["pipeline_collection_refused"]) == (50, 0)
+
+
 def test_what_was_written_is_read_again() -> None:
     """Every series, each kind's, exactly; what somebody else wrote into the file is left out."""
-    figures = after_run(after_run({}, "retrain", 0, Known(3, NOW / 3, (1, 2)), NOW), "collect", 1, NEVER, NOW * 1.1)
+    known = Known(3, NOW / 3, (1, 2), Counts(9, rejected=Counter(rating_above_scale=2)), refused=True)
+    figures = after_run(after_run({}, "retrain", 0, known, NOW), "collect", 1, NEVER, NOW * 1.1)
     figures |= {"pipeline_retrain_interval_seconds": 172800.0, "pipeline_collect_interval_seconds": 1e-05}
     assert {name.partition("{")[0] for name in figures} == set(HELP)
     assert from_text(to_text(figures)) == figures
