@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flask import request
-from prometheus_client import REGISTRY, Counter, Gauge
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 
+from app.settings import host_and_port
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from flask import Flask
+    from prometheus_client.core import Metric
 
     from app.settings import ServiceSettings
+
+log = logging.getLogger(__name__)
 
 # Answers take 1 to 3 ms, the client gives up at 600: fine at both ends, each edge at most 1.5 times the last.
 SECONDS = (
@@ -70,12 +79,59 @@ def metrics_of(app: Flask) -> Metrics:
 
 def serve(app: Flask, settings: ServiceSettings) -> None:
     """Open the port of the metrics in this process, the master. Raises OSError where it cannot be had."""
-    host, _, port = settings.metrics_bind.rpartition(":")
-    exporter = GunicornPrometheusMetrics()
+    labels = metrics_of(app).labels
+    registry = CollectorRegistry()
+    registry.register(ProcessFiles(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), labels))
     if settings.journal_dir is not None:
-        folder, most = settings.journal_dir / settings.service, settings.journal_max_mb * MIB
-        exporter.registry.register(JournalSize(folder, most, metrics_of(app).labels))
-    exporter.start_http_server(int(port), host)
+        registry.register(JournalSize(settings.journal_dir / settings.service, settings.journal_max_mb * MIB, labels))
+    host, port = host_and_port(settings.metrics_bind)
+    start_http_server(port, host, registry)
+
+
+class ProcessFiles(Collector):
+    """The sum of all processes' files in a folder, without those that cannot be read.
+
+    A worker that is killed while it starts, or a disk that is full, leaves a file that is empty or torn. Such a file is
+    renamed, so that no later worker with the same number meets it, and counted.
+    """
+
+    def __init__(self, folder: Path, labels: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._labels = labels
+        self._suspects = set[Path]()
+        self._lost = 0
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric of the processes, and how many files were lost."""
+        merge = MultiProcessCollector.merge
+        files = sorted(self._folder.glob("*.db"))
+        try:
+            metrics = list(merge(map(str, files)))
+            self._suspects.clear()
+        except Exception:  # noqa: BLE001 - damaged bytes fail in any way: the file is found, set aside and counted
+            metrics = list(merge([str(file) for file in files if self._is_readable(file)]))
+        yield from metrics
+        text = "Files with counts of a process that could not be read: what they held is lost"
+        lost = CounterMetricFamily("metrics_files_lost", text, labels=tuple(self._labels))
+        lost.add_metric(tuple(self._labels.values()), self._lost)
+        yield lost
+
+    def _is_readable(self, file: Path) -> bool:
+        try:
+            list(MultiProcessCollector.merge([str(file)]))
+        except Exception as error:  # noqa: BLE001 - see above
+            # The file of a running process may be empty for an instant, until the process has given it its size.
+            if file in self._suspects or not Path("/proc", file.stem.rpartition("_")[2]).exists():
+                self._set_aside(file, error)
+            self._suspects.add(file)
+            return False
+        return True
+
+    def _set_aside(self, file: Path, error: Exception) -> None:
+        with suppress(OSError):
+            file.rename(file.with_suffix(f".lost-{self._lost + 1}"))
+            self._lost += 1
+            log.warning("%s cannot be read (%s: %s): its counts are lost", file, type(error).__name__, error)
 
 
 class JournalSize(Collector):

@@ -11,15 +11,25 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.provenance import checked_url, mysql_url, read_secret
 
 
-def _host_and_port(text: str) -> str:
-    host, _, port = text.rpartition(":")
+def host_and_port(address: str) -> tuple[str, int]:
+    """The parts of `HOST:PORT`; a host that is an IPv6 address stands in brackets. Raises ValueError for any other text."""
+    host, _, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
     if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ValueError("not HOST:PORT with a port up to 65535")
+    if bracketed != (":" in host) or "[" in host or "]" in host:
+        raise ValueError("an IPv6 address, and no other host, stands in brackets: [::1]:5000")
+    return host, int(port)
+
+
+def _checked_address(text: str) -> str:
+    host_and_port(text)
     return text
 
 
 DATABASE_NAME = r"^[A-Za-z0-9_]{1,64}$"
-Address = Annotated[str, AfterValidator(_host_and_port)]
+Address = Annotated[str, AfterValidator(_checked_address)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(checked_url)]
 
 

@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from app.settings import host_and_port
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -45,7 +47,7 @@ class ShipperMetrics(Collector):
 
 def serve(shipper: Ships, bind: str) -> None:
     """Open the port, `host:port`, in a thread of its own. Raises OSError where it cannot be had."""
-    host, _, port = bind.rpartition(":")
+    host, port = host_and_port(bind)
     registry = CollectorRegistry()
     registry.register(ShipperMetrics(shipper))
-    start_http_server(int(port), host, registry)
+    start_http_server(port, host, registry)

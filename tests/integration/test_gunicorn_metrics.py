@@ -167,6 +167,17 @@ def test_the_end_of_a_worker_is_counted_and_is_no_start_of_the_service(server: S
     assert value(server, "service_start_time_seconds") == started
 
 
+def test_an_empty_file_of_a_killed_worker_costs_its_counts_only(server: Server) -> None:
+    """The scrape answers with all other counts, and the loss is a count of its own."""
+    workers = server.workers()
+    os.kill(workers[0], signal.SIGKILL)
+    wait_until(lambda: len(server.workers()) == 2 and workers[0] not in server.workers())
+    lost, started = value(server, "metrics_files_lost_total"), value(server, "service_start_time_seconds")
+    os.truncate(server.folder / "run" / "metrics" / f"counter_{workers[0]}.db", 0)
+    assert value(server, "metrics_files_lost_total") == lost + 1
+    assert value(server, "service_start_time_seconds") == started
+
+
 def test_a_start_is_told_by_its_time(make_server: Callable[..., Server], model: Path) -> None:
     """The time of this start, not of one before it."""
     server = make_server(model, TRACK="canary", WORKERS="1")

@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
@@ -113,6 +114,18 @@ def test_a_metrics_port_that_is_taken_ends_the_start_with_one_line(make_server: 
     server = make_server(model)
     with socket.create_server(("127.0.0.1", server.metrics_port)):
         assert failure(server) == f"METRICS_BIND: 127.0.0.1:{server.metrics_port}: Address already in use"
+
+
+def test_answers_and_metrics_are_served_on_an_ipv6_address(make_server: Callable[..., Server], model: Path) -> None:
+    """BIND and METRICS_BIND take the same form of address."""
+    server = make_server(model, WORKERS="1")
+    server.settings |= {"BIND": f"[::1]:{server.port}", "METRICS_BIND": f"[::1]:{server.metrics_port}"}
+    server.spawn()
+    wait_until(lambda: server.process.poll() is not None or server.workers())
+    for port, path in ((server.port, "/healthz"), (server.metrics_port, "/metrics")):
+        with urllib.request.urlopen(f"http://[::1]:{port}{path}", timeout=10) as answer:
+            assert answer.status == 200
+    assert server.stop() == 0
 
 
 def test_stopping_frees_the_ports(make_server: Callable[..., Server], model: Path) -> None:

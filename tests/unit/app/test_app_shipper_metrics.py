@@ -51,9 +51,9 @@ def once(made: Shipper) -> None:
     run(made, 0.1, stop)
 
 
-def told(port: int) -> dict[str, float]:
+def told(port: int, host: str = "127.0.0.1") -> dict[str, float]:
     """The shipper's series that its port tells, by name and service."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
         text = answer.read().decode()
     samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
     return {" ".join([each.name, *each.labels.values()]): each.value for each in samples}
@@ -100,6 +100,13 @@ def test_a_database_that_is_away_is_told_until_it_is_back(tmp_path: Path, ledger
     once(made)
     assert told(port) == {"shipper_rows_total": 1, "shipper_database_up": 1, "shipper_waiting_bytes stable-1": 0}
     journal.close()
+
+
+def test_the_metrics_are_served_on_an_ipv6_address(tmp_path: Path, ledger: Away) -> None:
+    """In brackets, as everywhere."""
+    port = reserve()[0]
+    serve(Shipper(tmp_path, ledger, 1000), f"[::1]:{port}")
+    assert told(port, "[::1]")["shipper_rows_total"] == 0
 
 
 def test_a_port_that_is_taken_stops_the_start(
