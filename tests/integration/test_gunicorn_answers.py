@@ -169,9 +169,18 @@ def test_no_header_is_an_error_of_the_server(server: Server, head: bytes) -> Non
 
 
 @pytest.mark.parametrize("method", [b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"TRACE", b"INVENTED"])
-def test_other_methods_are_not_allowed(server: Server, method: bytes) -> None:
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Content-Length: 5\r\n", b"hello"),
+        (b"Content-Length: 9000\r\n", b"\0" * 9000),
+        (b"Transfer-Encoding: chunked\r\n", b"2328\r\n" + b"\0" * 9000 + b"\r\n0\r\n\r\n"),
+    ],
+    ids=["5 bytes", "9 kB", "chunked"],
+)
+def test_other_methods_are_not_allowed(server: Server, method: bytes, head: bytes, body: bytes) -> None:
     """405 with the methods that are, and the connection can be used again even after a body."""
-    first = request(b"/recommend/5", method, b"Host: here\r\nContent-Length: 5\r\n", last=False) + b"hello"
+    first = request(b"/recommend/5", method, b"Host: here\r\n" + head, last=False) + body
     heard = say(server, first + request(b"/recommend/5"))
     assert STATUS.findall(heard) == [b"405", b"200"]
     assert heard.endswith(FULL_LIST)
