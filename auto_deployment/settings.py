@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -9,11 +10,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.env_file import EnvFileError, read_env_file, unknown_names
 from app.provenance import SecretError, checked_url, mysql_url, read_secret
 from auto_deployment.errors import WrongUseError
 from auto_deployment.events import Rules
 from auto_deployment.spark.session import missing
 
+log = logging.getLogger(__name__)
+
+ENV_FILE = Path(".env")
 # What the stack's init has made for the host side; values that are given win.
 SECRETS = Path(".secrets/host")
 DatabaseUrl = Annotated[SecretStr, AfterValidator(checked_url)]
@@ -26,7 +31,7 @@ class Settings(BaseSettings):
         frozen=True,
         extra="ignore",
         env_ignore_empty=True,
-        env_file=".env",
+        env_file=ENV_FILE,
         allow_inf_nan=False,
         hide_input_in_errors=True,  # it would show the secrets
     )
@@ -221,7 +226,11 @@ class Settings(BaseSettings):
 def load_settings(**given: object) -> Settings:
     """The settings of this environment, with `given` ones on top. Raises WrongUseError naming each bad one."""
     try:
+        if given.get("_env_file", ENV_FILE) and (warning := unknown_names(ENV_FILE, read_env_file(ENV_FILE))):
+            log.warning("%s", warning)
         return Settings(**given)  # type: ignore[arg-type]
+    except EnvFileError as error:
+        raise WrongUseError(str(error)) from error
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, item['loc'])).upper() or 'settings'}: {item['msg']}" for item in error.errors()]
         raise WrongUseError("; ".join(problems)) from error

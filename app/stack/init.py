@@ -15,8 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dotenv import dotenv_values
-
+from app.env_file import EnvFileError, read_env_file, unknown_names
 from app.provenance import SecretError, read_secret
 from app.provenance.schema import HOST
 from app.stack.alertmanager import AlertingError, files
@@ -56,8 +55,11 @@ def passwords(given: Mapping[str, str], there: Mapping[str, str]) -> list[File]:
 
 
 def init(project: Path, volumes: Path) -> list[str]:
-    """Make what is missing; what was done, a line each. Raises SecretError, AlertingError or OSError."""
-    given = {name: value for name, value in dotenv_values(project / ".env").items() if value}
+    """Make what is missing; what was done, a line each. Raises EnvFileError, SecretError, AlertingError or OSError."""
+    env_file = project / ".env"
+    given = {name: value for name, value in read_env_file(env_file).items() if value}
+    if warning := unknown_names(env_file, given):
+        sys.stderr.write(f"init: {warning}\n")
     folder, owner = project / ".secrets", project.stat().st_uid
     owners = {"mysql": MYSQL, "migrate": SERVICE, "shipper": SERVICE, "host": owner, "alertmanager": NOBODY}
     wanted = [
@@ -159,7 +161,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     try:
         told = init(Path(arguments[0]), Path("/volumes"))
-    except (SecretError, AlertingError) as error:
+    except (EnvFileError, SecretError, AlertingError) as error:
         sys.stderr.write(f"init: {error}\n")
         return 2
     except OSError as error:

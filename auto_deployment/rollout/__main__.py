@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dotenv import dotenv_values
-
+from app.env_file import read_env_file
 from auto_deployment import notify
 from auto_deployment.command import Commands
 from auto_deployment.errors import RefusedError, RunError
@@ -209,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def compose_file(environment: Mapping[str, str], root: Path) -> Path | None:
     """The copy of docker-compose.yml in this code; None for the checkout's own code, and where COMPOSE_FILE is set."""
-    if "MOVIEREC_RUN" not in environment or {**dotenv_values(root / ".env"), **environment}.get("COMPOSE_FILE"):
+    if "MOVIEREC_RUN" not in environment or {**read_env_file(root / ".env"), **environment}.get("COMPOSE_FILE"):
         return None
     return CODE / "docker-compose.yml"
 

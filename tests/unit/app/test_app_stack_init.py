@@ -183,6 +183,9 @@ def test_a_secret_that_is_there_but_empty_stops_the_start_with_its_name(project:
     [
         ([], "", 2, "use: "),
         (["."], "SMTP_HOST=mail.example\n", 2, "init: MAIL_FROM"),
+        (["."], "# K\udce4se\n", 2, "init: .env: line 1 is not UTF-8"),
+        (["."], "\nMYSQL_USER: me\n", 2, "init: .env: line 2 cannot be read"),
+        (["."], "MYSQL_USR=me\n", 0, "init: .env: unknown setting, without effect: MYSQL_USR (did you mean MYSQL_USER?)"),
         (["."], "", 0, ""),
     ],
 )
@@ -197,6 +200,7 @@ def test_the_command_ends_as_the_contracts_say(
 ) -> None:
     """One line on standard error where it cannot do it."""
     monkeypatch.chdir(project)
-    (project / ".env").write_text(spoil)
+    (project / ".env").write_text(spoil, "utf-8", "surrogateescape")
+    (project / ".env.example").write_text("# MYSQL_USER=\n")
     assert main(arguments) == status
     assert capsys.readouterr().err.startswith(said)

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from app.env_file import read_env_file, unknown_names
 from app.provenance import mysql
 from auto_deployment.errors import WrongUseError
 from auto_deployment.events import Rules
 from auto_deployment.settings import load_settings
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -299,3 +304,51 @@ def test_settings_that_belong_together_are_asked_for(
     with pytest.raises(WrongUseError) as raised:
         load_settings()
     assert [name for name in named if name not in str(raised.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"# Schl\xfcssel\nRMSE_LIMIT=1\n", "line 1 is not UTF-8"),
+        (b"A=1\r\nB=\xc3\xa4\r\n\r\nC=\xe4\r\n", "line 4 is not UTF-8"),
+        ("RMSE_LIMIT=1\n".encode("utf-16"), "line 1 is not UTF-8"),
+        ("RMSE_LIMIT=1\n".encode("utf-16-le"), "line 1 is not UTF-8"),
+        (b'SMTP_HOST="mail.example.org\nRMSE_LIMIT=0.5\n', "line 1 cannot be read"),
+        (b"# one\n\n\nRMSE_LIMIT: 0.5\n", "line 4 cannot be read"),
+        (b"RMSE_LIMIT=1\r\nKAFKA_TOPIC\r\n\r\nSMTP_PASSWORD 's3cret'\r\n", "lines 2, 4 cannot be read"),
+    ],
+)
+def test_an_env_file_that_cannot_be_read_is_refused_with_the_line(content: bytes, problem: str) -> None:
+    """Of another encoding, or with a line that is no setting; the error shows nothing of the file."""
+    Path(".env").write_bytes(content)
+    with pytest.raises(WrongUseError, match=rf"^\.env: {problem}") as raised:
+        load_settings()
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbfRMSE_LIMIT=0.5\n", b"\r\n# \xc3\xa4\r\nexport RMSE_LIMIT='0.5' # low\r\n", b"RMSE_LIMIT=0.5"])
+def test_an_env_file_of_any_editor_is_read(content: bytes) -> None:
+    """UTF-8 with a mark at its beginning, lines of Windows, no line end."""
+    Path(".env").write_bytes(content)
+    assert load_settings().rmse_limit == 0.5
+
+
+def test_an_unknown_name_in_the_env_file_gets_a_warning_with_the_nearest_known(caplog: pytest.LogCaptureFixture) -> None:
+    """One warning for all: names that begin like a setting, or are nearly one. Names of other programs are left alone."""
+    shutil.copyfile(ROOT / ".env.example", ".env.example")
+    Path(".env").write_text("KAFKA_TOPC=a\nRMSELIMIT=1\nMAIL_CC=b\nrmse_limit=0.5\nGIT_SSH_COMMAND=ssh\nHTTP_PROXY=c\nPATH=d\n")
+    assert load_settings().rmse_limit == 0.5
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        ".env: unknown setting, without effect: KAFKA_TOPC (did you mean KAFKA_TOPIC?); RMSELIMIT (did you mean RMSE_LIMIT?); MAIL_CC"
+    )
+
+
+def test_no_name_of_the_example_is_unknown() -> None:
+    """The example with every line in force is read, and each of its names is known."""
+    text = (ROOT / ".env.example").read_text()
+    Path(".env.example").write_text(text)
+    Path(".env").write_text(re.sub("^# (?=[A-Z0-9_]+=)", "", text, flags=re.MULTILINE))
+    names = read_env_file(Path(".env"))
+    assert len(names) > 80
+    assert unknown_names(Path(".env"), names) == ""

@@ -1,0 +1,82 @@
+"""The file `.env`: read strictly, because a setting that is dropped silently is not missed until it matters."""
+
+from __future__ import annotations
+
+import io
+import re
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+# Other programs read names with these beginnings from the same file.
+SHARED_PREFIXES = frozenset({"COMPOSE", "DOCKER", "DVC", "GIT", "SPARK"})
+SURELY_MEANT = 0.85
+
+
+class EnvFileError(Exception):
+    """The file cannot be read; the text begins with its name and the line."""
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """The values of an `.env` file by name; none where there is no such file. Raises EnvFileError, which shows no value."""
+    if not path.is_file():
+        return {}
+    text = _text(path)
+    if wrong := list(_wrong_lines(text)):
+        lines = f"line{'s' * (len(wrong) > 1)} {', '.join(map(str, wrong))}"
+        raise EnvFileError(f"{path.name}: {lines} cannot be read: write NAME=value, and close each quote that you open")
+    return {name: value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
+
+
+def unknown_names(path: Path, names: Iterable[str]) -> str:
+    """A warning about those of an `.env` file's names that are meant as settings and are none; empty where all are known.
+
+    The settings are those of `.env.example` in the same folder. A name is meant as one that begins like one, or is very near.
+    """
+    example = path.with_name(".env.example")
+    known = re.findall(r"^(?:# ?)?([A-Z][A-Z0-9_]*)=", example.read_text("utf-8"), re.MULTILINE) if example.is_file() else []
+    prefixes = {name.partition("_")[0] for name in known if "_" in name} - SHARED_PREFIXES
+    found = []
+    for name in names:
+        prefix, separator, _ = name.upper().partition("_")
+        is_meant = (separator and prefix in prefixes) or get_close_matches(name.upper(), known, 1, SURELY_MEANT)
+        if is_meant and name.upper() not in known:
+            nearest = get_close_matches(name.upper(), known, 1)
+            found.append(name + "".join(f" (did you mean {each}?)" for each in nearest))
+    return f"{path.name}: unknown setting, without effect: {'; '.join(found)}" if found else ""
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise EnvFileError(f"{path.name}: {error.strerror}: make it readable for the user who runs this") from error
+    try:
+        text = content.decode("utf-8-sig")
+        # UTF-16 without a mark is valid UTF-8, with a zero for every other byte.
+        end = text.find("\0")
+    except UnicodeDecodeError as error:
+        text, end = content[: error.start].decode("utf-8-sig"), error.start
+    if end >= 0:
+        line = len(_lines_ended(text[:end]).split("\n"))
+        raise EnvFileError(f"{path.name}: line {line} is not UTF-8: save the file as UTF-8")
+    return _lines_ended(text)
+
+
+def _lines_ended(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _wrong_lines(text: str) -> Iterator[int]:
+    """The numbers of the lines that are no setting, no comment and not blank."""
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error or (binding.key is not None and binding.value is None):
+            string = binding.original.string
+            blank = string[: len(string) - len(string.lstrip())]
+            yield binding.original.line + blank.count("\n")
