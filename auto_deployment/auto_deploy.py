@@ -27,6 +27,7 @@ from auto_deployment.intake import collect_showing
 from auto_deployment.kafka.opening import open_client
 from auto_deployment.lock import run_lock
 from auto_deployment.logs import configure, secrets_of
+from auto_deployment.output import keep_output
 from auto_deployment.progress import Progress
 from auto_deployment.release import RELEASE, Release
 from auto_deployment.restore import LOCK, restore
@@ -325,6 +326,7 @@ class Pipeline:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; its exit status by contracts."""
+    keep_output()
     options, channels = _options(arguments), list[notify.Channel]()
     try:
         settings = load_settings()

@@ -16,6 +16,7 @@ from auto_deployment.collect import RECORD, Record
 from auto_deployment.command import CommandError
 from auto_deployment.errors import RunError
 from auto_deployment.lock import run_lock
+from auto_deployment.output import keep_output
 from auto_deployment.release import RELEASE, Release
 from auto_deployment.settings import load_settings
 from auto_deployment.state import StateError, read_json
@@ -85,6 +86,7 @@ def versions_of(places: Places) -> list[int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; its exit status by contracts."""
+    keep_output()
     if arguments or (arguments is None and len(sys.argv) > 1):
         sys.stderr.write("use: python -m auto_deployment.restore\n")
         return 2

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from auto_deployment.candidate import Version, train_version
 from auto_deployment.errors import RunError
 from auto_deployment.intake import collect_files
+from auto_deployment.output import keep_output
 from auto_deployment.progress import Progress
 from auto_deployment.settings import load_settings
 
@@ -35,6 +36,7 @@ def train_first(inputs: Sequence[Path], settings: Settings, git_commit: str, pro
 
 def main() -> int:
     """The command; its exit status by contracts."""
+    keep_output()
     try:
         settings = load_settings()
         train_first([SAMPLE], settings, "", Progress(sys.stdout))

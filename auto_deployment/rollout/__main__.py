@@ -18,6 +18,7 @@ from auto_deployment import notify
 from auto_deployment.command import Commands
 from auto_deployment.errors import RefusedError, RunError
 from auto_deployment.logs import configure, secrets_of
+from auto_deployment.output import keep_output
 from auto_deployment.prometheus import Prometheus
 from auto_deployment.rollout import begin, record, wishes
 from auto_deployment.rollout.controller import Controller
@@ -191,6 +192,7 @@ def _done(order: Request, status: int) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; its exit status by contracts."""
+    keep_output()
     options = _options(arguments)
     try:
         return int(getattr(Front(_tools(options), options), options.command)())

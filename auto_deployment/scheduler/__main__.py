@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from auto_deployment import logs, notify
 from auto_deployment.errors import RunError
+from auto_deployment.output import keep_output
 from auto_deployment.scheduler.daemon import Daemon
 from auto_deployment.scheduler.lock import LOCK, RUN_LOCK, holder, is_held, locked
 from auto_deployment.scheduler.memory import STATE, Memory
@@ -69,6 +70,7 @@ def serve(settings: Settings, command: Sequence[str]) -> int:
 
 def main(arguments: Sequence[str] | None = None, command: Sequence[str] | None = None) -> int:
     """The command; its exit status."""
+    keep_output()
     parser = argparse.ArgumentParser(prog="python -m auto_deployment.scheduler", description=__doc__.partition("\n")[0])
     parser.add_argument("--status", action="store_true", help="print the last and the next run of each job")
     options = parser.parse_args(arguments)

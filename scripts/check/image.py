@@ -23,8 +23,9 @@ READY_SECONDS = 60.0
 # Asked inside the container: where docker runs elsewhere, its ports are not this machine's.
 ASK = (
     "import sys, urllib.request as u\n"
+    "opener = u.build_opener(u.ProxyHandler({}))\n"
     "for path in sys.argv[1:]:\n"
-    "    print(u.urlopen('http://127.0.0.1:5000' + path, timeout=5).read().decode())\n"
+    "    print(opener.open('http://127.0.0.1:5000' + path, timeout=5).read().decode())\n"
 )
 CONFINED = (
     *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "none", "--memory", "512m"),

@@ -10,14 +10,15 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.provenance import Ledger, tracking_row
 from auto_deployment.command import own_repository
 from auto_deployment.errors import RunError, WrongUseError
+from auto_deployment.output import keep_output
 from auto_deployment.progress import Progress
+from auto_deployment.prometheus import NEIGHBOURS
 from auto_deployment.sample import SAMPLE, train_first
 from auto_deployment.settings import load_settings
 from auto_deployment.track import put_rows
@@ -52,6 +53,7 @@ class StoppedError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; its exit status by contracts: 0, 1, 2, 3, 75, 130, 143."""
+    keep_output()
     options = _options(arguments)
     progress = Progress(sys.stdout)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -171,7 +173,7 @@ def _wait_ready(waiting: list[str], processes: Processes) -> None:
 
 def _is_ready(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"http://{address}/readyz", timeout=2) as answer:
+        with NEIGHBOURS.open(f"http://{address}/readyz", timeout=2) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auto_deployment.errors import RunError
+from auto_deployment.output import keep_output
 from auto_deployment.state import write_synced
 from scripts.ports import reserve
 from scripts.rehearse.acts import ACTS, wait_for_step
@@ -114,6 +115,7 @@ class Rehearsal:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 1 where a case does not end as it should."""
+    keep_output()
     options = _options(arguments)
     # Of a shell's background job Ctrl-C is ignored, and so it would be of the simulator, which is ended by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)

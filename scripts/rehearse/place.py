@@ -8,6 +8,7 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+from scripts.check.image import ASK
 from scripts.rehearse.stack import ROOT, SERVICES, Stack, StackError
 
 if TYPE_CHECKING:
@@ -120,8 +121,7 @@ class ReleaseStack(Stack):
 
     def ready(self, service: str) -> dict[str, Any]:
         """What a service says of itself, asked through nobody. Raises StackError where it says nothing."""
-        code = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:5000/readyz').read().decode())"
-        return dict(json.loads(self.compose("exec", "-T", service, "python", "-c", code).stdout))
+        return dict(json.loads(self.compose("exec", "-T", service, "python", "-c", ASK, "/readyz").stdout))
 
     def served(self, service: str) -> tuple[int, str]:
         """Version and track of a service."""

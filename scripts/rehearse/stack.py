@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import time
 import urllib.parse
-import urllib.request
 import zlib
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from mysql.connector.connection import MySQLConnection
 
 from auto_deployment.command import own_repository
 from auto_deployment.errors import RunError
+from auto_deployment.prometheus import NEIGHBOURS
 from scripts.images.docker import client
 from scripts.ports import reserve
 
@@ -137,7 +137,7 @@ class Stack:
     def is_ready(self, service: str) -> bool:
         """Whether a service answers, asked directly."""
         try:
-            with urllib.request.urlopen(f"http://{self.address(service)}:5000/readyz", timeout=1) as answer:
+            with NEIGHBOURS.open(f"http://{self.address(service)}:5000/readyz", timeout=1) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
@@ -186,7 +186,7 @@ class Stack:
         """What Prometheus answers to a query now; nothing while it starts."""
         url = f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
+            with NEIGHBOURS.open(url, timeout=10) as answer:
                 return list(json.load(answer)["data"]["result"])
         except (OSError, http.client.HTTPException):
             return []

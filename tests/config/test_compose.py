@@ -31,6 +31,14 @@ def test_every_service_that_goes_on_running_has_a_health_check(services: dict[st
     assert all(service["healthcheck"]["test"] for name, service in services.items() if name not in ONCE | UNASKED)
 
 
+def test_no_health_check_asks_a_proxy(services: dict[str, Any]) -> None:
+    """Docker gives each container the proxies of its client's configuration."""
+    checks = [" ".join(service.get("healthcheck", {}).get("test", ())) for service in services.values()]
+    assert {"curl", "wget"} <= {word for check in checks for word in check.split()}
+    assert [check for check in checks if "curl " in check and "--noproxy '*'" not in check] == []
+    assert [check for check in checks if "wget " in check and "-Y off" not in check] == []
+
+
 def test_every_folder_of_the_project_that_a_container_reads_is_made_readable(services: dict[str, Any]) -> None:
     """By `init`: it makes the folders with a dot and the logs itself, and opens those that git keeps."""
     volumes = [volume for name, service in services.items() if name != "init" for volume in service.get("volumes", ())]

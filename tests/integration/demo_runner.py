@@ -24,12 +24,12 @@ SERVICES = ("stable-1", "stable-2", "canary")  # as upstream.conf has them
 class Demo:
     """A demo in `folder`, with what a test wants to know of it."""
 
-    def __init__(self, folder: Path, *arguments: str, ranker: str = "popularity") -> None:
+    def __init__(self, folder: Path, *arguments: str, ranker: str = "popularity", **environment: str) -> None:
         """Most tests do not care what ranks, and popularity is the quickest."""
         self.folder = folder
         (self.port,) = reserve()
         self._command = [str(ROOT / "scripts" / "dev"), "demo", "--folder", str(folder), "--port", str(self.port), *arguments]
-        self._environment = {**os.environ, "RANKER": ranker}
+        self._environment = {**os.environ, "RANKER": ranker, **environment}
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, timeout: float = START_SECONDS) -> subprocess.CompletedProcess[str]:

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 
 def test_the_sample_becomes_answers(tmp_path: Path) -> None:
-    """Without input the shipped sample is served by what ranks best, every question is answered right, and nothing goes on."""
-    demo = Demo(tmp_path / "demo", "--check", ranker="auto")
+    """Without input the shipped sample is served by what ranks best, every question is answered right, and nothing goes on.
+
+    A proxy in the environment does not know the way to the demo's services.
+    """
+    names = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy")
+    demo = Demo(tmp_path / "demo", "--check", ranker="auto", **dict.fromkeys(names, "http://127.0.0.1:1"))
     ended = demo.run()
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "all as it should be" in ended.stdout

@@ -81,7 +81,9 @@ def test_a_refused_request_that_ends_the_connection_gets_one_line(port: int, met
 
 
 @pytest.mark.parametrize(
-    "body", [BODIES["9 kB"], BODIES["chunked"], b"Transfer-Encoding: gzip\r\n\r\n"], ids=["9 kB", "chunked", "an unknown coding"]
+    "body",
+    [BODIES["9 kB"], BODIES["chunked"], b"Transfer-Encoding: gzip\r\n\r\n"],
+    ids=["9 kB", "chunked", "an unknown coding"],
 )
 def test_a_body_that_comes_with_get_is_a_bad_request(port: int, body: bytes) -> None:
     """One line with 400; nothing of it reaches a service."""

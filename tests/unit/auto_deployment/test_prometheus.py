@@ -51,6 +51,14 @@ def matrix(*series: dict[str, object]) -> bytes:
     return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": series}}).encode()
 
 
+def test_a_proxy_in_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its name and case; by a stack's own calls neither."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with answering(matrix()) as url:
+        assert Prometheus(url).over("up", 0.0, 60.0, 60.0) == []
+
+
 def test_series_come_with_labels_and_values_by_time() -> None:
     """The question goes out as told; NaN is kept as what it is."""
     body = matrix({"metric": {"service": "canary"}, "values": [[60, "1.5"], [120.0004, "NaN"]]})

@@ -326,7 +326,9 @@ def test_an_env_file_that_cannot_be_read_is_refused_with_the_line(content: bytes
     assert "s3cret" not in str(raised.value)
 
 
-@pytest.mark.parametrize("content", [b"\xef\xbb\xbfRMSE_LIMIT=0.5\n", b"\r\n# \xc3\xa4\r\nexport RMSE_LIMIT='0.5' # low\r\n", b"RMSE_LIMIT=0.5"])
+@pytest.mark.parametrize(
+    "content", [b"\xef\xbb\xbfRMSE_LIMIT=0.5\n", b"\r\n# \xc3\xa4\r\nexport RMSE_LIMIT='0.5' # low\r\n", b"RMSE_LIMIT=0.5"]
+)
 def test_an_env_file_of_any_editor_is_read(content: bytes) -> None:
     """UTF-8 with a mark at its beginning, lines of Windows, no line end."""
     Path(".env").write_bytes(content)
@@ -339,9 +341,8 @@ def test_an_unknown_name_in_the_env_file_gets_a_warning_with_the_nearest_known(c
     Path(".env").write_text("KAFKA_TOPC=a\nRMSELIMIT=1\nMAIL_CC=b\nrmse_limit=0.5\nGIT_SSH_COMMAND=ssh\nHTTP_PROXY=c\nPATH=d\n")
     assert load_settings().rmse_limit == 0.5
     (record,) = caplog.records
-    assert record.getMessage().startswith(
-        ".env: unknown setting, without effect: KAFKA_TOPC (did you mean KAFKA_TOPIC?); RMSELIMIT (did you mean RMSE_LIMIT?); MAIL_CC"
-    )
+    nearest = "KAFKA_TOPC (did you mean KAFKA_TOPIC?); RMSELIMIT (did you mean RMSE_LIMIT?); MAIL_CC"
+    assert record.getMessage().startswith(f".env: unknown setting, without effect: {nearest}")
 
 
 def test_no_name_of_the_example_is_unknown() -> None:
