@@ -103,13 +103,12 @@ class ProcessFiles(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric of the processes, and how many files were lost."""
-        merge = MultiProcessCollector.merge
         files = sorted(self._folder.glob("*.db"))
         try:
-            metrics = list(merge(map(str, files)))
+            metrics = list(MultiProcessCollector.merge(map(str, files)))
             self._suspects.clear()
         except Exception:  # noqa: BLE001 - damaged bytes fail in any way: the file is found, set aside and counted
-            metrics = list(merge([str(file) for file in files if self._is_readable(file)]))
+            metrics = list(MultiProcessCollector.merge([str(file) for file in files if self._is_readable(file)]))
         yield from metrics
         text = "Files with counts of a process that could not be read: what they held is lost"
         lost = CounterMetricFamily("metrics_files_lost", text, labels=tuple(self._labels))

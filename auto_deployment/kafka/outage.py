@@ -103,8 +103,8 @@ def _knock(address: tuple[str, int], until: float, reached: Event, reasons: dict
     while not reached.is_set() and (left := until - time.monotonic()) > 0:
         try:
             socket.create_connection(address, timeout=left).close()
-        except OSError as error:
-            reasons[address] = error.strerror or str(error)
+        except (OSError, UnicodeError) as error:
+            reasons[address] = getattr(error, "strerror", None) or str(error)
             time.sleep(PAUSE_SECONDS)
         else:
             reached.set()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts.demo.nginx import Upstream, find_nginx, prepare
-from tests.integration.conftest import free_port, wait_until
+from scripts.ports import reserve
+from tests.integration.conftest import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ NEXT = b"GET /nothing HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of NGINX with the project's configuration. No service is behind it."""
-    port = free_port()
+    (port,) = reserve()
     command = prepare(tmp_path_factory.mktemp("nginx"), port, [Upstream("127.0.0.1:9", 1, "stable")], find_nginx())
     with subprocess.Popen(command) as nginx:
         wait_until(lambda: nginx.poll() is not None or listens(port))
