@@ -128,7 +128,10 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     try:
         metadata = json.loads(path.read_bytes())
     except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror or error}: is there a trained model?") from error
+        hint = "is there a trained model?"
+        if path.is_symlink():  # DVC's; in the build of an image it leads out of what the build sees
+            hint = "a link that leads out of here: scripts/run dvc checkout --relink data/model"
+        raise ArtifactError(f"{path}: {error.strerror or error}: {hint}") from error
     except ValueError as error:
         raise ArtifactError(f"{path}: not JSON ({error}): train again, or fetch the version again") from error
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:

@@ -26,7 +26,13 @@ mask = Redactor()
 PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 SECONDS = 120.0
 # A program that could ask somebody waits for ever where nobody is: it fails instead.
-QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true", "DVC_NO_ANALYTICS": "true", "LC_ALL": "C.UTF-8"}
+QUIET = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_EDITOR": "true",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "DVC_NO_ANALYTICS": "true",
+    "LC_ALL": "C.UTF-8",
+}
 # Variables that send git or DVC to another repository, index, cache or configuration than those of the folder they run in.
 REDIRECTIONS = re.compile(
     r"GIT_(DIR|WORK_TREE|IMPLICIT_WORK_TREE|COMMON_DIR|INDEX_FILE|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES|GRAFT_FILE"
@@ -46,20 +52,27 @@ UNATTENDED = {
     "core.fsmonitor": "false",
     "core.attributesFile": os.devnull,
     "core.commentChar": "#",
+    # DVC reads the index too, and knows neither a split one nor one without a checksum.
+    "core.splitIndex": "false",
+    "index.skipHash": "false",
+    "diff.orderFile": os.devnull,
+    "i18n.commitEncoding": "UTF-8",
+    "i18n.logOutputEncoding": "UTF-8",
     "commit.cleanup": "whitespace",
     "log.showSignature": "false",
     "fetch.prune": "false",
     "fetch.pruneTags": "false",
     "rebase.autoStash": "false",
+    "rebase.backend": "merge",
     "rebase.updateRefs": "false",
     "color.ui": "false",
     "column.ui": "never",
 }
-
-
-# Advice of git and DVC for people at a terminal.
-NOISE = ("hint:", "Having any troubles?", "To ")
-MOST_WORDS = 600
+# Advice of git and DVC for people at a terminal, and the line in which git names the remote.
+NOISE = re.compile(r"hint:|Having any troubles\?|To \S+$")
+REASONS = re.compile(r"fatal|error|! \[", re.IGNORECASE)
+# Characters of a program's own reasons, and of what its hooks and the server say.
+MOST_WORDS = 400
 
 
 class CommandError(RunError):
@@ -87,13 +100,17 @@ class Commands:
         try:
             ended = self._end_of(command, seconds)
         except subprocess.TimeoutExpired as error:
-            raise CommandError(command, f"no end after {seconds:g} s") from error
+            heard = (error.stderr or b"").decode(errors="replace")
+            log.debug("standard error: %s", mask(heard.rstrip("\n")))
+            words = _words(command, heard, "")
+            raise CommandError(command, f"no end after {seconds:g} s" + (f"; {words}" if words else "")) from error
         except OSError as error:
             raise CommandError(command, f"cannot be run: {error.strerror}") from error
         if ended.stderr:
             log.debug("standard error: %s", mask(ended.stderr.rstrip("\n")))
         if ended.returncode:
-            raise CommandError(command, _words(ended))
+            words = _words(command, ended.stderr, ended.stdout) or f"ended with {ended.returncode}"
+            raise CommandError(command, words)
         return ended.stdout.rstrip("\n")
 
     def _end_of(self, command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
@@ -140,11 +157,14 @@ def _end_with_parent() -> None:
         PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _words(ended: subprocess.CompletedProcess[str]) -> str:
-    """The lines that say what is wrong, as one. Of git also what hooks and the server say, after git's own reason."""
-    lines = [line.strip() for line in (ended.stderr or ended.stdout).splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith(NOISE)]
-    reasons = [line for line in lines if line.lower().startswith(("fatal", "error", "! [", "remote:"))]
-    others = [line for line in lines if line not in reasons] if Path(ended.args[0]).name == "git" else []
-    # Masked before it is cut: nobody can tell from half of a URL that it has a login.
-    return mask("; ".join([*reasons, *others] if reasons else lines[-3:]))[:MOST_WORDS] or f"ended with {ended.returncode}"
+def _words(command: Sequence[str], errors: str, output: str) -> str:
+    """The lines that say what is wrong, as one; empty where nothing is said. With git, a hook or the server may say it."""
+    git = Path(command[0]).name == "git"
+    text = f"{errors}\n{output}" if git else errors or output  # git leaves a hook's standard output as it is
+    lines = [line for each in text.splitlines() if (line := each.strip()) and not NOISE.match(line)]
+    reasons = [line for line in lines if REASONS.match(line)]
+    others = [line for line in lines if git and line not in reasons] if reasons else lines[-3:]
+    # Masked before it is cut: nobody can tell from half of a URL that it has a login. A hook says last why it refuses.
+    words, more = mask("; ".join(reasons)), mask("; ".join(others))
+    more = more if len(more) <= MOST_WORDS else f"... {more[-MOST_WORDS:]}"
+    return "; ".join(each for each in (words[:MOST_WORDS], more) if each)

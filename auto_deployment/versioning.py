@@ -36,6 +36,10 @@ LATEST_COMMITS = 1000
 REBASES = "model-version-rebases"
 VERSION_TAG = re.compile(r"model-(0|[1-9]\d*)")
 TABLES = ("clean_rating", "clean_watch")
+# How git's own lines say that the branch moved: before the push, or during it. The words of hooks do not count.
+TOO_LATE = re.compile(
+    r"! \[rejected\]|! \[remote rejected\][^;]*\((fetch first|non-fast-forward|cannot lock ref|atomic transaction failed)"
+)
 
 
 class VersioningError(RunError):
@@ -222,11 +226,12 @@ class Versions:
             except CommandError as error:
                 if not _was_rejected(error):
                     raise
-                log.warning("the push was rejected, somebody was first: %s", error.words)
+                words = error.words
+                log.warning("the push was rejected, somebody was first: %s", words)
                 self._rebase(waiting)
             else:
                 return
-        raise VersioningError(f"{self._git_remote} rejected the push {PUSH_TRIES} times: the next run tries again")
+        raise VersioningError(f"{self._git_remote} rejected the push {PUSH_TRIES} times ({words}): the next run tries again")
 
     def drop_old(self, number: int) -> None:
         """Let the parts and models before version `number` leave the working copy and the cache; the DVC remote keeps them."""
@@ -240,8 +245,12 @@ class Versions:
                 path.unlink()
 
     def pull(self, *paths: Path) -> None:
-        """Fetch files that DVC knows. Raises CommandError where the remote is away or does not have them."""
+        """Fetch the files of these `.dvc` files. Raises CommandError where the remote is away or does not have them."""
+        remove_stale_locks(self.places.root)
         self._run_dvc("pull", "--force", "--remote", self._dvc_remote, *map(str, paths), seconds=PUSH_SECONDS)
+        # DVC leaves links where it finds them. An image's build sees none of what they lead to.
+        if linked := [str(path) for path in paths if _has_links(path.with_suffix(""))]:
+            self._run_dvc("checkout", "--force", "--relink", *linked)
 
     def _rebase(self, numbers: Sequence[int]) -> None:
         """Put the versions' commits on top of what the remote has; their tags move along."""
@@ -417,7 +426,7 @@ def _sync(file: BinaryIO) -> None:
 
 def _was_rejected(error: CommandError) -> bool:
     """Whether somebody else was first; a remote that declines for reasons of its own is asked once."""
-    return any(word in error.words for word in ("[rejected]", "fetch first", "non-fast-forward", "cannot lock ref"))
+    return TOO_LATE.search(error.words) is not None
 
 
 def remove_stale_locks(root: Path, git: Path | None = None) -> None:
@@ -425,11 +434,11 @@ def remove_stale_locks(root: Path, git: Path | None = None) -> None:
 
     Raises VersioningError when a process that may hold git's lock is still at work in the checkout after `LOCK_SECONDS`.
     """
-    until, table = time.monotonic() + LOCK_SECONDS, root / ".dvc" / "tmp" / "rwlock"
-    while (locks := _git_locks(git)) or not _is_free(table):
-        # Listed before the processes: a lock that appears afterwards is not removed.
-        if not (users := users_of(root)):
-            for lock in (*locks, *([] if _is_free(table) else [table])):
+    until, folders = time.monotonic() + LOCK_SECONDS, [root, *_folders_of(git)]
+    # Listed before the processes: a lock that appears afterwards is not removed.
+    while found := [*(locks := _git_locks(git)), *_dvc_locks(root)]:
+        if not (users := users_of(*folders)):
+            for lock in found:
                 log.warning("removing %s, which a killed git or DVC has left", lock)
                 lock.unlink(missing_ok=True)
             return
@@ -440,40 +449,76 @@ def remove_stale_locks(root: Path, git: Path | None = None) -> None:
         time.sleep(0.2)
 
 
+def _folders_of(git: Path | None) -> list[Path]:
+    """Git's folder, the one that it shares with other checkouts of the same clone, and those checkouts."""
+    if git is None:
+        return []
+    common = git / (git / "commondir").read_text().strip() if (git / "commondir").exists() else git
+    others = [Path(each.read_text().strip()).parent for each in common.glob("worktrees/*/gitdir")]
+    return [git, common.resolve(), *([common.resolve().parent] if common.name == ".git" else []), *others]
+
+
 def _git_locks(git: Path | None) -> list[Path]:
-    return [] if git is None else [*git.glob("*.lock"), *(git / "refs").rglob("*.lock")]
+    folders = dict.fromkeys(_folders_of(git)[:2])
+    patterns = ("*.lock", "refs/**/*.lock", "reftable/*.lock")
+    return [lock for folder in folders for pattern in patterns for lock in folder.glob(pattern)]
 
 
-def _is_free(table: Path) -> bool:
-    """Whether DVC's table of locks names no process, or is not there."""
+def _dvc_locks(root: Path) -> list[Path]:
+    """DVC's table of locks, where it is damaged or names a process, and its locks that are hard links."""
+    return [lock for lock in (root / ".dvc" / "tmp").glob("*lock") if _is_held(lock)]
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether the file itself is in DVC's way. DVC's other locks are the kernel's, and end with their process."""
     try:
-        return not any(json.loads(table.read_bytes()).values())
-    except FileNotFoundError:
+        if lock.name != "rwlock":
+            return lock.stat().st_nlink > 1
+        return bool(json.loads(lock.read_text(encoding="utf-8")) != {"write": {}, "read": {}})
+    except ValueError:
         return True
-    except (ValueError, AttributeError):
-        return False
+    except OSError:
+        return False  # it has gone, or DVC itself says why it cannot read it
 
 
-def users_of(root: Path) -> list[str]:
-    """The processes of git and DVC that work in the checkout `root`, or that cannot be told apart from such, as text.
+def users_of(*folders: Path) -> list[str]:
+    """The processes of git and DVC that work in the folders, or that cannot be told apart from such, as text.
 
-    A process of another user hides its folder from everybody but root: then it counts.
+    A process of another user hides its folder from everybody but root: then it counts where that user may write to the first.
     """
-    found = []
+    places, found = [folder.resolve() for folder in folders], []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = [word.decode(errors="replace") for word in (process / "cmdline").read_bytes().split(b"\0")]
-            names = {Path(word).name for word in words[:3]}
-            if not names & {"git", "dvc"}:
-                continue
-            folder = (process / "cwd").readlink()
-        except PermissionError:
-            folder = root
+            if _is_git_or_dvc(words) and _works_in(process, words, places):
+                found.append(f"{' '.join(words).strip()[:60]} (process {process.name})")
         except OSError:
-            continue  # it has ended
-        if folder.is_relative_to(root.resolve()) or folder == root:
-            found.append(f"{' '.join(words).strip()[:60]} (process {process.name})")
+            continue  # it has ended, or is none of a user who could hold a lock here
     return found
+
+
+def _is_git_or_dvc(words: Sequence[str]) -> bool:
+    names = [Path(word).name for word in words[:5]]
+    return re.match(r"git(-|$)", names[0]) is not None or "dvc" in names
+
+
+def _works_in(process: Path, words: Sequence[str], places: Sequence[Path]) -> bool:
+    try:
+        folder = (process / "cwd").readlink()
+    except PermissionError:
+        return may_write(process.stat().st_uid, places[0])
+    return any(folder.is_relative_to(place) or str(place) in " ".join(words) for place in places)
+
+
+def may_write(user: int, folder: Path) -> bool:
+    """Whether the user of that number may write to the folder; one of its group counts as such."""
+    status = folder.stat()
+    return user in (0, status.st_uid) or bool(status.st_mode & 0o022)
+
+
+def _has_links(path: Path) -> bool:
+    """Whether the file, or one in the folder, is a symbolic link."""
+    return any(each.is_symlink() for each in (path, *path.rglob("*")))
 
 
 def _md5_of(pointer: Path) -> str:

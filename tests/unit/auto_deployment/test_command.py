@@ -69,3 +69,9 @@ def is_alive(number: int) -> bool:
         return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_program_that_takes_too_long_is_named_with_its_words(tmp_path: Path) -> None:
+    """What it said before may be why, as that of a hook which waits."""
+    with pytest.raises(CommandError, match=r"no end after 0\.5 s; asks ann\.example$"):
+        Commands(tmp_path, apart=True).run("sh", "-c", "echo asks ann.example >&2; sleep 30", seconds=0.5)

@@ -16,6 +16,7 @@ from auto_deployment.versioning import (
     Places,
     VersioningError,
     Versions,
+    may_write,
     message,
     rebuild,
     remove_stale_locks,
@@ -141,6 +142,7 @@ PERSONAL = """
     autocrlf = true
     safecrlf = true
     commentChar = D
+    splitIndex = true
     fsmonitor = /nowhere/fsmonitor
 [fetch]
     prune = true
@@ -155,6 +157,15 @@ PERSONAL = """
     ui = always
 [status]
     relativePaths = false
+[diff]
+    orderFile = /nowhere
+[rebase]
+    backend = apply
+[apply]
+    whitespace = error
+[i18n]
+    commitEncoding = UTF-16
+    logOutputEncoding = UTF-16
 """
 
 
@@ -168,12 +179,14 @@ def test_personal_settings_of_git_reach_no_unattended_commit(
         hook(repository, name, "exit 1")
     other = tmp_path / "other"
     subprocess.run(["git", "clone", "--quiet", str(tmp_path / "remote.git"), str(other)], check=True)
-    identity = ("-c", "user.name=O", "-c", "user.email=o@example.org", "-c", "commit.gpgSign=false", "-c", "core.fsmonitor=")
-    repository.run(*identity, "-C", str(other), "commit", "--quiet", "--allow-empty", "-m", "Code")
+    identity = ("user.name=O", "user.email=o@example.org")
+    plain = ("commit.gpgSign=false", "core.fsmonitor=", "i18n.commitEncoding=UTF-8", "diff.orderFile=/dev/null")
+    settings = [word for setting in (*identity, *plain) for word in ("-c", setting)]
+    repository.run(*settings, "-C", str(other), "commit", "--quiet", "--allow-empty", "-m", "Code")
     repository.run("-C", str(other), "-c", "push.gpgSign=false", "-c", "push.pushOption=", "push", "--quiet", "origin", "main")
     versions = Versions(repository.versions.places, "origin", "main", "local")
     (repository.folder / "data").mkdir()
-    (repository.folder / "data" / "version.txt").write_text("3\n")
+    (repository.folder / "data" / "version.txt").write_text("3 \n")
     versions._git("add", "data/version.txt")
     versions._git("commit", "--quiet", "--no-verify", "-m", message(3), "--", "data/version.txt")
     versions._git("tag", "--annotate", tag(3), "-m", message(3))
@@ -184,7 +197,8 @@ def test_personal_settings_of_git_reach_no_unattended_commit(
     assert versions.unpushed() == []
     subjects = versions._git("log", "--format=%s").splitlines()
     assert subjects == [message(3), message(2), "Code", message(1), "The code"]
-    assert versions._git("show", "HEAD:data/version.txt") == "3"
+    assert versions._git("show", "HEAD:data/version.txt") == "3 "
+    assert not list((repository.folder / ".git").glob("sharedindex.*"))  # DVC could not read it
 
 
 def hook(repository: Repository, name: str, text: str) -> None:
@@ -196,16 +210,56 @@ def hook(repository: Repository, name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("hooks_at", [".git/hooks", "elsewhere"])
+@pytest.mark.parametrize("text", ["echo '{}' >&2", "echo '{}'", "seq 1000 >&2; echo '{}' >&2"])
 def test_the_words_of_a_hook_that_stops_a_push_are_in_the_message(
-    repository: Repository, tmp_path: Path, hooks_at: str
+    repository: Repository, tmp_path: Path, hooks_at: str, text: str
 ) -> None:
-    """Git itself only says that it failed to push."""
-    hook(repository, "pre-push", "echo 'no pushes on Fridays: ask Ann' >&2; exit 2")
+    """Git itself only says that it failed to push. A hook says last why it refuses, after the output of its own checks."""
+    hook(repository, "pre-push", text.format("To push on a Friday, ask Ann") + "; exit 2")
     if hooks_at != ".git/hooks":
         (repository.folder / ".git" / "hooks").rename(tmp_path / hooks_at)
         repository.run("config", "core.hooksPath", str(tmp_path / hooks_at))
-    with pytest.raises(CommandError, match=r"failed to push some refs.*no pushes on Fridays: ask Ann"):
+    with pytest.raises(CommandError, match=r"failed to push some refs.*; To push on a Friday, ask Ann$") as raised:
         repository.versions._git("push", "--quiet", "origin", "main")
+    assert len(raised.value.words) < 1000
+
+
+def test_a_server_that_declines_a_push_is_asked_once(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hook's words are in the message; they are not taken for git's own, which say that somebody was first."""
+    (tmp_path / "remote.git" / "hooks").mkdir(exist_ok=True)
+    refuse = tmp_path / "remote.git" / "hooks" / "pre-receive"
+    refuse.write_text("#!/bin/sh\necho 'fetch first: [rejected] by the rule non-fast-forward' >&2; exit 1\n")
+    refuse.chmod(0o755)
+    monkeypatch.setattr(repository.versions, "_run_dvc", lambda *_, **__: "")
+    with pytest.raises(CommandError, match=r"pre-receive hook declined.*remote: fetch first: \[rejected\] by the rule"):
+        repository.versions.push()
+
+
+def test_a_remote_that_is_never_free_is_named_with_its_words(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock that a killed git left there looks as if somebody else pushed at each try."""
+    (tmp_path / "remote.git" / "refs" / "heads" / "main.lock").touch()
+    monkeypatch.setattr(repository.versions, "_run_dvc", lambda *_, **__: "")
+    with pytest.raises(VersioningError, match=r"rejected the push 5 times \(.*main\.lock': File exists"):
+        repository.versions.push()
+
+
+@pytest.mark.parametrize("name", ["data/version.txt", "scripts/run"])
+def test_line_ends_stay_as_git_has_them(repository: Repository, root: Path, name: str) -> None:
+    """A clone whose owner asks git for CRLF: bash would not run a script, and checksums would differ."""
+    path = repository.folder / name
+    path.parent.mkdir()
+    path.write_bytes(b"7\n")
+    (repository.folder / ".gitattributes").write_bytes((root / ".gitattributes").read_bytes())
+    repository.run("config", "core.autocrlf", "true")
+    repository.run("-c", "core.safecrlf=true", "add", "--all")
+    repository.commit("Files")
+    path.unlink()
+    repository.versions._git("checkout", "--", name)
+    assert path.read_bytes() == b"7\n"
 
 
 def test_variables_that_name_another_repository_are_dropped(
@@ -230,43 +284,101 @@ def test_settings_that_the_environment_hands_to_git_stay(repository: Repository,
     assert versions._git("config", "commit.gpgSign") == "false"
 
 
-REUSED_PID = json.dumps({"write": {"/data/model": {"pid": os.getpid(), "cmd": "dvc add"}}, "read": {}})
+REUSED_PID = json.dumps({"write": {"/data/model": {"pid": 1, "cmd": "dvc add"}}, "read": {}})
+TABLES_LEFT = {
+    "empty": b"",
+    "torn": b'{"write": {"/data',
+    "reused": REUSED_PID.encode(),
+    "list": b"[]",
+    "number": b"7",
+    "form": b'{"write": [], "read": {}}',
+    "zeros": bytes(40),
+    "bytes": b"\xff\xfe",
+}
 
 
-@pytest.mark.parametrize("table", ["", '{"write": {"/data', REUSED_PID, "[]", "7"])
-def test_a_table_of_locks_that_a_killed_dvc_left_is_removed(repository: Repository, table: str) -> None:
-    """Empty, torn, or with the number of a process that is another one by now: DVC would refuse every command."""
-    path = rwlock(repository, table)
+@pytest.mark.parametrize("left", TABLES_LEFT)
+def test_a_table_of_locks_that_a_killed_dvc_left_is_removed(repository: Repository, left: str) -> None:
+    """Damaged, or with the number of a process that is another one by now: DVC would refuse every command."""
+    path = rwlock(repository, TABLES_LEFT[left])
     remove_stale_locks(repository.folder)
-    assert table == "[]" or not path.exists()
+    assert not path.exists()
 
 
-def rwlock(repository: Repository, text: str) -> Path:
+def test_what_is_no_stale_lock_of_dvc_stays(repository: Repository) -> None:
+    """The table at rest, and the file of a lock that the kernel frees. A lock that is a hard link is removed."""
+    table = rwlock(repository, b'{"write": {}, "read": {}}')
+    kept, linked = table.with_name("rwlock.lock"), table.with_name("lock")
+    kept.touch()
+    linked.touch()
+    table.with_name("0b28.lock").hardlink_to(linked)
+    remove_stale_locks(repository.folder)
+    assert sorted(path.name for path in table.parent.iterdir()) == ["rwlock", "rwlock.lock"]
+
+
+def rwlock(repository: Repository, table: bytes) -> Path:
     """DVC's table of locks."""
     path = repository.folder / ".dvc" / "tmp" / "rwlock"
     path.parent.mkdir(parents=True)
-    path.write_text(text)
+    path.write_bytes(table)
     return path
+
+
+def working_git(folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    """A git that works in the folder until its standard input ends."""
+    command = ["git", *options, "cat-file", "--batch-check"]
+    process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"HEAD\n")
+    process.stdin.flush()
+    assert b" commit " in process.stdout.readline()
+    return process
 
 
 def test_locks_of_a_git_that_is_at_work_stay(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is named; when it has ended, its locks are a killed one's. A git in another folder does not matter."""
     monkeypatch.setattr(versioning, "LOCK_SECONDS", 0.3)
-    table, git = rwlock(repository, REUSED_PID), repository.folder / ".git"
+    table, git = rwlock(repository, REUSED_PID.encode()), repository.folder / ".git"
     locks = [git / "index.lock", git / "refs" / "tags" / "model-3.lock"]
     for lock in locks:
         lock.touch()
-    command = ["git", "cat-file", "--batch"]
-    with (
-        subprocess.Popen(command, cwd=repository.folder.parent / "remote.git", stdin=subprocess.PIPE),
-        subprocess.Popen(command, cwd=repository.folder / ".git", stdin=subprocess.PIPE) as at_work,
-    ):
-        with pytest.raises(VersioningError, match=rf"index\.lock: git cat-file --batch \(process {at_work.pid}\) is at work"):
+    with working_git(repository.folder.parent / "remote.git"), working_git(repository.folder / ".git") as at_work:
+        with pytest.raises(
+            VersioningError, match=rf"index\.lock: git cat-file --batch-check \(process {at_work.pid}\) is at work"
+        ):
             remove_stale_locks(repository.folder, git)
         assert all(lock.exists() for lock in (*locks, table))
         at_work.communicate()
         remove_stale_locks(repository.folder, git)
     assert not any(lock.exists() for lock in (*locks, table))
+
+
+@pytest.mark.parametrize("options", [(), ("--git-dir", "{}/.git")], ids=["worktree", "by name"])
+def test_a_git_that_uses_this_clone_from_elsewhere_counts(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """From a linked worktree, which shares the clone's refs, or from a folder that has nothing to do with it."""
+    monkeypatch.setattr(versioning, "LOCK_SECONDS", 0.3)
+    repository.run("worktree", "add", "--quiet", "--detach", str(tmp_path / "linked"))
+    lock = repository.folder / ".git" / "packed-refs.lock"
+    lock.touch()
+    named = [option.format(repository.folder) for option in options]
+    with working_git(tmp_path / ("" if options else "linked"), *named) as at_work:
+        for folder in ("clone/.git", "clone/.git/worktrees/linked"):
+            with pytest.raises(VersioningError, match=rf"packed-refs\.lock: git .*process {at_work.pid}\) is at work"):
+                remove_stale_locks(repository.folder, tmp_path / folder)
+        at_work.communicate()
+    remove_stale_locks(tmp_path / "linked", tmp_path / "clone/.git/worktrees/linked")
+    assert not lock.exists()
+
+
+def test_a_process_of_another_user_counts_where_that_user_may_write(tmp_path: Path) -> None:
+    """Its folder is hidden: the server of a forge on the same machine, which runs git for good, holds no lock here."""
+    owner = tmp_path.stat().st_uid
+    for mode, strangers in {0o755: False, 0o775: True, 0o777: True}.items():
+        tmp_path.chmod(mode)
+        assert [may_write(user, tmp_path) for user in (0, owner, 54_321)] == [True, True, strangers]
 
 
 @pytest.mark.parametrize("missing", ["user.name", "user.email"])
