@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_SECONDS = 300.0
-IGNORED = (".gitignore", ".dvc/config", ".dvc/.gitignore", ".dvcignore", "data/version.txt")
+IGNORED = (".gitattributes", ".gitignore", ".dvc/config", ".dvc/.gitignore", ".dvcignore", "data/version.txt")
 
 
 class Checkout:

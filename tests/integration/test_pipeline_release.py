@@ -8,6 +8,7 @@ import random
 import re
 import sqlite3
 import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -237,11 +238,14 @@ def test_a_remote_that_is_away_is_caught_up_with(checkout: Checkout, halves: tup
 def test_personal_settings_and_a_killed_dvc_stop_no_run(checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path) -> None:
     """The user's settings of git and DVC, variables of another clone, and a lock that DVC left: a version is pushed."""
     settings = "[commit]\n gpgSign = true\n[tag]\n gpgSign = true\n[core]\n autocrlf = true\n safecrlf = true\n"
+    settings += f" splitIndex = true\n excludesFile = {tmp_path / 'ignored'}\n"
+    (tmp_path / "ignored").write_text("data/\n*.dvc\n*.json\n")
     with (tmp_path / "gitconfig").open("a") as file:
         file.write(settings)
     (tmp_path / "dvc-settings").mkdir()
     (tmp_path / "dvc-settings" / "config").write_text(
-        "[cache]\n    type = symlink\n    dir = /nowhere\n[core]\n    autostage = true\n    no_scm = true\n"
+        "[cache]\n    type = symlink\n    dir = /nowhere\n"
+        "[core]\n    autostage = true\n    hardlink_lock = true\n    no_scm = true\n"
     )
     (checkout.folder / ".dvc" / "tmp").mkdir(exist_ok=True)
     (checkout.folder / ".dvc" / "tmp" / "rwlock").touch()
@@ -250,7 +254,27 @@ def test_personal_settings_and_a_killed_dvc_stop_no_run(checkout: Checkout, halv
     assert done.returncode == 0, done.stderr
     assert "rwlock, which a killed git or DVC has left" in done.stderr
     assert subjects(checkout, "origin/main") == ["Data and Model version update: [1]", "The code"]
-    assert not [path for path in checkout.data("model").rglob("*") if path.is_symlink()]
+    assert not links(checkout)
+
+
+def links(checkout: Checkout) -> list[Path]:
+    """The symbolic links in the model's folder."""
+    return [path for path in checkout.data("model").rglob("*") if path.is_symlink()]
+
+
+def test_a_checkout_that_dvc_filled_with_links_gets_files(checkout: Checkout, halves: tuple[Path, Path]) -> None:
+    """Links lead out of what an image's build sees: the check that a server's deploy makes first puts files there."""
+    released(checkout, halves[0])
+    settings = checkout.folder / ".dvc" / "config.local"
+    own = settings.read_text()
+    settings.write_text(f"{own}[cache]\n    type = symlink\n")
+    checkout.command(sys.executable, "-m", "dvc", "checkout", "--quiet", "--relink", "data/model.dvc")
+    settings.write_text(own)
+    assert links(checkout)
+    (checkout.folder / ".dvc" / "tmp" / "rwlock").write_text("")
+    checkout.command(sys.executable, "-m", "scripts.check", "model", "--pull")
+    assert not links(checkout)
+    assert load_serving(checkout.data("model")).metadata["version"] == 1
 
 
 def test_a_push_that_somebody_came_before_is_rebased(checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path) -> None:
