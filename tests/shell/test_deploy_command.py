@@ -206,6 +206,29 @@ def test_a_release_that_takes_long_to_begin_is_said_to(tmp_path: Path, root: Pat
     assert "has not begun after 1 s" in ended.stdout
 
 
+def test_the_own_repository_is_used_whatever_the_environment_names(tmp_path: Path, root: Path) -> None:
+    """Another clone, as somebody's shell may name it, stays as it is."""
+    made = server(tmp_path, root)
+    commit = made.pushed("Code")
+    before = made.git("rev-parse", "HEAD", cwd=made.seed)
+    other = tmp_path / "other"
+    made.git("clone", "-q", str(made.remote), str(other))
+    made.git("reset", "-q", "--hard", made.first, cwd=other)
+    ended = made.ask(f"release {commit}", GIT_DIR=str(other / ".git"), GIT_WORK_TREE=str(other))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (made.head(), made.git("rev-parse", "HEAD", cwd=other), before) == (commit, made.first, commit)
+
+
+@pytest.mark.parametrize("lock", ["index.lock", "shallow.lock", "refs/remotes/origin/main.lock"])
+def test_a_lock_is_left_to_the_proof_that_nobody_holds_it(tmp_path: Path, root: Path, lock: str) -> None:
+    """It is not removed here: what the one function finds decides, and is the deploy's message."""
+    made = server(tmp_path, root)
+    (made.folder / ".git" / lock).touch()
+    (made.folder / "logs").mkdir()
+    assert made.ask(f"release {made.pushed('Code')}").returncode == int(lock != "shallow.lock")
+    assert (made.folder / "logs" / "checks").read_text().splitlines()[0] == "--installed auto_deployment.versioning"
+
+
 def test_two_at_a_time_wait_for_each_other(tmp_path: Path, root: Path) -> None:
     """The second one goes on when the first has let go."""
     made = server(tmp_path, root)
