@@ -286,7 +286,7 @@ def check_readable(path: Path) -> None:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe that nobody writes to would be opened for ever
             raise WrongUseError(
                 f"{path}: is not a file of the disk, and a run that was broken off could not read it again: "
-                "write the lines to a file and name that"
+                "write the lines to a file, and name a file of stream lines"
             )
         with path.open("rb"):
             return

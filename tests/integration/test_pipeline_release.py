@@ -198,7 +198,7 @@ def test_a_pipe_is_refused_before_anything_is_done(checkout: Checkout) -> None:
             ["bash", "-c", line], cwd=checkout.folder, env=checkout.environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 2
-        assert "write the lines to a file and name that" in done.stderr
+        assert "write the lines to a file" in done.stderr
         assert not checkout.data("collected.json").exists()
 
 

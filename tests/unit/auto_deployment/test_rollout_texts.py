@@ -133,7 +133,7 @@ def test_a_shadow_has_a_services_limits_and_no_journal() -> None:
         (commands.remove_image("d", "app:model-1"), "d image rm app:model-1"),
         (commands.remove_container("d", "one", "other"), "d rm --force --volumes one other"),
         (commands.last_words("d", "shadow"), "d logs --tail 1 shadow"),
-        (commands.pull_model("py", Path("data/model"), "local"), "py -m dvc pull --quiet --force --remote local data/model"),
+        (commands.pull_model("py", Path("data/model"), "local"), "py -m dvc pull --force --remote local data/model"),
     ],
 )
 def test_other_commands(command: list[str], expected: str) -> None:
