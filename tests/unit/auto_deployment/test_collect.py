@@ -514,6 +514,7 @@ def judged(folder: Path, path: Path) -> int:
         ("2026-01-05T08:00:00,1,GET /rate/a+film+1999=4\n".encode("utf-16-be"), "UTF-16"),
         (gzip.compress(b"2026-01-05T08:00:00,1,GET /rate/a+film+1999=4\n"), "gzip"),
     ],
+    ids=["utf-16", "utf-16-be", "gzip"],
 )
 def test_another_format_is_named(tmp_path: Path, content: bytes, told: str) -> None:
     """By its first bytes: all of its lines are rejected, and the reasons alone do not help."""
