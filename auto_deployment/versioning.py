@@ -414,7 +414,7 @@ def _copy(source: object, target: object, size: int) -> None:
     while size > 0:
         block = source.read(min(size, 1 << 20))  # type: ignore[attr-defined]
         if not block:
-            raise VersioningError("a table is shorter than its recorded size: restore it with the parts (see the README)")
+            raise VersioningError("a table is shorter than its recorded size: restore it: python -m auto_deployment.restore")
         target.write(block)  # type: ignore[attr-defined]
         size -= len(block)
 

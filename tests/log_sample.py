@@ -1,7 +1,7 @@
 """`scripts/dev logs [retraining] [release]`: writes the samples of the log again, in `data/sample/`, from a run of each.
 
 The retraining publishes a version of the shipped lines to remotes of its own. The release brings up a stack of its own, with
-time compressed, and takes three minutes. Paths and names of this machine are replaced by those that README.md uses.
+time compressed, and takes three minutes. Paths and names of this machine are replaced by those that docs/gitlab.md uses.
 """
 
 from __future__ import annotations

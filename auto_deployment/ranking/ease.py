@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-# 8,000 films take 512 MB to invert (float64) and 256 MB to keep (float32), see README.
+# 8,000 films take 512 MB to invert (float64) and 256 MB to keep (float32), see docs/models.md.
 DENSE_FILMS = 8_000
 BLOCK_FILMS = 512
 

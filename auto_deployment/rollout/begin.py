@@ -76,7 +76,7 @@ def rollback(tools: Tools, version: int | None, who: str) -> None:
         kept = ", ".join(map(str, state.served[-tools.settings.keep_images :])) or "none"
         raise RefusedError(
             f"the image of version {target} is not on this machine (kept: {kept}): "
-            "README.md, section Operations, has how to build it again"
+            "docs/operations.md says how to build it again"
         )
     _under_way(tools, state, "rollback", target, who, image=image)
 

@@ -98,7 +98,7 @@ def test_as_many_old_logs_of_tries_are_kept_as_the_readme_says(root: Path, tmp_p
         subprocess.run(["sh", "-c", roll], env={"PATH": f"{tools}:/usr/bin:/bin", "TRIES_LOG_MB": "1"}, check=True, timeout=20)
     assert len(list(logs.glob("tries-*.log"))) == 20
     assert [path.name for path in logs.glob("errors*")] == [max(path.name for path in logs.glob("errors-*"))]
-    assert "20 old ones are kept" in (root / "README.md").read_text()
+    assert "20 old ones are kept" in (root / "docs" / "configuration.md").read_text()
 
 
 def test_the_stand_in_of_cadvisor_is_of_the_version_that_the_stack_names(root: Path, services: dict[str, Any]) -> None:

@@ -103,10 +103,11 @@ def test_no_secret_is_inline(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [FILE, *SCRIPTS], ids=lambda path: path.name)
-def test_what_is_to_be_set_in_gitlab_stands_in_the_readme(path: Path) -> None:
+def test_what_is_to_be_set_in_gitlab_stands_in_the_docs(path: Path) -> None:
     """Every variable that is neither GitLab's own nor set here."""
-    section = re.search(r"^## GitLab\n(.*?)(?=^## |\Z)", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    assert section is not None, "README.md has no section GitLab"
+    page = (ROOT / "docs" / "gitlab.md").read_text()
+    section = re.search(r"^## Settings in GitLab\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    assert section is not None, "docs/gitlab.md has no section Settings in GitLab"
     text = path.read_text()
     asked = {*re.findall(r"\$\{?!?([A-Z][A-Z_]+)\b", text), *(name for name in SECRETS if name in text)}
     own = {*re.findall(r"^(?:readonly )?([A-Z_]+)=", text, re.MULTILINE), *CONFIG["variables"], "BASH_SOURCE"}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from pydantic import TypeAdapter
@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 NONE_TOLD = {"", "-", "unset"}
-SIDES: tuple[type[BaseSettings], ...] = (Settings, ServiceSettings, ShipperSettings, MigrateSettings)
+PAGE = ROOT / "docs" / "configuration.md"
+READERS: dict[str, type[BaseSettings]] = {
+    "host": Settings,
+    "service": ServiceSettings,
+    "shipper": ShipperSettings,
+    "migrate": MigrateSettings,
+}
+SIDES = tuple(READERS.values())
 FIELDS = [
     pytest.param(name, field, id=f"{side.__name__}-{name}") for side in SIDES for name, field in side.model_fields.items()
 ]
@@ -45,20 +52,31 @@ def in_example() -> dict[str, str]:
     return {told[1]: told[2] for told in found}
 
 
-def in_readme() -> dict[str, str]:
-    """Names and defaults of the README's table of settings: rows that begin with | `NAME` or | `NAME`, `NAME`."""
-    text = (ROOT / "README.md").read_text()
-    section = re.search(r"^(#+) Settings\n(.*?)(?=^#{1,2} |\Z)", text, re.DOTALL | re.MULTILINE)
-    assert section is not None, "README.md has no section Settings"
-    told: dict[str, str] = {}
-    for row in section[2].splitlines():
-        if row.startswith("| `"):
-            names, values = (cell.strip() for cell in row.split("|")[1:3])
-            defaults = [value.strip().strip("`") for value in values.split(",")]
-            names_told = re.findall(r"`([A-Z][A-Z0-9_]*)`", names)
-            defaults *= len(names_told) if defaults == [""] else 1
-            told.update(zip(names_told, defaults, strict=True))
+class Told(NamedTuple):
+    """A row of docs/configuration.md: the default, who reads the setting, and what it means."""
+
+    default: str
+    readers: frozenset[str]
+    meaning: str
+
+
+def in_docs() -> dict[str, Told]:
+    """The rows of docs/configuration.md by the setting's name: | `NAME` | default | reader, reader | meaning |."""
+    told: dict[str, Told] = {}
+    for row in PAGE.read_text().splitlines():
+        found = re.fullmatch(r"\| `([A-Z][A-Z0-9_]*)` \| ([^|]*) \| ([^|]*) \| ([^|]*) \|", row)
+        if found is not None:
+            assert found[1] not in told, f"{found[1]} stands there twice"
+            told[found[1]] = Told(found[2].strip("`"), frozenset(found[3].split(", ")), found[4])
     return told
+
+
+def readers_of(name: str) -> set[str]:
+    """Who reads a setting: the classes that have it, Compose, and the files of `app/stack` that name it."""
+    readers = {reader for reader, side in READERS.items() if name.lower() in side.model_fields}
+    stack = "".join(path.read_text() for path in (ROOT / "app" / "stack").glob("*.py"))
+    named = {*re.findall(r'"([A-Z][A-Z0-9_]+)"', stack)}
+    return readers | ({"Compose"} if name in in_compose() else set()) | ({"init"} if name in named else set())
 
 
 def same(field: FieldInfo, told: str) -> bool:
@@ -78,25 +96,35 @@ def test_a_setting_stands_in_the_example_with_its_default(name: str, field: Fiel
 
 
 @pytest.mark.parametrize(("name", "field"), FIELDS)
-def test_a_setting_stands_in_the_readme_with_its_default(name: str, field: FieldInfo) -> None:
-    """By its environment variable's name, in the table of the section Settings."""
-    told = in_readme()
-    assert name.upper() in told, f"{name.upper()} ({field.description}) is missing in README.md, section Settings"
-    assert same(field, told[name.upper()]), f"README.md tells another default of {name.upper()}"
+def test_a_setting_stands_in_the_docs_with_its_default(name: str, field: FieldInfo) -> None:
+    """By its environment variable's name, in a table of docs/configuration.md."""
+    told = in_docs()
+    assert name.upper() in told, f"{name.upper()} ({field.description}) is missing in docs/configuration.md"
+    assert same(field, told[name.upper()].default), f"docs/configuration.md has another default of {name.upper()}"
 
 
 def test_what_the_stack_takes_from_the_environment_is_documented_with_its_default() -> None:
-    """In `.env.example` and in the README's table."""
-    told = in_compose()
-    assert {name: in_example().get(name) for name in told} == told
-    assert {name: in_readme().get(name) for name in told} == told
+    """In `.env.example` and in docs/configuration.md."""
+    compose, docs = in_compose(), in_docs()
+    assert {name: in_example().get(name) for name in compose} == compose
+    assert {name: docs[name].default if name in docs else None for name in compose} == compose
 
 
-def test_no_setting_is_told_that_there_is_none_of() -> None:
-    """What was renamed or taken out goes from the documents too; both tell of the same settings."""
+def test_the_docs_name_exactly_the_readers_of_each_setting() -> None:
+    """The settings classes that have it, Compose, and the stack's init."""
+    assert {name: set(told.readers) for name, told in in_docs().items()} == {name: readers_of(name) for name in in_docs()}
+
+
+def test_no_setting_is_documented_that_does_not_exist() -> None:
+    """A setting that was renamed or deleted leaves the documents too; both documents have the same settings."""
     known = {name.upper() for side in SIDES for name in side.model_fields} | set(in_compose()) | set(PASSWORDS)
-    assert set(in_readme()) - known == set()
-    assert set(in_example()) - known == set()
+    assert set(in_docs()) == known
+    assert set(in_example()) == known
+
+
+def test_every_documented_setting_has_a_meaning() -> None:
+    """At least one whole sentence in the last column."""
+    assert [name for name, told in in_docs().items() if not re.fullmatch(r".{15,}\.", told.meaning)] == []
 
 
 @pytest.mark.parametrize("side", SIDES)

@@ -22,14 +22,14 @@ def parsed(path: Path) -> configparser.ConfigParser:
 
 
 def test_it_resumes_in_the_checkout_of_the_server() -> None:
-    """As the user whom GitLab's key belongs to, in the folder that the README prepares."""
+    """As the user whom GitLab's key belongs to, in the folder that docs/gitlab.md prepares."""
     service = parsed(SERVICE)["Service"]
     assert service["ExecStart"] == f"{CHECKOUT}/scripts/deploy.sh resume"
     assert service["WorkingDirectory"] == CHECKOUT
     assert service["User"] == "deploy"
-    readme = (ROOT / "README.md").read_text()
-    assert f"install -d -o {service['User']} -g {service['User']} {CHECKOUT} " in readme
-    assert f'command="{CHECKOUT}/scripts/server/deploy-command"' in readme
+    page = (ROOT / "docs" / "gitlab.md").read_text()
+    assert f"install -d -o {service['User']} -g {service['User']} {CHECKOUT} " in page
+    assert f'command="{CHECKOUT}/scripts/server/deploy-command"' in page
 
 
 def test_a_release_that_bakes_for_a_day_is_not_ended_for_taking_long() -> None:

@@ -25,9 +25,12 @@ def set_in_nginx(root: Path, directive: str) -> str:
     ("path", "words", "directive"),
     [
         ("monitoring/prometheus/rules/alerts.yml", r"NGINX waits (\d+) ms", "proxy_read_timeout"),
-        ("monitoring/README.md", r"NGINX gives up at (\d+) ms", "proxy_read_timeout"),
-        ("monitoring/README.md", r"no answer within (\d+) ms", "proxy_read_timeout"),
-        ("monitoring/README.md", r"no connection within (\d+) ms", "proxy_connect_timeout"),
+        ("docs/operations.md", r"NGINX gives up at (\d+) ms", "proxy_read_timeout"),
+        ("docs/monitoring.md", r"no answer within (\d+) ms", "proxy_read_timeout"),
+        ("docs/monitoring.md", r"no connection within (\d+) ms", "proxy_connect_timeout"),
+        ("docs/http-api.md", r"wait for an answer of a service \| (\d+) ms", "proxy_read_timeout"),
+        ("docs/http-api.md", r"connect to a service \| (\d+) ms", "proxy_connect_timeout"),
+        ("docs/http-api.md", r"latest begin of a new try \| (\d+) ms", "proxy_next_upstream_timeout"),
     ],
 )
 def test_a_time_that_is_told_of_nginx_is_its_own(root: Path, path: str, words: str, directive: str) -> None:
@@ -46,5 +49,5 @@ def test_the_task_runner_names_every_benchmark(root: Path) -> None:
 
 @pytest.mark.parametrize("series", [*textfile.HELP, textfile.LOOK, *figures.HELP])
 def test_a_series_of_pipeline_and_release_is_told(root: Path, series: str) -> None:
-    """In monitoring/README.md, by its whole name."""
-    assert re.search(rf"`{series}[`{{]", (root / "monitoring" / "README.md").read_text())
+    """In docs/monitoring.md, by its whole name."""
+    assert re.search(rf"`{series}[`{{]", (root / "docs" / "monitoring.md").read_text())

