@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]  # has no types
 
 from app.model import EXPLORE, NEEDED
 from app.provenance.schema import GRANTS, UPKEEP
@@ -59,7 +59,9 @@ def test_every_alert_is_explained_with_its_severity_and_no_other_one_is() -> Non
 def test_every_alert_says_what_it_means_and_what_to_do() -> None:
     """Each in a sentence of its own."""
     table = rows(section("operations.md", "Alerts"))[1:]
-    assert [cells[0] for cells in table if len(cells) != 4 or not all(re.fullmatch(r".{8,}[.?]", cell) for cell in cells[2:])] == []
+    assert [
+        cells[0] for cells in table if len(cells) != 4 or not all(re.fullmatch(r".{8,}[.?]", cell) for cell in cells[2:])
+    ] == []
 
 
 def test_the_runbook_has_every_exit_status() -> None:
@@ -80,7 +82,9 @@ def test_every_reason_of_the_quarantine_is_explained() -> None:
         for node in ast.walk(ast.parse(Path(spec.origin).read_text()))
         if isinstance(node, ast.FunctionDef) and node.name.endswith("_reason")
     ]
-    returned = [part for each in functions for node in ast.walk(each) if isinstance(node, ast.Return) for part in ast.walk(node)]
+    returned = [
+        part for each in functions for node in ast.walk(each) if isinstance(node, ast.Return) for part in ast.walk(node)
+    ]
     words = {node.value for node in returned if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     reasons = {word for word in words if re.fullmatch(r"[a-z_]+", word)}
     assert len(reasons) > 10
