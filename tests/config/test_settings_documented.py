@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
 
 ROOT = Path(__file__).resolve().parents[2]
-NONE_TOLD = {"", "-", "unset"}
+NO_DEFAULT = {"", "-", "unset"}
 PAGE = ROOT / "docs" / "configuration.md"
 READERS: dict[str, type[BaseSettings]] = {
     "host": Settings,
@@ -38,21 +38,21 @@ def in_compose() -> dict[str, str]:
     """Names and defaults of what docker-compose.yml takes from the environment or `.env`: `${NAME:-default}`."""
     text = (ROOT / "docker-compose.yml").read_text()
     assert re.findall(r"\$\{(?![A-Z][A-Z0-9_]*:-)[^}]*\}", text) == [], "a variable without a default"
-    told: dict[str, str] = {}
+    defaults: dict[str, str] = {}
     for name, default in re.findall(r"\$\{([A-Z][A-Z0-9_]*):-([^}]*)\}", text):
-        assert told.setdefault(name, default) == default, f"{name} has two defaults"
-    return {name: default for name, default in told.items() if name not in RELEASE_ONLY}
+        assert defaults.setdefault(name, default) == default, f"{name} has two defaults"
+    return {name: default for name, default in defaults.items() if name not in RELEASE_ONLY}
 
 
 def in_example() -> dict[str, str]:
     """Names and defaults of `.env.example`: lines `# NAME=default` or `NAME=default`."""
     lines = (ROOT / ".env.example").read_text().splitlines()
-    found = [told for line in lines if (told := re.fullmatch(r"(?:# ?)?([A-Z][A-Z0-9_]*)=(.*)", line)) is not None]
-    assert len({told[1] for told in found}) == len(found), "a name stands there twice"
-    return {told[1]: told[2] for told in found}
+    found = [match for line in lines if (match := re.fullmatch(r"(?:# ?)?([A-Z][A-Z0-9_]*)=(.*)", line)) is not None]
+    assert len({match[1] for match in found}) == len(found), "a name stands there twice"
+    return {match[1]: match[2] for match in found}
 
 
-class Told(NamedTuple):
+class Documented(NamedTuple):
     """A row of docs/configuration.md: the default, who reads the setting, and what it means."""
 
     default: str
@@ -60,15 +60,15 @@ class Told(NamedTuple):
     meaning: str
 
 
-def in_docs() -> dict[str, Told]:
+def in_docs() -> dict[str, Documented]:
     """The rows of docs/configuration.md by the setting's name: | `NAME` | default | reader, reader | meaning |."""
-    told: dict[str, Told] = {}
+    settings: dict[str, Documented] = {}
     for row in PAGE.read_text().splitlines():
         found = re.fullmatch(r"\| `([A-Z][A-Z0-9_]*)` \| ([^|]*) \| ([^|]*) \| ([^|]*) \|", row)
         if found is not None:
-            assert found[1] not in told, f"{found[1]} stands there twice"
-            told[found[1]] = Told(found[2].strip("`"), frozenset(found[3].split(", ")), found[4])
-    return told
+            assert found[1] not in settings, f"{found[1]} stands there twice"
+            settings[found[1]] = Documented(found[2].strip("`"), frozenset(found[3].split(", ")), found[4])
+    return settings
 
 
 def readers_of(name: str) -> set[str]:
@@ -79,28 +79,28 @@ def readers_of(name: str) -> set[str]:
     return readers | ({"Compose"} if name in in_compose() else set()) | ({"init"} if name in named else set())
 
 
-def same(field: FieldInfo, told: str) -> bool:
-    """Whether a default that is told is the field's own, of its type; none where it has none."""
+def same(field: FieldInfo, documented: str) -> bool:
+    """Whether a documented default is the field's own, of its type; none where the field has none."""
     default = None if field.is_required() else field.default
-    if told in NONE_TOLD:
+    if documented in NO_DEFAULT:
         return default is None
-    return bool(TypeAdapter(field.annotation or str).validate_python(told, strict=False) == default)
+    return bool(TypeAdapter(field.annotation or str).validate_python(documented, strict=False) == default)
 
 
 @pytest.mark.parametrize(("name", "field"), FIELDS)
 def test_a_setting_stands_in_the_example_with_its_default(name: str, field: FieldInfo) -> None:
     """By its environment variable's name, in `.env.example`."""
-    told = in_example()
-    assert name.upper() in told, f"{name.upper()} ({field.description}) is missing in .env.example"
-    assert same(field, told[name.upper()]), f".env.example tells another default of {name.upper()}"
+    example = in_example()
+    assert name.upper() in example, f"{name.upper()} ({field.description}) is missing in .env.example"
+    assert same(field, example[name.upper()]), f".env.example has another default of {name.upper()}"
 
 
 @pytest.mark.parametrize(("name", "field"), FIELDS)
 def test_a_setting_stands_in_the_docs_with_its_default(name: str, field: FieldInfo) -> None:
     """By its environment variable's name, in a table of docs/configuration.md."""
-    told = in_docs()
-    assert name.upper() in told, f"{name.upper()} ({field.description}) is missing in docs/configuration.md"
-    assert same(field, told[name.upper()].default), f"docs/configuration.md has another default of {name.upper()}"
+    docs = in_docs()
+    assert name.upper() in docs, f"{name.upper()} ({field.description}) is missing in docs/configuration.md"
+    assert same(field, docs[name.upper()].default), f"docs/configuration.md has another default of {name.upper()}"
 
 
 def test_what_the_stack_takes_from_the_environment_is_documented_with_its_default() -> None:
@@ -112,7 +112,7 @@ def test_what_the_stack_takes_from_the_environment_is_documented_with_its_defaul
 
 def test_the_docs_name_exactly_the_readers_of_each_setting() -> None:
     """The settings classes that have it, Compose, and the stack's init."""
-    assert {name: set(told.readers) for name, told in in_docs().items()} == {name: readers_of(name) for name in in_docs()}
+    assert {name: set(each.readers) for name, each in in_docs().items()} == {name: readers_of(name) for name in in_docs()}
 
 
 def test_no_setting_is_documented_that_does_not_exist() -> None:
@@ -124,10 +124,10 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
 
 def test_every_documented_setting_has_a_meaning() -> None:
     """At least one whole sentence in the last column."""
-    assert [name for name, told in in_docs().items() if not re.fullmatch(r".{15,}\.", told.meaning)] == []
+    assert [name for name, each in in_docs().items() if not re.fullmatch(r".{15,}\.", each.meaning)] == []
 
 
 @pytest.mark.parametrize("side", SIDES)
 def test_every_setting_says_what_it_is(side: type[BaseSettings]) -> None:
-    """A description beside its default."""
+    """In the description of its field."""
     assert [name for name, field in side.model_fields.items() if not field.description] == []

@@ -94,13 +94,13 @@ def test_a_rollback_that_is_refused_leaves_what_was_asked(tools: Tools, monkeypa
 def test_a_version_without_an_image_is_not_sent_to_a_release_which_would_refuse_it(
     tools: Tools, monkeypatch: pytest.MonkeyPatch, root: Path
 ) -> None:
-    """A release of an older version names `rollback`; `rollback` names where it is told how to build the image again."""
+    """A release of an older version names `rollback`; `rollback` names the page that says how to build the image again."""
     monkeypatch.setattr(Engine, "image_id", lambda _engine, _tag: None)
     with pytest.raises(RefusedError, match=r"image of version 5 .*: docs/operations\.md says how to build it again"):
         front(tools, monkeypatch, list).rollback()
     page = (root / "docs" / "operations.md").read_text()
-    told = page.partition("\n## A version whose image is gone\n")[2].partition("\n## ")[0]
-    assert "docker build --tag movierec-app:model-5" in told
+    section = page.partition("\n## A version whose image is gone\n")[2].partition("\n## ")[0]
+    assert "docker build --tag movierec-app:model-5" in section
 
 
 def test_whoever_waits_no_longer_leaves_no_request(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
