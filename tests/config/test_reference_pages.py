@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import inspect
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # has no types
@@ -14,8 +15,10 @@ import yaml  # type: ignore[import-untyped]  # has no types
 from app.model import EXPLORE, NEEDED
 from app.provenance.schema import GRANTS, UPKEEP
 from app.provenance.tables import reccom, tracking
+from auto_deployment import gate
 from auto_deployment.errors import RefusedError, RunError, WrongUseError
 from auto_deployment.scheduler.plan import BUSY, NOT_RUN
+from auto_deployment.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -109,6 +112,20 @@ def test_the_serving_arrays_are_documented() -> None:
     """Those that every artifact has, and those of exploration."""
     found = names_in_first_cells(section("artifact.md", "Arrays"))
     assert {name.removeprefix("serving/") for name in found if name.startswith("serving/")} == {*NEEDED, *EXPLORE}
+
+
+@pytest.mark.parametrize(("title", "setting"), [("Trainers", "trainer"), ("Rankers", "ranker")])
+def test_every_trainer_and_ranker_is_documented(title: str, setting: str) -> None:
+    """The values that the setting takes."""
+    documented = names_in_first_cells(section("models.md", title)) - {setting.upper()}
+    assert documented == set(get_args(Settings.model_fields[setting].annotation))
+
+
+def test_every_check_of_the_gate_is_documented() -> None:
+    """In the order in which `auto_deployment.gate` makes them."""
+    source = inspect.getsource(gate)
+    checks = list(dict.fromkeys(re.findall(r'Check\("(\w+)"', source)))
+    assert re.findall(r"^\d\. \*\*(\w+)\*\*", section("models.md", "Gate"), re.MULTILINE) == checks
 
 
 def test_every_benchmark_is_documented() -> None:
