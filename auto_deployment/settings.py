@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     rating_min: float = Field(1.0, description="lowest rating of the scale")
     rating_max: float = Field(5.0, gt=0, description="highest rating of the scale")
     user_id_max: int = Field(1_999_999, ge=1, lt=2**63, description="a higher user id is damage (a digit too many)")
-    max_reject_share: float = Field(0.05, ge=0, le=1, description="more rejects than this refuse the run, from 1,000 lines on")
+    max_reject_share: float = Field(0.05, ge=0, le=1, description="a larger share of rejects in a collection refuses the run")
     trainer: Literal["surprise", "sgd", "spark"] = Field("surprise", description="what predicts the rating; sgd: the fast one")
     spark_master: str = Field(
         "local[*]", pattern=r"^(local(\[[\d*,]+\])?|(spark|k8s)://\S+|yarn)$", description="where TRAINER=spark runs"
