@@ -27,7 +27,7 @@ SPREAD = 0.1
 class SgdTrainer:
     """Koren's biased SVD in float32: fewer factors and a stronger ridge than Surprise's defaults, rows in an order drawn once.
 
-    On every split that we measured its RMSE is lower than that of `surprise`, in less than a tenth of its time, see docs/benchmarks.md.
+    On every measured split its RMSE is lower than that of `surprise`, in less than a tenth of the time (docs/benchmarks.md).
     """
 
     name = "sgd"
