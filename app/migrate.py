@@ -35,7 +35,7 @@ OTHER_SECRETS = (
     "The database was made by another checkout, with other secrets than this one has. "
     "Either take over the secrets of that checkout: sudo cp -a THAT_CHECKOUT/.secrets . && docker compose up -d --wait. "
     "Or delete the database with all its rows: docker compose down -v && docker compose up -d --wait. "
-    "Where MYSQL_ROOT_PASSWORD in .env was changed instead, set the old value again, and see 'A new password' in docs/operations.md."
+    "Where MYSQL_ROOT_PASSWORD in .env was changed instead, set the old value again: see docs/operations.md, A new password."
 )
 
 
