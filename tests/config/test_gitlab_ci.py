@@ -32,11 +32,11 @@ def seconds(timeout: str) -> int:
 
 
 def test_the_jobs_are_there() -> None:
-    """Data, model, service with its image, and the deploy behind them all."""
-    assert set(JOBS) == {"test-data", "test-model", "test-app", "test-code", "deploy"}
+    """Data, model, service with its image; behind them all the deploy, and the site of the docs."""
+    assert set(JOBS) == {"test-data", "test-model", "test-app", "test-code", "deploy", "pages"}
     stages = {name: {**CONFIG.get(job.get("extends", ""), {}), **job}["stage"] for name, job in JOBS.items()}
     assert CONFIG["stages"] == ["test", "deploy"]
-    assert stages == {name: "deploy" if name == "deploy" else "test" for name in JOBS}
+    assert stages == {name: "deploy" if name in {"deploy", "pages"} else "test" for name in JOBS}
 
 
 @pytest.mark.parametrize("name", JOBS)

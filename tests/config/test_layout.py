@@ -9,8 +9,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 VISIBLE = {
-    *("app", "auto_deployment", "nginx", "monitoring", "scripts", "data", "tests", "docs"),
-    *("docker-compose.yml", ".gitlab-ci.yml", "requirements.in", "requirements.txt", "README.md", "LICENSE"),
+    *("app", "auto_deployment", "nginx", "monitoring", "scripts", "data", "tests", "docs", "kubernetes"),
+    *("docker-compose.yml", ".gitlab-ci.yml", "requirements.in", "requirements.txt"),
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"),
 }
 
 

@@ -51,8 +51,9 @@ def test_a_version_is_tested_and_deployed(checkout: Path) -> None:
 
 
 def test_code_on_main_is_tested_and_waits_for_a_hand(checkout: Path) -> None:
-    """All the tests; the release may be started by hand."""
-    assert jobs(checkout, "main", "A change") == {**dict.fromkeys([*TESTS, "test-code"], "on_success"), "deploy": "manual"}
+    """All the tests, then the site of the docs; the release may be started by hand."""
+    expected = dict.fromkeys([*TESTS, "test-code", "pages"], "on_success")
+    assert jobs(checkout, "main", "A change") == {**expected, "deploy": "manual"}
 
 
 @pytest.mark.parametrize("message", [VERSION, "A change"])
