@@ -17,6 +17,7 @@ import numpy as np
 
 from auto_deployment.blas import one_thread
 from auto_deployment.errors import RunError, WrongUseError
+from auto_deployment.output import keep_output
 from auto_deployment.progress import Progress
 from auto_deployment.rank import NONE
 from auto_deployment.ranking.choice import count_steps
@@ -46,6 +47,7 @@ BASELINE_RIDGE = 300.0
 
 def main(arguments: Sequence[str]) -> int:
     """The command; its exit status by contracts."""
+    keep_output()
     parser = argparse.ArgumentParser(prog="scripts/dev evaluate", description=__doc__)
     parser.add_argument("train", type=Path, metavar="TRAIN.csv")
     parser.add_argument("test", type=Path, metavar="TEST.csv")

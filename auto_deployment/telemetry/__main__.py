@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from auto_deployment.errors import RunError
+from auto_deployment.output import keep_output
 from auto_deployment.settings import load_settings
 from auto_deployment.telemetry import text
 from auto_deployment.telemetry.failures import FAILURES, first_line
@@ -24,6 +25,7 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; its exit status by contracts."""
+    keep_output()
     options = _options(arguments)
     try:
         settings = load_settings()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from app.model import ArtifactError
 from auto_deployment.errors import RefusedError, RunError
+from auto_deployment.output import keep_output
 from auto_deployment.settings import load_settings
 from auto_deployment.versioning import Places, Versions
 from scripts.check import data, image, model
@@ -32,6 +33,7 @@ NEEDS: dict[str, Callable[[Place], list[Path]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; its exit status by contracts: 0, 1, 2, 3, 130, 143."""
+    keep_output()
     options = _options(arguments)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:

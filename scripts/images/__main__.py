@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auto_deployment.errors import RunError
+from auto_deployment.output import keep_output
 from scripts.images.docker import ROOT, docker
 from scripts.images.ensure import ensure, look
 from scripts.images.names import base_images, compose_images
@@ -35,6 +36,7 @@ class LockedError(RunError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; its exit status by contracts: 0, 1, 2, 75, 130, 143."""
+    keep_output()
     options = _options(arguments)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
