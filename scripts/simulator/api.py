@@ -14,9 +14,9 @@ from scripts.simulator.errors import PortTakenError
 from scripts.simulator.profiles import Document, film_document, user_document
 from scripts.simulator.world import World
 
-_USER_PATH = re.compile(r"/user/([0-9]{1,18}(?:,[0-9]{1,18})*)/?")
+_PATH = re.compile(r"/(user|movie)/([^/]+)/?")
+_USER = re.compile(r"[0-9]{1,18}")
 MOST_IN_ONE = 200
-_FILM_PATH = re.compile(r"/movie/([^/]+)/?")
 
 Reply = tuple[HTTPStatus, Any]  # a document, or a list of documents
 
@@ -45,30 +45,23 @@ class RateLimit:
 
 def reply(world: World, path: str) -> Reply:
     """Answer a GET of this path."""
-    plain = path.partition("?")[0]
-    if plain.startswith("/user/"):
-        match = _USER_PATH.fullmatch(plain)
-        return _users(world, [int(user) for user in match[1].split(",")] if match else [])
-    film = _FILM_PATH.fullmatch(plain)
-    if film:
-        return _found(film_document(world, unquote(film[1])), "movie not found")
-    return HTTPStatus.NOT_FOUND, {"message": "not found: ask /user/<id> or /movie/<id>"}
-
-
-def _users(world: World, users: list[int]) -> Reply:
-    """One user's document, or of several the documents of those who are known."""
-    if len(users) > MOST_IN_ONE:
-        return HTTPStatus.BAD_REQUEST, {"message": f"more than {MOST_IN_ONE} users"}
-    known = [each for each in (user_document(world, user) for user in users) if each is not None]
+    asked = _PATH.fullmatch(path.partition("?")[0])
+    if asked is None:
+        return HTTPStatus.NOT_FOUND, {"message": "not found: ask /user/<id> or /movie/<id>"}
+    kind, ids = asked[1], unquote(asked[2]).split(",")
+    if len(ids) > MOST_IN_ONE:
+        return HTTPStatus.BAD_REQUEST, {"message": f"more than {MOST_IN_ONE} {kind}s"}
+    known = [each for one in ids if (each := _document(world, kind, one)) is not None]
     if not known:
-        return HTTPStatus.NOT_FOUND, {"message": "user not found"}
-    return HTTPStatus.OK, known if len(users) > 1 else known[0]
+        return HTTPStatus.NOT_FOUND, {"message": f"{kind} not found"}
+    return HTTPStatus.OK, known if len(ids) > 1 else known[0]
 
 
-def _found(document: Document | None, otherwise: str) -> Reply:
-    if document is None:
-        return HTTPStatus.NOT_FOUND, {"message": otherwise}
-    return HTTPStatus.OK, document
+def _document(world: World, kind: str, one: str) -> Document | None:
+    """What there is to say of one user or film."""
+    if kind == "movie":
+        return film_document(world, one)
+    return user_document(world, int(one)) if _USER.fullmatch(one) else None
 
 
 class FilmApi(ThreadingHTTPServer):

@@ -43,6 +43,14 @@ def test_up_to_200_users_are_told_in_one_answer(world: World) -> None:
     assert reply(world, f"/user/{many},200") == (HTTPStatus.BAD_REQUEST, {"message": "more than 200 users"})
 
 
+def test_up_to_200_films_are_told_in_one_answer(world: World) -> None:
+    """As users are."""
+    films = world.films.ids[:3]
+    documents = [reply(world, f"/movie/{film}")[1] for film in films]
+    assert reply(world, f"/movie/{','.join(films)},nothing+1999") == (HTTPStatus.OK, documents)
+    assert reply(world, f"/movie/{','.join(['a'] * 201)}") == (HTTPStatus.BAD_REQUEST, {"message": "more than 200 movies"})
+
+
 def test_users_differ() -> None:
     """Ages, occupations and genders are spread over the users."""
     crowd = World.generate(1, users=300, films=1)
