@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from threading import Event, Thread
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from auto_deployment.stream import OffsetGoneError, StreamError
@@ -78,36 +78,42 @@ def away(servers: str, seconds: float, what: str, reason: str) -> StreamError:
 
 
 def check_advertised(servers: str, brokers: Iterable[tuple[str, int]], seconds: float = ADVERTISED_SECONDS) -> None:
-    """Wait until a broker takes connections at the host and port that it advertises: clients read from there.
+    """Wait until each broker takes connections at the host and port that it advertises: clients read from there.
 
-    `brokers`: the advertised host and port of each, as `servers` name them. Raises StreamError when none does within `seconds`.
+    `brokers`: the advertised host and port of each. Raises StreamError when none can be reached within `seconds`. When only
+    some cannot, the log says so: they may have just died, and their partitions may have gone to others.
     """
-    advertised = sorted(set(brokers))
-    if not advertised or {f"{host}:{port}" for host, port in advertised} & set(servers.split(",")):
-        return
-    reached, until = Event(), time.monotonic() + seconds
-    reasons = dict.fromkeys(advertised, "no answer")
+    every, until = set(brokers), time.monotonic() + seconds
+    reasons = {address: "no answer" for address in every if f"{address[0]}:{address[1]}" not in servers.split(",")}
     # The threads may outlive this call, because nothing limits the look-up of a name.
-    for address in advertised:
-        Thread(target=_knock, args=(address, until, reached, reasons), daemon=True).start()
-    if not reached.wait(seconds):
-        found = ", ".join(f"{host}:{port} ({reasons[host, port]})" for host, port in advertised)
-        raise StreamError(
-            f"{servers} answers, but this machine cannot reach the addresses that its brokers advertise: {found}: "
-            "correct the broker's advertised.listeners, or make the names known here"
-        )
+    threads = [Thread(target=_knock, args=(address, until, reasons), daemon=True) for address in reasons]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(until - time.monotonic(), 0))
+    if not reasons:
+        return
+    found = ", ".join(f"{host}:{port} ({reason})" for (host, port), reason in sorted(reasons.copy().items()))
+    told = (
+        f"{servers} answers, but this machine cannot reach the addresses that its brokers advertise: {found}: "
+        "correct the broker's advertised.listeners, or make the names known here"
+    )
+    if len(reasons) == len(every):
+        raise StreamError(told)
+    log.warning("%s", told)
 
 
-def _knock(address: tuple[str, int], until: float, reached: Event, reasons: dict[tuple[str, int], str]) -> None:
-    """Try to connect, again and again, until one thread has reached its broker or the time is over."""
-    while not reached.is_set() and (left := until - time.monotonic()) > 0:
+def _knock(address: tuple[str, int], until: float, reasons: dict[tuple[str, int], str]) -> None:
+    """Try to connect, again and again, until the broker is reached, which takes its reason away, or the time is over."""
+    while (left := until - time.monotonic()) > 0:
         try:
             socket.create_connection(address, timeout=left).close()
         except (OSError, UnicodeError) as error:
             reasons[address] = getattr(error, "strerror", None) or str(error)
             time.sleep(PAUSE_SECONDS)
         else:
-            reached.set()
+            del reasons[address]
+            return
 
 
 def no_topic(servers: str, topic: str) -> StreamError:

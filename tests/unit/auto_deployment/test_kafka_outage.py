@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 
 import pytest
 
 from auto_deployment.kafka import outage as module
-from auto_deployment.kafka.outage import Outage, not_authenticated, out_of_range
+from auto_deployment.kafka.outage import Outage, check_advertised, not_authenticated, out_of_range
 from auto_deployment.stream import OffsetGoneError, StreamError
 
 
@@ -75,3 +76,30 @@ def test_a_long_wait_is_told_once(caplog: pytest.LogCaptureFixture, monkeypatch:
 def test_an_offset_out_of_range_is_gone_or_not_there_yet(offset: int, kind: type[Exception]) -> None:
     """Before the first one it was removed; after the end it never was."""
     assert isinstance(out_of_range("movielog4", 0, offset, first=5), kind)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "broker.internal.example", "a..b"])
+def test_a_broker_that_advertises_an_address_out_of_reach_is_named_with_it(host: str) -> None:
+    """After the limit; a broker that advertises the address that was asked needs no second connection."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        check_advertised(f"a:1,{host}:{port}", [(host, port)], 0.2)
+        start = time.monotonic()
+        with pytest.raises(StreamError, match=rf"^a:1 answers, but .*: {host}:{port} \(.*advertised\.listeners"):
+            check_advertised("a:1", [(host, port)], 0.2)
+    assert time.monotonic() - start < 2
+
+
+def test_some_brokers_out_of_reach_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Each is named: partitions that it leads cannot be read."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        near, far = (("127.0.0.1", each.getsockname()[1]) for each in (listening, held))
+        check_advertised("a:1", [near], 5.0)
+        assert not caplog.records
+        for servers, brokers in (("a:1", [near, far]), ("127.0.0.1:1", [("127.0.0.1", 1), far])):
+            caplog.clear()
+            check_advertised(servers, brokers, 0.3)
+            (record,) = caplog.records
+            assert f"advertise: 127.0.0.1:{far[1]} (Connection refused): " in record.getMessage()
