@@ -249,6 +249,26 @@ def test_half_a_checkout_is_not_run(server: Server) -> None:
     assert ".git/index.lock" in done.stderr
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_the_lock_of_a_killed_git_stops_no_later_run(server: Server, *, half: bool) -> None:
+    """The last code removes it. Code that differs from the commit may be half of a checkout, and is not run."""
+    shutil.rmtree(server.folder / ".git")
+    module = server.folder / "auto_deployment" / "versioning.py"
+    module.write_text("from pathlib import Path\nPath('.git/index.lock').unlink()\n")
+    (server.folder / ".gitignore").write_text("/.runtime/\n__pycache__/\n")
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+    for words in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "-m", "The code")):
+        subprocess.run(["git", *identity, *words], cwd=server.folder, check=True)
+    assert server.run("auto_deployment.work").returncode == 0
+    (server.folder / ".git" / "index.lock").touch()
+    if half:
+        server.upgrade("2.0")
+    done = server.run("auto_deployment.work")
+    assert done.returncode == int(half), done.stderr
+    assert not (server.folder / ".git" / "index.lock").exists()
+    assert half == ("bring what git status lists to rights" in done.stderr)
+
+
 def stand_in(folder: Path, name: str, text: str) -> dict[str, str]:
     """The environment in which a command of this name is a script of `text`."""
     folder.mkdir(exist_ok=True)
