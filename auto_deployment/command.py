@@ -79,7 +79,8 @@ class CommandError(RunError):
     """A program ended with an error, or not within its time; `words` is what it said."""
 
     def __init__(self, command: Sequence[str], words: str) -> None:
-        super().__init__(mask(f"{' '.join(command[:4])}: {words}"))
+        shown = [*command[:1], *command[3:]] if command[1:2] == ("-c",) else command  # a setting of ours explains nothing
+        super().__init__(mask(f"{' '.join(shown[:4])}: {words}"))
         self.words = words
 
 

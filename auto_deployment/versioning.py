@@ -36,6 +36,8 @@ LATEST_COMMITS = 1000
 REBASES = "model-version-rebases"
 VERSION_TAG = re.compile(r"model-(0|[1-9]\d*)")
 TABLES = ("clean_rating", "clean_watch")
+# What DVC's table of locks holds when nobody uses DVC.
+AT_REST: tuple[object, ...] = ({}, {"read": {}}, {"write": {}}, {"read": {}, "write": {}})
 # How git's own lines say that the branch moved: before the push, or during it. The words of hooks do not count.
 TOO_LATE = re.compile(
     r"! \[rejected\]|! \[remote rejected\][^;]*\((fetch first|non-fast-forward|cannot lock ref|atomic transaction failed)"
@@ -474,7 +476,7 @@ def _is_held(lock: Path) -> bool:
     try:
         if lock.name != "rwlock":
             return lock.stat().st_nlink > 1
-        return bool(json.loads(lock.read_text(encoding="utf-8")) != {"write": {}, "read": {}})
+        return json.loads(lock.read_text(encoding="utf-8")) not in AT_REST
     except ValueError:
         return True
     except OSError:

@@ -11,7 +11,7 @@ from auto_deployment.command import Commands
 from auto_deployment.errors import RefusedError
 from auto_deployment.restore import versions_of
 from auto_deployment.state import read_json
-from auto_deployment.versioning import TABLES
+from auto_deployment.versioning import TABLES, remove_stale_locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,6 +63,7 @@ class Place:
         absent = [self.shown(path) for path in listed if not path.exists()]
         if absent:
             raise RefusedError(f"not there: {_some(absent)}; fetch it with --pull")
+        remove_stale_locks(self.places.root)
         status = Commands(self.places.root).run(
             sys.executable, "-m", "dvc", "status", "--json", *pointers, seconds=STATUS_SECONDS
         )

@@ -199,6 +199,8 @@ def test_personal_settings_of_git_reach_no_unattended_commit(
     assert subjects == [message(3), message(2), "Code", message(1), "The code"]
     assert versions._git("show", "HEAD:data/version.txt") == "3 "
     assert not list((repository.folder / ".git").glob("sharedindex.*"))  # DVC could not read it
+    with pytest.raises(CommandError, match=r"^git show HEAD:nothing: fatal: "):
+        versions._git("show", "HEAD:nothing")
 
 
 def hook(repository: Repository, name: str, text: str) -> None:
@@ -305,9 +307,10 @@ def test_a_table_of_locks_that_a_killed_dvc_left_is_removed(repository: Reposito
     assert not path.exists()
 
 
-def test_what_is_no_stale_lock_of_dvc_stays(repository: Repository) -> None:
+@pytest.mark.parametrize("at_rest", ["{}", '{"read": {}}', '{"write": {}}', '{"write": {}, "read": {}}'])
+def test_what_is_no_stale_lock_of_dvc_stays(repository: Repository, at_rest: str) -> None:
     """The table at rest, and the file of a lock that the kernel frees. A lock that is a hard link is removed."""
-    table = rwlock(repository, b'{"write": {}, "read": {}}')
+    table = rwlock(repository, at_rest.encode())
     kept, linked = table.with_name("rwlock.lock"), table.with_name("lock")
     kept.touch()
     linked.touch()
