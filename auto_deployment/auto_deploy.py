@@ -32,7 +32,7 @@ from auto_deployment.progress import Progress
 from auto_deployment.release import RELEASE, Release
 from auto_deployment.restore import LOCK, restore
 from auto_deployment.settings import load_settings
-from auto_deployment.sources import FileSource, TopicSource, check_readable
+from auto_deployment.sources import FileSource, TopicSource
 from auto_deployment.state import StateError, read_json, write_json_synced
 from auto_deployment.stop import Stop, StoppedError
 from auto_deployment.tables import Tables
@@ -330,8 +330,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, channels = _options(arguments), list[notify.Channel]()
     try:
         settings = load_settings()
-        for path in options.input or ():
-            check_readable(path)
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         configure(settings.log_dir, run_id, secrets=secrets_of(settings))
         channels += notify.open_channels(settings)

@@ -99,7 +99,7 @@ class FileSource:
         self._paths = list(dict.fromkeys(path.absolute() for path in paths))
         self._block_lines = block_lines
         for path in self._paths:
-            check_readable(path)
+            _check_readable(path)
 
     def plan(self, marks: Marks) -> Plan:
         """See `Source`: from where each file was read to, to its size now."""
@@ -143,7 +143,7 @@ class FileSource:
     def _file_blocks(self, key: str, path: Path, end: int, marks: Marks) -> Iterator[Block]:
         mark = marks.get(key, {"bytes": 0, "lines": 0})
         at, number = int(mark["bytes"]), int(mark["lines"])
-        check_readable(path)
+        _check_readable(path)
         digest = _digest(path, at)
         with path.open("rb") as file:
             file.seek(at)
@@ -280,7 +280,7 @@ def _partition(key: str) -> int:
     return int(key.rpartition("/")[2])
 
 
-def check_readable(path: Path) -> None:
+def _check_readable(path: Path) -> None:
     """Raises WrongUseError for anything but a file of the disk that can be read: a run may read its lines twice."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe that nobody writes to would be opened for ever
