@@ -46,6 +46,7 @@ class Shape(NamedTuple):
     """What two logs of the same work have in common: messages up to ids and numbers.
 
     `steps` are in order; `commands`, the lines at DEBUG, are a set, as some are repeated until a container or NGINX is ready.
+    The standard error of a program is left out: Compose tells its progress there.
     """
 
     steps: list[str]
@@ -66,7 +67,8 @@ def shape_of(text: str) -> Shape:
             raise ValueError(f"no line of a log: {line!r}")
         message = f"{found['level']} {found['logger']}: {_NUMBER.sub('N', _ID.sub('ID', _FILES.sub('', found['message'])))}"
         if found["level"] == "DEBUG":
-            shape.commands.add(message)
+            if found["logger"] != "auto_deployment.command" or found["message"].startswith("running "):
+                shape.commands.add(message)
         else:
             shape.steps.append(message)
     return shape
