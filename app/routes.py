@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from app import journal
+from app import __version__, journal
 from app.request_log import Entry
 
 if TYPE_CHECKING:
@@ -173,6 +173,7 @@ def _readyz(app: Flask, service: Service) -> Response:
         "ready": not reasons,
         "version": service.recommender.version,
         "track": service.track,
+        "software": __version__,
         "reasons": reasons,
         "journal": _journal_state(service.provenance),
     }

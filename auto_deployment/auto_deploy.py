@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app import __version__
 from app.model import read_metadata
 from app.provenance import tracking_row
 from auto_deployment import champion, notify, quality, report, textfile
@@ -349,6 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m auto_deployment.auto_deploy", description="one retraining run")
+    parser.add_argument("--version", action="version", version=f"movierec {__version__}")
     parser.add_argument("--input", metavar="FILE", type=Path, action="append", help="stream lines from files, not from Kafka")
     parser.add_argument("--no-push", action="store_true", help="make the version here; the next run without it pushes")
     parser.add_argument("--collect-only", action="store_true", help="append to the tables and stop")

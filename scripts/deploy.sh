@@ -15,7 +15,7 @@ fail() { # MESSAGE [STATUS]
 main() {
   case "${1:-}" in
   release | status | promote | abort | resume | rollback) ;;
-  -h | --help) ;;
+  -h | --help | --version) ;;
   *) fail 'use: scripts/deploy.sh release|status [--json]|promote|abort|resume|rollback [N]' 2 ;;
   esac
   cd -- "${ROOT}"

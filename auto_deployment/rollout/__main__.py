@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app import __version__
 from app.env_file import read_env_file
 from auto_deployment import notify
 from auto_deployment.command import Commands
@@ -227,6 +228,7 @@ def _tools(options: argparse.Namespace) -> Tools:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=DEPLOY, description="releases, and what operators ask of one")
+    parser.add_argument("--version", action="version", version=f"movierec {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     by = argparse.ArgumentParser(add_help=False)
     by.add_argument(

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app import __version__
 from app.provenance import DatabaseError
 from app.provenance.archive import Archive
 from auto_deployment.errors import RunError, WrongUseError
@@ -176,6 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/provenance", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"movierec {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, meta, said in (
         ("user", "ID", "the answers to a user, with their versions"),

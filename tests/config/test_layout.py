@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from app import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 VISIBLE = {
@@ -54,3 +57,22 @@ def test_scripts_name_their_shell(path: str) -> None:
     text = (ROOT / path).read_text()
     assert text.startswith("#!/usr/bin/env bash\n")
     assert "set -Eeuo pipefail" in text
+
+
+def test_the_changelog_the_image_and_the_commands_name_one_version() -> None:
+    """The version of the software, which is no model's."""
+    newest = re.search(r"^## (\d+\.\d+\.\d+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == __version__
+    assert f"org.opencontainers.image.version={__version__}\n" in (ROOT / "app" / "Dockerfile").read_text()
+    done = subprocess.run([str(ROOT / "scripts" / "dev"), "--version"], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == f"movierec {__version__}\n"
+
+
+@pytest.mark.parametrize("module", ["auto_deploy", "rollout.__main__", "trace.__main__"])
+def test_commands_print_the_version(module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever else they would need."""
+    main = importlib.import_module(f"auto_deployment.{module}").main
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"movierec {__version__}\n")
