@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from auto_deployment.tables import Tables
 
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3,9})?"
+# Nanoseconds fit no year beyond 2262, and one such time would change how a whole column is read.
+_MICROSECONDS = len("2026-01-01T00:00:00.123456")
 _NUMBER = r"\d+(?:\.\d+)?"
 _ROWS = {
     RATING_HEADER: re.compile(rf"\d{{1,19}},{FILM},{_NUMBER},{_TIME}", re.ASCII),
@@ -198,7 +200,7 @@ def _time_column() -> pa.Column:
 
 
 def _in_the_calendar(times: pd.Series[str]) -> pd.Series[bool]:
-    return pd.to_datetime(times, format="ISO8601", errors="coerce").notna()
+    return pd.to_datetime(times.str[:_MICROSECONDS], format="ISO8601", errors="coerce").notna()
 
 
 def _without(table: pd.DataFrame, films: set[str]) -> pd.DataFrame:
@@ -234,5 +236,5 @@ def _watches(
 
 
 def _microseconds(times: pd.Series[str]) -> npt.NDArray[np.int64]:
-    """Since 1970; a column of times may carry fractions of a second."""
-    return pd.to_datetime(times, format="ISO8601").to_numpy("datetime64[us]").astype(np.int64)
+    """Since 1970. Times may have up to 9 decimals of a second; those after the sixth are cut off."""
+    return pd.to_datetime(times.str[:_MICROSECONDS], format="ISO8601").to_numpy("datetime64[us]").astype(np.int64)

@@ -93,6 +93,16 @@ def test_of_many_equal_times_the_last_row_counts(tmp_path: Path) -> None:
     assert stars_of(dataset(tmp_path, rows)) == latest
 
 
+@pytest.mark.parametrize("decimals", ["", ".585", ".585123", ".585123456"])
+def test_any_year_of_the_stream_stands_beside_times_of_any_decimals(tmp_path: Path, decimals: str) -> None:
+    """Nanoseconds end in 2262: one line with 9 decimals must not turn a far year into a damaged row."""
+    times = [f"2026-01-05T08:00:00{decimals}", f"2999-01-01T00:00:00{decimals}", "1001-01-01T00:00:00.000000001"]
+    rated, seen = ([f"{user},a+1999,4,{time}" for user, time in enumerate(times)] for _ in range(2))
+    data = dataset(tmp_path, rated, seen)
+    assert data.users[data.ratings.user].tolist() == [2, 0, 1]
+    assert data.watches.time[data.watches.user == 0].tolist() == data.ratings.time[data.ratings.user == 0].tolist()
+
+
 def test_the_watches_of_a_pair_are_combined(tmp_path: Path) -> None:
     """Rows of several blocks give one row of minutes."""
     rows = [f"1,a+1999,3,{TIME}", f"2,a+1999,1,{TIME}", f"1,b+1999,1,{TIME}", f"1,a+1999,40,{TIME}"]
