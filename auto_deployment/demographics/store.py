@@ -67,6 +67,6 @@ def band(age: int | None) -> str:
 def labels(people: Mapping[int, Person], users: npt.NDArray[np.int64]) -> dict[str, Labels]:
     """The group of each of `users` by attribute; empty where it is not known."""
     known = [people.get(user, Person()) for user in users.tolist()]
-    genders = [GENDERS.get(each.gender.strip().lower(), each.gender) for each in known]
+    genders = [GENDERS.get(word, word) for word in (each.gender.strip().lower() for each in known)]
     columns = ([band(each.age) for each in known], genders, [each.occupation for each in known])
     return {name: np.array(column, dtype=np.str_) for name, column in zip(ATTRIBUTES, columns, strict=True)}
