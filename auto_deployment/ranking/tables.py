@@ -37,6 +37,9 @@ class Task(NamedTuple):
 def read_task(train_path: Path, test_path: Path) -> Task:
     """The two tables. The scale is that of TRAIN's ratings. Raises WrongUseError naming file and fault."""
     train, test = _read(train_path), _read(test_path)
+    if not test["movie_id"].isin(train["movie_id"].unique()).any():
+        pair = f"TRAIN has {train['movie_id'].iloc[0]!r}, TEST {test['movie_id'].iloc[0]!r}"
+        raise WrongUseError(f"{test_path}: no movie_id is in TRAIN ({pair}): write the ids of both tables alike")
     users, films = ([*_names(train[name]), *_names(test[name], train[name])] for name in ("user_id", "movie_id"))
     shape = train["user_id"].nunique(), train["movie_id"].nunique()
     scale = float(train["rating"].min()), float(train["rating"].max())

@@ -213,6 +213,13 @@ def test_whole_numbers_with_decimals_are_the_ids_that_they_mean(tmp_path: Path) 
     assert (task.test.user.tolist(), task.test.film.tolist()) == ([0, 2], [0, 1])
 
 
+def test_tables_that_share_no_film_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their ids are written in two ways: figures without a film to find are no result."""
+    train = write(tmp_path / "train.csv", ["1,a,4,3", "2,b,5,4"])
+    assert main([train, write(tmp_path / "test.csv", ["1,A,4,5"])]) == 2
+    assert "no movie_id is in TRAIN (TRAIN has 'a', TEST 'A')" in capsys.readouterr().err
+
+
 def test_a_scale_that_ends_at_zero_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A rating is a share of the highest one."""
     table = write(tmp_path / "train.csv", ["1,a,-1,1", "1,b,0,2"])
