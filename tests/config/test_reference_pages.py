@@ -21,7 +21,7 @@ from auto_deployment.scheduler.plan import BUSY, NOT_RUN
 from auto_deployment.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
 ALERTS: dict[str, Any] = {
     rule["alert"]: rule
     for group in yaml.safe_load((ROOT / "monitoring" / "prometheus" / "rules" / "alerts.yml").read_text())["groups"]
