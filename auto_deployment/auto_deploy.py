@@ -33,7 +33,7 @@ from auto_deployment.progress import Progress
 from auto_deployment.release import RELEASE, Release
 from auto_deployment.restore import LOCK, restore
 from auto_deployment.settings import load_settings
-from auto_deployment.sources import FileSource, TopicSource
+from auto_deployment.sources import FileSource, TopicSource, check_readable
 from auto_deployment.state import StateError, read_json, write_json_synced
 from auto_deployment.stop import Stop, StoppedError
 from auto_deployment.tables import Tables
@@ -99,6 +99,8 @@ class Pipeline:
     def _run(self) -> notify.Notice | None:
         release = Release.load(self._data / RELEASE)
         self._begin_step("check")
+        for path in self._options.input or ():
+            check_readable(path)
         self._check_scale()
         if self._options.collect_only and release is not None and release.stage != "begun":
             # The stream's retention does not wait for a remote that is away.

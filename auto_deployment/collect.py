@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RECORD = "collected.json"  # of a data folder
-FEWEST_JUDGED = 20
+FEWEST_JUDGED, FEWEST_ALL = 20, 3
 PLURALS = {"rating": "ratings", "watch": "watches", "recommendation": "recommendation requests", "new_account": "new accounts"}
 SCALES = (5, 10, 100)  # the usual highest ratings
 RECORD_FORMAT = 1
@@ -204,16 +204,19 @@ def check_trainable(counts: Counts) -> None:
 def check_rejects(counts: Counts, max_share: float, rules: Rules, hints: Sequence[str] = ()) -> None:
     """Refuse lines of which too many were rejected: of one kind, since the few ratings are lost in the mass, or of all.
 
-    Too many: the lower bound of the rejects' share (95 %, Wilson) is above `max_share`. `hints` say what the input may be.
-    Raises RefusedError.
+    Too many: the lower bound of the rejects' share (95 %, Wilson) is above `max_share`; or any, when `hints` say that an input
+    is something else than lines of text. Raises RefusedError.
     """
+    if hints and counts.rejected:
+        text = f"{counts.rejected.total():,} of {counts.lines:,} lines were rejected: {told(counts.rejected)}"
+        raise _refusal([*hints, text], counts.rejected.total(), counts.lines, max_share)
     for kind, name in PLURALS.items():
         rejected = counts.rejected_of(kind)
         lines = rejected.total() + counts.kinds[kind]
         if lines >= FEWEST_JUDGED:
-            _check_share(rejected, lines, name, max_share, [*_scale_hints(rejected, lines, rules), *hints])
-    if counts.lines >= FEWEST_JUDGED or counts.lines == counts.rejected.total():
-        _check_share(counts.rejected, counts.lines, "lines", max_share, hints)
+            _check_share(rejected, lines, name, max_share, _scale_hints(rejected, lines, rules))
+    if counts.lines >= FEWEST_JUDGED or counts.lines == counts.rejected.total() >= FEWEST_ALL:
+        _check_share(counts.rejected, counts.lines, "lines", max_share, [])
 
 
 def _check_share(rejected: Counter[str], lines: int, name: str, max_share: float, hints: Sequence[str]) -> None:
@@ -221,8 +224,12 @@ def _check_share(rejected: Counter[str], lines: int, name: str, max_share: float
     if not count or wilson(count / lines, lines)[0] <= max_share:
         return
     text = f"{count:,} of {lines:,} {name} were rejected, more than MAX_REJECT_SHARE ({max_share:g}): {told(rejected)}"
-    figures = {"lines": lines, "rejected": count}
-    raise RefusedError("; ".join([*hints, text, "the lines are kept in quarantine, the others are taken"]), figures, max_share)
+    raise _refusal([*hints, text], count, lines, max_share)
+
+
+def _refusal(reasons: Sequence[str], rejected: int, lines: int, max_share: float) -> RefusedError:
+    text = "; ".join([*reasons, "the lines are kept in quarantine, the others are taken"])
+    return RefusedError(text, {"lines": lines, "rejected": rejected}, max_share)
 
 
 def _scale_hints(rejected: Counter[str], lines: int, rules: Rules) -> list[str]:

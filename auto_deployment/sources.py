@@ -98,16 +98,17 @@ class FileSource:
         """Raises WrongUseError where one of `paths` is no file that can be read."""
         self._paths = list(dict.fromkeys(path.absolute() for path in paths))
         self._block_lines = block_lines
+        self._new: set[Path] = set()
         for path in self._paths:
-            _check_readable(path)
+            check_readable(path)
 
     def plan(self, marks: Marks) -> Plan:
         """See `Source`: from where each file was read to, to its size now."""
         keys = {_key(path, marks): path for path in self._paths}
-        return Plan(
-            {key: int(marks.get(key, {}).get("bytes", 0)) for key in keys},
-            {key: path.stat().st_size for key, path in keys.items()},
-        )
+        starts = {key: int(marks.get(key, {}).get("bytes", 0)) for key in keys}
+        ends = {key: path.stat().st_size for key, path in keys.items()}
+        self._new |= {path for key, path in keys.items() if starts[key] < ends[key]}
+        return Plan(starts, ends)
 
     def begin(self, plan: Plan, marks: Marks) -> dict[str, dict[str, Any]]:  # noqa: ARG002 - the interface
         """See `Source`: none, a file that was not read is as good as unknown."""
@@ -136,14 +137,14 @@ class FileSource:
         return sum(end - int(marks.get(key, {}).get("bytes", 0)) for key, end in plan.ends.items())
 
     def hints(self) -> list[str]:
-        """What the files seem to hold instead of lines, by the first bytes of each; empty when nothing says so."""
-        found = ((path, _format_of(path)) for path in self._paths)
+        """What files with something new seem to hold instead of lines, by their first bytes; empty when nothing says so."""
+        found = ((path, _format_of(path)) for path in sorted(self._new))
         return [f"{path} looks like {told}" for path, told in found if told]
 
     def _file_blocks(self, key: str, path: Path, end: int, marks: Marks) -> Iterator[Block]:
         mark = marks.get(key, {"bytes": 0, "lines": 0})
         at, number = int(mark["bytes"]), int(mark["lines"])
-        _check_readable(path)
+        check_readable(path)
         digest = _digest(path, at)
         with path.open("rb") as file:
             file.seek(at)
@@ -280,7 +281,7 @@ def _partition(key: str) -> int:
     return int(key.rpartition("/")[2])
 
 
-def _check_readable(path: Path) -> None:
+def check_readable(path: Path) -> None:
     """Raises WrongUseError for anything but a file of the disk that can be read: a run may read its lines twice."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe that nobody writes to would be opened for ever

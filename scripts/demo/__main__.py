@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from app.provenance import Ledger, tracking_row
 from auto_deployment.command import own_repository
-from auto_deployment.errors import RunError, WrongUseError
+from auto_deployment.errors import RunError
 from auto_deployment.output import keep_output
 from auto_deployment.progress import Progress
 from auto_deployment.prometheus import NEIGHBOURS
 from auto_deployment.sample import SAMPLE, train_first
 from auto_deployment.settings import load_settings
+from auto_deployment.sources import check_readable
 from auto_deployment.track import put_rows
 from scripts.demo.check import check
 from scripts.demo.nginx import Upstream, find_nginx, prepare
@@ -91,9 +92,8 @@ def _stop(number: int, _frame: object) -> None:
 def _demo(options: argparse.Namespace, progress: Progress) -> None:
     place = Place(options.folder.absolute())
     inputs = [path.absolute() for path in options.input or [SAMPLE]]
-    missing = [str(path) for path in inputs if not path.is_file()]
-    if missing:
-        raise WrongUseError(f"no such file: {', '.join(missing)}")
+    for path in inputs:
+        check_readable(path)
     require_free(options.port)
     binary = find_nginx()
     with _lock(place):

@@ -412,7 +412,7 @@ def counts_of(kind: str, taken: int, **rejected: int) -> Counts:
 
 @pytest.mark.parametrize(
     ("lines", "rejected", "share"),
-    [(1_000, 50, 0.05), (1_000, 61, 0.05), (19, 18, 0.05), (20, 2, 0.05), (1_000, 0, 0.0), (3_000, 2_999, 1.0)],
+    [(1_000, 50, 0.05), (1_000, 61, 0.05), (19, 18, 0.05), (2, 2, 0.05), (20, 2, 0.05), (1_000, 0, 0.0), (3_000, 2_999, 1.0)],
 )
 def test_rejects_that_chance_could_have_made_are_no_reason_to_refuse(lines: int, rejected: int, share: float) -> None:
     """The lower bound of their share has to be above the limit; of few lines, all have to be rejected."""
@@ -499,9 +499,9 @@ def test_what_software_1_0_collected_is_not_judged_again(tmp_path: Path) -> None
     assert collector_of(tmp_path).record.counts.rejected == Counter(fields_missing=30)
 
 
-def judged(folder: Path, path: Path) -> int:
-    """Collect a file and judge it; how many lines came in."""
-    collector, source = collector_of(folder), FileSource([path])
+def judged(folder: Path, *paths: Path) -> int:
+    """Collect files and judge them; how many lines came in."""
+    collector, source = collector_of(folder), FileSource(paths)
     list(collector.collect(source, lambda: True))
     collector.judge(0.05, source.hints())
     return collector.record.last.lines
@@ -522,6 +522,16 @@ def test_another_format_is_named(tmp_path: Path, content: bytes, told: str) -> N
     path.write_bytes(content)
     with pytest.raises(RefusedError, match=rf"movie\.log looks like {told}.*were rejected"):
         judged(tmp_path, path)
+
+
+def test_a_file_of_another_format_does_not_hide_behind_a_sound_one(tmp_path: Path) -> None:
+    """Few lines of many are rejected then, and the whole file is lost. Read once, it is not held against later files."""
+    sound = file_of(tmp_path, b"".join(b"2026-01-05T08:00:00,%d,GET /rate/a+film+1999=4\n" % user for user in range(900)))
+    packed = file_of(tmp_path, gzip.compress(sound.read_bytes()), "movie.log.gz")
+    with pytest.raises(RefusedError, match=r"movie\.log\.gz looks like gzip: unpack it"):
+        judged(tmp_path, sound, packed)
+    other = file_of(tmp_path, b"2026-01-05T08:00:00,7,GET /rate/a+film+1999=4\nrubbish\n", "other.log")
+    assert judged(tmp_path, packed, other) == 2
 
 
 def test_what_is_no_file_of_the_disk_is_refused(tmp_path: Path) -> None:
