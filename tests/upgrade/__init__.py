@@ -1,0 +1,1 @@
+"""An installation that an earlier version left is continued by this one."""
