@@ -1,6 +1,7 @@
 """Write the upgrade fixture of the version in a checkout: `cd CHECKOUT && .venv/bin/python .../make.py FOLDER`.
 
 The installation has two released versions, a third one that was killed before its tag, and a canary of version 2 in its bake.
+Each version of the software commits its own into `tests/upgrade/COMMIT`; the folder's name is part of the stream files' names.
 Times and git commits differ from run to run; the stream, the tables and the lists of films do not.
 """
 
@@ -21,16 +22,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path.cwd()))  # the version's own code, from wherever this file is
 
-from app.journal import Row, to_line  # noqa: E402 - of the checkout, see above
-from app.provenance import Ledger, with_times  # noqa: E402 - of the checkout, see above
-from auto_deployment.rollout import record  # noqa: E402 - of the checkout, see above
-from auto_deployment.rollout.machine import Rollout, Step  # noqa: E402 - of the checkout, see above
-from auto_deployment.rollout.slots import FIRST, Slot  # noqa: E402 - of the checkout, see above
+from app.journal import Row, to_line
+from app.provenance import Ledger, with_times
+from auto_deployment.rollout import record
+from auto_deployment.rollout.machine import Rollout, Step
+from auto_deployment.rollout.slots import FIRST, Slot
 
 CODE = ("app", "auto_deployment", "scripts/lib", ".dvc", ".dvcignore", ".gitignore", ".gitattributes", "data/version.txt")
 CLOCK = 1_767_600_000.0  # 2026-01-05T08:00:00Z, seconds since 1970
 KILL_AT_TAG = '#!/bin/sh\ncase "$*" in tag\\ --annotate*) kill -9 "$PPID"; exit 1;; esac\nexec "{git}" "$@"\n'
-STREAMS = Path("/var/tmp/movierec-upgrade")  # noqa: S108 - the marks hold the files' names, so a test puts them there again
+STREAMS = Path("/var/tmp/movierec-upgrade")  # the marks hold the files' names: a test puts them there again
 NEW_USER = 999_999_999
 KNOWN_USERS = 6
 WAITING = 3  # answers that are in a journal, and not in the database yet
