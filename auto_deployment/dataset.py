@@ -200,7 +200,7 @@ def _time_column() -> pa.Column:
 
 
 def _in_the_calendar(times: pd.Series[str]) -> pd.Series[bool]:
-    return pd.to_datetime(times.str[:_MICROSECONDS], format="ISO8601", errors="coerce").notna()
+    return pd.to_datetime(times.astype(str).str[:_MICROSECONDS], format="ISO8601", errors="coerce").notna()
 
 
 def _without(table: pd.DataFrame, films: set[str]) -> pd.DataFrame:
@@ -237,4 +237,4 @@ def _watches(
 
 def _microseconds(times: pd.Series[str]) -> npt.NDArray[np.int64]:
     """Since 1970. Times may have up to 9 decimals of a second; those after the sixth are cut off."""
-    return pd.to_datetime(times.str[:_MICROSECONDS], format="ISO8601").to_numpy("datetime64[us]").astype(np.int64)
+    return pd.to_datetime(times.astype(str).str[:_MICROSECONDS], format="ISO8601").to_numpy("datetime64[us]").astype(np.int64)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app import __version__
 from app.journal import from_line
 from tests.integration.load import Load
 from tests.unit.app import samples
@@ -244,6 +245,7 @@ def test_the_service_is_ready(server: Server) -> None:
         "ready": True,
         "version": samples.VERSION,
         "track": "canary",
+        "software": __version__,
         "reasons": [],
         "journal": {"ok": True, "problem": "", "rows_lost": 0},
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -66,12 +68,8 @@ def test_a_restore_gives_up_what_no_commit_names(checkout: Checkout, stream: Pat
     assert checkout.run("--input", str(stream)).returncode == 0
     table = checkout.data("clean_rating.csv").read_bytes()
     stream.write_bytes(b"".join(LINES))
-    (hook := checkout.folder / ".git" / "hooks" / "prepare-commit-msg").write_text("#!/bin/sh\nexit 1\n")
-    hook.chmod(0o755)
-    failed = checkout.run("--input", str(stream))
-    assert failed.returncode == 1, failed.stdout + failed.stderr
+    broken_off(checkout, "--input", str(stream))
     assert checkout.data("version.txt").read_text() == "2\n"
-    hook.unlink()
 
     assert "last version" in restored(checkout)
     assert checkout.command("git", "status", "--short") == ""
@@ -97,13 +95,13 @@ def test_a_restore_leaves_what_was_not_pushed(checkout: Checkout, stream: Path) 
 
 def broken_off(checkout: Checkout, *arguments: str) -> None:
     """A run that fails when parts, offsets and version.txt are written and no commit names them."""
-    hook = checkout.folder / ".git" / "hooks" / "prepare-commit-msg"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text("#!/bin/sh\nexit 1\n")
-    hook.chmod(0o755)
-    failed = checkout.run(*arguments)
+    programs = checkout.folder.with_name("programs")
+    programs.mkdir(exist_ok=True)
+    (programs / "git").write_text(f'#!/bin/sh\ncase " $* " in *" commit "*) exit 1 ;; esac\nexec {shutil.which("git")} "$@"\n')
+    (programs / "git").chmod(0o755)
+    failed = checkout.run(*arguments, PATH=f"{programs}:{os.environ['PATH']}")
     assert failed.returncode == 1, failed.stdout + failed.stderr
-    hook.unlink()
+    assert "step version" in failed.stderr
 
 
 def test_a_refusal_after_a_break_leaves_nothing_in_the_way(checkout: Checkout, stream: Path) -> None:

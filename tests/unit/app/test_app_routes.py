@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Response
 
-from app import journal
+from app import __version__, journal
 from app.factory import create_app
 from app.recommender import Answer
 from app.routes import Service, add_routes, new_id
@@ -388,6 +388,7 @@ def test_readyz_tells_version_and_track(harness: Harness) -> None:
         "ready": True,
         "version": 3,
         "track": "canary",
+        "software": __version__,
         "reasons": [],
         "journal": {"ok": True, "problem": "", "rows_lost": 0},
     }
