@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import threading
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Two workers on two cores: threads of their own for tiny matrices would only spin. Before anything loads NumPy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -23,6 +30,24 @@ SHARED = ROOT.parent / "shared" / "data"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak-hours", type=float, default=0.0, help="go on with the crash tests for so long")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Collect the sockets that kafka-python leaves to the garbage collector, before another test is blamed for them.
+
+    A thread of a client that was closed may still end, and holds them until then.
+    """
+    try:
+        return (yield)
+    finally:
+        if "kafka" in item.nodeid:
+            for thread in threading.enumerate():
+                if thread.name.startswith("kafka-io-"):
+                    thread.join(10)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                gc.collect()
 
 
 @pytest.fixture(scope="session")

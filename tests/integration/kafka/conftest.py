@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import secrets
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -98,7 +97,6 @@ def make_client(broker: Broker, library: str) -> Iterator[MakeClient]:
             return opened.enter_context(closing(open_client(settings_for(broker, library, topic, **security), patience)))
 
         yield make
-    gc.collect()
 
 
 def new_name() -> str:

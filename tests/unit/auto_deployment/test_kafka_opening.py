@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import socket
 import subprocess
 import sys
@@ -37,7 +36,6 @@ def nobody() -> Iterator[str]:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{held.getsockname()[1]}"
-    gc.collect()
 
 
 def settings_of(server: str | None, library: str) -> Settings:
