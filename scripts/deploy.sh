@@ -15,7 +15,7 @@ fail() { # MESSAGE [STATUS]
 main() {
   case "${1:-}" in
   release | status | promote | abort | resume | rollback) ;;
-  -h | --help | --version) ;;
+  -h | --help | --version) exec "${ROOT}/scripts/run" --installed auto_deployment.rollout "$@" ;; # needs no engine
   *) fail 'use: scripts/deploy.sh release|status [--json]|promote|abort|resume|rollback [N]' 2 ;;
   esac
   cd -- "${ROOT}"

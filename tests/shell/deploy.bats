@@ -76,6 +76,14 @@ ends_with() {
   ends_with 1 'no-such-docker is no program'
 }
 
+@test "help and version need no docker client" {
+  export DOCKER=no-such-docker
+  run deploy --version
+  [[ ${status} == 0 && ${output} == "$("${ROOT}/scripts/dev" --version)" ]]
+  run deploy --help
+  ends_with 0 'rollback'
+}
+
 @test "only a release may have to install packages first" {
   for command in release status promote abort resume rollback; do
     run deploy "${command}"
