@@ -18,35 +18,38 @@ from typing import TYPE_CHECKING, Any
 from app import __version__
 from app.model import read_metadata
 from app.provenance import tracking_row
-from auto_deployment import champion, notify, quality, report, textfile
-from auto_deployment.beyond import report as beyond
-from auto_deployment.candidate import Version, train_version
-from auto_deployment.collect import RECORD, Collector, lag_grows
-from auto_deployment.demographics import people
-from auto_deployment.errors import RefusedError, RunError, WrongUseError
-from auto_deployment.intake import collect_showing
-from auto_deployment.kafka.opening import open_client
-from auto_deployment.lock import run_lock
-from auto_deployment.logs import configure, secrets_of
-from auto_deployment.output import keep_output
-from auto_deployment.progress import Progress
-from auto_deployment.release import RELEASE, Release
+from auto_deployment import notify
+from auto_deployment.common.errors import RefusedError, RunError, WrongUseError
+from auto_deployment.common.json_file import StateError, read_json, write_json_synced
+from auto_deployment.common.lock import run_lock
+from auto_deployment.common.logs import configure, secrets_of
+from auto_deployment.common.output import keep_output
+from auto_deployment.common.progress import Progress
+from auto_deployment.common.settings import load_settings
+from auto_deployment.common.signals import Stop, StoppedError
+from auto_deployment.evaluation import champion
+from auto_deployment.ingestion.collect_with_progress import collect_showing
+from auto_deployment.ingestion.collector import RECORD, Collector, lag_grows
+from auto_deployment.ingestion.kafka.factory import open_client
+from auto_deployment.ingestion.sources import FileSource, TopicSource, check_readable
+from auto_deployment.ingestion.tables import Tables
+from auto_deployment.ingestion.users import fetch
+from auto_deployment.online_evaluation import text
+from auto_deployment.online_evaluation.keeping import Telemetry
+from auto_deployment.pipeline import metrics
+from auto_deployment.pipeline.candidate import Version, train_version
+from auto_deployment.pipeline.pending_version import RELEASE, Release
+from auto_deployment.pipeline.tracking import put_rows
+from auto_deployment.reports import beyond_accuracy as beyond
+from auto_deployment.reports import console, version_report
 from auto_deployment.restore import LOCK, restore
-from auto_deployment.settings import load_settings
-from auto_deployment.sources import FileSource, TopicSource, check_readable
-from auto_deployment.state import StateError, read_json, write_json_synced
-from auto_deployment.stop import Stop, StoppedError
-from auto_deployment.tables import Tables
-from auto_deployment.telemetry import text
-from auto_deployment.telemetry.keeping import Telemetry
-from auto_deployment.track import put_rows
-from auto_deployment.versioning import TABLES, Places, Versions, set_version, write_parts
+from auto_deployment.versioning.repository import TABLES, Places, Versions, set_version, write_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from auto_deployment.settings import Settings
-    from auto_deployment.sources import Source
+    from auto_deployment.common.settings import Settings
+    from auto_deployment.ingestion.sources import Source
 
 log = logging.getLogger(__name__)
 
@@ -170,11 +173,11 @@ class Pipeline:
                 collector.note_lag(self._lag)
                 self._telemetry.note_unread([key for key, lag in lags.items() if lag])
         self._telemetry.clear()
-        for line in report.collected(collector.record.counts):
+        for line in console.collected(collector.record.counts):
             self._progress.say(line)
         if self._lag:
             self._progress.say(f"{self._lag:,} lines of the stream are left unread")
-        for line in people.ask_lately_seen(self._settings, lambda: not self._stop.asked()):
+        for line in fetch.ask_lately_seen(self._settings, lambda: not self._stop.asked()):
             self._progress.say(line)
         return collector, hints
 
@@ -236,7 +239,7 @@ class Pipeline:
         if told is None:
             raise StateError(f"{path}: is missing: git checkout -- {path}")
         details = (
-            quality.lines(told)
+            version_report.lines(told)
             + (beyond.lines(shown) if shown else [])
             + text.summary(told.get("telemetry"))
             + self._telemetry.problems
@@ -257,10 +260,10 @@ class Pipeline:
             (self._data / RELEASE).unlink()
             raise
         self._telemetry.keep_popular(self._data / "model", Tables(self._data))
-        told = quality.report(metadata, release.counts, release.gaps, release.lag, before)
+        told = version_report.report(metadata, release.counts, release.gaps, release.lag, before)
         told["telemetry"] = self._telemetry.figures()
         write_json_synced(self._places.report(release.number), told)
-        for line in quality.clock_lines(told):
+        for line in version_report.clock_lines(told):
             log.warning("%s", line)
 
     def _champion(self, release: Release) -> Mapping[str, Any] | None:
@@ -338,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         channels += notify.open_channels(settings)
         with run_lock(settings.data_dir / LOCK):
             status = Pipeline(settings, options, Progress(sys.stdout), channels, Stop()).run()
-            textfile.tell(settings, "collect" if options.collect_only else "retrain", status)
+            metrics.tell(settings, "collect" if options.collect_only else "retrain", status)
             return status
     except RunError as error:
         sys.stderr.write(f"auto_deploy: {error}\n")

@@ -12,16 +12,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auto_deployment.collect import RECORD, Record
-from auto_deployment.command import CommandError
-from auto_deployment.errors import RunError
-from auto_deployment.lock import run_lock
-from auto_deployment.output import keep_output
-from auto_deployment.release import RELEASE, Release
-from auto_deployment.settings import load_settings
-from auto_deployment.state import StateError, read_json
-from auto_deployment.tables import Tables
-from auto_deployment.versioning import TABLES, Places, Versions, rebuild
+from auto_deployment.common.errors import RunError
+from auto_deployment.common.json_file import StateError, read_json
+from auto_deployment.common.lock import run_lock
+from auto_deployment.common.output import keep_output
+from auto_deployment.common.process import CommandError
+from auto_deployment.common.settings import load_settings
+from auto_deployment.ingestion.collector import RECORD, Record
+from auto_deployment.ingestion.tables import Tables
+from auto_deployment.pipeline.pending_version import RELEASE, Release
+from auto_deployment.versioning.repository import TABLES, Places, Versions, rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

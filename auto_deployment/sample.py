@@ -10,17 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auto_deployment.candidate import Version, train_version
-from auto_deployment.errors import RunError
-from auto_deployment.intake import collect_files
-from auto_deployment.output import keep_output
-from auto_deployment.progress import Progress
-from auto_deployment.settings import load_settings
+from auto_deployment.common.errors import RunError
+from auto_deployment.common.output import keep_output
+from auto_deployment.common.progress import Progress
+from auto_deployment.common.settings import load_settings
+from auto_deployment.ingestion.collect_with_progress import collect_files
+from auto_deployment.pipeline.candidate import Version, train_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from auto_deployment.settings import Settings
+    from auto_deployment.common.settings import Settings
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample" / "movielog.log"
 

@@ -15,7 +15,7 @@ fail() { # MESSAGE [STATUS]
 main() {
   case "${1:-}" in
   release | status | promote | abort | resume | rollback) ;;
-  -h | --help | --version) exec "${ROOT}/scripts/run" --installed auto_deployment.rollout "$@" ;; # needs no engine
+  -h | --help | --version) exec "${ROOT}/scripts/run" --installed auto_deployment.release "$@" ;; # needs no engine
   *) fail 'use: scripts/deploy.sh release|status [--json]|promote|abort|resume|rollback [N]' 2 ;;
   esac
   cd -- "${ROOT}"
@@ -23,8 +23,8 @@ main() {
   DOCKER="$(scripts/lib/docker.sh)" || fail 'no docker client will do: see above'
   export DOCKER
   case "${1}" in
-  release) exec scripts/run auto_deployment.rollout "$@" ;;
-  *) exec scripts/run --installed auto_deployment.rollout "$@" ;;
+  release) exec scripts/run auto_deployment.release "$@" ;;
+  *) exec scripts/run --installed auto_deployment.release "$@" ;;
   esac
 }
 

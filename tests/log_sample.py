@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.provenance import Ledger
-from auto_deployment.errors import RunError
-from auto_deployment.logs import FILE
-from auto_deployment.state import write_synced
+from auto_deployment.common.errors import RunError
+from auto_deployment.common.json_file import write_synced
+from auto_deployment.common.logs import FILE
 from scripts.images.docker import client
 from scripts.ports import reserve
 from scripts.rehearse.__main__ import mail_settings
@@ -67,7 +67,7 @@ def shape_of(text: str) -> Shape:
             raise ValueError(f"no line of a log: {line!r}")
         message = f"{found['level']} {found['logger']}: {_NUMBER.sub('N', _ID.sub('ID', _FILES.sub('', found['message'])))}"
         if found["level"] == "DEBUG":
-            if found["logger"] != "auto_deployment.command" or found["message"].startswith("running "):
+            if found["logger"] != "auto_deployment.common.process" or found["message"].startswith("running "):
                 shape.commands.add(message)
         else:
             shape.steps.append(message)

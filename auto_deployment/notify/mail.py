@@ -16,7 +16,7 @@ from auto_deployment.notify.smtp import MailServer, send
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from auto_deployment.logs import Redactor
+    from auto_deployment.common.logs import Redactor
     from auto_deployment.notify.notice import Notice
 
 SEND_ERRORS = (TooLongError, OSError, smtplib.SMTPException, ValueError)

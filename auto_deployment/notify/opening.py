@@ -7,15 +7,15 @@ import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from auto_deployment.errors import WrongUseError
-from auto_deployment.logs import Redactor, secrets_of
+from auto_deployment.common.errors import WrongUseError
+from auto_deployment.common.logs import Redactor, secrets_of
 from auto_deployment.notify.mail import MailChannel
 from auto_deployment.notify.slack import SlackChannel
 from auto_deployment.notify.smtp import MailServer
 
 if TYPE_CHECKING:
+    from auto_deployment.common.settings import Settings
     from auto_deployment.notify.channel import Channel
-    from auto_deployment.settings import Settings
 
 log = logging.getLogger(__name__)
 

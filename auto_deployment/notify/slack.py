@@ -14,7 +14,7 @@ from auto_deployment.notify.channel import STEP_SECONDS, TOTAL_SECONDS, NotifyEr
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from auto_deployment.logs import Redactor
+    from auto_deployment.common.logs import Redactor
     from auto_deployment.notify.notice import Notice
 
 _WEBHOOK_ERROR = re.compile(rb"[a-z_ ]{1,60}")

@@ -15,32 +15,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auto_deployment.blas import one_thread
-from auto_deployment.errors import RunError, WrongUseError
-from auto_deployment.output import keep_output
-from auto_deployment.progress import Progress
-from auto_deployment.rank import NONE
-from auto_deployment.ranking.choice import count_steps
-from auto_deployment.ranking.cold import HISTORIES, step
+from auto_deployment.common.blas import one_thread
+from auto_deployment.common.errors import RunError, WrongUseError
+from auto_deployment.common.json_file import replacing
+from auto_deployment.common.output import keep_output
+from auto_deployment.common.progress import Progress
+from auto_deployment.common.settings import load_settings
+from auto_deployment.ranking.cold_start_evaluation import HISTORIES, step
 from auto_deployment.ranking.ease import Ease
 from auto_deployment.ranking.factory import RankerFactory
-from auto_deployment.ranking.figures import interval, lists_of, per_user
-from auto_deployment.ranking.offline import measure
-from auto_deployment.ranking.scores import ByScores
-from auto_deployment.ranking.tables import read_task
-from auto_deployment.settings import load_settings
-from auto_deployment.state import replacing
-from auto_deployment.train import SurpriseSVD
-from auto_deployment.trainers import trainer_of
+from auto_deployment.ranking.metrics import interval, lists_of, per_user
+from auto_deployment.ranking.model_selection import count_steps
+from auto_deployment.ranking.offline_evaluation import measure
+from auto_deployment.ranking.ranker import NONE
+from auto_deployment.ranking.rating_files import read_task
+from auto_deployment.ranking.scorers import ByScores
+from auto_deployment.training.surprise_svd import SurpriseSVD
+from auto_deployment.training.trainers import trainer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from auto_deployment.rank import Rows
-    from auto_deployment.ranking.figures import Interval, PerUser
-    from auto_deployment.ranking.offline import Offline
-    from auto_deployment.ranking.tables import Task
-    from auto_deployment.settings import Settings
+    from auto_deployment.common.settings import Settings
+    from auto_deployment.ranking.metrics import Interval, PerUser
+    from auto_deployment.ranking.offline_evaluation import Offline
+    from auto_deployment.ranking.ranker import Rows
+    from auto_deployment.ranking.rating_files import Task
 
 BASELINE_RIDGE = 300.0
 

@@ -43,7 +43,7 @@ class ImplicitAls:
         self.side = Side.of(films)
 
     def scores(self, start: int, stop: int) -> npt.NDArray[np.float32]:
-        """See `auto_deployment.ranking.scores.Scorer`."""
+        """See `auto_deployment.ranking.scorers.Scorer`."""
         users = folded_in(self._taste[start:stop], self.side, self._ridge)
         return (users @ self.side.factors.T).astype(np.float32)
 

@@ -32,7 +32,7 @@ class Ease:
         self.weights = item_weights(self._taste, ridge)
 
     def scores(self, start: int, stop: int) -> Floats:
-        """See `auto_deployment.ranking.scores.Scorer`."""
+        """See `auto_deployment.ranking.scorers.Scorer`."""
         found = self._taste[start:stop] @ self.weights
         if len(self._films) == self._n_films:
             return np.asarray(found, dtype=np.float32)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.model import row_type
-from auto_deployment.rank import ByRating, Popularity
 from auto_deployment.ranking.als import ImplicitAls
 from auto_deployment.ranking.ease import DENSE_FILMS, Ease
-from auto_deployment.ranking.grades import lengths
-from auto_deployment.ranking.scores import ByScores, FadingPopularity
+from auto_deployment.ranking.implicit_ratings import lengths
+from auto_deployment.ranking.ranker import ByRating, Popularity
+from auto_deployment.ranking.scorers import ByScores, FadingPopularity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from app.model import Array
-    from auto_deployment.factors import Factors, Trainer
-    from auto_deployment.rank import Ranker
     from auto_deployment.ranking.feedback import Feedback
-    from auto_deployment.ranking.scores import Scorer
+    from auto_deployment.ranking.ranker import Ranker
+    from auto_deployment.ranking.scorers import Scorer
+    from auto_deployment.training.rating_model import Factors, Trainer
 
 SCORED = ("ease", "als", "blend")
 NAMES = ("popularity", "svd", *SCORED)
@@ -88,7 +88,7 @@ class RankerFactory:
         raise ValueError(f"no ranker {name!r}: there are {', '.join(NAMES)}")
 
     def kept(self, name: str, tuning: Tuning) -> dict[str, Array]:
-        """What the artifact keeps of the ranker `name`, to explain lists by: see `auto_deployment.trace.reasons`."""
+        """What the artifact keeps of the ranker `name`, to explain lists by: see `auto_deployment.provenance.reasons`."""
         parts: tuple[str, ...] = PARTS.get(name, (name,))
         found: dict[str, Array] = {}
         if name == "popularity":

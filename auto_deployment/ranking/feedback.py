@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from auto_deployment.rank import LIKED_FROM, NONE, Seen
-from auto_deployment.ranking.grades import grades, watch_grades
+from auto_deployment.ranking.implicit_ratings import grades, watch_grades
+from auto_deployment.ranking.ranker import LIKED_FROM, NONE, Seen
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from auto_deployment.dataset import Dataset, Ratings, Watches
-    from auto_deployment.rank import Rows
+    from auto_deployment.ranking.ranker import Rows
+    from auto_deployment.training.dataset import Dataset, Ratings, Watches
 
     Floats = npt.NDArray[np.float32]
 

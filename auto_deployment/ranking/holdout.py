@@ -13,8 +13,8 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from auto_deployment.dataset import Ratings
     from auto_deployment.ranking.feedback import Feedback
+    from auto_deployment.training.dataset import Ratings
 
 HELD_OUT = 0.2
 

@@ -9,23 +9,24 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from auto_deployment import logs, notify
-from auto_deployment.errors import RunError
-from auto_deployment.output import keep_output
+from auto_deployment import notify
+from auto_deployment.common import logs
+from auto_deployment.common.errors import RunError
+from auto_deployment.common.output import keep_output
+from auto_deployment.common.settings import load_settings
 from auto_deployment.scheduler.daemon import Daemon
 from auto_deployment.scheduler.lock import LOCK, RUN_LOCK, holder, is_held, locked
-from auto_deployment.scheduler.memory import STATE, Memory
 from auto_deployment.scheduler.plan import COLLECT, NOT_RUN, RETRAIN, Every
 from auto_deployment.scheduler.process import Adopted, Child
+from auto_deployment.scheduler.signals import Signals
+from auto_deployment.scheduler.state_file import STATE, Memory
 from auto_deployment.scheduler.status import status_text
-from auto_deployment.scheduler.waiting import Signals
-from auto_deployment.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from auto_deployment.settings import Settings
+    from auto_deployment.common.settings import Settings
 
 log = logging.getLogger(__package__)
 

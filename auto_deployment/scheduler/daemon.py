@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import schedule
 
 from auto_deployment import notify
-from auto_deployment.scheduler.moments import to_iso
+from auto_deployment.common.time_format import to_iso
 from auto_deployment.scheduler.plan import (
     BUSY,
     BUSY_RETRIES,
@@ -31,15 +31,15 @@ from auto_deployment.scheduler.plan import (
     settled,
     words_of,
 )
-from auto_deployment.scheduler.waiting import Times
+from auto_deployment.scheduler.signals import Times
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from auto_deployment.scheduler.memory import Memory
     from auto_deployment.scheduler.plan import Every, Runs
     from auto_deployment.scheduler.process import Running
-    from auto_deployment.scheduler.waiting import Waiting
+    from auto_deployment.scheduler.signals import Waiting
+    from auto_deployment.scheduler.state_file import Memory
 
 log = logging.getLogger(__package__)
 

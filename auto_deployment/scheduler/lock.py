@@ -9,8 +9,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from auto_deployment.errors import RunError
-from auto_deployment.scheduler.moments import to_iso
+from auto_deployment.common.errors import RunError
+from auto_deployment.common.time_format import to_iso
 from auto_deployment.scheduler.plan import BUSY
 
 if TYPE_CHECKING:

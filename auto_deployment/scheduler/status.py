@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from auto_deployment.scheduler.moments import span, to_iso
+from auto_deployment.common.time_format import span, to_iso
 from auto_deployment.scheduler.plan import JOBS, words_of
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.model import ArtifactError
-from auto_deployment.errors import RefusedError, RunError
-from auto_deployment.output import keep_output
-from auto_deployment.settings import load_settings
-from auto_deployment.versioning import Places, Versions
+from auto_deployment.common.errors import RefusedError, RunError
+from auto_deployment.common.output import keep_output
+from auto_deployment.common.settings import load_settings
+from auto_deployment.versioning.repository import Places, Versions
 from scripts.check import data, image, model
 from scripts.check.place import Place
 

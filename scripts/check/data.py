@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from app.model import load_serving, read_metadata
-from auto_deployment.dataset import read
-from auto_deployment.errors import RefusedError
-from auto_deployment.tables import Tables
-from auto_deployment.versioning import TABLES
+from auto_deployment.common.errors import RefusedError
+from auto_deployment.ingestion.tables import Tables
+from auto_deployment.training.dataset import read
+from auto_deployment.versioning.repository import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from app.model import Array, ServingModel
-    from auto_deployment.dataset import Dataset
+    from auto_deployment.training.dataset import Dataset
     from scripts.check.place import Place
 
 BLOCK_PAIRS = 65_536

@@ -9,8 +9,8 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from auto_deployment.errors import RefusedError
-from auto_deployment.image import build
+from auto_deployment.common.errors import RefusedError
+from auto_deployment.release.image_commands import build
 from scripts.images.docker import DockerError, client, docker, run
 
 if TYPE_CHECKING:

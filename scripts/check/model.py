@@ -8,16 +8,16 @@ import numpy as np
 
 from app.model import load_rating, load_serving
 from app.recommender import SERVED, Recommender
-from auto_deployment.command import CommandError
-from auto_deployment.errors import RefusedError
-from auto_deployment.evaluate import Beside, Errors, Evaluation
-from auto_deployment.gate import decide
+from auto_deployment.common.errors import RefusedError
+from auto_deployment.common.process import CommandError
+from auto_deployment.evaluation.evaluate import Beside, Errors, Evaluation
+from auto_deployment.evaluation.gate import decide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from app.model import ServingModel
-    from auto_deployment.gate import Decision
+    from auto_deployment.evaluation.gate import Decision
     from scripts.check.place import Place
 
 SAMPLED_USERS = 500

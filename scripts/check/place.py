@@ -7,18 +7,18 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from auto_deployment.command import Commands
-from auto_deployment.errors import RefusedError
+from auto_deployment.common.errors import RefusedError
+from auto_deployment.common.json_file import read_json
+from auto_deployment.common.process import Commands
 from auto_deployment.restore import versions_of
-from auto_deployment.state import read_json
-from auto_deployment.versioning import TABLES, remove_stale_locks
+from auto_deployment.versioning.repository import TABLES, remove_stale_locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from auto_deployment.settings import Settings
-    from auto_deployment.versioning import Places
+    from auto_deployment.common.settings import Settings
+    from auto_deployment.versioning.repository import Places
 
 STATUS_SECONDS = 1800.0
 

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.provenance import Ledger, tracking_row
-from auto_deployment.command import own_repository
-from auto_deployment.errors import RunError
-from auto_deployment.output import keep_output
-from auto_deployment.progress import Progress
-from auto_deployment.prometheus import NEIGHBOURS
+from auto_deployment.common.errors import RunError
+from auto_deployment.common.output import keep_output
+from auto_deployment.common.process import own_repository
+from auto_deployment.common.progress import Progress
+from auto_deployment.common.prometheus import NEIGHBOURS
+from auto_deployment.common.settings import load_settings
+from auto_deployment.ingestion.sources import check_readable
+from auto_deployment.pipeline.tracking import put_rows
 from auto_deployment.sample import SAMPLE, train_first
-from auto_deployment.settings import load_settings
-from auto_deployment.sources import check_readable
-from auto_deployment.track import put_rows
 from scripts.demo.check import check
 from scripts.demo.nginx import Upstream, find_nginx, prepare
 from scripts.demo.processes import Process, Processes

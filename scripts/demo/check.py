@@ -10,13 +10,13 @@ import urllib.parse
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from auto_deployment.errors import RunError
+from auto_deployment.common.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.provenance import Ledger
-    from auto_deployment.progress import Progress
+    from auto_deployment.common.progress import Progress
     from scripts.demo.settings import Place, Service
 
 REQUESTS = 500

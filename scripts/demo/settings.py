@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from auto_deployment.errors import RunError
+from auto_deployment.common.errors import RunError
 from scripts.ports import reserve
 
 ROOT = Path(__file__).resolve().parents[2]

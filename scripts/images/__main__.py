@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auto_deployment.errors import RunError
-from auto_deployment.output import keep_output
+from auto_deployment.common.errors import RunError
+from auto_deployment.common.output import keep_output
 from scripts.images.docker import ROOT, docker
 from scripts.images.ensure import ensure, look
 from scripts.images.names import base_images, compose_images

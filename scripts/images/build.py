@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from auto_deployment.errors import RunError
+from auto_deployment.common.errors import RunError
 from scripts.images.docker import ROOT, DockerError, client, docker, run
 from scripts.images.machine import describe
 from scripts.images.names import repository_of

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auto_deployment.errors import RunError
+from auto_deployment.common.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from auto_deployment.errors import RunError
+from auto_deployment.common.errors import RunError
 from scripts.images.build import build, build_base, forget, image_id, packaged_version
 from scripts.images.docker import DockerError, client
 from scripts.images.plan import STAND_IN, Pull, Step, Work, build_order, differs, step

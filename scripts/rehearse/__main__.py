@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auto_deployment.errors import RunError
-from auto_deployment.output import keep_output
-from auto_deployment.state import write_synced
+from auto_deployment.common.errors import RunError
+from auto_deployment.common.json_file import write_synced
+from auto_deployment.common.output import keep_output
 from scripts.ports import reserve
 from scripts.rehearse.acts import ACTS, wait_for_step
 from scripts.rehearse.cases import CASES, Case, chosen, wrong_endings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from auto_deployment.errors import RunError
+from auto_deployment.common.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

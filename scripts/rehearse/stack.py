@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from mysql.connector.connection import MySQLConnection
 
-from auto_deployment.command import own_repository
-from auto_deployment.errors import RunError
-from auto_deployment.prometheus import NEIGHBOURS
+from auto_deployment.common.errors import RunError
+from auto_deployment.common.process import own_repository
+from auto_deployment.common.prometheus import NEIGHBOURS
 from scripts.images.docker import client
 from scripts.ports import reserve
 

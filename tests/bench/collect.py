@@ -17,14 +17,14 @@ from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Place
 from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
 
-from auto_deployment.collect import Collector
-from auto_deployment.events import DEFAULT_RULES
-from auto_deployment.kafka import confluent, kafka_python
-from auto_deployment.kafka.opening import open_client
-from auto_deployment.rows import Counts, Rows
-from auto_deployment.sources import TopicSource
-from auto_deployment.stream import Batch
-from auto_deployment.tables import RATING_HEADER, Tables
+from auto_deployment.ingestion.collector import Collector
+from auto_deployment.ingestion.events import DEFAULT_RULES
+from auto_deployment.ingestion.kafka import confluent_client, kafka_python_client
+from auto_deployment.ingestion.kafka.client import Batch
+from auto_deployment.ingestion.kafka.factory import open_client
+from auto_deployment.ingestion.rows import Counts, Rows
+from auto_deployment.ingestion.sources import TopicSource
+from auto_deployment.ingestion.tables import RATING_HEADER, Tables
 from tests.bench.measure import Row, interleaved, processor_seconds, row
 from tests.integration.kafka.broker import Broker
 from tests.integration.kafka.jars import kafka_libs
@@ -138,7 +138,7 @@ def _collect(broker: Broker, library: str, folder: Path) -> None:
 
 
 def _bare_kafka_python(broker: Broker) -> None:
-    consumer = KafkaConsumer(**kafka_python.consumer_options(settings_for(broker, "kafka-python")))
+    consumer = KafkaConsumer(**kafka_python_client.consumer_options(settings_for(broker, "kafka-python")))
     where = TopicPartition(TOPIC_OF_LINES, 0)
     consumer.assign([where])
     consumer.seek(where, 0)
@@ -150,7 +150,7 @@ def _bare_kafka_python(broker: Broker) -> None:
 
 
 def _bare_confluent(broker: Broker) -> None:
-    consumer = Consumer(confluent.consumer_options(settings_for(broker, "confluent-kafka")))
+    consumer = Consumer(confluent_client.consumer_options(settings_for(broker, "confluent-kafka")))
     consumer.assign([Place(TOPIC_OF_LINES, 0, 0)])
     read = 0
     while read < LINES:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app import model
-from auto_deployment.dataset import Ratings
+from auto_deployment.training.dataset import Ratings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,15 +13,16 @@ from surprise import SVD
 
 from app.model import load_serving
 from app.recommender import Recommender
-from auto_deployment import events, train
-from auto_deployment.evaluate import rmse
-from auto_deployment.sgd import SgdTrainer
+from auto_deployment.evaluation.evaluate import rmse
+from auto_deployment.ingestion import events
+from auto_deployment.training import surprise_svd
+from auto_deployment.training.sgd import SgdTrainer
 from tests.bench import fixtures
 from tests.bench.measure import PAIRS, Row, interleaved, processor_seconds, row
 from tests.bench.servers import server
 
 if TYPE_CHECKING:
-    from auto_deployment.factors import Factors, Trainer
+    from auto_deployment.training.rating_model import Factors, Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
@@ -40,7 +41,7 @@ FAST_PAIRS = 2
 
 def score() -> list[Row]:
     """The precomputed answer against asking Surprise's `predict` for each of 27,000 films."""
-    svd = SVD(random_state=0, n_epochs=1).fit(train._trainset(fixtures.ratings(60_000, 1000), SCALE))
+    svd = SVD(random_state=0, n_epochs=1).fit(surprise_svd._trainset(fixtures.ratings(60_000, 1000), SCALE))
     user = next(iter(svd.trainset._raw2inner_id_users))
 
     def loop() -> None:
@@ -95,7 +96,7 @@ def artifact() -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         pickled = folder / "svd.pickle"
-        svd = SVD(random_state=0, n_epochs=1).fit(train._trainset(fixtures.ratings(500_000, users), SCALE))
+        svd = SVD(random_state=0, n_epochs=1).fit(surprise_svd._trainset(fixtures.ratings(500_000, users), SCALE))
         pickled.write_bytes(pickle.dumps(svd))
         ours = fixtures.artifact(folder / "model", users)
         sizes = (
@@ -140,9 +141,9 @@ def _unpickle(path: Path) -> None:
 def training() -> list[Row]:
     """Training to arrays against Surprise's bare `fit` on a training set that is there; then the fast trainer against it."""
     ratings = fixtures.ratings(200_000, 20_000)
-    trainset = train._trainset(ratings, SCALE)
+    trainset = surprise_svd._trainset(ratings, SCALE)
     pairs = interleaved(
-        lambda: processor_seconds(lambda: train.SurpriseSVD().fit(ratings, (20_000, fixtures.FILMS), SCALE, 0)),
+        lambda: processor_seconds(lambda: surprise_svd.SurpriseSVD().fit(ratings, (20_000, fixtures.FILMS), SCALE, 0)),
         lambda: processor_seconds(lambda: SVD(random_state=0).fit(trainset)),
         min(PAIRS, 3),
     )
@@ -164,7 +165,7 @@ def _fast_training() -> list[Row]:
 
     # The first training compiles, which takes half a second once in a process.
     SgdTrainer().fit(known[:100], shape, SCALE, 0)
-    pairs = interleaved(lambda: seconds(SgdTrainer()), lambda: seconds(train.SurpriseSVD()), FAST_PAIRS)
+    pairs = interleaved(lambda: seconds(SgdTrainer()), lambda: seconds(surprise_svd.SurpriseSVD()), FAST_PAIRS)
     found = dict(errors)
     return [
         row("train", "sgd, 1 million ratings", pairs, "lower", FAST_GOAL, "s"),

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auto_deployment.blas import one_thread
-from auto_deployment.trainers import TRAINERS, trainer_of
+from auto_deployment.common.blas import one_thread
+from auto_deployment.training.trainers import TRAINERS, trainer_of
 from tests.bench import fixtures
 from tests.bench.measure import Row, row
 from tests.integration.spark.packages import ROOT, packages

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auto_deployment.canary.comparison import CHANCE, Limits, Side, compare, estimate, needed
-from auto_deployment.canary.crashes import crashes
-from auto_deployment.canary.latency import Times
-from auto_deployment.canary.selftest import Rate, wilson_rate
+from auto_deployment.release.analysis.aa_test import Rate, wilson_rate
+from auto_deployment.release.analysis.comparison import CHANCE, Limits, Side, compare, estimate, needed
+from auto_deployment.release.analysis.crashes import crashes
+from auto_deployment.release.analysis.latency import Times
 from tests.bench.measure import Row
 from tests.bench.releases import EDGES, FAULTS, HEALTHY, MINUTES, SERVICES, simulate
 

@@ -69,7 +69,7 @@ def test_the_changelog_the_image_and_the_commands_name_one_version() -> None:
     assert done.stdout == f"movierec {__version__}\n"
 
 
-@pytest.mark.parametrize("module", ["auto_deploy", "rollout.__main__", "trace.__main__"])
+@pytest.mark.parametrize("module", ["auto_deploy", "release.__main__", "provenance.__main__"])
 def test_commands_print_the_version(module: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever else they would need."""
     main = importlib.import_module(f"auto_deployment.{module}").main

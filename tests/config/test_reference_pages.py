@@ -15,10 +15,10 @@ import yaml  # type: ignore[import-untyped]  # has no types
 from app.model import EXPLORE, NEEDED
 from app.provenance.schema import GRANTS, UPKEEP
 from app.provenance.tables import reccom, tracking
-from auto_deployment import gate
-from auto_deployment.errors import RefusedError, RunError, WrongUseError
+from auto_deployment.common.errors import RefusedError, RunError, WrongUseError
+from auto_deployment.common.settings import Settings
+from auto_deployment.evaluation import gate
 from auto_deployment.scheduler.plan import BUSY, NOT_RUN
-from auto_deployment.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
@@ -76,8 +76,8 @@ def test_the_runbook_has_every_exit_status() -> None:
 
 
 def test_every_reason_of_the_quarantine_is_explained() -> None:
-    """What the functions of `auto_deployment.events` that find a reason can return."""
-    spec = importlib.util.find_spec("auto_deployment.events")
+    """What the functions of `auto_deployment.ingestion.events` that find a reason can return."""
+    spec = importlib.util.find_spec("auto_deployment.ingestion.events")
     assert spec is not None
     assert spec.origin is not None
     functions = [
@@ -122,7 +122,7 @@ def test_every_trainer_and_ranker_is_documented(title: str, setting: str) -> Non
 
 
 def test_every_check_of_the_gate_is_documented() -> None:
-    """In the order in which `auto_deployment.gate` makes them."""
+    """In the order in which `auto_deployment.evaluation.gate` makes them."""
     source = inspect.getsource(gate)
     checks = list(dict.fromkeys(re.findall(r'Check\("(\w+)"', source)))
     assert re.findall(r"^\d\. \*\*(\w+)\*\*", section("models.md", "Gate"), re.MULTILINE) == checks

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 # From what is served to what tests it: each lock holds all of the one before.
-FOLDERS = ("app", ".", "tests", "auto_deployment/spark")
+FOLDERS = ("app", ".", "tests", "auto_deployment/training/spark")
 DRIVER = "mysql-connector-python"
 PIN = re.compile(r"([a-z0-9][a-z0-9-]*)==([0-9][0-9a-z.]*)")
 
@@ -71,7 +71,7 @@ def test_the_driver_of_mysql_is_its_pure_wheel() -> None:
 def test_there_is_one_driver_of_mysql(folder: str) -> None:
     """In the four locks that reach a database; none is left of the former one."""
     drivers = {name for name, _ in locked(folder) if "mysql" in name}
-    assert drivers == (set() if folder == "auto_deployment/spark" else {DRIVER})
+    assert drivers == (set() if folder == "auto_deployment/training/spark" else {DRIVER})
 
 
 @pytest.mark.parametrize(("inner", "outer"), [("app", "."), (".", "tests")])

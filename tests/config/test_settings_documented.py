@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from app.settings import MigrateSettings, ServiceSettings, ShipperSettings
 from app.stack.init import PASSWORDS
-from auto_deployment.settings import Settings
+from auto_deployment.common.settings import Settings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from auto_deployment.common.settings import Settings
 from auto_deployment.scheduler.plan import BUSY
-from auto_deployment.scheduler.waiting import STOP_SECONDS
-from auto_deployment.settings import Settings
+from auto_deployment.scheduler.signals import STOP_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment import textfile
-from auto_deployment.rollout import figures
+from auto_deployment.pipeline import metrics as pipeline_metrics
+from auto_deployment.release import metrics as release_metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ def test_the_task_runner_names_every_benchmark(root: Path) -> None:
     assert set(found[1].split("|")) == set(benches)
 
 
-@pytest.mark.parametrize("series", [*textfile.HELP, textfile.LOOK, *figures.HELP])
+@pytest.mark.parametrize("series", [*pipeline_metrics.HELP, pipeline_metrics.LOOK, *release_metrics.HELP])
 def test_a_series_of_pipeline_and_release_is_told(root: Path, series: str) -> None:
     """In docs/monitoring.md, by its whole name."""
     assert re.search(rf"`{series}[`{{]", (root / "docs" / "monitoring.md").read_text())

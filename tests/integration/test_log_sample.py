@@ -10,8 +10,10 @@ from tests.log_sample import MAKERS, cleaned, last_run, main, path_of, retrainin
 if TYPE_CHECKING:
     from pathlib import Path
 
-LINE = "2026-11-28T03:41:19.295Z INFO    20261128T034107Z auto_deployment.rollout.controller: version 1: bake\n"
-COMMAND = "2026-11-28T03:41:19.602Z DEBUG   20261128T034107Z auto_deployment.command: running docker top fe47626ffe08442d\n"
+LINE = "2026-11-28T03:41:19.295Z INFO    20261128T034107Z auto_deployment.release.controller: version 1: bake\n"
+COMMAND = (
+    "2026-11-28T03:41:19.602Z DEBUG   20261128T034107Z auto_deployment.common.process: running docker top fe47626ffe08442d\n"
+)
 
 
 @pytest.mark.slow

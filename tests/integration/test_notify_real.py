@@ -20,10 +20,10 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
-from auto_deployment import logs
-from auto_deployment.logs import Redactor
+from auto_deployment.common import logs
+from auto_deployment.common.logs import Redactor
+from auto_deployment.common.settings import Settings
 from auto_deployment.notify import Channel, MailChannel, MailServer, Notice, SlackChannel, failed, open_channels, tell
-from auto_deployment.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import pytest
 from app.journal import Row
 from app.provenance import Ledger
 from app.routes import digest_of, new_id
-from auto_deployment.events import Recommendation, parse
+from auto_deployment.ingestion.events import Recommendation, parse
 from tests.integration.checkout import ROOT, Checkout
 
 if TYPE_CHECKING:

@@ -85,7 +85,7 @@ class Host:
 
     def provenance(self, *arguments: str) -> tuple[int, Any]:
         """`scripts/provenance ... --json`: status and what it told."""
-        ended = self.python("auto_deployment.trace", *arguments, "--json")
+        ended = self.python("auto_deployment.provenance", *arguments, "--json")
         assert ended.stdout, ended.stderr
         return ended.returncode, json.loads(ended.stdout)
 
@@ -198,7 +198,7 @@ def test_a_model_that_is_not_the_one_that_answered_is_told(host: Host) -> None:
     with closing(Ledger(host.settings["PROVENANCE_URL"])) as ledger:
         ledger.track({**TRACKED, "version_number": 7})
         ledger.add_answers("seven.tsv", [Row("7" * 32, "seven", 5, 7, "stable", 1, "known", "0" * 16)], 1)
-    ended = host.python("auto_deployment.trace", "replay", "seven", "--here")
+    ended = host.python("auto_deployment.provenance", "replay", "seven", "--here")
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1
     assert "git has no tag model-7" in ended.stderr

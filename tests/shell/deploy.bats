@@ -23,9 +23,9 @@ deploy() {
 put_state() {
   "${PYTHON}" -c "
 from pathlib import Path
-from auto_deployment.rollout.machine import Rollout, Step
-from auto_deployment.rollout.record import FOLDER, State, save
-from auto_deployment.rollout.slots import FIRST
+from auto_deployment.release.state_machine import Rollout, Step
+from auto_deployment.release.state import FOLDER, State, save
+from auto_deployment.release.services import FIRST
 UNDER_WAY = Rollout('release', 7, 6, 'ann', 0.0, '7-x', Step.BAKE, before=FIRST)
 save(FOLDER, $1)"
 }
@@ -89,7 +89,7 @@ ends_with() {
     run deploy "${command}"
   done
   run grep -v -e --installed calls
-  [[ ${output} == 'auto_deployment.rollout release' ]]
+  [[ ${output} == 'auto_deployment.release release' ]]
 }
 
 @test "abort and promote have nothing to do while nothing is under way" {

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.settings import load_settings
-from auto_deployment.textfile import FOLDER, tell
+from auto_deployment.common.settings import load_settings
+from auto_deployment.pipeline.metrics import FOLDER, tell
 from tests.stack.stack import Stack
 
 if TYPE_CHECKING:

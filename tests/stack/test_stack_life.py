@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.rollout import commands
+from auto_deployment.release import docker_commands
 from tests.integration.load import Load
 from tests.stack.stack import ROOT, SERVICES, copy_of_project, wait_until
 
@@ -58,11 +58,11 @@ def test_an_answer_is_computed_again_and_explained(stack: Stack) -> None:
 def test_nginx_takes_changed_files_on_request_only_and_refuses_invalid_ones(stack: Stack) -> None:
     """An upgrade of the checkout during a release must not come into force with the release's next reload."""
     server = stack.folder / "nginx" / "server.conf"
-    before, kept = server.read_text(), str(PurePosixPath(commands.CONFIGURATION).with_name("server.conf"))
+    before, kept = server.read_text(), str(PurePosixPath(docker_commands.CONFIGURATION).with_name("server.conf"))
     reload = ("exec", "-T", "nginx", "/etc/movierec/checkout/stack/start.sh", "reload")
     try:
         server.write_text(before.replace('"not found"', '"nowhere"'))
-        stack.compose(*commands.reload_nginx(()))
+        stack.compose(*docker_commands.reload_nginx(()))
         assert stack.compose("exec", "-T", "nginx", "cat", kept).stdout == before
         assert stack.ask("/nowhere")[2] == "not found"
         stack.compose(*reload)
@@ -79,7 +79,7 @@ def test_nginx_takes_changed_files_on_request_only_and_refuses_invalid_ones(stac
 
 def provenance(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`scripts/provenance` in the stack's own copy of the project."""
-    return stack.run(str(ROOT / ".venv" / "bin" / "python"), "-m", "auto_deployment.trace", *arguments)
+    return stack.run(str(ROOT / ".venv" / "bin" / "python"), "-m", "auto_deployment.provenance", *arguments)
 
 
 def test_what_runs_comes_back_when_the_engine_restarts(stack: Stack) -> None:

@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path.cwd()))  # the version's own code, from wherever thi
 
 from app.journal import Row, to_line
 from app.provenance import Ledger, with_times
-from auto_deployment.rollout import record
-from auto_deployment.rollout.machine import Rollout, Step
-from auto_deployment.rollout.slots import FIRST, Slot
+from auto_deployment.release import state
+from auto_deployment.release.services import FIRST, Slot
+from auto_deployment.release.state_machine import Rollout, Step
 
 CODE = ("app", "auto_deployment", "scripts/lib", ".dvc", ".dvcignore", ".gitignore", ".gitattributes", "data/version.txt")
 CLOCK = 1_767_600_000.0  # 2026-01-05T08:00:00Z, seconds since 1970
@@ -166,7 +166,7 @@ class Maker:
             entered=CLOCK - 60,
         )
         slots = {**canary, "canary": Slot("model-2", "canary")}
-        record.save(self.host / record.FOLDER, record.State(1, CLOCK - 86400, slots, (), {}, rollout))
+        state.save(self.host / state.FOLDER, state.State(1, CLOCK - 86400, slots, (), {}, rollout))
 
 
 def pack(path: Path, root: Path, names: list[str]) -> None:

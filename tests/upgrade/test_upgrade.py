@@ -18,8 +18,8 @@ import pytest
 
 from app.provenance import Ledger
 from app.shipper import Shipper
-from auto_deployment.rollout import record
-from auto_deployment.rollout.machine import Ending, Request, Step, asked, done
+from auto_deployment.release import state as release_state
+from auto_deployment.release.state_machine import Ending, Request, Step, asked, done
 from tests.integration.checkout import Checkout
 
 HERE = Path(__file__).parent
@@ -68,7 +68,7 @@ class Installation(Checkout):
     def provenance(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
         """`scripts/provenance ... --json`: status, output and errors."""
         ended = subprocess.run(
-            [sys.executable, "-m", "auto_deployment.trace", *arguments, "--json"],
+            [sys.executable, "-m", "auto_deployment.provenance", *arguments, "--json"],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
@@ -179,14 +179,14 @@ def test_every_old_answer_is_replayed_to_the_byte(installation: Installation) ->
 
 def test_the_release_under_way_is_read_and_can_be_ended(installation: Installation) -> None:
     """A canary of version 2 bakes while 1 serves; its next steps are known, and an abort withdraws it."""
-    folder = installation.folder / record.FOLDER
-    state = record.load(folder)
+    folder = installation.folder / release_state.FOLDER
+    state = release_state.load(folder)
     rollout = state.under_way
     assert rollout is not None
     assert (state.in_service, rollout.version, rollout.replaces, rollout.step) == (1, 2, 1, Step.BAKE)
     assert done(rollout).step == Step.STABLE_1
     aborted = asked(rollout, Request("abort", "ops"))
     assert (aborted.step, aborted.ending) == (Step.WITHDRAW, Ending.ABORTED)
-    record.save(folder, state.ended(aborted, rollout.began + 600, false_alarm=None))
-    after = record.load(folder)
+    release_state.save(folder, state.ended(aborted, rollout.began + 600, false_alarm=None))
+    after = release_state.load(folder)
     assert (after.under_way, after.in_service, after.taken_back) == (None, 1, {"2": "aborted"})

@@ -304,8 +304,8 @@ def test_every_user_who_can_read_an_environment_can_hold_it(server: Server) -> N
 
 def test_spark_is_installed_on_request_and_stays(server: Server) -> None:
     """Its lock joins the environment, now and after the next upgrade."""
-    spark = server.folder / "auto_deployment" / "spark"
-    spark.mkdir()
+    spark = server.folder / "auto_deployment" / "training" / "spark"
+    spark.mkdir(parents=True)
     (spark / "requirements.txt").write_text(lock_of({"spark-like==1.0": server.index.add_wheel("spark-like", "1.0")}))
     assert server.run("--install", "spark").returncode == 0
     assert server.run("spark_like.__init__").returncode == 0

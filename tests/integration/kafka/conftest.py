@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from auto_deployment.kafka.opening import open_client
+from auto_deployment.ingestion.kafka.factory import open_client
 from tests.integration.kafka.broker import Broker
 from tests.integration.kafka.jars import MissingToolError, kafka_libs
 from tests.integration.kafka.lines import LINES, settings_for
@@ -17,7 +17,7 @@ from tests.integration.kafka.lines import LINES, settings_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from auto_deployment.stream import Client
+    from auto_deployment.ingestion.kafka.client import Client
 
 
 HERE = Path(__file__).parent

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from auto_deployment.settings import load_settings
+from auto_deployment.common.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from auto_deployment.settings import Settings
-    from auto_deployment.stream import Client
+    from auto_deployment.common.settings import Settings
+    from auto_deployment.ingestion.kafka.client import Client
     from tests.integration.kafka.broker import Broker
 
 TOPIC_OF_LINES = "movielog4"

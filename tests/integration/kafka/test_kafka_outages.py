@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.stream import StreamError
+from auto_deployment.ingestion.kafka.client import StreamError
 from tests.integration.kafka.broker import UNKNOWN
 from tests.integration.kafka.conftest import new_name
 from tests.integration.kafka.lines import read_all, stream_lines

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import TopicPartition
 
-from auto_deployment.stream import OffsetGoneError, StreamError
+from auto_deployment.ingestion.kafka.client import OffsetGoneError, StreamError
 from tests.integration.kafka.broker import send
 from tests.integration.kafka.conftest import new_name
 from tests.integration.kafka.lines import LINES, read_all, wait_for_end

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confluent_kafka.admin._resource import ResourceType
 
-from auto_deployment.errors import WrongUseError
-from auto_deployment.stream import StreamError
+from auto_deployment.common.errors import WrongUseError
+from auto_deployment.ingestion.kafka.client import StreamError
 from tests.integration.kafka.broker import PASSWORD, USER
 from tests.integration.kafka.lines import LINES, read_all
 

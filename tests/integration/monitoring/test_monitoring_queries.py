@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from app.metrics import SECONDS
-from auto_deployment.canary.comparison import Limits
-from auto_deployment.canary.evidence import Evidence
-from auto_deployment.canary.looking import read_evidence
-from auto_deployment.canary.readings import Outcome
-from auto_deployment.canary.verdict import End, verdict
-from auto_deployment.prometheus import Prometheus
+from auto_deployment.common.prometheus import Prometheus
+from auto_deployment.release.analysis.comparison import Limits
+from auto_deployment.release.analysis.evidence import Evidence
+from auto_deployment.release.analysis.readings import Outcome
+from auto_deployment.release.analysis.scrape import read_evidence
+from auto_deployment.release.analysis.verdict import End, verdict
 from scripts.ports import reserve
 from tests.integration.conftest import wait_until
 from tests.integration.monitoring.tools import docker, image_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from auto_deployment.canary.verdict import Verdict
+    from auto_deployment.release.analysis.verdict import Verdict
 
     Floats = npt.NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from auto_deployment.canary.queries import text_of
+from auto_deployment.release.analysis.queries import text_of
 from tests.integration.monitoring.tools import ROOT, tool
 
 RULES = ROOT / "monitoring" / "prometheus" / "rules"

@@ -236,7 +236,7 @@ def provenance(database: Database, *arguments: str, **settings: str) -> tuple[in
     """`scripts/provenance` in the database's folder; MySQL's port is all it is told."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **settings}
     environment |= {name: database.settings[name] for name in ("MYSQL_PORT", "MYSQL_DATABASE")}
-    command = [sys.executable, "-m", "auto_deployment.trace", *arguments]
+    command = [sys.executable, "-m", "auto_deployment.provenance", *arguments]
     ended = subprocess.run(
         command, cwd=database.folder, env=environment, capture_output=True, text=True, timeout=60, check=False
     )

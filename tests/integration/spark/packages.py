@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-LOCK = ROOT / "auto_deployment" / "spark" / "requirements.txt"
+LOCK = ROOT / "auto_deployment" / "training" / "spark" / "requirements.txt"
 INSTALL = ROOT / "scripts" / "lib" / "install-lock.sh"
 CACHE = ROOT / ".cache" / "spark"
 INSTALL_SECONDS = 900

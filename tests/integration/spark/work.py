@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.model import load_rating, load_serving
-from auto_deployment.artifact import BLOCK_USERS, Lists, by_threads
-from auto_deployment.candidate import Version, train_version
-from auto_deployment.dataset import Watches
-from auto_deployment.errors import RunError
-from auto_deployment.evaluate import rmse
-from auto_deployment.intake import collect_files
-from auto_deployment.progress import Progress
+from auto_deployment.common.errors import RunError
+from auto_deployment.common.progress import Progress
+from auto_deployment.common.settings import load_settings
+from auto_deployment.evaluation.evaluate import rmse
+from auto_deployment.ingestion.collect_with_progress import collect_files
+from auto_deployment.pipeline.candidate import Version, train_version
 from auto_deployment.ranking.factory import RankerFactory, Tuning
 from auto_deployment.ranking.feedback import Feedback
-from auto_deployment.settings import load_settings
-from auto_deployment.spark import session
-from auto_deployment.spark.als import SparkTrainer
-from auto_deployment.spark.lists import by_spark
-from auto_deployment.train import UserFilmBias
+from auto_deployment.ranking.precompute import BLOCK_USERS, Lists, by_threads
+from auto_deployment.ranking.precompute_spark import by_spark
+from auto_deployment.training.dataset import Watches
+from auto_deployment.training.spark import session
+from auto_deployment.training.spark.als import SparkTrainer
+from auto_deployment.training.surprise_svd import UserFilmBias
 from tests.bench.fixtures import ratings
 
 if TYPE_CHECKING:

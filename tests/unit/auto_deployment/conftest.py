@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from auto_deployment.settings import Settings
+from auto_deployment.common.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,9 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from auto_deployment.telemetry.database import Database
-from auto_deployment.telemetry.store import KINDS, Kind
-from auto_deployment.telemetry.upkeep import compact
+from auto_deployment.online_evaluation.database import Database
+from auto_deployment.online_evaluation.store import KINDS, Kind
+from auto_deployment.online_evaluation.upkeep import compact
 from tests.unit.auto_deployment.viewers import NOON, Scene
 
 ANSWERS, BLOCKS, USERS = 7_000, 2, 5_000

@@ -12,10 +12,10 @@ import pandas as pd
 from surprise import Dataset as SurpriseDataset
 from surprise import Reader
 
-from auto_deployment.dataset import Dataset, Ratings, Watches, build
-from auto_deployment.evaluate import Errors, Evaluation
-from auto_deployment.events import Rating, parse
-from auto_deployment.ranking.offline import RankingFigures
+from auto_deployment.evaluation.evaluate import Errors, Evaluation
+from auto_deployment.ingestion.events import Rating, parse
+from auto_deployment.ranking.offline_evaluation import RankingFigures
+from auto_deployment.training.dataset import Dataset, Ratings, Watches, build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

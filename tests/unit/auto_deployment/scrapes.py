@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auto_deployment.canary.queries import QUERIES
-from auto_deployment.prometheus import QueryError, Series
+from auto_deployment.common.prometheus import QueryError, Series
+from auto_deployment.release.analysis.queries import QUERIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

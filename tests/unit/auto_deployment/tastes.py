@@ -9,13 +9,13 @@ import numpy as np
 
 from auto_deployment.ranking.factory import RankerFactory, Tuning
 from auto_deployment.ranking.feedback import Feedback
-from auto_deployment.train import SurpriseSVD
+from auto_deployment.training.surprise_svd import SurpriseSVD
 from tests.unit.auto_deployment.samples import SCALE, ratings_of, watches_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from auto_deployment.rank import Ranker
+    from auto_deployment.ranking.ranker import Ranker
 
 USERS, FILMS = 60, 20
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from app.model import RESERVE
-from auto_deployment.artifact import BLOCK_USERS, cold_arrays, serving_arrays
-from auto_deployment.rank import NONE, Popularity
 from auto_deployment.ranking.feedback import Feedback
+from auto_deployment.ranking.precompute import BLOCK_USERS, cold_arrays, serving_arrays
+from auto_deployment.ranking.ranker import NONE, Popularity
 from tests.unit.auto_deployment.samples import SCALE, dataset_of, random_ratings
 
 if TYPE_CHECKING:
-    from auto_deployment.rank import Rows, Seen
+    from auto_deployment.ranking.ranker import Rows, Seen
 
 
 class OneFilm:

@@ -8,11 +8,11 @@ import signal
 from typing import TYPE_CHECKING
 
 from auto_deployment.auto_deploy import Pipeline
-from auto_deployment.collect import RECORD, Collector
-from auto_deployment.progress import Progress
-from auto_deployment.settings import load_settings
-from auto_deployment.stop import Stop
-from auto_deployment.tables import Tables
+from auto_deployment.common.progress import Progress
+from auto_deployment.common.settings import load_settings
+from auto_deployment.common.signals import Stop
+from auto_deployment.ingestion.collector import RECORD, Collector
+from auto_deployment.ingestion.tables import Tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.model import RESERVE
-from auto_deployment.beyond.explore import CANDIDATES, explore_arrays
-from auto_deployment.beyond.exposure import exposures, gini, measure, top_share
-from auto_deployment.rank import Popularity, Seen
+from auto_deployment.ranking.exploration import CANDIDATES, explore_arrays
+from auto_deployment.ranking.ranker import Popularity, Seen
+from auto_deployment.reports.exposure import exposures, gini, measure, top_share
 from tests.unit.auto_deployment.samples import SCALE, ratings_of
 
 EMPTY = np.iinfo(np.uint16).max

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from auto_deployment.beyond.groups import FEWEST_USERS, split
-from auto_deployment.beyond.held_out import HeldOut, RatingErrors
-from auto_deployment.beyond.quality import by_group, by_step, user_errors
-from auto_deployment.ranking.figures import PerUser
+from auto_deployment.evaluation.held_out import HeldOut, RatingErrors
+from auto_deployment.ranking.metrics import PerUser
+from auto_deployment.reports.quality_by_group import by_group, by_step, user_errors
+from auto_deployment.reports.subgroups import FEWEST_USERS, split
 
 
 def test_a_planted_gap_is_found_and_beyond_chance() -> None:

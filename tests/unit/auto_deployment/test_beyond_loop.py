@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from app.model import ServingModel, load_serving
-from auto_deployment.beyond.last import Shown, read_model, read_shown, write_shown
-from auto_deployment.beyond.loop import Pairs, Watched, lists_for, new_pairs, overlap, watched
-from auto_deployment.dataset import build
+from auto_deployment.reports.feedback_loop import Pairs, Watched, lists_for, new_pairs, overlap, watched
+from auto_deployment.reports.previous_version import Shown, read_model, read_shown, write_shown
+from auto_deployment.training.dataset import build
 from tests.unit.app import samples
 from tests.unit.app.samples import FEW, FILMS, FULL
 

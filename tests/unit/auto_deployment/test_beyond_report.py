@@ -12,12 +12,12 @@ import pytest
 
 from app.exploring import Exploring, recommender_of
 from app.model import load_serving
-from auto_deployment.beyond import report
-from auto_deployment.beyond.page import page
-from auto_deployment.candidate import train_version
-from auto_deployment.demographics import store
-from auto_deployment.demographics.store import Person
-from auto_deployment.progress import Progress
+from auto_deployment.common.progress import Progress
+from auto_deployment.ingestion.users import table
+from auto_deployment.ingestion.users.table import Person
+from auto_deployment.pipeline.candidate import train_version
+from auto_deployment.reports import beyond_accuracy
+from auto_deployment.reports.beyond_accuracy_page import page
 from tests.unit.auto_deployment.samples import stream
 from tests.unit.auto_deployment.test_candidate import VERSION, collected
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from auto_deployment.settings import Settings
+    from auto_deployment.common.settings import Settings
 
 VOID = {"meta", "line", "rect", "circle", "polyline"}
 
@@ -41,7 +41,7 @@ class Two(NamedTuple):
 
 def told(settings: Settings, number: int) -> dict[str, Any]:
     """A version's report as it lies there."""
-    found: dict[str, Any] = json.loads(report.path(settings.data_dir, number).read_bytes())
+    found: dict[str, Any] = json.loads(beyond_accuracy.path(settings.data_dir, number).read_bytes())
     return found
 
 
@@ -51,7 +51,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
     folder = tmp_path_factory.mktemp("two")
     settings = collected(folder, stream(), ranker="popularity")
     people = {user: Person(20 if user % 2 else 50, "F" if user < 132 else "M", "artist") for user in (5, 7, *range(100, 160))}
-    store.write(settings.data_dir, people)
+    table.write(settings.data_dir, people)
     train_version(settings, VERSION, Progress(StringIO()))
     again = settings.model_copy(update={"explore_share": 0.5})
     model, said = load_serving(settings.data_dir / "model"), StringIO()
@@ -99,7 +99,7 @@ def test_where_nothing_tells_what_was_there_before_new_watches_are_not_known(two
         shown = " ".join(parsed(page(version, [])).texts)
         assert "films watched since, once a user not to be had" in shown
         assert "concentration of them not to be had" in shown
-    assert "films watched since" not in " ".join(report.lines(without))
+    assert "films watched since" not in " ".join(beyond_accuracy.lines(without))
 
 
 def trained_in_a_clone(two: Two, folder: Path, last: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def trained_in_a_clone(two: Two, folder: Path, last: Mapping[str, Any] | None = 
     settings = two.settings.model_copy(update={"data_dir": folder / "data"})
     shutil.copytree(two.settings.data_dir, settings.data_dir, ignore=shutil.ignore_patterns("model", "beyond_8.*"))
     if last is not None:
-        report.path(settings.data_dir, 7).write_text(json.dumps(last))
+        beyond_accuracy.path(settings.data_dir, 7).write_text(json.dumps(last))
     train_version(settings, VERSION._replace(number=8), Progress(StringIO()))
     return told(settings, 8)
 
@@ -194,7 +194,7 @@ def parsed(text: str) -> Strict:
 
 def test_the_page_needs_no_network_and_tells_what_the_report_tells(two: Two) -> None:
     """Plots over both versions among it."""
-    text = report.path(two.settings.data_dir, 8).with_suffix(".html").read_text()
+    text = beyond_accuracy.path(two.settings.data_dir, 8).with_suffix(".html").read_text()
     shown = " ".join(parsed(text).texts)
     assert "Version 8, ranked by popularity" in shown
     assert "From version to version, 0 is version 7" in shown

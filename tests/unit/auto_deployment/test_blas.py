@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from auto_deployment.blas import one_thread
+from auto_deployment.common.blas import one_thread
 
 
 def threads() -> set[int]:

@@ -5,7 +5,8 @@ from math import comb
 import numpy as np
 import pytest
 
-from auto_deployment.canary.comparison import (
+from auto_deployment.common.settings import load_settings
+from auto_deployment.release.analysis.comparison import (
     FALSE_ALARMS,
     SETTLE_LOOKS,
     WATCHED_FALSE_ALARMS,
@@ -15,7 +16,6 @@ from auto_deployment.canary.comparison import (
     estimate,
     needed,
 )
-from auto_deployment.settings import load_settings
 from tests.bench.releases import EDGES, FAULTS, HEALTHY, Service, simulate
 from tests.bench.verdict import side_of
 

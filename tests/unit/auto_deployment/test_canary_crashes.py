@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from auto_deployment.canary.crashes import counted_looks, crashes
+from auto_deployment.release.analysis.crashes import counted_looks, crashes
 
 NOBODY = np.zeros(6)
 

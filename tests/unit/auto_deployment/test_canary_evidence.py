@@ -6,7 +6,7 @@ from math import nan
 
 import pytest
 
-from auto_deployment.canary.evidence import Anew, Evidence, Gap, Look, Sample, Span, increases, spans, with_look
+from auto_deployment.release.analysis.evidence import Anew, Evidence, Gap, Look, Sample, Span, increases, spans, with_look
 
 SOURCE = ("canary", "service")
 

@@ -5,8 +5,8 @@ from math import log
 import numpy as np
 import pytest
 
-from auto_deployment.canary.drift import BLOCK, MOST_DEVIATIONS, Drift
-from auto_deployment.canary.latency import (
+from auto_deployment.release.analysis.drift import BLOCK, MOST_DEVIATIONS, Drift
+from auto_deployment.release.analysis.latency import (
     Times,
     edge_pair,
     first_slow_edge,
@@ -16,7 +16,7 @@ from auto_deployment.canary.latency import (
     slower_than,
     squared_variation,
 )
-from auto_deployment.canary.sequential import STAKES
+from auto_deployment.release.analysis.sequential import STAKES
 
 EDGES = np.array([0.001, 0.0014, 0.002, 0.003, 0.0042, 0.006, 0.0085, 0.012, 0.017, 0.025, 0.035])
 SLOWDOWN = 1.2

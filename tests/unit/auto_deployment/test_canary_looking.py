@@ -5,10 +5,10 @@ from math import nan
 import numpy as np
 import pytest
 
-from auto_deployment.canary.evidence import Evidence, Gap
-from auto_deployment.canary.looking import read_evidence
-from auto_deployment.canary.queries import CLIENT, QUERIES, text_of
-from auto_deployment.prometheus import QueryError, Series, UnreachableError
+from auto_deployment.common.prometheus import QueryError, Series, UnreachableError
+from auto_deployment.release.analysis.evidence import Evidence, Gap
+from auto_deployment.release.analysis.queries import CLIENT, QUERIES, text_of
+from auto_deployment.release.analysis.scrape import read_evidence
 from tests.bench.releases import EDGES, HEALTHY, simulate
 from tests.unit.auto_deployment.scrapes import BEGAN, STEP, VERSION, Scrapes, scrapes_of, timed
 

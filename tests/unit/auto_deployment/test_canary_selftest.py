@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 
-from auto_deployment.canary.comparison import Limits
-from auto_deployment.canary.evidence import Evidence
-from auto_deployment.canary.looking import read_evidence
-from auto_deployment.canary.selftest import PROMISE, false_alarm_rate, is_false_alarm, self_test
-from auto_deployment.canary.verdict import End
+from auto_deployment.release.analysis.aa_test import PROMISE, false_alarm_rate, is_false_alarm, self_test
+from auto_deployment.release.analysis.comparison import Limits
+from auto_deployment.release.analysis.evidence import Evidence
+from auto_deployment.release.analysis.scrape import read_evidence
+from auto_deployment.release.analysis.verdict import End
 from tests.bench.releases import EDGES, HEALTHY, Service, simulate
 from tests.unit.auto_deployment.scrapes import BEGAN, STEP, VERSION, scrapes_of
 

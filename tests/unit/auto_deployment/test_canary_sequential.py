@@ -6,7 +6,7 @@ from math import comb, exp, log
 import numpy as np
 import pytest
 
-from auto_deployment.canary.sequential import COUNT_STAKES, MOST_A_LOOK, NOISE, mixed, more_often
+from auto_deployment.release.analysis.sequential import COUNT_STAKES, MOST_A_LOOK, NOISE, mixed, more_often
 
 INCREASE = 0.005
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auto_deployment.canary.comparison import FALSE_ALARMS, Limits
-from auto_deployment.canary.evidence import Evidence, Gap, Look
-from auto_deployment.canary.looking import read_evidence
-from auto_deployment.canary.measures import MEASURES, MEMORY_LOOKS
-from auto_deployment.canary.queries import CLIENT
-from auto_deployment.canary.readings import Measure, Outcome
-from auto_deployment.canary.verdict import End, Verdict, verdict
-from auto_deployment.prometheus import Series
+from auto_deployment.common.prometheus import Series
+from auto_deployment.release.analysis.comparison import FALSE_ALARMS, Limits
+from auto_deployment.release.analysis.evidence import Evidence, Gap, Look
+from auto_deployment.release.analysis.measures import MEASURES, MEMORY_LOOKS
+from auto_deployment.release.analysis.queries import CLIENT
+from auto_deployment.release.analysis.readings import Measure, Outcome
+from auto_deployment.release.analysis.scrape import read_evidence
+from auto_deployment.release.analysis.verdict import End, Verdict, verdict
 from tests.bench import verdict as bench
 from tests.bench.releases import EDGES, FAULTS, HEALTHY, Fault, simulate
 from tests.unit.auto_deployment.scrapes import BEGAN, STEP, VERSION, Scrapes, scrapes_of, timed

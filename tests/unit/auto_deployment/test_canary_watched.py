@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auto_deployment.canary.comparison import WATCHED_FALSE_ALARMS, Limits
-from auto_deployment.canary.evidence import Evidence
-from auto_deployment.canary.measures import MEASURES
-from auto_deployment.canary.readings import Outcome, Reading
-from auto_deployment.canary.selftest import self_test
-from auto_deployment.canary.verdict import End, verdict
-from auto_deployment.canary.viewers import Watched
-from auto_deployment.canary.watched import NAME, evidence, read
+from auto_deployment.online_evaluation.watched_counts import Watched
+from auto_deployment.release.analysis.aa_test import self_test
+from auto_deployment.release.analysis.comparison import WATCHED_FALSE_ALARMS, Limits
+from auto_deployment.release.analysis.evidence import Evidence
+from auto_deployment.release.analysis.measures import MEASURES
+from auto_deployment.release.analysis.readings import Outcome, Reading
+from auto_deployment.release.analysis.verdict import End, verdict
+from auto_deployment.release.analysis.watched_measure import NAME, evidence, read
 from tests.unit.auto_deployment.test_canary_verdict import LIMITS, MINUTES
 from tests.unit.auto_deployment.test_canary_verdict import baked as healthy_bake
 

@@ -10,12 +10,12 @@ import pytest
 
 from app.model import ArtifactError, load_rating, load_serving, read_metadata
 from app.provenance import tracking_row
-from auto_deployment.candidate import Version, train_version
-from auto_deployment.champion import Recipe, recipe_of
-from auto_deployment.errors import RefusedError
-from auto_deployment.intake import collect_files
-from auto_deployment.progress import Progress
-from auto_deployment.settings import Settings
+from auto_deployment.common.errors import RefusedError
+from auto_deployment.common.progress import Progress
+from auto_deployment.common.settings import Settings
+from auto_deployment.evaluation.champion import Recipe, recipe_of
+from auto_deployment.ingestion.collect_with_progress import collect_files
+from auto_deployment.pipeline.candidate import Version, train_version
 from tests.unit.auto_deployment.samples import WATCH_ONLY, stream
 
 if TYPE_CHECKING:

@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_deployment.collect import Collector, Record, check_rejects, check_trainable, lag_grows
-from auto_deployment.errors import RefusedError, WrongUseError
-from auto_deployment.events import DEFAULT_RULES, Rules
-from auto_deployment.rows import Aside, Counts, rows_of, told
-from auto_deployment.sources import LONGEST_READ, Block, FileSource, Gap, Plan
-from auto_deployment.state import StateError
-from auto_deployment.tables import RATING_HEADER, WATCH_HEADER, TableError, Tables
+from auto_deployment.common.errors import RefusedError, WrongUseError
+from auto_deployment.common.json_file import StateError
+from auto_deployment.ingestion.collector import Collector, Record, check_rejects, check_trainable, lag_grows
+from auto_deployment.ingestion.events import DEFAULT_RULES, Rules
+from auto_deployment.ingestion.rows import Aside, Counts, rows_of, told
+from auto_deployment.ingestion.sources import LONGEST_READ, Block, FileSource, Gap, Plan
+from auto_deployment.ingestion.tables import RATING_HEADER, WATCH_HEADER, TableError, Tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from auto_deployment.sources import Marks
+    from auto_deployment.ingestion.sources import Marks
 
 LINES = [
     "2024-10-14T15:22,7,GET /data/m/b+1999/1.mpg",

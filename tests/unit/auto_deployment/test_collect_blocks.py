@@ -7,9 +7,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_deployment.events import Rating, Reject, Repaired, Rules, Watch, parse, watches_of
-from auto_deployment.rows import rows_of
-from auto_deployment.sources import Block
+from auto_deployment.ingestion.events import Rating, Reject, Repaired, Rules, Watch, parse, watches_of
+from auto_deployment.ingestion.rows import rows_of
+from auto_deployment.ingestion.sources import Block
 
 SOUND = (
     "2023-10-25T07:20:57,135941,GET /data/m/interstellar+2014/134.mpg",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.command import CommandError, Commands
+from auto_deployment.common.process import CommandError, Commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,8 @@ def test_a_login_in_a_remotes_url_is_in_no_error(tmp_path: Path, before: int) ->
 def test_a_program_apart_ends_with_the_run_that_is_killed(tmp_path: Path) -> None:
     """It would go on beside the next run otherwise, and both would write to one checkout."""
     program = "import os, time; open('pid', 'w').write(f'{os.getpid()} '); time.sleep(60)"
-    run = f"from auto_deployment.command import Commands; Commands('.', apart=True).run({sys.executable!r}, '-c', {program!r})"
+    call = f"Commands('.', apart=True).run({sys.executable!r}, '-c', {program!r})"
+    run = f"from auto_deployment.common.process import Commands; {call}"
     with subprocess.Popen([sys.executable, "-c", run], cwd=tmp_path, env={**os.environ, "PYTHONPATH": ROOT}) as process:
         assert until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith(" "))
         process.kill()

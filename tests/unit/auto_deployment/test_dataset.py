@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.dataset import Dataset, find_look_alikes, read
-from auto_deployment.errors import RefusedError
-from auto_deployment.tables import RATING_HEADER, WATCH_HEADER, Tables
+from auto_deployment.common.errors import RefusedError
+from auto_deployment.ingestion.tables import RATING_HEADER, WATCH_HEADER, Tables
+from auto_deployment.training.dataset import Dataset, find_look_alikes, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from auto_deployment.demographics import people, store, visitors
-from auto_deployment.demographics.api import PAUSES, Asked, Limits, collect, person_of
-from auto_deployment.demographics.store import Person
-from auto_deployment.settings import Settings
-from auto_deployment.state import StateError
+from auto_deployment.common.json_file import StateError
+from auto_deployment.common.settings import Settings
+from auto_deployment.ingestion.users import fetch, table, visitors
+from auto_deployment.ingestion.users.api import PAUSES, Asked, Limits, collect, person_of
+from auto_deployment.ingestion.users.table import Person
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -128,7 +128,7 @@ def test_users_are_asked_about_once_and_remembered(tmp_path: Path) -> None:
         assert collect(tmp_path, service.url, [7, 8, 4], MANY, lambda: True) == Asked(1, 1)
     assert sorted(service.asked) == [4, 7, 8]
     artist = "artist, K-12"
-    assert store.read(tmp_path) == {4: Person(24, "F", artist), 7: Person(), 8: Person(28, "F", artist)}
+    assert table.read(tmp_path) == {4: Person(24, "F", artist), 7: Person(), 8: Person(28, "F", artist)}
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_many_users_are_asked_about_in_one_request(tmp_path: Path, bulk: Callabl
         assert collect(tmp_path, service.url, range(450), MANY, lambda: True) == Asked(450, 225)
     assert [len(group) for group in service.groups] == [200, 200, 200, 200, 50, 50]
     assert {user % 2 for user in service.asked} == {1}
-    assert store.read(tmp_path)[4] == Person(24, "F", "artist, K-12")
+    assert table.read(tmp_path)[4] == Person(24, "F", "artist, K-12")
 
 
 @pytest.mark.parametrize("document", [{"user_id": 4, "age": 24}, [], "text", [{"user_id": "x"}], [[1]]])
@@ -167,7 +167,7 @@ def test_a_service_that_wants_it_slower_gets_it_slower(tmp_path: Path) -> None:
 @pytest.fixture
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many tries, one right after the other."""
-    monkeypatch.setattr("auto_deployment.demographics.api.PAUSES", (0.0,) * len(PAUSES))
+    monkeypatch.setattr("auto_deployment.ingestion.users.api.PAUSES", (0.0,) * len(PAUSES))
 
 
 @pytest.mark.usefixtures("without_pauses")
@@ -176,7 +176,7 @@ def test_a_service_that_goes_away_is_told_and_what_it_said_is_kept(tmp_path: Pat
     with serving(Service(down_from=50)) as service:
         asked = collect(tmp_path, service.url, range(100), MANY, lambda: True)
     assert asked == Asked(50, 25, 46, "/user/50: status 503", away=True)
-    assert list(store.read(tmp_path)) == list(range(50))
+    assert list(table.read(tmp_path)) == list(range(50))
     assert service.asked.count(50) == 3
     assert set(service.asked) == set(range(96))
 
@@ -188,8 +188,8 @@ def test_a_user_whom_the_service_cannot_answer_about_stops_nobody_else(tmp_path:
     broken = dict.fromkeys((98, 42), (500, {"message": "sorry"}))
     with serving(Service(answers=broken)) as service:
         settings = Settings(_env_file=None, data_dir=tmp_path, user_api_url=service.url)
-        lines, _ = [people.ask_lately_seen(settings, lambda: True) for _ in range(2)]
-    assert sorted(store.read(tmp_path)) == sorted({*range(100)} - {*broken})
+        lines, _ = [fetch.ask_lately_seen(settings, lambda: True) for _ in range(2)]
+    assert sorted(table.read(tmp_path)) == sorted({*range(100)} - {*broken})
     assert lines == [
         "98 users asked about, of whom the film service knows 48",
         "the film service's API did not answer about 2 (/user/98: status 500): the next run asks again",
@@ -228,7 +228,7 @@ def test_a_404_that_is_not_about_the_user_is_no_answer(tmp_path: Path, document:
     """A wrong path, or a proxy that has lost the service: nobody is put down as unknown for ever."""
     with serving(Service(answers={7: (404, document)})) as service:
         assert collect(tmp_path, service.url, [7], MANY, lambda: True) == Asked(0, 0, 1, "/user/7: status 404", away=True)
-    assert store.read(tmp_path) == {}
+    assert table.read(tmp_path) == {}
 
 
 def test_a_run_asks_about_so_many_users_and_for_so_long(tmp_path: Path) -> None:
@@ -246,22 +246,22 @@ def test_nobody_listening_fails_nothing(tmp_path: Path) -> None:
     service.server_close()
     settings = Settings(_env_file=None, data_dir=tmp_path, user_api_url=service.url)
     visit(tmp_path, "recent.jsonl", 1)
-    (asked, away) = people.ask_lately_seen(settings, lambda: True)
+    (asked, away) = fetch.ask_lately_seen(settings, lambda: True)
     assert asked.startswith("0 users asked about")
     assert "is away (/user/1: ConnectionError)" in away
-    assert not (tmp_path / store.FILE).exists()
+    assert not (tmp_path / table.FILE).exists()
 
 
 def test_without_an_address_nobody_is_asked(tmp_path: Path) -> None:
     """And nothing is said."""
-    assert people.ask_lately_seen(Settings(_env_file=None, data_dir=tmp_path), lambda: True) == []
+    assert fetch.ask_lately_seen(Settings(_env_file=None, data_dir=tmp_path), lambda: True) == []
 
 
 def test_a_damaged_table_is_told_and_fails_nothing(tmp_path: Path) -> None:
     """Not even the asking: the table would be lost."""
-    (tmp_path / store.FILE).write_text("user,age\n1,2\n")
+    (tmp_path / table.FILE).write_text("user,age\n1,2\n")
     settings = Settings(_env_file=None, data_dir=tmp_path, user_api_url="http://127.0.0.1:9")
-    (line,) = people.ask_lately_seen(settings, lambda: True)
+    (line,) = fetch.ask_lately_seen(settings, lambda: True)
     assert "remove it" in line
 
 
@@ -292,14 +292,14 @@ def test_what_is_no_document_is_refused() -> None:
 )
 def test_a_table_that_is_none_is_refused_with_its_path(tmp_path: Path, text: str) -> None:
     """And with what to do."""
-    (tmp_path / store.FILE).write_text(text)
+    (tmp_path / table.FILE).write_text(text)
     with pytest.raises(StateError, match=r"demographics\.csv: .*remove it"):
-        store.read(tmp_path)
+        table.read(tmp_path)
 
 
 def test_ages_fall_into_bands() -> None:
     """By their bounds; an age that is not known is in none."""
-    assert [store.band(age) for age in (None, 8, 17, 18, 24, 25, 54, 55, 129)] == [
+    assert [table.band(age) for age in (None, 8, 17, 18, 24, 25, 54, 55, 129)] == [
         "",
         *["under 18"] * 2,
         *["18 to 24"] * 2,
@@ -312,7 +312,7 @@ def test_ages_fall_into_bands() -> None:
 def test_a_gender_has_one_group_however_it_is_written() -> None:
     """The table keeps what the service says; another word than these is a group of its own."""
     people = {user: Person(30, gender) for user, gender in enumerate(("F", "f", " female", "M", "male", "x", "X ", ""))}
-    labels = store.labels(people, np.arange(len(people)))
+    labels = table.labels(people, np.arange(len(people)))
     assert labels["gender"].tolist() == ["F", "F", "F", "M", "M", "x", "x", ""]
 
 

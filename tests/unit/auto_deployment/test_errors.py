@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from auto_deployment.errors import RefusedError, RunError, WrongUseError
+from auto_deployment.common.errors import RefusedError, RunError, WrongUseError
 
 
 @pytest.mark.parametrize(("kind", "status"), [(RunError, 1), (WrongUseError, 2), (RefusedError, 3)])

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_deployment.dataset import Ratings
-from auto_deployment.evaluate import (
+from auto_deployment.evaluation.evaluate import (
     CUTS,
     FEWEST_RATINGS,
     RANKING_CUT,
@@ -22,15 +21,16 @@ from auto_deployment.evaluate import (
     shuffled,
     time_splits,
 )
-from auto_deployment.factors import Factors
-from auto_deployment.rank import NONE
-from auto_deployment.ranking.figures import MOST_USERS, some_of
-from auto_deployment.ranking.offline import figures_of
-from auto_deployment.train import SurpriseSVD
+from auto_deployment.ranking.metrics import MOST_USERS, some_of
+from auto_deployment.ranking.offline_evaluation import figures_of
+from auto_deployment.ranking.ranker import NONE
+from auto_deployment.training.dataset import Ratings
+from auto_deployment.training.rating_model import Factors
+from auto_deployment.training.surprise_svd import SurpriseSVD
 from tests.unit.auto_deployment.samples import SCALE, dataset_of, random_ratings, ratings_of
 
 if TYPE_CHECKING:
-    from auto_deployment.dataset import Dataset
+    from auto_deployment.training.dataset import Dataset
 
 USERS, FILMS = 14, 12
 

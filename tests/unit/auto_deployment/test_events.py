@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_deployment.events import (
+from auto_deployment.ingestion.events import (
     MAX_LINE,
     Event,
     NewAccount,

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.evaluate import Beside, Errors, evaluate, shuffled
-from auto_deployment.gate import ENOUGH_KNOWN_ROWS, decide
-from auto_deployment.train import SurpriseSVD
+from auto_deployment.evaluation.evaluate import Beside, Errors, evaluate, shuffled
+from auto_deployment.evaluation.gate import ENOUGH_KNOWN_ROWS, decide
+from auto_deployment.training.surprise_svd import SurpriseSVD
 from tests.unit.auto_deployment.samples import SCALE, evaluation, of_all, read_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from auto_deployment.dataset import Dataset
-    from auto_deployment.gate import Decision
+    from auto_deployment.evaluation.gate import Decision
+    from auto_deployment.training.dataset import Dataset
 
 GOOD = (0.80, 0.82, 0.81, 0.83, 0.79)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from auto_deployment.intervals import wilson
+from auto_deployment.common.intervals import wilson
 
 
 @pytest.mark.parametrize(

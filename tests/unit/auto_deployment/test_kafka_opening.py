@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.errors import WrongUseError
-from auto_deployment.kafka.opening import open_client
-from auto_deployment.settings import load_settings
-from auto_deployment.stream import StreamError
+from auto_deployment.common.errors import WrongUseError
+from auto_deployment.common.settings import load_settings
+from auto_deployment.ingestion.kafka.client import StreamError
+from auto_deployment.ingestion.kafka.factory import open_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from auto_deployment.settings import Settings
+    from auto_deployment.common.settings import Settings
 
 # kafka-python leaves the sockets of attempts that failed to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -75,9 +75,9 @@ def test_only_the_library_that_is_chosen_is_imported(library: str, nobody: str) 
     """A machine that lacks the other one can read all the same."""
     program = (
         "import sys\n"
-        "from auto_deployment.errors import RunError\n"
-        "from auto_deployment.kafka.opening import open_client\n"
-        "from auto_deployment.settings import load_settings\n"
+        "from auto_deployment.common.errors import RunError\n"
+        "from auto_deployment.ingestion.kafka.factory import open_client\n"
+        "from auto_deployment.common.settings import load_settings\n"
         f"settings = load_settings(_env_file=None, kafka_bootstrap_servers={nobody!r}, kafka_client={library!r})\n"
         f"before = [name for name in {list(LIBRARIES.values())} if name in sys.modules]\n"
         "try:\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from auto_deployment.settings import load_settings
+from auto_deployment.common.settings import load_settings
 
 LOGIN: dict[str, Any] = {
     "kafka_security_mechanism": "SCRAM-SHA-256",
@@ -21,14 +21,14 @@ def options(module: str, **given: object) -> dict[str, Any]:
     with warnings.catch_warnings():
         # kafka-python reads its schemas with a function that Python 3.11 and 3.12 call deprecated.
         warnings.simplefilter("ignore", DeprecationWarning)
-        client = importlib.import_module(f"auto_deployment.kafka.{module}")
+        client = importlib.import_module(f"auto_deployment.ingestion.kafka.{module}")
     made: dict[str, Any] = client.consumer_options(load_settings(_env_file=None, kafka_bootstrap_servers="a:1,b:2", **given))
     return made
 
 
 def test_librdkafka_is_told_to_leave_the_broker_as_it_is() -> None:
     """No topic is made, no offset kept, none chosen in our place."""
-    made = options("confluent")
+    made = options("confluent_client")
     assert made["bootstrap.servers"] == "a:1,b:2"
     assert (made["allow.auto.create.topics"], made["enable.auto.commit"], made["enable.auto.offset.store"]) == (False,) * 3
     assert (made["auto.offset.reset"], made["isolation.level"]) == ("error", "read_committed")
@@ -38,7 +38,7 @@ def test_librdkafka_is_told_to_leave_the_broker_as_it_is() -> None:
 
 def test_kafka_python_is_told_to_leave_the_broker_as_it_is() -> None:
     """No group, no offset kept, none chosen in our place."""
-    made = options("kafka_python")
+    made = options("kafka_python_client")
     assert made["bootstrap_servers"] == "a:1,b:2"
     assert (made["group_id"], made["enable_auto_commit"], made["auto_offset_reset"]) == (None, False, "none")
     assert made["isolation_level"] == "read_committed"
@@ -48,7 +48,9 @@ def test_kafka_python_is_told_to_leave_the_broker_as_it_is() -> None:
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
 def test_both_are_told_the_login(protocol: str) -> None:
     """In their own names for it; with TLS they check the broker's certificate and name."""
-    ours, theirs = (options(module, kafka_security_protocol=protocol, **LOGIN) for module in ("kafka_python", "confluent"))
+    ours, theirs = (
+        options(module, kafka_security_protocol=protocol, **LOGIN) for module in ("kafka_python_client", "confluent_client")
+    )
     assert (ours["security_protocol"], theirs["security.protocol"]) == (protocol, protocol)
     assert (ours["sasl_mechanism"], ours["sasl_plain_username"], ours["sasl_plain_password"]) == tuple(LOGIN.values())
     assert (theirs["sasl.mechanism"], theirs["sasl.username"], theirs["sasl.password"]) == tuple(LOGIN.values())
@@ -58,8 +60,8 @@ def test_both_are_told_the_login(protocol: str) -> None:
 
 def test_what_kafka_python_says_is_a_detail_of_our_log(caplog: pytest.LogCaptureFixture) -> None:
     """Its errors do not reach the console, its details are not even made."""
-    options("kafka_python")
-    network = importlib.import_module("auto_deployment.kafka.kafka_python_network")
+    options("kafka_python_client")
+    network = importlib.import_module("auto_deployment.ingestion.kafka.kafka_python_network")
     network.hush()
     network.hush()
     with caplog.at_level(logging.DEBUG, "auto_deployment"):

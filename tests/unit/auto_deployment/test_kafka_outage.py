@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from auto_deployment.kafka import outage as module
-from auto_deployment.kafka.outage import Outage, check_advertised, not_authenticated, out_of_range
-from auto_deployment.stream import OffsetGoneError, StreamError
+from auto_deployment.ingestion.kafka import retry as module
+from auto_deployment.ingestion.kafka.client import OffsetGoneError, StreamError
+from auto_deployment.ingestion.kafka.retry import Outage, check_advertised, not_authenticated, out_of_range
 
 
 def wait_for_ever(outage: Outage) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from auto_deployment.errors import WrongUseError
-from auto_deployment.settings import load_settings
+from auto_deployment.common.errors import WrongUseError
+from auto_deployment.common.settings import load_settings
 
 LOGIN: dict[str, Any] = {
     "kafka_security_protocol": "SASL_SSL",

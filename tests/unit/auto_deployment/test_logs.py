@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from auto_deployment.logs import FILE, KEPT, LEVELS, MASK, Redactor, RotatingLog, configure, secrets_of, shut
-from auto_deployment.settings import Settings
+from auto_deployment.common.logs import FILE, KEPT, LEVELS, MASK, Redactor, RotatingLog, configure, secrets_of, shut
+from auto_deployment.common.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,7 +116,7 @@ def test_a_line_that_cannot_be_made_is_said_without_its_arguments(logged: Logged
         record = logging.LogRecord("x", logging.WARNING, "", 0, text, args, None)
         for handler in logging.getLogger().handlers:
             # pytest's own would raise.
-            if type(handler).__module__ == "auto_deployment.logs":
+            if type(handler).__module__ == "auto_deployment.common.logs":
                 handler.handle(record)
     assert [line for line in logged.console() if "a line could not be made: TypeError" in line]
     assert SECRET not in "".join(logged.console() + logged.file())

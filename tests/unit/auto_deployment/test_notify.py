@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_deployment.errors import WrongUseError
-from auto_deployment.logs import MASK, Redactor
+from auto_deployment.common.errors import WrongUseError
+from auto_deployment.common.logs import MASK, Redactor
+from auto_deployment.common.settings import Settings
 from auto_deployment.notify import (
     MailChannel,
     MailServer,
@@ -27,7 +28,6 @@ from auto_deployment.notify import (
 )
 from auto_deployment.notify.channel import within
 from auto_deployment.notify.telling import PAUSES
-from auto_deployment.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

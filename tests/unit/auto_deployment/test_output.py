@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 WORK = """
 import subprocess, sys
 from pathlib import Path
-from auto_deployment.output import keep_output
+from auto_deployment.common.output import keep_output
 keep_output()
 work = open("work", "w")
 for _ in range(3000):
@@ -73,7 +73,7 @@ def test_a_command_keeps_its_output(tmp_path: Path) -> None:
 
 PROGRAMS = [path for folder in ("auto_deployment", "scripts") for path in sorted((ROOT / folder).rglob("*.py"))]
 # What these print is all that they do: they fail where nobody can get it, and a reader that has seen enough ends them.
-PRINTERS = {"auto_deployment/trace", "scripts/simulator"}
+PRINTERS = {"auto_deployment/provenance", "scripts/simulator"}
 COMMANDS = [
     str(path.relative_to(ROOT))
     for path in PROGRAMS

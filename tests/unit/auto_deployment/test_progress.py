@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment import intake
-from auto_deployment.collect import RECORD, Collector
-from auto_deployment.events import Rules
-from auto_deployment.progress import Progress, Task
-from auto_deployment.sources import FileSource
-from auto_deployment.tables import Tables
+from auto_deployment.common.progress import Progress, Task
+from auto_deployment.ingestion import collect_with_progress
+from auto_deployment.ingestion.collector import RECORD, Collector
+from auto_deployment.ingestion.events import Rules
+from auto_deployment.ingestion.sources import FileSource
+from auto_deployment.ingestion.tables import Tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,13 +110,13 @@ def test_a_second_collection_tells_its_own_rate(tmp_path: Path, monkeypatch: pyt
     noted: list[str] = []
     monkeypatch.setattr(Task, "note", lambda _, text: noted.append(text))
     ticks = itertools.count()
-    monkeypatch.setattr(intake, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    monkeypatch.setattr(collect_with_progress, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     path = tmp_path / "movie.log"
     for lines in (3000, 5):
         path.write_bytes(b"2024-10-14T15:22:01,70999,GET /rate/carcasses+2009=4\n" * lines)
         path = path.rename(tmp_path / f"{lines}.log")
         collector = Collector(Tables(tmp_path), tmp_path / RECORD, Rules())
-        intake.collect_showing(collector, FileSource([path]), Progress(StringIO()), lambda: True)
+        collect_with_progress.collect_showing(collector, FileSource([path]), Progress(StringIO()), lambda: True)
     assert noted == [
         "3,000 lines/s, 3,000 taken, 0 repaired, none quarantined",
         "5 lines/s, 5 taken, 0 repaired, none quarantined",

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from auto_deployment.prometheus import Prometheus, QueryError, UnreachableError
+from auto_deployment.common.prometheus import Prometheus, QueryError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from auto_deployment.quality import clock_lines
+from auto_deployment.reports.version_report import clock_lines
 
 BEFORE, AFTER = "2025-10-19T08:00:00Z", "2026-11-23T08:00:00Z"
 

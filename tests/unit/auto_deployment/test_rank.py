@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from surprise import SVD
 
-from auto_deployment.factors import Factors
-from auto_deployment.rank import NONE, ByRating, Popularity, Seen, top_of
 from auto_deployment.ranking.feedback import Feedback
-from auto_deployment.train import SurpriseSVD
+from auto_deployment.ranking.ranker import NONE, ByRating, Popularity, Seen, top_of
+from auto_deployment.training.rating_model import Factors
+from auto_deployment.training.surprise_svd import SurpriseSVD
 from tests.unit.auto_deployment.samples import SCALE, dataset_of, random_ratings, ratings_of, surprise_trainset, watches_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from auto_deployment.rank import Ranker
+    from auto_deployment.ranking.ranker import Ranker
 
 USERS, FILMS = 12, 9
 

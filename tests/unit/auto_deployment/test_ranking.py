@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from auto_deployment.dataset import Watches
-from auto_deployment.rank import NONE, Popularity
 from auto_deployment.ranking import als, ease
 from auto_deployment.ranking.als import ImplicitAls
 from auto_deployment.ranking.ease import Ease, item_weights
 from auto_deployment.ranking.factory import NAMES
-from auto_deployment.ranking.grades import grades, watch_grades
+from auto_deployment.ranking.implicit_ratings import grades, watch_grades
+from auto_deployment.ranking.ranker import NONE, Popularity
+from auto_deployment.training.dataset import Watches
 from tests.unit.auto_deployment.samples import SCALE, ratings_of
 from tests.unit.auto_deployment.tastes import FILMS, USERS, feedback_of, ranker_of, two_tastes
 

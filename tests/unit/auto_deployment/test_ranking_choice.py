@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_deployment.ranking import choice
-from auto_deployment.ranking.choice import Judged, _Bench, _joined, choose, count_steps, pick, rankers_for
+from auto_deployment.ranking import model_selection
 from auto_deployment.ranking.factory import NAMES, Tuning
-from auto_deployment.ranking.figures import Interval, interval, lists_of, per_user, some_of
 from auto_deployment.ranking.holdout import folds
-from auto_deployment.ranking.offline import measure
-from auto_deployment.train import SurpriseSVD
+from auto_deployment.ranking.metrics import Interval, interval, lists_of, per_user, some_of
+from auto_deployment.ranking.model_selection import Judged, _Bench, _joined, choose, count_steps, pick, rankers_for
+from auto_deployment.ranking.offline_evaluation import measure
+from auto_deployment.training.surprise_svd import SurpriseSVD
 from tests.unit.auto_deployment.samples import random_ratings, ratings_of
 from tests.unit.auto_deployment.tastes import feedback_of, ranker_of, two_tastes
 
 if TYPE_CHECKING:
     from auto_deployment.ranking.feedback import Feedback
-    from auto_deployment.ranking.offline import Offline
+    from auto_deployment.ranking.offline_evaluation import Offline
 
 triples = st.lists(
     st.tuples(st.integers(0, 6), st.integers(0, 12), st.integers(1, 5)), max_size=60, unique_by=lambda row: row[:2]
@@ -91,8 +91,8 @@ def test_tastes_are_found_where_there_are_some() -> None:
 
 def test_each_ranker_is_made_as_it_was_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a later one is tuned to, here a blend that is all popularity, changes none before it."""
-    tuned = {name: 50.0 if "popularity" in name else value for name, value in choice.GRIDS["blend"][0].items()}
-    monkeypatch.setitem(choice.GRIDS, "blend", [tuned])
+    tuned = {name: 50.0 if "popularity" in name else value for name, value in model_selection.GRIDS["blend"][0].items()}
+    monkeypatch.setitem(model_selection.GRIDS, "blend", [tuned])
     made = choose(two_tastes(), SurpriseSVD(), 0, lambda: None)
     benches = [_Bench(fold, SurpriseSVD(), 0) for fold in folds(two_tastes(), 0)]
     for name in NAMES:
@@ -197,7 +197,7 @@ def test_some_users_keep_what_is_theirs() -> None:
 def test_of_a_large_table_a_sample_of_the_users_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the rows may be used: half of the users are judged by, and the choice is still right."""
     feedback = two_tastes()
-    monkeypatch.setattr(choice, "MOST_ROWS", (len(feedback.ratings) + len(feedback.watches)) // 2)
+    monkeypatch.setattr(model_selection, "MOST_ROWS", (len(feedback.ratings) + len(feedback.watches)) // 2)
     made = choose(feedback, SurpriseSVD(), 0, lambda: None)
     assert made.ranker in {"ease", "als", "blend"}
     assert 25 <= made.users <= 30

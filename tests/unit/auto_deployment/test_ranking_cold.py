@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auto_deployment.ranking.choice import Choice
-from auto_deployment.ranking.cold import HISTORIES, cut, step
+from auto_deployment.ranking.cold_start_evaluation import HISTORIES, cut, step
 from auto_deployment.ranking.factory import SCORED, Tuning
-from auto_deployment.ranking.figures import interval
-from auto_deployment.ranking.offline import measure
-from auto_deployment.ranking.tables import COLUMNS, Task, read_task
-from auto_deployment.sgd import SgdTrainer
+from auto_deployment.ranking.metrics import interval
+from auto_deployment.ranking.model_selection import Choice
+from auto_deployment.ranking.offline_evaluation import measure
+from auto_deployment.ranking.rating_files import COLUMNS, Task, read_task
+from auto_deployment.training.sgd import SgdTrainer
 from tests.unit.auto_deployment.samples import ratings_of
 from tests.unit.auto_deployment.tastes import FILMS, USERS, feedback_of, two_tastes
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from auto_deployment.ranking import offline
+from auto_deployment.ranking import offline_evaluation
 from auto_deployment.ranking.__main__ import _baseline, _write, main
-from auto_deployment.ranking.figures import interval
-from auto_deployment.ranking.offline import measure
-from auto_deployment.ranking.tables import read_task
-from auto_deployment.train import SurpriseSVD
+from auto_deployment.ranking.metrics import interval
+from auto_deployment.ranking.offline_evaluation import measure
+from auto_deployment.ranking.rating_files import read_task
+from auto_deployment.training.surprise_svd import SurpriseSVD
 from tests.unit.auto_deployment.tastes import two_tastes
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def test_of_many_users_those_are_drawn_who_can_be_judged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not of all, of whom few may be in the test; and how many there were is told."""
-    monkeypatch.setattr(offline, "MOST_USERS", 5)
+    monkeypatch.setattr(offline_evaluation, "MOST_USERS", 5)
     train = write(tmp_path / "train.csv", training_rows())
     rows = [f"u{user:02},film+{film:02},5,900" for user in range(20, 28) for film in (user % 2, user % 2 + 2)]
     assert main([train, write(tmp_path / "test.csv", rows)]) == 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from auto_deployment.ranking.diverse_popular import POOL, varied
 from auto_deployment.ranking.feedback import Feedback
-from auto_deployment.ranking.varied import POOL, varied
 from tests.unit.auto_deployment.samples import SCALE, dataset_of
 
 FANS, OTHERS = 60, 40

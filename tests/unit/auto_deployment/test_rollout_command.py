@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from auto_deployment.errors import RefusedError
-from auto_deployment.prometheus import UnreachableError
-from auto_deployment.rollout import __main__ as command
-from auto_deployment.rollout import begin, wishes
-from auto_deployment.rollout.holding import held, is_held
-from auto_deployment.rollout.machine import EXIT_STATUS, Ending, Request, Rollout, Step
-from auto_deployment.rollout.record import FOLDER, End, State, load, save
-from auto_deployment.rollout.slots import FIRST
-from auto_deployment.rollout.tools import Tools
-from auto_deployment.settings import Settings
+from auto_deployment.common.errors import RefusedError
+from auto_deployment.common.prometheus import UnreachableError
+from auto_deployment.common.settings import Settings
+from auto_deployment.release import __main__ as command
+from auto_deployment.release import preflight, requests
+from auto_deployment.release.context import Tools
+from auto_deployment.release.lock import held, is_held
+from auto_deployment.release.services import FIRST
+from auto_deployment.release.state import FOLDER, End, State, load, save
+from auto_deployment.release.state_machine import EXIT_STATUS, Ending, Request, Rollout, Step
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from auto_deployment.prometheus import Series
+    from auto_deployment.common.prometheus import Series
 
 
 BUILDING = Rollout("release", 7, 6, "ann", 0.0, "7-x", Step.BUILD, before=FIRST)
@@ -76,19 +76,19 @@ def test_a_rollback_hears_nothing_that_was_asked_of_a_release_before_it(tools: T
     """A stale abort would undo it; a newer version stays wanted."""
     for wish in ("abort", "promote", "release"):
         told: Any = wish
-        wishes.leave(tools.folder, Request(told, "bob", 8))
+        requests.leave(tools.folder, Request(told, "bob", 8))
     heard: list[str] = []
-    front(tools, monkeypatch, lambda: heard.extend(each.wish for each in wishes.pending(tools.folder))).rollback()
+    front(tools, monkeypatch, lambda: heard.extend(each.wish for each in requests.pending(tools.folder))).rollback()
     assert heard == ["release"]
 
 
 def test_a_rollback_that_is_refused_leaves_what_was_asked(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was meant for what is under way, which somebody resumes."""
     save(tools.folder, replace(load(tools.folder), under_way=BUILDING))
-    wishes.leave(tools.folder, Request("abort", "bob"))
+    requests.leave(tools.folder, Request("abort", "bob"))
     with pytest.raises(RefusedError):
         front(tools, monkeypatch, list).rollback()
-    assert [each.wish for each in wishes.pending(tools.folder)] == ["abort"]
+    assert [each.wish for each in requests.pending(tools.folder)] == ["abort"]
 
 
 def test_a_version_without_an_image_is_not_sent_to_a_release_which_would_refuse_it(
@@ -110,10 +110,10 @@ def test_whoever_waits_no_longer_leaves_no_request(tools: Tools, monkeypatch: py
         raise KeyboardInterrupt
 
     save(tools.folder, replace(load(tools.folder), under_way=BUILDING))
-    monkeypatch.setattr(wishes, "wait_taken", interrupted)
+    monkeypatch.setattr(requests, "wait_taken", interrupted)
     with held(tools.folder, "release"), pytest.raises(KeyboardInterrupt):
         front(tools, monkeypatch, list).abort()
-    assert wishes.pending(tools.folder) == []
+    assert requests.pending(tools.folder) == []
 
 
 @pytest.mark.parametrize(
@@ -142,19 +142,19 @@ def test_a_newer_release_is_taken_under_the_lock_and_begun_after_it(
     """Whoever left it sees it taken before the lock is free."""
     taken_under_lock: list[bool] = []
     begun: list[tuple[list[str], bool]] = []
-    take = wishes.take
+    take = requests.take
 
     def taken(folder: Path, request: Request) -> None:
         taken_under_lock.append(is_held(folder))
         take(folder, request)
 
-    monkeypatch.setattr(begin, "release", lambda *_told, **_options: True)
-    monkeypatch.setattr(wishes, "take", taken)
+    monkeypatch.setattr(preflight, "release", lambda *_told, **_options: True)
+    monkeypatch.setattr(requests, "take", taken)
     monkeypatch.setattr(os, "execv", lambda _path, words: begun.append((words[1:], is_held(tools.folder))))
     if task == "resume":
         save(tools.folder, replace(load(tools.folder), under_way=BUILDING))
     newer = Request("release", "bob", 8, ("--again",))
-    getattr(front(tools, monkeypatch, lambda: wishes.leave(tools.folder, newer)), task)()
+    getattr(front(tools, monkeypatch, lambda: requests.leave(tools.folder, newer)), task)()
     assert taken_under_lock == [True]
     assert begun == [(["release", "--by", "bob", "--again"], False)]
 

@@ -11,29 +11,29 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.model import FORMAT
-from auto_deployment.command import CommandError
+from auto_deployment.common.process import CommandError
+from auto_deployment.common.prometheus import UnreachableError
+from auto_deployment.common.settings import Settings
+from auto_deployment.common.signals import StoppedError
 from auto_deployment.notify import NotifyError
-from auto_deployment.prometheus import UnreachableError
-from auto_deployment.rollout import begin
-from auto_deployment.rollout.controller import Controller
-from auto_deployment.rollout.direct import SickError
-from auto_deployment.rollout.finish import settle
-from auto_deployment.rollout.machine import Ending, Request, Step
-from auto_deployment.rollout.record import FOLDER, End, State, load, save
-from auto_deployment.rollout.shadow import Figures, Shadow
-from auto_deployment.rollout.slots import FIRST, SERVICES, Slot
-from auto_deployment.rollout.tools import Tools
-from auto_deployment.rollout.wishes import leave, pending
-from auto_deployment.settings import Settings
-from auto_deployment.stop import StoppedError
+from auto_deployment.release import preflight
+from auto_deployment.release.completion import settle
+from auto_deployment.release.context import Tools
+from auto_deployment.release.controller import Controller
+from auto_deployment.release.probe import SickError
+from auto_deployment.release.requests import leave, pending
+from auto_deployment.release.services import FIRST, SERVICES, Slot
+from auto_deployment.release.shadow_result import Figures, Shadow
+from auto_deployment.release.state import FOLDER, End, State, load, save
+from auto_deployment.release.state_machine import Ending, Request, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from auto_deployment.common.prometheus import Series
     from auto_deployment.notify import Notice
-    from auto_deployment.prometheus import Series
-    from auto_deployment.rollout.machine import Rollout
-    from auto_deployment.rollout.slots import Slots
+    from auto_deployment.release.services import Slots
+    from auto_deployment.release.state_machine import Rollout
 
 ORDINARY = Figures(100, 0.0, 0.0, 0.002, 0.004)
 
@@ -218,10 +218,10 @@ class Site:
         """As the command does it."""
         state = self.state
         if kind == "release":
-            begin._under_way(self.tools, state, "release", 7, "ann")
+            preflight._under_way(self.tools, state, "release", 7, "ann")
         else:
             self.stack.images["model-5"] = "sha256:5"
-            begin.rollback(self.tools, None, "ann")
+            preflight.rollback(self.tools, None, "ann")
 
     def run(self) -> Ending:
         """Run what is under way; or what an end that is recorded has left to do, as the command does."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.rollout import direct, wishes
-from auto_deployment.rollout.commands import BUILD_SECONDS
-from auto_deployment.rollout.direct import Asked
+from auto_deployment.release import probe, requests
+from auto_deployment.release.docker_commands import BUILD_SECONDS
+from auto_deployment.release.probe import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
             time.sleep(seconds)
             return Asked(user, ("1",), seconds)
 
-        monkeypatch.setattr(direct, "_ask", answered)
+        monkeypatch.setattr(probe, "_ask", answered)
 
     return last
 
@@ -33,7 +33,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 def test_every_user_is_asked_for_at_every_address(answers: Callable[[float], None]) -> None:
     """Both have the same users in the same order, so that their lists can be compared."""
     answers(0.0)
-    one, other = direct.ask(["a", "b"], range(50))
+    one, other = probe.ask(["a", "b"], range(50))
     assert sorted(each.user for each in one) == list(range(50))
     assert [each.user for each in one] == [each.user for each in other]
 
@@ -42,7 +42,7 @@ def test_a_service_that_hangs_is_asked_no_longer_than_it_may(answers: Callable[[
     """What has been answered by then is told, and nothing comes after."""
     answers(0.1)
     began = time.monotonic()
-    one, other = direct.ask(["a", "b"], range(3000), began + 0.5)
+    one, other = probe.ask(["a", "b"], range(3000), began + 0.5)
     assert time.monotonic() - began < 2
     count = len(one)
     assert 0 < count == len(other) < 100
@@ -59,12 +59,12 @@ def test_whoever_looks_may_end_the_asking(answers: Callable[[float], None]) -> N
 
     began = time.monotonic()
     with pytest.raises(InterruptedError):
-        direct.ask(["a"], range(3000), began + 60, look)
+        probe.ask(["a"], range(3000), began + 60, look)
     with pytest.raises(InterruptedError):
-        direct.wait_ready("127.0.0.1", 60, look)
+        probe.wait_ready("127.0.0.1", 60, look)
     assert time.monotonic() - began < 1
 
 
 def test_a_request_waits_for_longer_than_the_longest_step() -> None:
     """Which nobody can end: an image being built."""
-    assert wishes.TAKEN_SECONDS > BUILD_SECONDS
+    assert requests.TAKEN_SECONDS > BUILD_SECONDS

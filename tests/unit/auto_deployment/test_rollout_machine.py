@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from auto_deployment.canary.verdict import End as Judged
-from auto_deployment.rollout import machine
-from auto_deployment.rollout.machine import BEFORE_PROMOTION, EXIT_STATUS, ORDER, PROMOTES, Ending, Request, Rollout, Step
-from auto_deployment.rollout.slots import FIRST, SERVICES, Slot
+from auto_deployment.release import state_machine
+from auto_deployment.release.analysis.verdict import End as Judged
+from auto_deployment.release.services import FIRST, SERVICES, Slot
+from auto_deployment.release.state_machine import BEFORE_PROMOTION, EXIT_STATUS, ORDER, PROMOTES, Ending, Request, Rollout, Step
 
 RELEASE = Rollout("release", 7, 6, "ann", 0.0, "7-x", Step.BUILD, before=FIRST)
 ROLLBACK = replace(RELEASE, kind="rollback", step=Step.STABLE_1)
@@ -20,7 +20,7 @@ def path(rollout: Rollout) -> list[Step]:
     """The steps from here on, if each succeeds."""
     found = [rollout.step]
     while rollout.step != Step.END:
-        rollout = machine.done(rollout)
+        rollout = state_machine.done(rollout)
         found.append(rollout.step)
     return found
 
@@ -33,7 +33,7 @@ def at(step: Step, rollout: Rollout = RELEASE) -> Rollout:
 def test_a_release_goes_through_all_steps_to_its_promotion() -> None:
     """Nothing that takes back is on the way; at the end it is promoted."""
     assert path(RELEASE) == [*ORDER, Step.END]
-    end = machine.done(at(Step.KEEP))
+    end = state_machine.done(at(Step.KEEP))
     assert end.ending == Ending.PROMOTED
 
 
@@ -44,16 +44,16 @@ def test_a_release_without_a_shadow_goes_on_to_the_canary() -> None:
 
 def test_a_rollback_replaces_service_after_service() -> None:
     """Without a build or a bake."""
-    assert machine.first_step("rollback") == Step.STABLE_1
+    assert state_machine.first_step("rollback") == Step.STABLE_1
     assert path(ROLLBACK) == [Step.STABLE_1, Step.STABLE_2, Step.THIRD, Step.KEEP, Step.END]
-    assert machine.done(at(Step.KEEP, ROLLBACK)).ending == Ending.ROLLED_BACK
+    assert state_machine.done(at(Step.KEEP, ROLLBACK)).ending == Ending.ROLLED_BACK
     assert [PROMOTES[step] for step in path(ROLLBACK)[:3]] == list(SERVICES)
 
 
 @pytest.mark.parametrize("step", ORDER)
 def test_what_breaks_is_taken_back_as_far_as_it_came(step: Step) -> None:
     """Nothing where nobody has seen it, the canary before the promotion, all services from then on; the reason has the step."""
-    found = machine.broken(at(step), "no room")
+    found = state_machine.broken(at(step), "no room")
     back = {Step.BUILD: Step.END, Step.SHADOW: Step.END}
     assert found.step == back.get(step, Step.WITHDRAW if step in BEFORE_PROMOTION else Step.UNDO)
     assert found.reasons == (f"{step}: no room",)
@@ -65,7 +65,7 @@ def test_what_breaks_is_taken_back_as_far_as_it_came(step: Step) -> None:
 @pytest.mark.parametrize("step", ORDER)
 def test_only_a_canary_that_is_sick_is_a_bad_version(step: Step) -> None:
     """From its start to its warm-up; later the bake judges, and a promotion that breaks is a failure."""
-    found = machine.broken(at(step), "exited", sick=True)
+    found = state_machine.broken(at(step), "exited", sick=True)
     assert found.ending == (Ending.ABORTED if step in {Step.REPLACE, Step.WARM} else Ending.FAILED)
 
 
@@ -80,7 +80,7 @@ def test_only_a_canary_that_is_sick_is_a_bad_version(step: Step) -> None:
 )
 def test_the_verdict_decides(judged: Judged, step: Step, ending: Ending | None) -> None:
     """Only a pass promotes; a canary that is taken back says why."""
-    found = machine.judged(at(Step.BAKE), judged, ["mean 700 ms, limit 500 ms"])
+    found = state_machine.judged(at(Step.BAKE), judged, ["mean 700 ms, limit 500 ms"])
     assert (found.step, found.ending) == (step, ending)
     assert found.reasons == (("mean 700 ms, limit 500 ms",) if ending else ())
 
@@ -88,7 +88,7 @@ def test_the_verdict_decides(judged: Judged, step: Step, ending: Ending | None) 
 @pytest.mark.parametrize("step", [step for step in ORDER if step != Step.KEEP])
 def test_an_abort_is_obeyed_at_every_step(step: Step) -> None:
     """And says who asked."""
-    found = machine.asked(at(step), ABORT)
+    found = state_machine.asked(at(step), ABORT)
     assert found.ending == Ending.ABORTED
     assert found.reasons == ("bob asked for it",)
     assert found.step in {Step.END, Step.WITHDRAW, Step.UNDO}
@@ -97,14 +97,14 @@ def test_an_abort_is_obeyed_at_every_step(step: Step) -> None:
 def test_a_newer_version_stops_a_bake_and_not_a_promotion() -> None:
     """A half-done promotion is completed first."""
     for step in ORDER:
-        found = machine.asked(at(step), NEWER)
+        found = state_machine.asked(at(step), NEWER)
         assert (found.ending == Ending.SUPERSEDED) == (step in BEFORE_PROMOTION)
-    assert machine.asked(at(Step.BAKE), NEWER).reasons == ("version 8 came, by bob",)
+    assert state_machine.asked(at(Step.BAKE), NEWER).reasons == ("version 8 came, by bob",)
 
 
 def test_who_wants_a_promotion_is_noted() -> None:
     """The bake sees to it."""
-    assert machine.asked(at(Step.BUILD), PROMOTE) == replace(RELEASE, urged="bob")
+    assert state_machine.asked(at(Step.BUILD), PROMOTE) == replace(RELEASE, urged="bob")
 
 
 @pytest.mark.parametrize("request_", [ABORT, PROMOTE, NEWER])
@@ -112,7 +112,7 @@ def test_who_wants_a_promotion_is_noted() -> None:
 def test_what_is_decided_stays_decided(step: Step, request_: Request) -> None:
     """Whatever is asked then."""
     decided = replace(at(step), ending=Ending.ABORTED, reasons=("slow",))
-    assert machine.asked(decided, request_) == decided
+    assert state_machine.asked(decided, request_) == decided
 
 
 def test_every_ending_has_a_status() -> None:
@@ -131,12 +131,12 @@ def test_minutes_count_from_the_bakes_begin() -> None:
 
 def test_an_undoing_brings_back_what_services_ran() -> None:
     """A release's canary is withdrawn; a rollback's runs again what it ran; what was not there stays away."""
-    assert machine.to_bring_back(RELEASE) == {name: FIRST[name] for name in ("stable-1", "stable-2")}
-    assert machine.to_bring_back(ROLLBACK) == FIRST
-    assert "canary" not in machine.to_bring_back(replace(ROLLBACK, before={**FIRST, "canary": None}))
+    assert state_machine.to_bring_back(RELEASE) == {name: FIRST[name] for name in ("stable-1", "stable-2")}
+    assert state_machine.to_bring_back(ROLLBACK) == FIRST
+    assert "canary" not in state_machine.to_bring_back(replace(ROLLBACK, before={**FIRST, "canary": None}))
 
 
 def test_slots_carry_the_versions_tag() -> None:
     """On the canary's track while it bakes, then on the stable one."""
-    assert machine.canary_slot(RELEASE) == Slot("model-7", "canary")
-    assert machine.promoted_slot(RELEASE) == Slot("model-7", "stable")
+    assert state_machine.canary_slot(RELEASE) == Slot("model-7", "canary")
+    assert state_machine.promoted_slot(RELEASE) == Slot("model-7", "stable")

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.champion import report_in_service
-from auto_deployment.rollout import begin, figures, finish
-from auto_deployment.rollout.holding import LockedError, held, holder, is_held
-from auto_deployment.rollout.machine import Ending, Request, Rollout, Step
-from auto_deployment.rollout.record import FOLDER, State, in_service, load, save
-from auto_deployment.rollout.slots import FIRST, Slot
-from auto_deployment.rollout.wishes import drop, leave, next_release, pending, take, wait_taken
-from auto_deployment.state import StateError
+from auto_deployment.common.json_file import StateError
+from auto_deployment.evaluation.champion import report_in_service
+from auto_deployment.release import completion, metrics, preflight
+from auto_deployment.release.lock import LockedError, held, holder, is_held
+from auto_deployment.release.requests import drop, leave, next_release, pending, take, wait_taken
+from auto_deployment.release.services import FIRST, Slot
+from auto_deployment.release.state import FOLDER, State, in_service, load, save
+from auto_deployment.release.state_machine import Ending, Request, Rollout, Step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def test_a_promotion_puts_a_version_in_service() -> None:
     assert (state.in_service, state.since, state.served, state.under_way) == (7, 200.0, (4, 5, 6), None)
     assert state.ends[-1].ending == Ending.PROMOTED
     assert not state.ends[-1].told
-    assert begin.previous(state) == 6
+    assert preflight.previous(state) == 6
 
 
 @pytest.mark.parametrize("ending", [Ending.ABORTED, Ending.REFUSED, Ending.INCONCLUSIVE, Ending.FAILED])
@@ -72,8 +72,8 @@ def test_what_was_taken_back_is_not_released_again_by_itself(ending: Ending) -> 
     """But it is when somebody asks for it by a word of its own."""
     state = after(ending)
     assert state.in_service == 6
-    assert f"was {ending} before" in begin.refusal(state, 7, again=False)
-    assert begin.refusal(state, 7, again=True) == ""
+    assert f"was {ending} before" in preflight.refusal(state, 7, again=False)
+    assert preflight.refusal(state, 7, again=True) == ""
 
 
 def test_a_failure_before_the_bake_and_a_newer_version_are_no_verdict() -> None:
@@ -87,7 +87,7 @@ def test_a_rollback_takes_the_newer_version_back() -> None:
     back = replace(ROLLOUT, kind="rollback", version=5, replaces=6)
     state = after(Ending.ROLLED_BACK, rollout=back)
     assert (state.in_service, state.served, dict(state.taken_back)) == (5, (4,), {"6": "rolled back"})
-    assert "rolled back before" in begin.refusal(state, 6, again=False)
+    assert "rolled back before" in preflight.refusal(state, 6, again=False)
 
 
 def test_a_version_that_is_promoted_after_all_is_forgiven() -> None:
@@ -98,30 +98,30 @@ def test_a_version_that_is_promoted_after_all_is_forgiven() -> None:
 @pytest.mark.parametrize(("version", "word"), [(5, "older than the one in service"), (7, ""), (8, "")])
 def test_versions_that_are_not_released(version: int, word: str) -> None:
     """None yet, or one from before; each with its reason."""
-    why = begin.refusal(SERVING, version, again=False)
+    why = preflight.refusal(SERVING, version, again=False)
     assert (word in why) if word else why == ""
 
 
 def test_there_is_nothing_to_roll_back_to_before_the_second_version() -> None:
     """And a newer one that was in service once is not taken for an older one."""
-    assert begin.previous(State(1)) is None
-    assert begin.previous(State()) is None
-    assert begin.previous(State(3, served=(1, 5))) == 1
+    assert preflight.previous(State(1)) is None
+    assert preflight.previous(State()) is None
+    assert preflight.previous(State(3, served=(1, 5))) == 1
 
 
 def test_images_beyond_those_that_are_kept_go() -> None:
     """Of versions that the release knows: what serves and the last few that did stay."""
     state = after(Ending.ABORTED, replace(SERVING, served=(3, 4, 5)))
     ends = tuple(replace(state.ends[0], version=version, replaces=version - 1) for version in range(2, 8))
-    assert finish.to_remove(replace(state, ends=ends), 2) == {1, 2, 3, 7}
-    assert finish.to_remove(replace(state, ends=ends), 0) == {1, 2, 3, 4, 5, 7}
+    assert completion.to_remove(replace(state, ends=ends), 2) == {1, 2, 3, 7}
+    assert completion.to_remove(replace(state, ends=ends), 0) == {1, 2, 3, 4, 5, 7}
 
 
 def test_the_image_of_version_0_stays() -> None:
     """No commit names it, so that nothing can build it again, and its answers could not be replayed."""
     state = after(Ending.PROMOTED, replace(SERVING, in_service=0, served=()), replace(ROLLOUT, version=1, replaces=0))
     ends = tuple(replace(state.ends[0], version=version, replaces=version - 1) for version in range(1, 8))
-    assert finish.to_remove(replace(state, in_service=7, ends=ends), 0) == {1, 2, 3, 4, 5, 6}
+    assert completion.to_remove(replace(state, in_service=7, ends=ends), 0) == {1, 2, 3, 4, 5, 6}
 
 
 def test_the_images_of_what_runs_and_of_what_is_under_way_stay() -> None:
@@ -129,10 +129,10 @@ def test_the_images_of_what_runs_and_of_what_is_under_way_stay() -> None:
     ended = replace(after(Ending.ABORTED), served=())
     ends = tuple(replace(ended.ends[0], version=version, replaces=version - 1) for version in range(2, 8))
     known = replace(ended, ends=ends)
-    assert finish.to_remove(known, 0) == {1, 2, 3, 4, 5, 7}
+    assert completion.to_remove(known, 0) == {1, 2, 3, 4, 5, 7}
     back = replace(ROLLOUT, version=7, replaces=5, before={**FIRST, "canary": Slot("model-3", "stable")})
-    assert finish.to_remove(replace(known, under_way=back), 0) == {1, 2, 4}
-    assert finish.to_remove(known.with_slot("stable-2", Slot("model-4", "stable")), 0) == {1, 2, 3, 5, 7}
+    assert completion.to_remove(replace(known, under_way=back), 0) == {1, 2, 4}
+    assert completion.to_remove(known.with_slot("stable-2", Slot("model-4", "stable")), 0) == {1, 2, 3, 5, 7}
 
 
 def test_the_version_in_service_is_the_next_gates_champion(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_newer_version_comes_next_when_its_request_is_taken(tmp_path: Path) ->
 
 def test_prometheus_is_told_what_serves_and_how_the_last_one_ended(tmp_path: Path) -> None:
     """In its text format; nothing is told that is not known."""
-    told = figures.to_text(replace(after(Ending.ABORTED), under_way=ROLLOUT))
+    told = metrics.to_text(replace(after(Ending.ABORTED), under_way=ROLLOUT))
     values = dict(line.split() for line in told.splitlines() if not line.startswith("#"))
     assert values == {
         "release_version_in_service": "6",
@@ -202,18 +202,18 @@ def test_prometheus_is_told_what_serves_and_how_the_last_one_ended(tmp_path: Pat
         "release_last_end_status": "3",
         "release_last_end_version": "7",
     }
-    assert figures.to_text(State()) == ""
-    figures.tell(tmp_path, SERVING)
+    assert metrics.to_text(State()) == ""
+    metrics.tell(tmp_path, SERVING)
     assert (tmp_path / "metrics" / "release.prom").stat().st_mode & 0o777 == 0o644
 
 
 def test_the_tree_names_its_version(tmp_path: Path) -> None:
     """A file that does not is an error with what it should hold."""
     (tmp_path / "version.txt").write_text("7\n")
-    assert begin.version_in_tree(tmp_path) == 7
+    assert preflight.version_in_tree(tmp_path) == 7
     (tmp_path / "version.txt").write_text("seven\n")
     with pytest.raises(Exception, match="it should hold the version's number"):
-        begin.version_in_tree(tmp_path)
+        preflight.version_in_tree(tmp_path)
 
 
 def test_the_state_is_readable_json(tmp_path: Path) -> None:

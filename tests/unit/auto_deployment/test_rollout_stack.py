@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from auto_deployment.command import CommandError
-from auto_deployment.rollout.direct import SickError
-from auto_deployment.rollout.slots import FIRST, OVERRIDE, Slot, override
-from auto_deployment.rollout.stack import UPSTREAM, Stack, StackError
-from auto_deployment.rollout.upstream import render, spared
+from auto_deployment.common.process import CommandError
+from auto_deployment.release.nginx_upstream import render, spared
+from auto_deployment.release.probe import SickError
+from auto_deployment.release.services import FIRST, OVERRIDE, Slot, override
+from auto_deployment.release.stack import UPSTREAM, Stack, StackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

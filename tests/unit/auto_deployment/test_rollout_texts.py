@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from auto_deployment.rollout import commands
-from auto_deployment.rollout.slots import FIRST, Slot, override
-from auto_deployment.rollout.stack import container_of, workers_of
-from auto_deployment.rollout.times import minutes_of, utc
-from auto_deployment.rollout.upstream import render
+from auto_deployment.release import docker_commands
+from auto_deployment.release.nginx_upstream import render
+from auto_deployment.release.services import FIRST, Slot, override
+from auto_deployment.release.stack import container_of, workers_of
+from auto_deployment.release.times import minutes_of, utc
 
 ROOT = Path(__file__).resolve().parents[3]
 BAKING = {**FIRST, "canary": Slot("model-7", "canary")}
@@ -84,13 +84,13 @@ def test_the_override_says_nothing_new_before_the_first_release() -> None:
 def test_a_service_is_replaced_alone_and_waited_for() -> None:
     """Neither its dependencies nor a build come with it, and the wait has a limit."""
     expected = ["docker", "compose", "up", "--detach", "--no-deps", "--no-build", "--wait", "--wait-timeout", "90", "canary"]
-    assert commands.replace(("docker", "compose"), "canary") == expected
-    assert commands.remove(("docker", "compose"), "canary") == ["docker", "compose", "rm", "--stop", "--force", "canary"]
+    assert docker_commands.replace(("docker", "compose"), "canary") == expected
+    assert docker_commands.remove(("docker", "compose"), "canary") == ["docker", "compose", "rm", "--stop", "--force", "canary"]
 
 
 def test_nginx_is_asked_before_it_reloads_the_same_file() -> None:
     """Where the stack's image has it."""
-    check, reload = commands.check_nginx(("docker", "compose")), commands.reload_nginx(("docker", "compose"))
+    check, reload = docker_commands.check_nginx(("docker", "compose")), docker_commands.reload_nginx(("docker", "compose"))
     assert check == ["docker", "compose", "exec", "-T", "nginx", "nginx", "-t", "-q", "-c", "/etc/movierec/nginx/nginx.conf"]
     assert reload == [
         "docker",
@@ -111,7 +111,7 @@ def test_nginx_is_asked_before_it_reloads_the_same_file() -> None:
 
 def test_a_shadow_has_a_services_limits_and_no_journal() -> None:
     """Those of docker-compose.yml; it mounts no volume."""
-    told = commands.shadow("docker", "movierec-shadow-new", "movierec_front", "sha256:1")
+    told = docker_commands.shadow("docker", "movierec-shadow-new", "movierec_front", "sha256:1")
     base = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["x-service"]
     for option, value in (("--memory", base["mem_limit"]), ("--pids-limit", str(base["pids_limit"])), ("--user", base["user"])):
         assert told[told.index(option) + 1] == value
@@ -124,16 +124,16 @@ def test_a_shadow_has_a_services_limits_and_no_journal() -> None:
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (commands.container(("d", "compose"), "canary"), "d compose ps --all --quiet canary"),
-        (commands.inspect("d", "abc"), "d inspect --type container abc"),
-        (commands.processes("d", "abc"), "d top abc -eo pid,args"),
-        (commands.tag("d", "sha256:1", "app:stable"), "d tag sha256:1 app:stable"),
-        (commands.image_id("d", "app:model-7"), "d image inspect --format {{.Id}} app:model-7"),
-        (commands.tags("d", "app"), "d image ls --format {{.Tag}} app"),
-        (commands.remove_image("d", "app:model-1"), "d image rm app:model-1"),
-        (commands.remove_container("d", "one", "other"), "d rm --force --volumes one other"),
-        (commands.last_words("d", "shadow"), "d logs --tail 1 shadow"),
-        (commands.pull_model("py", Path("data/model"), "local"), "py -m dvc pull --force --remote local data/model"),
+        (docker_commands.container(("d", "compose"), "canary"), "d compose ps --all --quiet canary"),
+        (docker_commands.inspect("d", "abc"), "d inspect --type container abc"),
+        (docker_commands.processes("d", "abc"), "d top abc -eo pid,args"),
+        (docker_commands.tag("d", "sha256:1", "app:stable"), "d tag sha256:1 app:stable"),
+        (docker_commands.image_id("d", "app:model-7"), "d image inspect --format {{.Id}} app:model-7"),
+        (docker_commands.tags("d", "app"), "d image ls --format {{.Tag}} app"),
+        (docker_commands.remove_image("d", "app:model-1"), "d image rm app:model-1"),
+        (docker_commands.remove_container("d", "one", "other"), "d rm --force --volumes one other"),
+        (docker_commands.last_words("d", "shadow"), "d logs --tail 1 shadow"),
+        (docker_commands.pull_model("py", Path("data/model"), "local"), "py -m dvc pull --force --remote local data/model"),
     ],
 )
 def test_other_commands(command: list[str], expected: str) -> None:

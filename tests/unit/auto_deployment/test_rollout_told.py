@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from auto_deployment.canary.comparison import Limits
-from auto_deployment.canary.evidence import Evidence, Look
-from auto_deployment.canary.verdict import verdict
-from auto_deployment.rollout import page, shadow, status
-from auto_deployment.rollout.charts import Line, chart
-from auto_deployment.rollout.direct import Asked
-from auto_deployment.rollout.machine import Ending
-from auto_deployment.rollout.notices import notice_of, subject_of
-from auto_deployment.rollout.record import End
+from auto_deployment.common.svg import Line, chart
+from auto_deployment.release import page, shadow_result, status
+from auto_deployment.release.analysis.comparison import Limits
+from auto_deployment.release.analysis.evidence import Evidence, Look
+from auto_deployment.release.analysis.verdict import verdict
+from auto_deployment.release.notices import notice_of, subject_of
+from auto_deployment.release.probe import Asked
+from auto_deployment.release.state import End
+from auto_deployment.release.state_machine import Ending
 
 END = End(7, Ending.ABORTED, ("mean 700 ms, limit 500 ms",), "ann", 0.0, 900.0, 6, "7-x")
 POPULAR = ("a", "b", "c")
@@ -64,9 +64,9 @@ def asked(seconds: float = 0.002, films: tuple[str, ...] = ("x", "y"), failed: i
     return [Asked(user, () if user < failed else films, seconds) for user in range(count)]
 
 
-def shadowed(one: list[Asked], other: list[Asked] | None = None) -> shadow.Shadow:
+def shadowed(one: list[Asked], other: list[Asked] | None = None) -> shadow_result.Shadow:
     """A version beside the one in service."""
-    return shadow.compared(one, other or asked(), (POPULAR, POPULAR), "recorded", Limits())
+    return shadow_result.compared(one, other or asked(), (POPULAR, POPULAR), "recorded", Limits())
 
 
 def test_an_equal_version_passes_the_shadow() -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment import logs
+from auto_deployment.common import logs
 from auto_deployment.scheduler.__main__ import command_of, main
 from auto_deployment.scheduler.plan import FINISHED, NOT_RUN, QUIET, WORDS
 

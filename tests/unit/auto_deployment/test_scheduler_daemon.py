@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from auto_deployment.scheduler.daemon import Daemon
-from auto_deployment.scheduler.memory import Memory
 from auto_deployment.scheduler.plan import BUSY, COLLECT, RETRAIN, UNSEEN, Run, words_of
-from auto_deployment.scheduler.waiting import Times
+from auto_deployment.scheduler.signals import Times
+from auto_deployment.scheduler.state_file import Memory
 from tests.unit.auto_deployment.runs import DAY, EVERY, HOUR, NOW
 
 if TYPE_CHECKING:

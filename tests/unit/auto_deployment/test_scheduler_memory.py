@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 
+from auto_deployment.common.json_file import StateError
 from auto_deployment.scheduler.__main__ import show
-from auto_deployment.scheduler.memory import Memory, from_document, to_document
 from auto_deployment.scheduler.plan import COLLECT, RETRAIN, Run
-from auto_deployment.state import StateError
+from auto_deployment.scheduler.state_file import Memory, from_document, to_document
 from tests.unit.auto_deployment.runs import NEVER, NOW, done, some_runs
 
 if TYPE_CHECKING:

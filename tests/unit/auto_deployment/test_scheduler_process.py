@@ -12,7 +12,7 @@ import pytest
 from auto_deployment.scheduler.lock import HeldError, is_held, locked
 from auto_deployment.scheduler.plan import UNSEEN
 from auto_deployment.scheduler.process import Adopted, Child
-from auto_deployment.scheduler.waiting import Signals
+from auto_deployment.scheduler.signals import Signals
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from auto_deployment.scheduler.moments import span
+from auto_deployment.common.time_format import span
 from auto_deployment.scheduler.plan import COLLECT, RETRAIN, Run
 from auto_deployment.scheduler.status import status_text
 from tests.unit.auto_deployment.runs import DAY, HOUR, NOW

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from app.env_file import read_env_file, unknown_names
 from app.provenance import mysql
-from auto_deployment.errors import WrongUseError
-from auto_deployment.events import Rules
-from auto_deployment.settings import load_settings
+from auto_deployment.common.errors import WrongUseError
+from auto_deployment.common.settings import load_settings
+from auto_deployment.ingestion.events import Rules
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from auto_deployment.errors import WrongUseError
-from auto_deployment.sources import Block, FileSource, Gap, TopicSource
-from auto_deployment.stream import Batch, OffsetGoneError, StreamError
+from auto_deployment.common.errors import WrongUseError
+from auto_deployment.ingestion.kafka.client import Batch, OffsetGoneError, StreamError
+from auto_deployment.ingestion.sources import Block, FileSource, Gap, TopicSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from auto_deployment.sources import Source
+    from auto_deployment.ingestion.sources import Source
 
 LINES = [f"line {at}" for at in range(1, 13)]
 
@@ -225,7 +225,7 @@ def test_a_topic_that_was_made_anew_is_not_waited_for() -> None:
 
 def test_long_lines_make_a_block_end_before_it_fills_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the line by which it holds so many bytes, wherever a run is broken off: of a topic and of a file."""
-    monkeypatch.setattr("auto_deployment.sources.BLOCK_BYTES", 12)
+    monkeypatch.setattr("auto_deployment.ingestion.sources.BLOCK_BYTES", 12)
     topic = Topic(p0=list(range(5)), p1=[0])
     path = tmp_path / "movie.log"
     path.write_text("".join(f"line {at}\n" for at in range(5)))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.model import RESERVE
-from auto_deployment.artifact import Lists
+from auto_deployment.ranking.precompute import Lists
 from tests.unit.auto_deployment.tastes import USERS, ranker_of, two_tastes
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -27,7 +27,7 @@ class Nothing(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Nothing())
 
-from auto_deployment.spark.lists import _block
+from auto_deployment.ranking.precompute_spark import _block
 
 class Held:
     value = pickle.load(sys.stdin.buffer)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from auto_deployment.errors import WrongUseError
-from auto_deployment.spark import session
+from auto_deployment.common.errors import WrongUseError
+from auto_deployment.training.spark import session
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -41,7 +41,7 @@ def test_the_handler_of_interrupts_stays_ours() -> None:
 
 def test_the_code_for_executors_goes_with_the_process(tmp_path: Path) -> None:
     """The archive is there while the process runs, and its folder is gone afterwards."""
-    code = "from auto_deployment.spark.session import _code; print(_code().stat().st_size)"
+    code = "from auto_deployment.training.spark.session import _code; print(_code().stat().st_size)"
     environment = {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.state import StateError, read_json, write_json_synced
+from auto_deployment.common.json_file import StateError, read_json, write_json_synced
 
 if TYPE_CHECKING:
     from pathlib import Path

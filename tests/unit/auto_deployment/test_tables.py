@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.rows import Aside, Counts, Rows
-from auto_deployment.tables import RATING_HEADER, WATCH_HEADER, TableError, Tables
+from auto_deployment.ingestion.rows import Aside, Counts, Rows
+from auto_deployment.ingestion.tables import RATING_HEADER, WATCH_HEADER, TableError, Tables
 
 if TYPE_CHECKING:
     from pathlib import Path

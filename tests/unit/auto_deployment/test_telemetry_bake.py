@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.settings import Settings, load_settings
-from auto_deployment.telemetry.bake import watched
+from auto_deployment.common.settings import Settings, load_settings
+from auto_deployment.online_evaluation.bake import watched
 from tests.unit.auto_deployment.viewers import NOON, Scene
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from auto_deployment.canary.viewers import Watched
+    from auto_deployment.online_evaluation.watched_counts import Watched
 
 MINUTE = timedelta(minutes=1)
 LIST = ("a+1999", "b+1999")
@@ -107,7 +107,7 @@ def test_what_was_known_does_not_go_with_a_moment_s_failure(scene: Scene, monkey
     scene.answer(3, NOON + 2 * MINUTE, LIST, 7, "canary")
     scene.tell()
     with monkeypatch.context() as patch:
-        patch.setattr("auto_deployment.telemetry.bake.prepare", away)
+        patch.setattr("auto_deployment.online_evaluation.bake.prepare", away)
         second = known(scene, first)
     assert (second.users, second.hits, second.base_users, second.base_hits) == ((1,), (0,), (1,), (1,))
     assert "away" in second.problem

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.telemetry.__main__ import main
+from auto_deployment.online_evaluation.__main__ import main
 from tests.unit.auto_deployment.viewers import Scene
 
 if TYPE_CHECKING:

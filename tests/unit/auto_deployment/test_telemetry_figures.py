@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.telemetry import text
-from auto_deployment.telemetry.figures import figures
+from auto_deployment.online_evaluation import text
+from auto_deployment.online_evaluation.figures import figures
 from tests.unit.auto_deployment.viewers import NOON, Scene
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from auto_deployment.telemetry.figures import Figures
+    from auto_deployment.online_evaluation.figures import Figures
 
 HOUR = timedelta(hours=1)
 LIST = ("a+1999", "b+1999", "c+1999")

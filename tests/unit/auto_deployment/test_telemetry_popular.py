@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from app.model import ArtifactError, film_arrays, save
-from auto_deployment.rows import Counts, Rows
-from auto_deployment.tables import Tables
-from auto_deployment.telemetry.database import Database
-from auto_deployment.telemetry.popular import Popular, superseded
+from auto_deployment.ingestion.rows import Counts, Rows
+from auto_deployment.ingestion.tables import Tables
+from auto_deployment.online_evaluation.database import Database
+from auto_deployment.online_evaluation.popular import Popular, superseded
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from auto_deployment.intervals import wilson
-from auto_deployment.telemetry.shares import Moments, difference, share
+from auto_deployment.common.intervals import wilson
+from auto_deployment.online_evaluation.shares import Moments, difference, share
 
 
 def moments(answers: np.ndarray, counted: np.ndarray) -> Moments:

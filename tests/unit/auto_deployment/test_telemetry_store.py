@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.routes import digest_of as digest_of_service
-from auto_deployment.collect import Collector
-from auto_deployment.events import DEFAULT_RULES, Recommendation
-from auto_deployment.settings import load_settings
-from auto_deployment.sources import FileSource
-from auto_deployment.tables import Tables
-from auto_deployment.telemetry.database import QUERY
-from auto_deployment.telemetry.keeping import Telemetry
-from auto_deployment.telemetry.rows import answer_lines, digest_of
-from auto_deployment.telemetry.store import SCRATCH, Store
-from auto_deployment.telemetry.upkeep import WHOLE, clear, compact, mend, too_old
+from auto_deployment.common.settings import load_settings
+from auto_deployment.ingestion.collector import Collector
+from auto_deployment.ingestion.events import DEFAULT_RULES, Recommendation
+from auto_deployment.ingestion.sources import FileSource
+from auto_deployment.ingestion.tables import Tables
+from auto_deployment.online_evaluation.database import QUERY
+from auto_deployment.online_evaluation.keeping import Telemetry
+from auto_deployment.online_evaluation.rows import answer_lines, digest_of
+from auto_deployment.online_evaluation.store import SCRATCH, Store
+from auto_deployment.online_evaluation.upkeep import WHOLE, clear, compact, mend, too_old
 from tests.unit.auto_deployment.viewers import NOON, SOURCE, Scene, empty_rows
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from auto_deployment.rows import Rows
+    from auto_deployment.ingestion.rows import Rows
 
 DAY = timedelta(days=1)
 ANSWER = "2026-01-05T12:00:{:02}.123,{},recommendation request s:8082, status 200, result: a+1999, b+1999, 5 ms"
@@ -301,7 +301,7 @@ def test_what_fails_again_and_again_is_told_once(tmp_path: Path) -> None:
 
 def test_an_error_that_nobody_thought_of_fails_no_run_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is logged whole, and told."""
-    monkeypatch.setattr("auto_deployment.telemetry.keeping.figures", lambda *_: 1 // 0)
+    monkeypatch.setattr("auto_deployment.online_evaluation.keeping.figures", lambda *_: 1 // 0)
     kept = telemetry(tmp_path)
     assert kept.figures() is None
     assert "ZeroDivisionError" in kept.problems[0]

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.events import DEFAULT_RULES
-from auto_deployment.rows import rows_of
-from auto_deployment.sources import Block
-from auto_deployment.telemetry.figures import Figures, figures
-from auto_deployment.telemetry.popular import Popular
-from auto_deployment.telemetry.store import Store
-from auto_deployment.telemetry.uplift import Strata, uplift
+from auto_deployment.ingestion.events import DEFAULT_RULES
+from auto_deployment.ingestion.rows import rows_of
+from auto_deployment.ingestion.sources import Block
+from auto_deployment.online_evaluation.figures import Figures, figures
+from auto_deployment.online_evaluation.popular import Popular
+from auto_deployment.online_evaluation.store import Store
+from auto_deployment.online_evaluation.uplift import Strata, uplift
 from scripts.simulator.options import StreamOptions
 from scripts.simulator.stream import stream_lines
 from scripts.simulator.world import World

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from auto_deployment.rows import Counts
-from auto_deployment.settings import load_settings
-from auto_deployment.textfile import HELP, Known, after_run, from_text, tell, tell_look, to_text
+from auto_deployment.common.settings import load_settings
+from auto_deployment.ingestion.rows import Counts
+from auto_deployment.pipeline.metrics import HELP, Known, after_run, from_text, tell, tell_look, to_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from auto_deployment.settings import Settings
+    from auto_deployment.common.settings import Settings
 
 NEVER = Known(0, None, ())
 NOW = 1_795_000_000.5

@@ -19,11 +19,11 @@ from app.provenance import Ledger, tracking_row, with_times
 from app.provenance.archive import Archive
 from app.recommender import Recommender
 from app.routes import digest_of
-from auto_deployment.errors import RunError
-from auto_deployment.trace import keeping
-from auto_deployment.trace.__main__ import main
-from auto_deployment.trace.page import page
-from auto_deployment.trace.sections import sections, text
+from auto_deployment.common.errors import RunError
+from auto_deployment.provenance import keeping
+from auto_deployment.provenance.__main__ import main
+from auto_deployment.provenance.page import page
+from auto_deployment.provenance.sections import sections, text
 from tests.unit.app import samples
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -155,7 +155,7 @@ def test_without_a_database_it_says_so(demo: Path, capsys: pytest.CaptureFixture
 
 def test_a_reader_that_has_seen_enough_ends_it_quietly(demo: Path) -> None:
     """Status 0 and no traceback where the pipe is closed."""
-    command = [sys.executable, "-m", "auto_deployment.trace", "user", "5", "--demo", str(demo)]
+    command = [sys.executable, "-m", "auto_deployment.provenance", "user", "5", "--demo", str(demo)]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     reading, writing = os.pipe()
     os.close(reading)

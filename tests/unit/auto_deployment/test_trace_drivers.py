@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from auto_deployment import rank
+from auto_deployment.provenance.drivers import added, by_factors, by_weights, likes
+from auto_deployment.provenance.history import Seen
+from auto_deployment.ranking import ranker
 from auto_deployment.ranking.als import ImplicitAls
 from auto_deployment.ranking.ease import Ease
 from auto_deployment.ranking.factory import RankerFactory, Tuning
-from auto_deployment.trace.drivers import added, by_factors, by_weights, likes
-from auto_deployment.trace.history import Seen
-from auto_deployment.train import SurpriseSVD
+from auto_deployment.training.surprise_svd import SurpriseSVD
 from tests.unit.auto_deployment.samples import SCALE
 from tests.unit.auto_deployment.tastes import FILMS, USERS, feedback_of, two_tastes
 
@@ -99,7 +99,7 @@ def test_popularitys_order_is_kept_as_its_lists_follow_it() -> None:
     factory, tuning = RankerFactory(two_tastes(), SurpriseSVD(), 0), Tuning(half_life=0.05)
     found = factory.kept("popularity", tuning)["popularity_films"]
     nothing = np.zeros(0, dtype=np.int32)
-    nobody = rank.Seen.of(nothing, nothing, USERS)
+    nobody = ranker.Seen.of(nothing, nothing, USERS)
     assert found.dtype == np.uint16
     assert found.tolist() == factory.make("popularity", tuning).top(0, 1, nobody, FILMS)[0].tolist()
 

@@ -16,23 +16,23 @@ from hypothesis import strategies as st
 
 from app.model import load_serving
 from app.provenance.archive import Served, Traced
-from auto_deployment import image
-from auto_deployment.command import CommandError, Commands
-from auto_deployment.dataset import read as read_dataset
-from auto_deployment.errors import RunError
-from auto_deployment.intake import collect_files
-from auto_deployment.progress import Progress
-from auto_deployment.rows import Counts, Rows
+from auto_deployment.common.errors import RunError
+from auto_deployment.common.process import CommandError, Commands
+from auto_deployment.common.progress import Progress
+from auto_deployment.common.settings import load_settings
+from auto_deployment.ingestion.collect_with_progress import collect_files
+from auto_deployment.ingestion.rows import Counts, Rows
+from auto_deployment.ingestion.tables import Tables
+from auto_deployment.provenance import history, listing, tries
+from auto_deployment.provenance.chain import last_release, release_evidence
+from auto_deployment.provenance.history import Seen, combine, lines_of
+from auto_deployment.provenance.reasons import drivers, step_told
+from auto_deployment.provenance.replay import Engine, ReplayError, compute, find_model, read
+from auto_deployment.provenance.version_files import GoneError, VersionFiles
+from auto_deployment.release import image_commands
 from auto_deployment.sample import SAMPLE
-from auto_deployment.settings import load_settings
-from auto_deployment.tables import Tables
-from auto_deployment.trace import history, listing, tries
-from auto_deployment.trace.chain import last_release, release_evidence
-from auto_deployment.trace.history import Seen, combine, lines_of
-from auto_deployment.trace.reasons import drivers, step_told
-from auto_deployment.trace.replay import Engine, ReplayError, compute, find_model, read
-from auto_deployment.trace.version_files import GoneError, VersionFiles
-from auto_deployment.versioning import Places
+from auto_deployment.training.dataset import read as read_dataset
+from auto_deployment.versioning.repository import Places
 from tests.unit.app import samples
 
 if TYPE_CHECKING:
@@ -59,22 +59,22 @@ def model(folder: Path, ranker: str, cold: list[int] | None = None) -> ServingMo
 
 def test_an_image_is_built_by_one_command() -> None:
     """The release and replay share it, word for word."""
-    assert image.image_of("movierec-app", 7) == "movierec-app:model-7"
-    assert image.build("docker", "movierec-app:model-7", Path("/src")) == [
+    assert image_commands.image_of("movierec-app", 7) == "movierec-app:model-7"
+    assert image_commands.build("docker", "movierec-app:model-7", Path("/src")) == [
         *("docker", "build", "--quiet", "--tag", "movierec-app:model-7", "--file", "/src/app/Dockerfile", "/src")
     ]
-    assert image.exists("docker", "x:1")[-1] == "x:1"
+    assert image_commands.exists("docker", "x:1")[-1] == "x:1"
 
 
 def test_an_answer_is_computed_without_a_network_and_without_rights() -> None:
     """With the model of the host, as its owner, or the image's own; inputs only where there are some."""
-    command = image.answer("docker", "x:1", 5, "seed=7", Path("/m"), "1000:1001")
+    command = image_commands.answer("docker", "x:1", 5, "seed=7", Path("/m"), "1000:1001")
     assert command[-5:] == ["python", "-m", "app.answer", "5", "seed=7"]
     assert command[command.index("--network") + 1] == "none"
     assert {"--read-only", "--rm"} <= set(command)
     assert command[command.index("--volume") + 1] == "/m:/srv/model:ro"
     assert command[command.index("--user") + 1] == "1000:1001"
-    own = image.answer("docker", "x:1", 5, "", None)
+    own = image_commands.answer("docker", "x:1", 5, "", None)
     assert own[-5:] == ["x:1", "python", "-m", "app.answer", "5"]
     assert {"--volume", "--user"} & set(own) == set()
 

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from surprise import SVD, BaselineOnly
 
-from auto_deployment import sgd
-from auto_deployment.errors import WrongUseError
-from auto_deployment.factors import Factors
-from auto_deployment.settings import load_settings
-from auto_deployment.sgd import FACTORS, SgdTrainer
-from auto_deployment.train import SurpriseSVD, UserFilmBias
-from auto_deployment.trainers import TRAINERS, trainer_of
+from auto_deployment.common.errors import WrongUseError
+from auto_deployment.common.settings import load_settings
+from auto_deployment.training import sgd
+from auto_deployment.training.rating_model import Factors
+from auto_deployment.training.sgd import FACTORS, SgdTrainer
+from auto_deployment.training.surprise_svd import SurpriseSVD, UserFilmBias
+from auto_deployment.training.trainers import TRAINERS, trainer_of
 from tests.unit.auto_deployment.samples import SCALE, random_ratings, ratings_of, surprise_trainset
 
 if TYPE_CHECKING:
-    from auto_deployment.factors import Trainer
+    from auto_deployment.training.rating_model import Trainer
 
 USERS, FILMS = 20, 15
 RATED = random_ratings(120, USERS - 2, FILMS - 2)
@@ -122,14 +122,14 @@ def test_every_trainer_has_its_name() -> None:
 
 def test_spark_is_asked_for_before_anything_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pyspark, or without Java, the settings and the trainer refuse with what to install; the others do not care."""
-    monkeypatch.setattr("auto_deployment.spark.session.find_spec", lambda _: None)
+    monkeypatch.setattr("auto_deployment.training.spark.session.find_spec", lambda _: None)
     told = r"scripts/run --install spark"
     with pytest.raises(WrongUseError, match=f"TRAINER: .*{told}"):
         load_settings(_env_file=None, trainer="spark")
     with pytest.raises(WrongUseError, match=told):
         trainer_of("spark", "local")
     assert load_settings(_env_file=None, trainer="sgd").trainer == trainer_of("sgd", "local").name == "sgd"
-    monkeypatch.setattr("auto_deployment.spark.session.find_spec", lambda _: True)
+    monkeypatch.setattr("auto_deployment.training.spark.session.find_spec", lambda _: True)
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("JAVA_HOME", raising=False)
     with pytest.raises(WrongUseError, match="Spark needs Java 17 or newer: install it"):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment import versioning
-from auto_deployment.command import CommandError
-from auto_deployment.versioning import (
+from auto_deployment.common.process import CommandError
+from auto_deployment.versioning import repository as versioning_repository
+from auto_deployment.versioning.repository import (
     TABLES,
     OtherReleaseError,
     Places,
@@ -77,7 +77,7 @@ def test_a_tag_that_is_no_versions_is_nobodys_business(repository: Repository, f
 
 def test_a_tag_whose_commit_is_not_to_be_found_is_told(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that the remote dropped, of a version before the commits that are looked at: what to do, and no tag is moved."""
-    monkeypatch.setattr(versioning, "LATEST_COMMITS", 2)
+    monkeypatch.setattr(versioning_repository, "LATEST_COMMITS", 2)
     repository.commit("Code")
     repository.run("push", "--quiet", "--delete", "origin", tag(1))
     before = repository.run("rev-parse", tag(1))
@@ -341,7 +341,7 @@ def working_git(folder: Path, *options: str) -> subprocess.Popen[bytes]:
 
 def test_locks_of_a_git_that_is_at_work_stay(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is named; when it has ended, its locks are a killed one's. A git in another folder does not matter."""
-    monkeypatch.setattr(versioning, "LOCK_SECONDS", 0.3)
+    monkeypatch.setattr(versioning_repository, "LOCK_SECONDS", 0.3)
     table, git = rwlock(repository, REUSED_PID.encode()), repository.folder / ".git"
     locks = [git / "index.lock", git / "refs" / "tags" / "model-3.lock"]
     for lock in locks:
@@ -362,7 +362,7 @@ def test_a_git_that_uses_this_clone_from_elsewhere_counts(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
     """From a linked worktree, which shares the clone's refs, or from a folder that has nothing to do with it."""
-    monkeypatch.setattr(versioning, "LOCK_SECONDS", 0.3)
+    monkeypatch.setattr(versioning_repository, "LOCK_SECONDS", 0.3)
     repository.run("worktree", "add", "--quiet", "--detach", str(tmp_path / "linked"))
     lock = repository.folder / ".git" / "packed-refs.lock"
     lock.touch()
@@ -453,8 +453,8 @@ def test_our_own_rebase_that_was_killed_is_taken_back(conflict: Repository) -> N
     """It is known by the mark that is set before it."""
     before = conflict.run("rev-parse", "main")
     conflict.run("fetch", "--quiet", "origin")
-    (conflict.folder / ".git" / versioning.REBASES).touch()
+    (conflict.folder / ".git" / versioning_repository.REBASES).touch()
     subprocess.run(["git", "rebase", "origin/main"], cwd=conflict.folder, capture_output=True, check=False)
     conflict.versions._mend_after_kill()
     assert conflict.run("rev-parse", "HEAD") == before
-    assert not (conflict.folder / ".git" / versioning.REBASES).exists()
+    assert not (conflict.folder / ".git" / versioning_repository.REBASES).exists()

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from app.journal import Row
 from app.provenance import Ledger
 from app.routes import digest_of, new_id
-from auto_deployment.events import Recommendation
-from auto_deployment.rows import Counts, Rows
-from auto_deployment.state import write_json_synced
-from auto_deployment.telemetry.database import Database
-from auto_deployment.telemetry.figures import Figures, figures
-from auto_deployment.telemetry.popular import Popular
-from auto_deployment.telemetry.store import Kind, Store
+from auto_deployment.common.json_file import write_json_synced
+from auto_deployment.ingestion.events import Recommendation
+from auto_deployment.ingestion.rows import Counts, Rows
+from auto_deployment.online_evaluation.database import Database
+from auto_deployment.online_evaluation.figures import Figures, figures
+from auto_deployment.online_evaluation.popular import Popular
+from auto_deployment.online_evaluation.store import Kind, Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from app.model import ServingModel
-from auto_deployment.dataset import read
-from auto_deployment.tables import Tables
-from auto_deployment.versioning import TABLES
+from auto_deployment.ingestion.tables import Tables
+from auto_deployment.training.dataset import read
+from auto_deployment.versioning.repository import TABLES
 from scripts.check.data import Whole, numbers, put_together, served_again, sums
 
 if TYPE_CHECKING:

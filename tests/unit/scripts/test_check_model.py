@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from app.model import ServingModel
-from auto_deployment.errors import RefusedError
-from auto_deployment.evaluate import Errors, Evaluation
-from auto_deployment.gate import decide
+from auto_deployment.common.errors import RefusedError
+from auto_deployment.evaluation.evaluate import Errors, Evaluation
+from auto_deployment.evaluation.gate import decide
 from scripts.check.model import FACTS, answers, decide_again, facts, gate
 
 if TYPE_CHECKING:

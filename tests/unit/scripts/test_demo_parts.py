@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.errors import RunError
+from auto_deployment.common.errors import RunError
 from scripts.demo import nginx
 from scripts.demo.processes import MOST_RESTARTS, Process, Processes
 from scripts.demo.settings import require_free

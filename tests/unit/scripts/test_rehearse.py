@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from auto_deployment.errors import RunError
-from auto_deployment.rollout.machine import Ending
+from auto_deployment.common.errors import RunError
+from auto_deployment.release.state_machine import Ending
 from scripts.rehearse.acts import ACTS
 from scripts.rehearse.cases import CASES, chosen, wrong_endings
 from scripts.rehearse.stack import Stack

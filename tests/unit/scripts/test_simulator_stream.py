@@ -8,7 +8,7 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 
-from auto_deployment.events import Reject, Repaired, parse
+from auto_deployment.ingestion.events import Reject, Repaired, parse
 from scripts.simulator import StreamOptions, Tally, World, stream_lines
 from scripts.simulator.choice import weights
 from scripts.simulator.damage import DamageRates

@@ -1,0 +1,51 @@
+"""What the evaluation has held out, user by user: what quality by groups and by steps is judged on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from auto_deployment.ranking.diverse_popular import varied
+from auto_deployment.ranking.factory import RankerFactory
+from auto_deployment.ranking.metrics import RECALL_AT, PerUser, per_user
+from auto_deployment.training.surprise_svd import UserFilmBias
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from auto_deployment.ranking.feedback import Feedback
+    from auto_deployment.ranking.offline_evaluation import Offline
+    from auto_deployment.training.dataset import Ratings
+
+    Floats = npt.NDArray[np.float64]
+
+
+class RatingErrors(NamedTuple):
+    """The rating model's squared errors on the rows after each cut in time, and whose they are, as rows of users."""
+
+    user: npt.NDArray[np.int32]
+    squared: Floats
+
+
+class HeldOut(NamedTuple):
+    """Later ratings, which nothing that is judged by them has seen.
+
+    `per_user` has each ranker's figures for users who were known at the cut, `absent` those of the popular list for users who
+    were not. `films` is how many films each user had rated or watched by then.
+    """
+
+    per_user: dict[str, PerUser]
+    absent: PerUser
+    films: npt.NDArray[np.int64]
+    errors: RatingErrors
+
+
+def held_out_of(train: Feedback, test: Ratings, offline: Offline, errors: RatingErrors) -> HeldOut:
+    """What `offline` found of users known in `train`, and beside it what the popular list is worth to the others in `test`."""
+    films = np.diff(train.seen().starts)
+    popularity = RankerFactory(train, UserFilmBias(), 0).popularity(offline.choice.tuning.half_life)
+    relevant = test[test.stars >= train.liked_from]
+    users = np.unique(relevant.user[films[relevant.user] == 0])
+    lists = np.tile(varied(popularity.scores, train, RECALL_AT), (len(users), 1))
+    return HeldOut(offline.per_user, per_user(users, lists, relevant), films, errors)

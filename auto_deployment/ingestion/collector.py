@@ -1,0 +1,244 @@
+"""Lines of the stream become rows of the tables, block by block, each exactly once; what is not taken is kept aside.
+
+The record of how far the stream was read, and of the files' sizes, is replaced in one rename after each block's rows are on
+the disk. A run that was killed is cut back to its record and goes on: its tables are those of an undisturbed one to the byte.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from auto_deployment.common.errors import RefusedError
+from auto_deployment.common.intervals import wilson
+from auto_deployment.common.json_file import StateError, read_json, write_json_synced
+from auto_deployment.ingestion.rows import Counts, rows_of, told
+from auto_deployment.ingestion.sources import Gap, Plan
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from auto_deployment.ingestion.events import Rules
+    from auto_deployment.ingestion.rows import Rows
+    from auto_deployment.ingestion.sources import Block, Source
+    from auto_deployment.ingestion.tables import Tables
+
+log = logging.getLogger(__name__)
+
+RECORD = "collected.json"  # of a data folder
+FEWEST_JUDGED, FEWEST_ALL = 20, 3
+PLURALS = {"rating": "ratings", "watch": "watches", "recommendation": "recommendation requests", "new_account": "new accounts"}
+SCALES = (5, 10, 100)  # the usual highest ratings
+RECORD_FORMAT = 1
+
+
+@dataclass
+class Record:
+    """How far the stream was read, and what came of it since the last version: one JSON file.
+
+    `marks` by source; `plans` of runs under way by the source's name; `sizes` of the files in bytes; `gaps` that retention
+    made; `lags` left at the ends of the last runs, the newest last; `version` that the counts began after. `judged` are the
+    counts at the end of the last collection that was judged, `last` that collection's own, and `refused` is the judgement.
+    `scale` is that of the ratings of the last version, from the lowest to the highest; None before the first.
+    """
+
+    marks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    plans: dict[str, Plan] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
+    gaps: list[dict[str, Any]] = field(default_factory=list)
+    lags: list[int] = field(default_factory=list)
+    version: int = 0
+    judged: Counts = field(default_factory=Counts)
+    last: Counts = field(default_factory=Counts)
+    refused: bool = False
+    scale: list[float] | None = None
+
+    def save(self, path: Path) -> None:
+        """Replace the file."""
+        plans = {name: plan._asdict() for name, plan in self.plans.items()}
+        counts = {name: each.to_dict() for name, each in vars(self).items() if isinstance(each, Counts)}
+        write_json_synced(path, {"format": RECORD_FORMAT, **vars(self), "plans": plans, **counts})
+
+    @staticmethod
+    def load(path: Path) -> Record | None:
+        """The record in the file; None where there is none. Raises StateError where it is not one."""
+        told = read_json(path)
+        if told is None:
+            return None
+        try:
+            if told.pop("format") != RECORD_FORMAT:
+                raise StateError(f"{path}: another format than {RECORD_FORMAT}")
+            plans = {name: Plan(**plan) for name, plan in told.pop("plans").items()}
+            counts = Counts.from_dict(told.pop("counts"))
+            # Software 1.0 judged all lines since the last version again and again: those are judged.
+            judged = Counts.from_dict(told.pop("judged")) if "judged" in told else copy.deepcopy(counts)
+            last = Counts.from_dict(told.pop("last", {}))
+            return Record(**told, plans=plans, counts=counts, judged=judged, last=last)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StateError(f"{path}: not a record of the collection ({error!r})") from error
+
+
+class Keeper(Protocol):
+    """Who else keeps something of each block. It never raises, and the same block again replaces what it kept of it."""
+
+    def roll_back(self, marks: Mapping[str, Mapping[str, Any]]) -> None:
+        """Drop what is of blocks beyond these marks: they are read again."""
+        ...
+
+    def keep(self, source: str, mark: Mapping[str, Any], rows: Rows) -> None:
+        """Keep what it wants of the rows of the block of `source` that ends at `mark`, on the disk."""
+        ...
+
+
+class Collector:
+    """Appends sources to the tables of a data folder, exactly once."""
+
+    def __init__(self, tables: Tables, path: Path, rules: Rules, keeper: Keeper | None = None) -> None:
+        """`path` is the record's file; what a killed run wrote after it is cut off. Raises StateError or TableError."""
+        self._tables = tables
+        self._path = path
+        self._rules = rules
+        self._keeper = keeper
+        record = Record.load(path)
+        if record is None and any(tables.sizes().values()):
+            raise StateError(
+                f"{path}: is missing, but there are rows that it has to account for: restore it, or move them away"
+            )
+        self.record = record or Record()
+        self.capped = False
+        tables.roll(self.record.version)
+        cut = tables.roll_back(self.record.sizes)
+        if cut:
+            log.warning("took back %d bytes that a run wrote without recording them; their lines are read again", cut)
+        if keeper is not None:
+            keeper.roll_back(self.record.marks)
+
+    def collect(self, source: Source, go_on: Callable[[], bool]) -> Iterator[int]:
+        """Read what `source` has now, or what a killed run of it left; yields how much is left after each block.
+
+        `go_on` is asked before each block: a run that may not go on ends at a block's edge, and is `capped`.
+        """
+        record = self.record
+        resumed = source.name in record.plans
+        if not resumed:
+            record.plans[source.name] = source.plan(record.marks)
+            record.marks |= source.begin(record.plans[source.name], record.marks)
+            record.save(self._path)
+        plan = source.still_there(record.plans[source.name], record.marks) if resumed else record.plans[source.name]
+        for block in source.blocks(plan, record.marks):
+            self._take(block)
+            yield source.left(plan, record.marks)
+            if not go_on():
+                resumed, self.capped = False, source.left(plan, record.marks) > 0
+                break
+        del record.plans[source.name]
+        record.save(self._path)
+        if resumed:  # what that run read is not all that this one was asked for
+            yield from self.collect(source, go_on)
+
+    def note_lag(self, lag: int) -> None:
+        """Remember what a run left unread; the last three are kept."""
+        self.record.lags = [*self.record.lags, lag][-3:]
+        self.record.save(self._path)
+
+    def judge(self, max_share: float, hints: Sequence[str] = ()) -> None:
+        """Judge what came in since the last collection that was judged, once, whatever becomes of it.
+
+        Raises RefusedError when too much of it was rejected: see `check_rejects`. What was taken stays.
+        """
+        record = self.record
+        record.last, record.judged = record.counts.since(record.judged), copy.deepcopy(record.counts)
+        record.refused = True
+        try:
+            check_rejects(record.last, max_share, self._rules, hints)
+            record.refused = False
+        finally:
+            record.save(self._path)
+
+    def begin_version(self, number: int) -> None:
+        """Version `number` holds all rows so far: counts and gaps begin anew, once."""
+        if self.record.version < number:
+            self._tables.roll(number)
+            self.record.counts, self.record.judged = Counts(), Counts()
+            self.record.gaps, self.record.version = [], number
+            self.record.scale = [self._rules.rating_min, self._rules.rating_max]
+            self.record.sizes = self._tables.sizes()
+            self.record.save(self._path)
+
+    def _take(self, block: Block | Gap) -> None:
+        record = self.record
+        if isinstance(block, Gap):
+            log.error("%s: offsets %d to %d are gone, retention was faster", block.source, block.start, block.stop - 1)
+            record.gaps.append(
+                {"source": block.source, "start": block.start, "stop": block.stop, "lines": block.stop - block.start}
+            )
+        else:
+            rows = rows_of(block, self._rules)
+            self._tables.append(rows)
+            if self._keeper is not None:
+                self._keeper.keep(block.source, block.mark, rows)
+            record.counts.add(rows.counts)
+        record.marks[block.source] = block.mark
+        record.sizes = self._tables.sizes()
+        record.save(self._path)
+
+
+def lag_grows(lags: list[int]) -> bool:
+    """Whether the last run left more unread than the one before it."""
+    return len(lags) > 1 and lags[-1] > lags[-2]
+
+
+def check_trainable(counts: Counts) -> None:
+    """Refuse an input without a rating. Raises RefusedError."""
+    if not counts.lines:
+        raise RefusedError("the input is empty: no line to train on")
+    if not counts.kinds["rating"]:
+        raise RefusedError(f"none of {counts.lines:,} lines is a rating ({told(counts.rejected) or 'all of other kinds'})")
+
+
+def check_rejects(counts: Counts, max_share: float, rules: Rules, hints: Sequence[str] = ()) -> None:
+    """Refuse lines of which too many were rejected: of one kind, since the few ratings are lost in the mass, or of all.
+
+    Too many: the lower bound of the rejects' share (95 %, Wilson) is above `max_share`; or any, when `hints` say that an input
+    is something else than lines of text. Raises RefusedError.
+    """
+    if hints and counts.rejected:
+        text = f"{counts.rejected.total():,} of {counts.lines:,} lines were rejected: {told(counts.rejected)}"
+        raise _refusal([*hints, text], counts.rejected.total(), counts.lines, max_share)
+    for kind, name in PLURALS.items():
+        rejected = counts.rejected_of(kind)
+        lines = rejected.total() + counts.kinds[kind]
+        if lines >= FEWEST_JUDGED:
+            _check_share(rejected, lines, name, max_share, _scale_hints(rejected, lines, rules))
+    if counts.lines >= FEWEST_JUDGED or counts.lines == counts.rejected.total() >= FEWEST_ALL:
+        _check_share(counts.rejected, counts.lines, "lines", max_share, [])
+
+
+def _check_share(rejected: Counter[str], lines: int, name: str, max_share: float, hints: Sequence[str]) -> None:
+    count = rejected.total()
+    if not count or wilson(count / lines, lines)[0] <= max_share:
+        return
+    text = f"{count:,} of {lines:,} {name} were rejected, more than MAX_REJECT_SHARE ({max_share:g}): {told(rejected)}"
+    raise _refusal([*hints, text], count, lines, max_share)
+
+
+def _refusal(reasons: Sequence[str], rejected: int, lines: int, max_share: float) -> RefusedError:
+    text = "; ".join([*reasons, "the lines are kept in quarantine, the others are taken"])
+    return RefusedError(text, {"lines": lines, "rejected": rejected}, max_share)
+
+
+def _scale_hints(rejected: Counter[str], lines: int, rules: Rules) -> list[str]:
+    """Whether the scale of the settings is not that of the ratings."""
+    above, below = rejected["rating_above_scale"], rejected["rating_below_scale"]
+    if max(above, below) * 2 <= rejected.total():
+        return []
+    if above > below:
+        wider = next((highest for highest in SCALES if highest > rules.rating_max), None)
+        scale = f": is the scale {rules.rating_min:g} to {wider}?" if wider else ": what is the scale?"
+        return [f"{above:,} of {lines:,} ratings lie above RATING_MAX ({rules.rating_max:g}){scale}"]
+    return [f"{below:,} of {lines:,} ratings lie below RATING_MIN ({rules.rating_min:g}): does the scale begin lower?"]

@@ -1,0 +1,33 @@
+"""The client that the settings ask for. Only the library that is chosen gets imported."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from auto_deployment.common.errors import WrongUseError
+from auto_deployment.ingestion.kafka.retry import CONNECT_SECONDS, PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from auto_deployment.common.settings import Settings
+    from auto_deployment.ingestion.kafka.client import Client
+
+
+def open_client(settings: Settings, patience: float = PATIENCE_SECONDS, connect: float = CONNECT_SECONDS) -> Client:
+    """A client of the settings' broker and topic, connected within `connect` seconds.
+
+    `patience` is how long, in seconds, it waits out an outage later on. Raises WrongUseError where no broker is named or a
+    file of certificates cannot be used, StreamError where the broker is away or refuses.
+    """
+    if settings.kafka_bootstrap_servers is None:
+        raise WrongUseError("KAFKA_BOOTSTRAP_SERVERS is not set: name the broker, or read files with --input")
+    if settings.kafka_client == "kafka-python":
+        with warnings.catch_warnings():
+            # The library reads its schemas with a function that Python 3.11 and 3.12 call deprecated.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from auto_deployment.ingestion.kafka.kafka_python_client import KafkaPythonClient  # noqa: PLC0415 - see above
+
+        return KafkaPythonClient(settings, patience, connect)
+    from auto_deployment.ingestion.kafka.confluent_client import ConfluentClient  # noqa: PLC0415 - see above
+
+    return ConfluentClient(settings, patience, connect)

@@ -1,0 +1,238 @@
+"""The broker's client on kafka-python: pure Python, in one thread with one of the library's own."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
+from kafka.errors import (  # type: ignore[import-untyped]
+    KafkaError,
+    KafkaTimeoutError,
+    OffsetOutOfRangeError,
+    RetriableError,
+    TopicAuthorizationFailedError,
+    UnsupportedCodecError,
+)
+from kafka.net.compat import KafkaNetClient  # type: ignore[import-untyped]
+from kafka.net.selector import NetworkSelector  # type: ignore[import-untyped]
+
+from auto_deployment.common.errors import WrongUseError
+from auto_deployment.ingestion.kafka.client import Batch, StreamError
+from auto_deployment.ingestion.kafka.kafka_python_network import WatchedConnections, hush
+from auto_deployment.ingestion.kafka.retry import (
+    CONNECT_SECONDS,
+    PATIENCE_SECONDS,
+    PAUSE_SECONDS,
+    TOPIC_SECONDS,
+    Outage,
+    check_advertised,
+    no_codec,
+    no_topic,
+    not_readable,
+    out_of_range,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from auto_deployment.common.settings import Settings
+
+    T = TypeVar("T")
+
+# Larger ones are slower: 700 new objects start the garbage collector, and what was read leaves the processor's cache.
+BATCH = 500
+POLL_MS = 200
+REFRESH_MS = 3_000
+CLOSE_MS = 2_000
+
+
+class KafkaPythonClient:
+    """See `Client`. One thread uses it, one `read` at a time goes on fastest; aborted transactions are not read."""
+
+    def __init__(self, settings: Settings, patience: float = PATIENCE_SECONDS, connect: float = CONNECT_SECONDS) -> None:
+        """Connects within `connect` seconds; an outage later on is waited out for `patience` seconds.
+
+        Raises StreamError where the broker is away or refuses, WrongUseError where a file of certificates cannot be used.
+        """
+        hush()
+        self._servers = str(settings.kafka_bootstrap_servers)
+        self._topic = settings.kafka_topic
+        self._patience = patience
+        self._outage = Outage(self._servers, patience)
+        self._at: tuple[int, int] | None = None
+        self._network: KafkaNetClient | None = None
+        options = {**consumer_options(settings), "bootstrap_timeout_ms": int(connect * 1000)}
+        try:
+            self._consumer = KafkaConsumer(**options, kafka_client=self._make_network)
+        except BaseException as error:
+            self._abandon_network()
+            if isinstance(error, KafkaTimeoutError):
+                raise self._outage.failure(connect, "a connection") from error
+            raise
+        try:
+            check_advertised(self._servers, ((each.host, each.port) for each in self._connections.cluster.brokers()))
+        except StreamError:
+            self.close()
+            raise
+        self._connections.cluster.set_topics([self._topic])
+        self._connections.is_open = True
+
+    def partitions(self) -> list[int]:
+        """See `Client`."""
+        self._outage.end()
+        until = time.monotonic() + TOPIC_SECONDS
+        while True:
+            if not self._is_up_to_date():
+                self._outage.go_on("an answer")
+            elif found := self._connections.cluster.partitions_for_topic(self._topic):
+                return sorted(found)
+            elif time.monotonic() > until:
+                raise no_topic(self._servers, self._topic)
+            time.sleep(PAUSE_SECONDS)
+
+    def first_offsets(self) -> dict[int, int]:
+        """See `Client`."""
+        wanted = self._all()
+        return _by_partition(self._ask(lambda limit: self._consumer.beginning_offsets(wanted, timeout_ms=limit)))
+
+    def end_offsets(self) -> dict[int, int]:
+        """See `Client`. Where a transaction is open, the offset at which it began."""
+        wanted = self._all()
+        return _by_partition(self._ask(lambda limit: self._consumer.end_offsets(wanted, timeout_ms=limit)))
+
+    def offsets_at(self, milliseconds: int) -> dict[int, int]:
+        """See `Client`."""
+        ends = self.end_offsets()
+        wanted = {TopicPartition(self._topic, partition): max(milliseconds, 0) for partition in ends}
+        found = self._ask(lambda limit: self._consumer.offsets_for_times(wanted, timeout_ms=limit))
+        return {where.partition: at.offset if at else ends[where.partition] for where, at in found.items()}
+
+    def read(self, partition: int, start: int, stop: int) -> Iterator[Batch]:
+        """See `Client`. A read that goes on where the last one ended uses what was fetched ahead."""
+        position = start
+        self._outage.end()
+        while position < stop:
+            self._move(partition, position)
+            records, after = self._poll(partition, position, min(BATCH, stop - position))
+            if after == position:
+                self._outage.go_on(f"offset {position} of partition {partition}")
+                continue
+            self._outage.end()
+            self._at, position = (partition, after), after
+            batch = Batch([each.offset for each in records], [each.value or b"" for each in records]).before(stop)
+            if batch.offsets:
+                yield batch
+
+    def close(self) -> None:
+        """See `Client`."""
+        self._consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
+
+    def _make_network(self, **options: object) -> KafkaNetClient:
+        """The library's network, with connections that say why they fail."""
+        net = NetworkSelector(**options)
+        self._connections = WatchedConnections(net, self._outage, self._servers, **options)
+        self._network = KafkaNetClient(net, self._connections, **options)
+        return self._network
+
+    def _abandon_network(self) -> None:
+        """End the thread of a consumer that was not made, and so cannot be closed."""
+        if self._network is not None:
+            self._network.close()
+
+    def _is_up_to_date(self) -> bool:
+        """Whether the broker has told just now which topics and partitions there are."""
+        try:
+            self._consumer.bootstrap(timeout_ms=min(REFRESH_MS, int(self._patience * 1000)), refresh=True)
+        except KafkaError as error:
+            if self._topic in self._connections.cluster.unauthorized_topics:
+                raise not_readable(self._topic, TopicAuthorizationFailedError.__name__) from error
+            if not isinstance(error, RetriableError):
+                raise not_readable(self._topic, str(error)) from error
+            return False
+        return True
+
+    def _all(self) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, partition) for partition in self.partitions()]
+
+    def _ask(self, question: Callable[[int], T]) -> T:
+        """The answer to a question that is given its limit in milliseconds."""
+        try:
+            return question(int(self._patience * 1000))
+        except RetriableError as error:
+            raise self._outage.failure(self._patience, "an answer") from error
+        except KafkaError as error:
+            raise not_readable(self._topic, str(error)) from error
+
+    def _move(self, partition: int, position: int) -> None:
+        """Read on from `position`, unless that is where the consumer stands anyway."""
+        if self._at != (partition, position):
+            where = TopicPartition(self._topic, partition)
+            self._consumer.assign([where])
+            self._consumer.seek(where, position)
+            self._at = (partition, position)
+
+    def _poll(self, partition: int, position: int, most: int) -> tuple[list[Any], int]:
+        """Messages, and where the consumer stands after them: it passes over offsets that hold none."""
+        where = TopicPartition(self._topic, partition)
+        try:
+            records: list[Any] = self._consumer.poll(timeout_ms=POLL_MS, max_records=most).get(where, [])
+            if records:
+                return records, records[-1].offset + 1
+            return [], self._consumer.position(where, timeout_ms=0) or position
+        except OffsetOutOfRangeError as error:
+            self._at = None
+            raise out_of_range(self._topic, partition, position, self.first_offsets()[partition]) from error
+        except UnsupportedCodecError as error:
+            raise no_codec(self._topic, str(error)) from error
+        except RetriableError as error:
+            self._outage.note(str(error))
+            time.sleep(PAUSE_SECONDS)
+            return [], position
+        except KafkaError as error:
+            raise not_readable(self._topic, str(error)) from error
+
+
+def consumer_options(settings: Settings) -> dict[str, Any]:
+    """The library's options. Raises WrongUseError where a file of certificates cannot be used."""
+    password = settings.kafka_security_password
+    protocol = settings.kafka_security_protocol or "PLAINTEXT"
+    return {
+        "bootstrap_servers": settings.kafka_bootstrap_servers,
+        "client_id": "movierec",
+        "group_id": None,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "none",
+        "isolation_level": "read_committed",
+        # In Python it takes two thirds of the reading; the broker checks what it is given, and librdkafka does without too.
+        "check_crcs": False,
+        "metrics_enabled": False,
+        "fetch_max_wait_ms": 100,
+        "request_timeout_ms": 10_000,
+        "reconnect_backoff_max_ms": 1_000,
+        "security_protocol": protocol,
+        "ssl_context": _tls(settings) if protocol.endswith("SSL") else None,
+        "sasl_mechanism": settings.kafka_security_mechanism if protocol.startswith("SASL") else None,
+        "sasl_plain_username": settings.kafka_security_user,
+        "sasl_plain_password": password.get_secret_value() if password else None,
+    }
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_security_ca_file)
+        if settings.kafka_security_cert_file:
+            context.load_cert_chain(settings.kafka_security_cert_file, settings.kafka_security_key_file, _no_password)
+    except OSError as error:
+        raise WrongUseError(f"KAFKA_SECURITY_CA_FILE, _CERT_FILE or _KEY_FILE cannot be used: {error}") from error
+    return context
+
+
+def _no_password() -> str:
+    """Keeps an encrypted key from being asked for on the terminal."""
+    return ""
+
+
+def _by_partition(offsets: dict[Any, int]) -> dict[int, int]:
+    return {where.partition: offset for where, offset in offsets.items()}

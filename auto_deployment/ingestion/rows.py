@@ -1,0 +1,164 @@
+"""What lines become: rows of the tables, lines kept aside, and counts in which every line has its place. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from auto_deployment.ingestion.events import (
+    DEFAULT_RULES,
+    NewAccount,
+    Rating,
+    Recommendation,
+    Reject,
+    Repaired,
+    Rules,
+    Watch,
+    kind_of,
+    parse,
+    watches_of,
+    with_seconds,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from auto_deployment.ingestion.sources import Block
+
+
+NO_WATCH = ("", "", "")
+# More of them leave the processor's cache before they are counted.
+LINES_TOGETHER = 2_000
+
+
+class Aside(NamedTuple):
+    """A line that was rejected or repaired, as it came, and where."""
+
+    reason: str
+    line: str
+    source: str
+    number: int
+
+
+@dataclass
+class Counts:
+    """What became of the lines. Every line is in exactly one of `kinds` and `rejected`; `repaired` is a part of `kinds`.
+
+    `rejected` counts by reason, `rejected_kinds` by kind of line and reason, as `rating/user`.
+    """
+
+    lines: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    repaired: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    rejected_kinds: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Counts) -> None:
+        """Take the counts of more lines in."""
+        self.lines += other.lines
+        self.kinds.update(other.kinds)
+        self.repaired += other.repaired
+        self.rejected.update(other.rejected)
+        self.rejected_kinds.update(other.rejected_kinds)
+
+    def rejected_of(self, kind: str) -> Counter[str]:
+        """The rejects of one kind of line, by reason."""
+        pairs = ((name.partition("/"), count) for name, count in self.rejected_kinds.items())
+        return Counter({reason: count for (of, _, reason), count in pairs if of == kind})
+
+    def since(self, before: Counts) -> Counts:
+        """What came in after there were `before`."""
+        kinds, rejected = self.kinds - before.kinds, self.rejected - before.rejected
+        of_kinds = self.rejected_kinds - before.rejected_kinds
+        return Counts(self.lines - before.lines, kinds, self.repaired - before.repaired, rejected, of_kinds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
+
+    @staticmethod
+    def from_dict(told: Mapping[str, Any]) -> Counts:
+        """Counts that `to_dict` gave, also in software 1.0. Raises KeyError or TypeError for anything else."""
+        counters = {name: Counter(value) for name, value in told.items() if isinstance(value, dict)}
+        return Counts(**{**told, **counters})
+
+
+@dataclass
+class Rows:
+    """What one block adds: rows of the two tables, in order, lines kept aside, and who asked, rated or joined, each once.
+
+    For the telemetry: `begun`, the time of the first minute of each row of `watches`, and the `answers` that we gave.
+    """
+
+    ratings: list[str]
+    watches: list[str]
+    rejected: list[Aside]
+    repaired: list[Aside]
+    counts: Counts
+    visitors: dict[int, None] = field(default_factory=dict)
+    begun: list[str] = field(default_factory=list)
+    answers: list[Recommendation] = field(default_factory=list)
+
+
+def rows_of(block: Block, rules: Rules = DEFAULT_RULES) -> Rows:
+    """The rows of a block: ratings in the order of their lines, watches added up in the order of their first line. Pure.
+
+    One line of a watch is one minute; the row's time is that of the latest one.
+    """
+    rows = Rows([], [], [], [], Counts(lines=len(block.lines)))
+    minutes: dict[tuple[str, str], list[Any]] = {}
+    for first in range(0, len(block.lines), LINES_TOGETHER):
+        lines = block.lines[first : first + LINES_TOGETHER]
+        for at, (time, user, film) in enumerate(watches_of(lines, rules) or [NO_WATCH] * len(lines), first):
+            if not film:
+                time, user, film = _take(rows, block, at, rules)  # noqa: PLW2901 - a watch after all: it was repaired
+                if not film:
+                    continue
+            known = minutes.get((user, film))
+            if known is None:
+                minutes[user, film] = [1, time, time]
+            else:
+                known[0] += 1
+                if time > known[1]:
+                    known[1] = time
+                elif time < known[2]:
+                    known[2] = time
+    if minutes:
+        rows.counts.kinds["watch"] = sum(count for count, _, _ in minutes.values())
+    rows.watches = [f"{user},{film},{count},{with_seconds(last)}" for (user, film), (count, last, _) in minutes.items()]
+    rows.begun = [with_seconds(begun) for _, _, begun in minutes.values()]
+    rows.counts.repaired = len(rows.repaired)
+    return rows
+
+
+def _take(rows: Rows, block: Block, at: int, rules: Rules) -> tuple[str, str, str]:
+    """Take one line; what it says of a watch, or NO_WATCH."""
+    event, number = parse(block.lines[at], rules), block.numbers[at]
+    if isinstance(event, Repaired):
+        rows.repaired.append(Aside("repaired", event.line, block.source, number))
+        event = event.event
+    match event:
+        case Watch(time, user, film):
+            return time, str(user), film
+        case Rating(time, user, film, stars):
+            rows.visitors[user] = None
+            rows.counts.kinds["rating"] += 1
+            rows.ratings.append(f"{user},{film},{stars:g},{time}")
+        case Reject(reason, whole):
+            rows.counts.rejected[reason] += 1
+            rows.counts.rejected_kinds[f"{kind_of(whole)}/{reason}"] += 1
+            rows.rejected.append(Aside(reason, whole, block.source, number))
+        case Recommendation():
+            rows.visitors[event.user] = None
+            rows.counts.kinds["recommendation"] += 1
+            rows.answers.append(event)
+        case NewAccount():
+            rows.visitors[event.user] = None
+            rows.counts.kinds["new_account"] += 1
+    return NO_WATCH
+
+
+def told(counts: Counter[str]) -> str:
+    """Counts as a person reads them, the most frequent first."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())

@@ -1,0 +1,58 @@
+"""`python -m auto_deployment.online_evaluation`: the watched share of what we recommended, and of what is popular."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from auto_deployment.common.errors import RunError
+from auto_deployment.common.output import keep_output
+from auto_deployment.common.settings import load_settings
+from auto_deployment.online_evaluation import text
+from auto_deployment.online_evaluation.failures import FAILURES, first_line
+from auto_deployment.online_evaluation.figures import figures
+from auto_deployment.online_evaluation.keeping import DAYS, now
+from auto_deployment.online_evaluation.popular import Popular
+from auto_deployment.online_evaluation.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit status by contracts."""
+    keep_output()
+    options = _options(arguments)
+    try:
+        settings = load_settings()
+        store, popular = Store(settings.telemetry), Popular(settings.telemetry / "popular")
+        told = figures(store, popular, settings.database_url, options.days, now()).to_dict()
+    except FAILURES as error:
+        sys.stderr.write(f"telemetry: {first_line(error)}\n")
+        return error.status if isinstance(error, RunError) else 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    printed = [json.dumps(told, indent=2)] if options.json else text.lines(told)
+    sys.stdout.write("".join(f"{line}\n" for line in printed))
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m auto_deployment.online_evaluation", description=__doc__)
+    parser.add_argument("--days", metavar="N", type=_days, default=DAYS, help="the last N days of the stream (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser.parse_args(arguments)
+
+
+def _days(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from 1 on")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""What the telemetry keeps: our own answers and the films that were begun, as Parquet files, a folder a day.
+
+    answers/2026-01-05/SOURCE~STOP.parquet   time, user_id, server, status, milliseconds, films, digest, error
+    watches/2026-01-05/SOURCE~STOP.parquet   user_id, film, begun, minutes
+
+A file is of one day of one collected block, and is named by where that block ends: the same block again replaces it, and what
+lies beyond the record of the collection can be told by its name. Days and times are the stream's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from auto_deployment.common.json_file import read_json, sync_folder, write_json_synced
+from auto_deployment.online_evaluation.database import Database, quoted
+from auto_deployment.online_evaluation.rows import answer_lines, watch_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from auto_deployment.ingestion.rows import Rows
+
+Kind: TypeAlias = Literal["answers", "watches"]
+
+# How a kind comes, as lines of text, and what is kept of it, in which order: what lies together packs well.
+COLUMNS: Mapping[Kind, str] = {
+    "answers": (
+        "{'time': 'TIMESTAMP', 'user_id': 'BIGINT', 'server': 'VARCHAR', 'status': 'USMALLINT', 'milliseconds': 'UINTEGER', "
+        "'films': 'VARCHAR', 'digest': 'UBIGINT', 'error': 'VARCHAR'}"
+    ),
+    "watches": "{'user_id': 'BIGINT', 'film': 'VARCHAR', 'minutes': 'UINTEGER', 'begun': 'TIMESTAMP'}",
+}
+KEPT: Mapping[Kind, str] = {
+    "answers": "time, user_id, server, status, milliseconds, string_split(films, ',') AS films, digest, error",
+    "watches": "user_id, film, begun, minutes",
+}
+ORDER: Mapping[Kind, str] = {"answers": "user_id, time", "watches": "user_id, film"}
+TIME: Mapping[Kind, str] = {"answers": "time", "watches": "begun"}
+EMPTY: Mapping[Kind, str] = {
+    "answers": (
+        "SELECT NULL::TIMESTAMP AS time, NULL::BIGINT AS user_id, NULL::VARCHAR AS server, NULL::USMALLINT AS status, "
+        "NULL::UINTEGER AS milliseconds, NULL::VARCHAR[] AS films, NULL::UBIGINT AS digest, NULL::VARCHAR AS error WHERE false"
+    ),
+    "watches": (
+        "SELECT NULL::BIGINT AS user_id, NULL::VARCHAR AS film, NULL::TIMESTAMP AS begun, NULL::UINTEGER AS minutes WHERE false"
+    ),
+}
+# What does not fit into memory while a query runs.
+SCRATCH = ".scratch"
+KINDS: tuple[Kind, ...] = ("answers", "watches")
+UNREAD = "unread.json"
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+class Store:
+    """The Parquet files under one folder. Methods raise OSError or `database.Error` where the disk does not do its part."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, source: str, mark: Mapping[str, Any], rows: Rows) -> None:
+        """Keep what a block tells of answers and watches: a file for each of its days, each whole or not there."""
+        name = f"{_slug(source)}~{_position(mark):015d}.parquet"
+        lines: dict[Kind, Sequence[str]] = {"answers": answer_lines(rows), "watches": watch_lines(rows)}
+        days: dict[Kind, set[str]] = {
+            "answers": {answer.time[:10] for answer in rows.answers},
+            "watches": {time[:10] for time in rows.begun},
+        }
+        if not any(days.values()):
+            return
+        with Database(self.folder / SCRATCH) as database:
+            for kind in KINDS:
+                if lines[kind]:
+                    self._write(database, kind, lines[kind], sorted(days[kind]), name)
+
+    def _write(self, database: Database, kind: Kind, lines: Sequence[str], days: Sequence[str], name: str) -> None:
+        database.load("block", COLUMNS[kind], lines)
+        for day in days:
+            path = self.folder / kind / day / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            of_day = f"FROM block WHERE {TIME[kind]}::DATE = '{day}' ORDER BY {ORDER[kind]}"
+            database.copy(f"SELECT {KEPT[kind]} {of_day}", path)
+            sync_folder(path.parent)
+            sync_folder(path.parent.parent)
+
+    def roll_back(self, marks: Mapping[str, Mapping[str, Any]]) -> int:
+        """Remove what is of blocks beyond the record's marks, and everything where there are none; how many files that were."""
+        recorded = {_slug(source): _position(mark) for source, mark in marks.items()}
+        gone = 0
+        for path in [path for kind in KINDS for path in sorted(self.folder.glob(f"{kind}/*/*.parquet"))]:
+            slug, _, stop = path.stem.rpartition("~")
+            if (slug and int(stop) > recorded.get(slug, -1)) or not marks:
+                path.unlink()
+                gone += 1
+        return gone
+
+    def days(self, kind: Kind = "answers") -> list[str]:
+        """The days of which something is kept, oldest first."""
+        return sorted(path.name for path in self.folder.glob(f"{kind}/*") if DAY.fullmatch(path.name) and path.is_dir())
+
+    def note_unread(self, sources: Sequence[str]) -> None:
+        """Of which sources something was left unread when the last collection ended."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json_synced(self.folder / UNREAD, {"sources": [_slug(source) for source in sources]})
+
+    def unread(self) -> list[str]:
+        """The same, as the files of their blocks begin. Raises StateError."""
+        return [f"{slug}~" for slug in (read_json(self.folder / UNREAD) or {"sources": []})["sources"]]
+
+    def relation(self, kind: Kind, days: Iterable[str], *, named: bool = False) -> str:
+        """What is kept of these days, as SQL to select from, with each row's `filename` if so asked; empty where nothing is."""
+        paths = [path for day in days for path in sorted((self.folder / kind / day).glob("*.parquet"))]
+        listed = ", ".join(quoted(str(path)) for path in paths)
+        if not paths:
+            return f"(SELECT *, NULL::VARCHAR AS filename FROM ({EMPTY[kind]}))" if named else f"({EMPTY[kind]})"
+        return f"read_parquet([{listed}]{', filename = true' if named else ''})"
+
+    def drop(self, day: str) -> None:
+        """Remove a day."""
+        for kind in KINDS:
+            shutil.rmtree(self.folder / kind / day, ignore_errors=True)
+
+    def bytes_of(self, day: str) -> int:
+        """What a day takes on the disk."""
+        return sum(path.stat().st_size for kind in KINDS for path in (self.folder / kind / day).glob("*.parquet"))
+
+
+def beside(day: str, days: int) -> str:
+    """The day so many days after another."""
+    return str(date.fromisoformat(day) + timedelta(days=days))
+
+
+def _position(mark: Mapping[str, Any]) -> int:
+    """How far a source was read: its offset, or its lines."""
+    return int(mark.get("offset", mark.get("lines", 0)))
+
+
+def _slug(source: str) -> str:
+    """A source's name as that of a file: its last word, and enough of a checksum to tell it from others."""
+    word = re.sub(r"[^A-Za-z0-9.-]+", "-", source)[-40:].strip("-")
+    return f"{word}-{hashlib.sha256(source.encode()).hexdigest()[:12]}"

@@ -1,0 +1,100 @@
+"""Days that are over become one file each; the oldest days go, by age and by size."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auto_deployment.common.json_file import sync_folder
+from auto_deployment.online_evaluation.database import QUERY, Database
+from auto_deployment.online_evaluation.store import KINDS, ORDER, SCRATCH
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from auto_deployment.online_evaluation.store import Kind, Store
+
+WHOLE = "all.parquet"
+# Blocks are of minutes: what a user watched of a film on a day comes in many rows.
+PACKED: Mapping[Kind, str] = {
+    "answers": "SELECT * FROM {rows}",
+    "watches": (
+        "SELECT user_id, film, min(begun) AS begun, sum(minutes)::UINTEGER AS minutes FROM {rows} GROUP BY user_id, film"
+    ),
+}
+
+
+def compact(store: Store, today: str) -> int:
+    """Make one file of the files of each day before `today`; how many days that were. Raises OSError or `Error`.
+
+    Only what no restore can read again may be compacted: blocks up to the last version.
+    """
+    days = [(kind, day) for kind in KINDS for day in store.days(kind) if day < today]
+    several = [(kind, day) for kind, day in days if len(list((store.folder / kind / day).glob("*.parquet"))) > 1]
+    for kind, day in several:
+        _compact(store, kind, day)
+    return len(several)
+
+
+def mend(folder: Path) -> None:
+    """Bring to its end what a killed run began: a packed day is there before or after it, never both; scratch goes."""
+    for old in folder.glob("*/.*.old"):
+        day = old.with_name(old.name[1 : -len(".old")])
+        new = day.with_name(f".{day.name}.new")
+        if not day.exists():
+            (new if new.exists() else old).rename(day)
+        shutil.rmtree(old, ignore_errors=True)
+    for new in folder.glob("*/.*.new"):
+        shutil.rmtree(new, ignore_errors=True)
+    for new in folder.rglob(".*.parquet.new"):
+        new.unlink(missing_ok=True)
+    for query in folder.glob(f"{SCRATCH}/{QUERY}*"):
+        if not _is_alive(int(query.name.removeprefix(QUERY).partition("-")[0])):
+            shutil.rmtree(query, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    """Whether there is such a process; the release's controller works beside the pipeline."""
+    return Path(f"/proc/{process}").exists()
+
+
+def too_old(sizes: Mapping[str, int], today: date, keep_days: int, max_bytes: float) -> list[str]:
+    """The days to drop, of days with these sizes in bytes. Pure.
+
+    Too old ones, counted from the newest, which stays; those that are yet to come; then the oldest while all take too much.
+    """
+    real = sorted(day for day in sizes if day <= str(today + timedelta(days=1)))
+    dropped = [day for day in sizes if day not in real]
+    if not real:
+        return dropped
+    first = str(date.fromisoformat(real[-1]) - timedelta(days=keep_days - 1))
+    dropped += [day for day in real if day < first]
+    kept = [day for day in real if day >= first]
+    while len(kept) > 1 and sum(sizes[day] for day in kept) > max_bytes:
+        dropped.append(kept.pop(0))
+    return dropped
+
+
+def clear(store: Store, today: date, keep_days: int, max_bytes: float) -> list[str]:
+    """Drop the days that `too_old` names; which they were."""
+    sizes = {day: store.bytes_of(day) for day in {*store.days("answers"), *store.days("watches")}}
+    dropped = too_old(sizes, today, keep_days, max_bytes)
+    for day in dropped:
+        store.drop(day)
+    return dropped
+
+
+def _compact(store: Store, kind: Kind, day: str) -> None:
+    folder = store.folder / kind / day
+    new, old = folder.with_name(f".{day}.new"), folder.with_name(f".{day}.old")
+    new.mkdir()
+    with Database(store.folder / SCRATCH) as database:
+        packed = PACKED[kind].format(rows=store.relation(kind, [day]))
+        database.copy(f"{packed} ORDER BY {ORDER[kind]}", new / WHOLE)
+    sync_folder(new)
+    folder.rename(old)
+    new.rename(folder)
+    sync_folder(folder.parent)
+    shutil.rmtree(old)

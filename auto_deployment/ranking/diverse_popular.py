@@ -1,0 +1,51 @@
+"""A popular list that is not twenty times the same taste: for users of whom nothing is known. Pure.
+
+Each place goes to the film whose popularity is the highest after those of its audience whom the list already serves have
+counted for less: Thiele's sequential rule, by which a committee is elected that has somebody for everyone. What films are about
+need not be known for that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from auto_deployment.ranking.feedback import Feedback
+    from auto_deployment.ranking.ranker import Rows
+
+# A user who has seen so many films of the list counts half.
+HALF_SERVED = 4
+# Films beyond the most popular ones of this number are not looked at.
+POOL = 200
+
+
+def varied(scores: npt.NDArray[np.float64], feedback: Feedback, count: int) -> Rows:
+    """At most `count` films, best first, by `scores` (their popularity, one a film) and by who in `feedback` has seen them."""
+    pool = np.argsort(-scores, kind="stable")[: max(POOL, count)].astype(np.int32)
+    audience = _audience(feedback, pool)
+    sizes = np.diff(audience.indptr)
+    served, left = np.zeros(audience.shape[0]), scores[pool].astype(np.float64)
+    chosen = np.empty(min(count, len(pool)), dtype=np.int64)
+    for place in range(len(chosen)):
+        # One more who is never served: of a film without an audience there is nothing to take away.
+        best = int(np.argmax(left * (audience.T @ (HALF_SERVED / (HALF_SERVED + served)) + 1) / (sizes + 1)))
+        chosen[place], left[best] = best, -np.inf
+        served[audience.indices[audience.indptr[best] : audience.indptr[best + 1]]] += 1
+    return pool[chosen]
+
+
+def _audience(feedback: Feedback, films: Rows) -> sparse.csc_array:
+    """Users x `films`: 1 for who rated or watched the film."""
+    column = np.full(feedback.shape[1], -1, dtype=np.int64)
+    column[films] = np.arange(len(films))
+    tables = (feedback.ratings, feedback.watches)
+    users = np.concatenate([each.user[column[each.film] >= 0] for each in tables])
+    columns = np.concatenate([column[each.film][column[each.film] >= 0] for each in tables])
+    seen = sparse.csc_array((np.ones(len(users)), (users, columns)), shape=(feedback.shape[0], len(films)))
+    seen.data[:] = 1
+    return seen

@@ -1,0 +1,94 @@
+"""How good lists are, user by user: the protocol of every figure of a ranking. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from auto_deployment.ranking.ranker import NONE
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from auto_deployment.ranking.ranker import Ranker, Rows, Seen
+    from auto_deployment.training.dataset import Ratings
+
+    Floats = npt.NDArray[np.float64]
+
+NDCG_AT = 10
+RECALL_AT = 20
+MOST_USERS = 20_000
+RUN_USERS = 250
+MOST_GAP = 8
+BLOCK_USERS = 1024
+RESAMPLES = 2_000
+CERTAINTY = 0.95
+
+
+class PerUser(NamedTuple):
+    """NDCG@10 and Recall@20 of each of `users` (ascending), who all have a relevant film."""
+
+    users: Rows
+    ndcg: Floats
+    recall: Floats
+
+    @property
+    def quality(self) -> Floats:
+        """What rankers are chosen by: the mean of both."""
+        return (self.ndcg + self.recall) / 2
+
+
+class Interval(NamedTuple):
+    """A mean, and where it lies with `CERTAINTY`."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def per_user(users: Rows, lists: Rows, relevant: Ratings) -> PerUser:
+    """NDCG@10 with the ideal over min(10, relevant), Recall@20 over all relevant, of those of `users` who have a relevant film.
+
+    `lists` has the best 20 films of each of `users`, `NONE` where there is none; a pair is relevant once.
+    """
+    width = 1 + int(max(relevant.film.max(initial=0), lists.max(initial=0)))
+    wanted = np.unique(relevant.user.astype(np.int64) * width + relevant.film)
+    counts = np.bincount(wanted // width, minlength=int(users.max(initial=-1)) + 1)[users]
+    hits = np.isin(users[:, None].astype(np.int64) * width + lists, wanted) & (lists != NONE)
+    discount = 1 / np.log2(np.arange(NDCG_AT) + 2)
+    some = counts > 0
+    ideal = np.cumsum(discount)[np.minimum(counts[some], NDCG_AT) - 1]
+    gain = hits[some, :NDCG_AT] @ discount[: lists.shape[1]]
+    return PerUser(users[some], gain / ideal, hits[some, :RECALL_AT].sum(axis=1) / counts[some])
+
+
+def lists_of(ranker: Ranker, users: Rows, seen: Seen) -> Rows:
+    """The best 20 films of each of `users` (ascending): a block for each run of users, small gaps made with them."""
+    if not len(users):
+        return np.empty((0, RECALL_AT), dtype=np.int32)
+    runs = np.split(users, np.flatnonzero(np.diff(users) > MOST_GAP) + 1)
+    blocks = [run[at : at + BLOCK_USERS] for run in runs for at in range(0, len(run), BLOCK_USERS)]
+    return np.concatenate(
+        [ranker.top(int(block[0]), int(block[-1]) + 1, seen, RECALL_AT)[block - block[0]] for block in blocks]
+    )
+
+
+def some_of(users: Rows, most: int = MOST_USERS) -> Rows:
+    """At most `most` users, in runs that are spread evenly: enough for the figures at any size."""
+    if len(users) <= most:
+        return users
+    width = min(RUN_USERS, most)
+    starts = np.linspace(0, len(users) - width, most // width).astype(np.int64)
+    taken: Rows = users[(starts[:, None] + np.arange(width)).ravel()]
+    return taken
+
+
+def interval(values: Floats, seed: int) -> Interval | None:
+    """The mean of users' values with its bootstrap percentile interval over users; None without two users."""
+    if len(values) < 2:
+        return None
+    draw = np.random.default_rng(seed)
+    means = [values[draw.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, [(1 - CERTAINTY) / 2, (1 + CERTAINTY) / 2])
+    return Interval(float(values.mean()), float(low), float(high))

@@ -1,0 +1,154 @@
+"""What ranks: which films a user gets, best first. Rankers stand behind one small interface, see `Ranker`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from auto_deployment.training.dataset import Ratings, Watches
+    from auto_deployment.training.rating_model import Factors
+
+    Rows = npt.NDArray[np.int32]
+
+NONE = -1
+LIKED_FROM = 0.8
+# So many ratings weigh as much as what is known of all films together.
+PRIOR_RATINGS = 10
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What each user has seen, rated or watched: films of user `u` are `films[starts[u]:starts[u + 1]]`, ascending."""
+
+    starts: npt.NDArray[np.int64]
+    films: Rows
+
+    @staticmethod
+    def of(users: Rows, films: Rows, n_users: int) -> Seen:
+        """From pairs, in any order, also repeated ones."""
+        order = np.lexsort((films, users))
+        users, films = users[order], films[order]
+        first = np.ones(len(users), dtype=bool)
+        first[1:] = (np.diff(users) != 0) | (np.diff(films) != 0)
+        users, films = users[first], films[first]
+        return Seen(np.searchsorted(users, np.arange(n_users + 1)).astype(np.int64), films)
+
+    def pairs(self, start: int, stop: int) -> tuple[npt.NDArray[np.int64], Rows]:
+        """The pairs of the users from `start` to before `stop`: users counted from `start`, and films."""
+        counts = np.diff(self.starts[start : stop + 1])
+        return np.repeat(np.arange(stop - start), counts), self.films[self.starts[start] : self.starts[stop]]
+
+
+class Ranker(Protocol):
+    """Ranks films for users of the data set it was made from."""
+
+    name: str
+
+    def top(self, start: int, stop: int, seen: Seen, count: int) -> Rows:
+        """The best `count` unseen films of the users from `start` to before `stop`, best first, `NONE` where there is none."""
+        ...
+
+
+class Popularity:
+    """The films that many like, the same order for everybody.
+
+    A film's score is its audience (users who rated or watched it) times the share of its ratings that are likes, shrunk towards
+    the share over all films: a single vote of five stars is worth little, whatever its mean. With a `half_life` (microseconds)
+    a user of the audience counts half for each that has passed since, up to the last event: what is popular now.
+    """
+
+    name = "popularity"
+
+    def __init__(
+        self,
+        ratings: Ratings,
+        watches: Watches | None,
+        n_films: int,
+        scale: tuple[float, float],
+        half_life: float | None = None,
+    ) -> None:
+        liked = ratings.stars >= LIKED_FROM * scale[1]
+        rated = np.bincount(ratings.film, minlength=n_films)
+        likes = np.bincount(ratings.film[liked], minlength=n_films)
+        # Where nothing is liked yet, the audience alone has to say it.
+        prior = liked.mean() if liked.any() else 1.0
+        share = (likes + PRIOR_RATINGS * prior) / (rated + PRIOR_RATINGS)
+        self.scores = _audience(ratings, watches, n_films, half_life) * share
+        self.order: Rows = np.argsort(-self.scores, kind="stable").astype(np.int32)
+
+    def top(self, start: int, stop: int, seen: Seen, count: int) -> Rows:
+        """See `Ranker`."""
+        users, films = seen.pairs(start, stop)
+        most = int(np.bincount(users, minlength=1).max(initial=0))
+        candidates = self.order[: count + most]
+        place = np.full(len(self.order), NONE, dtype=np.int64)
+        place[candidates] = np.arange(len(candidates))
+        taken = np.zeros((stop - start, len(candidates)), dtype=bool)
+        near = place[films] != NONE
+        taken[users[near], place[films[near]]] = True
+        best = np.argsort(taken, axis=1, kind="stable")[:, :count]
+        rows = np.where(np.take_along_axis(taken, best, axis=1), NONE, candidates[best])
+        return _padded(rows, count)
+
+
+class ByRating:
+    """The films with the highest predicted rating, before clipping: clipping makes ties at the top."""
+
+    name = "svd"
+
+    def __init__(self, factors: Factors, trained: Ratings, popularity: Popularity) -> None:
+        self._factors = factors
+        self._popularity = popularity
+        self._rated = np.zeros(len(factors.user_bias), dtype=bool)
+        self._rated[trained.user] = True
+
+    def top(self, start: int, stop: int, seen: Seen, count: int) -> Rows:
+        """See `Ranker`. Users who never rated have no factors: they get what is popular."""
+        scores = self._factors.user_factors[start:stop] @ self._factors.film_factors.T + self._factors.film_bias
+        rows = top_of(scores, *seen.pairs(start, stop), count)
+        unrated = ~self._rated[start:stop]
+        if unrated.any():
+            rows[unrated] = self._popularity.top(start, stop, seen, count)[unrated]
+        return rows
+
+
+def top_of(scores: npt.NDArray[np.float32], users: npt.NDArray[np.int64], films: Rows, count: int) -> Rows:
+    """The best `count` columns of each row of `scores`, without the pairs (`users`, `films`); of equal ones the first film."""
+    scores[users, films] = -np.inf
+    count_here = min(count, scores.shape[1])
+    best = np.sort(np.argpartition(-scores, count_here - 1, axis=1)[:, :count_here], axis=1)
+    values = np.take_along_axis(scores, best, axis=1)
+    # Where films beyond the last place score as much as it, which of them came in was chance.
+    last = values.min(axis=1, keepdims=True)
+    by_chance = (scores == last).sum(axis=1) > (values == last).sum(axis=1)
+    best[by_chance] = np.sort(np.argsort(-scores[by_chance], axis=1, kind="stable")[:, :count_here], axis=1)
+    values = np.take_along_axis(scores, best, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    rows = np.take_along_axis(best, order, axis=1).astype(np.int32)
+    rows[np.take_along_axis(values, order, axis=1) == -np.inf] = NONE
+    return _padded(rows, count)
+
+
+def _audience(
+    ratings: Ratings, watches: Watches | None, n_films: int, half_life: float | None
+) -> npt.NDArray[np.int64] | npt.NDArray[np.float64]:
+    """How many different users rated or watched each film, those of long ago for less where there is a half-life."""
+    tables = [ratings] if watches is None else [ratings, watches]
+    users, films, times = (np.concatenate([getattr(each, name) for each in tables]) for name in ("user", "film", "time"))
+    # Of a pair in both tables the later time counts.
+    order = np.argsort(-times, kind="stable")
+    pairs, first = np.unique((users.astype(np.int64) * n_films + films)[order], return_index=True)
+    if half_life is None:
+        return np.bincount(pairs % n_films, minlength=n_films)
+    age = (times.max(initial=0) - times[order][first]) / half_life
+    return np.bincount(pairs % n_films, np.exp2(-age), n_films)
+
+
+def _padded(rows: Rows, count: int) -> Rows:
+    missing = count - rows.shape[1]
+    return np.pad(rows, ((0, 0), (0, missing)), constant_values=NONE) if missing > 0 else rows

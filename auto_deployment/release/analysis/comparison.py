@@ -1,0 +1,150 @@
+"""A candidate beside a baseline: the tests that share the promise of false alarms, vectorised over releases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from scipy.special import betainc, ndtr
+
+from auto_deployment.release.analysis.latency import (
+    SLOW_INCREASE,
+    Times,
+    first_slow_edge,
+    slow_counts,
+    slower_at_worst,
+    slower_on_average,
+    slower_than,
+    squared_variation,
+)
+from auto_deployment.release.analysis.sequential import more_often
+
+if TYPE_CHECKING:
+    from auto_deployment.common.settings import Settings
+    from auto_deployment.release.analysis.sequential import Floats
+
+# The promise: a healthy release is aborted at most once in 100. The tests share it (Bonferroni).
+FALSE_ALARMS = {"mean": 0.0005, "slowdown": 0.002, "slow answers": 0.005, "errors": 0.0015}
+# Kept for `watched`, also while that is switched off.
+WATCHED_FALSE_ALARMS = 0.001
+# A value above its limit holds a canary up only where chance alone would give it less often than this.
+CHANCE = 0.05
+# A new process is slow for its first looks, whatever its version.
+SETTLE_LOOKS = 2
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What worse means. `max_mean` in seconds, `check_seconds` between looks, the bake in minutes."""
+
+    max_mean: float = 0.5
+    max_slowdown: float = 1.2
+    max_error_increase: float = 0.005
+    min_requests: int = 500
+    bake_minutes: float = 720.0
+    max_bake_minutes: float = 1440.0
+    check_seconds: float = 60.0
+    watched: str = "off"
+    watched_minutes: float = 60.0
+    min_watched: float = 0.8
+    memory: str = "judge"
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those of the settings."""
+        return cls(
+            settings.canary_max_mean_ms / 1000,
+            settings.canary_max_slowdown,
+            settings.canary_max_error_increase,
+            settings.canary_min_requests,
+            settings.canary_bake_minutes,
+            settings.canary_max_bake_minutes,
+            settings.canary_check_seconds,
+            settings.canary_watched,
+            settings.canary_watched_minutes,
+            settings.canary_min_watched,
+            settings.canary_memory,
+        )
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side's counts per look: durations of successful answers, tries at the upstream, and those that failed."""
+
+    times: Times
+    tries: Floats
+    failures: Floats
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value now, what it is held against, and how many observations it is of. Arrays of one value a release.
+
+    `chance`: how probable as large a value is where the side is exactly like the baseline.
+    """
+
+    value: Floats
+    threshold: Floats
+    count: Floats
+    chance: Floats
+
+
+def needed(test: str) -> float:
+    """The logarithm of the evidence at which a test says worse."""
+    return float(-np.log(FALSE_ALARMS[test]))
+
+
+def compare(side: Side, base: Side, edges: Floats, limits: Limits) -> dict[str, Floats]:
+    """Log evidence of each test after each look that `side` is worse than `base`, or than the limit of the mean."""
+    times, base_times = side.times.since(SETTLE_LOOKS), base.times.since(SETTLE_LOOKS)
+    minutes = limits.check_seconds / 60
+    return {
+        "mean": slower_than(times, edges, limits.max_mean, minutes),
+        "slowdown": slower_on_average(times, base_times, edges, limits.max_slowdown, minutes),
+        "slow answers": slower_at_worst(times, base_times, first_slow_edge(base.times), edges, limits.max_slowdown),
+        "errors": more_often(side.failures, side.tries, base.failures, base.tries, limits.max_error_increase),
+    }
+
+
+def estimate(side: Side, base: Side, edges: Floats, limits: Limits) -> dict[str, Estimate]:
+    """Where each test stands at the last look; no number where there is nothing to divide by.
+
+    The limit of the mean is fixed: no chance excuses a mean above it.
+    """
+    times, base_times = side.times.since(SETTLE_LOOKS), base.times.since(SETTLE_LOOKS)
+    count, base_count = times.count.sum(axis=-1), base_times.count.sum(axis=-1)
+    tries, failures = side.tries.sum(axis=-1), side.failures.sum(axis=-1)
+    base_tries, base_failures = base.tries.sum(axis=-1), base.failures.sum(axis=-1)
+    slow, slow_base = slow_counts(times, base_times, first_slow_edge(base.times), edges, limits.max_slowdown)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = side.times.seconds.sum(axis=-1) / side.times.count.sum(axis=-1)
+        ratio = (times.seconds.sum(axis=-1) / count) / (base_times.seconds.sum(axis=-1) / base_count)
+        more = failures / tries - base_failures / base_tries
+        spread = squared_variation(times, edges)[..., -1] / count + squared_variation(base_times, edges)[..., -1] / base_count
+        by_chance = ndtr(-np.log(ratio) / np.sqrt(spread))
+        slow_share, slow_limit = slow / count, slow_base / base_count + SLOW_INCREASE
+    limit, answers = np.full_like(mean, limits.max_mean), np.minimum(count, base_count)
+    return {
+        "mean": Estimate(mean, limit, side.times.count.sum(axis=-1), np.zeros_like(mean)),
+        "slowdown": Estimate(ratio, np.full_like(mean, limits.max_slowdown), answers, by_chance),
+        "slow answers": Estimate(slow_share, slow_limit, answers, as_often(slow, count, slow_base, base_count)),
+        "errors": Estimate(
+            more,
+            np.full_like(mean, limits.max_error_increase),
+            np.minimum(tries, base_tries),
+            as_often(failures, tries, base_failures, base_tries),
+        ),
+    }
+
+
+def as_often(bad: Floats, total: Floats, bad_base: Floats, total_base: Floats) -> Floats:
+    """How probable as many as `bad` of `total` are where they are as frequent as the baseline's; 1 of nothing.
+
+    Given how many there are on both sides together, each is the side's with the probability of its part of the total: a
+    binomial tail, exact however few they are.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part = np.where(total + total_base > 0, total / (total + total_base), 1.0)
+    tail = betainc(np.maximum(bad, 1.0), bad_base + 1.0, part)
+    return np.asarray(np.where(bad > 0, tail, 1.0), dtype=np.float64)

@@ -1,0 +1,121 @@
+"""Whether answers are slower than a baseline's by more than a margin: in the mean, and among the slowest. Last axis: looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auto_deployment.release.analysis.drift import Drift
+from auto_deployment.release.analysis.sequential import mixed, more_often
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from auto_deployment.release.analysis.sequential import Floats
+
+    Indexes = npt.NDArray[np.intp]
+
+# A fixed limit stands for a baseline of so many more answers.
+SURELY_KNOWN = 1e6
+# Buckets are wide: even durations that all fall into one may differ by a fifth.
+LEAST_VARIATION = 0.04
+# The slowest answers: the second and third edge beyond the first that at most this share of the baseline's exceeds.
+SLOW_SHARE = 0.01
+SLOW_STEPS = (2, 3)
+SLOW_INCREASE = 0.0005
+SLOW_STAKES = (0.8, 1.4)
+# An edge is compared with the next one that is at least so many margins higher: instances drift.
+DRIFT_ROOM = 1.15
+
+
+@dataclass(frozen=True)
+class Times:
+    """Durations per look: how many, their sum in seconds, how many above each edge (shape: edges, then as the others)."""
+
+    count: Floats
+    seconds: Floats
+    over: Floats
+
+    def since(self, look: int) -> Times:
+        """The same with the first looks emptied: a cold start is nobody's fault."""
+        late = np.arange(self.count.shape[-1]) >= look
+        return Times(self.count * late, self.seconds * late, self.over * late)
+
+
+def slower_on_average(times: Times, base: Times, edges: Floats, slowdown: float, look_minutes: float) -> Floats:
+    """Log evidence after each look that the mean is more than `slowdown` times the baseline's.
+
+    Asymptotic, where `more_often` is exact: it needs means of blocks, and takes the instances' own drift to be as in `Drift`.
+    """
+    spread = squared_variation(times, edges) + squared_variation(base, edges)
+    sums = np.stack([times.count, times.seconds, base.count, base.seconds])
+    return _drifting(sums, spread / 2, slowdown, look_minutes)
+
+
+def slower_than(times: Times, edges: Floats, seconds: float, look_minutes: float) -> Floats:
+    """Log evidence after each look that the mean is above a fixed number of seconds."""
+    certain = times.count * SURELY_KNOWN
+    sums = np.stack([times.count, times.seconds, certain, certain * seconds])
+    return _drifting(sums, squared_variation(times, edges), 1.0, look_minutes)
+
+
+def _drifting(sums: Floats, spread: Floats, margin: float, look_minutes: float) -> Floats:
+    drift = Drift(spread.shape[:-1], margin)
+    found = np.empty(spread.shape)
+    for at in range(spread.shape[-1]):
+        drift.look(sums[..., at], spread[..., at], look_minutes)
+        found[..., at] = drift.evidence()
+    return found
+
+
+def slower_at_worst(times: Times, base: Times, first: Indexes, edges: Floats, slowdown: float) -> Floats:
+    """Log evidence after each look that the slowest answers are slower than the baseline's by more than `slowdown`.
+
+    If every duration were the baseline's times at most `slowdown`, no more would exceed an edge than of the baseline's
+    exceed the edge below it: shares of counts, whatever the distribution. Which edges, the looks before have said (`first`).
+    """
+    processes = []
+    for step in SLOW_STEPS:
+        low, high, usable = edge_pair(first, step, edges, slowdown)
+        slow, slow_base = _pick(times.over, high) * usable, _pick(base.over, low) * usable
+        processes.append(more_often(slow, times.count * usable, slow_base, base.count, SLOW_INCREASE, 0.0, SLOW_STAKES))
+    return mixed(processes)
+
+
+def slow_counts(times: Times, base: Times, first: Indexes, edges: Floats, slowdown: float) -> tuple[Floats, Floats]:
+    """Answers above the first edge of `slower_at_worst` at the last look, and the baseline's above its edge; 0 without one."""
+    low, high, usable = edge_pair(first[..., -1], SLOW_STEPS[0], edges, slowdown)
+    return _pick(times.over.sum(axis=-1), high) * usable, _pick(base.over.sum(axis=-1), low) * usable
+
+
+def edge_pair(first: Indexes, step: int, edges: Floats, slowdown: float) -> tuple[Indexes, Indexes, npt.NDArray[np.bool_]]:
+    """Indexes of the baseline's edge, `step` beyond `first`, and of the candidate's; and whether there are such edges."""
+    partners = np.searchsorted(edges, edges * slowdown * DRIFT_ROOM * (1 - 1e-9))
+    last = len(edges) - 1
+    low = np.minimum(np.maximum(first, 0) + step, last)
+    usable = (first >= 0) & (first + step <= last) & (partners[low] <= last)
+    return low, np.minimum(partners[low], last), usable
+
+
+def first_slow_edge(base: Times) -> Indexes:
+    """At each look, the index of the lowest edge that at most SLOW_SHARE exceeded in the looks before; -1 where too few."""
+    before = np.cumsum(base.count, axis=-1) - base.count
+    over = np.cumsum(base.over, axis=-1) - base.over
+    return np.where(before >= 1 / SLOW_SHARE, np.sum(over > SLOW_SHARE * before, axis=0), -1)
+
+
+def _pick(over: Floats, index: Indexes) -> Floats:
+    picked: Floats = np.take_along_axis(over, index[np.newaxis], axis=0)[0]
+    return picked
+
+
+def squared_variation(times: Times, edges: Floats) -> Floats:
+    """The squared coefficient of variation of all durations up to each look, each at the middle of its bucket."""
+    middles = np.concatenate([[edges[0] / 2], np.sqrt(edges[:-1] * edges[1:]), [edges[-1] * 1.5]])
+    count = np.maximum(np.cumsum(times.count, axis=-1), 1.0)
+    over = np.cumsum(times.over, axis=-1) / count
+    mean = middles[0] + np.tensordot(np.diff(middles), over, axes=1)
+    square = middles[0] ** 2 + np.tensordot(np.diff(middles**2), over, axes=1)
+    return np.asarray(np.maximum(square / mean**2 - 1, LEAST_VARIATION))

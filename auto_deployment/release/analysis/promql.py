@@ -1,0 +1,143 @@
+"""A reading's value as PromQL for people: pasted into Prometheus at any time, the query gives that very value. Pure.
+
+Each is made of the counters' values at the ends of the bake, as the evidence is: `increase()` extrapolates, and loses the
+first sample of a new series.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from auto_deployment.release.analysis.comparison import SETTLE_LOOKS
+from auto_deployment.release.analysis.crashes import counted_looks
+from auto_deployment.release.analysis.evidence import begin_of, spans
+from auto_deployment.release.analysis.queries import CLIENT, ERRORS, LEFT, MEMORY_OF_STACK, RECOMMEND
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from auto_deployment.release.analysis.bake_view import Bake
+    from auto_deployment.release.analysis.evidence import Span
+
+ANSWERS = f'{RECOMMEND}, status="200"'
+COUNT, SECONDS, BUCKET = (f"flask_http_request_duration_seconds_{name}" for name in ("count", "sum", "bucket"))
+FAILED, TRIED = f'outcome=~"{"|".join(ERRORS)}"', f'outcome!~"{"|".join(sorted(LEFT))}"'
+NOTHING = "vector(0)"
+
+
+def mean(bake: Bake) -> str:
+    """Seconds of the candidate's answers, over their number."""
+    return _mean(bake, (bake.evidence.candidate,), 0)
+
+
+def slowdown(bake: Bake) -> str:
+    """The candidate's mean over the baseline's, both without the cold start."""
+    own, base = (_mean(bake, services, SETTLE_LOOKS) for services in (bake.candidate, bake.evidence.baseline))
+    return f"({own}) / ({base})"
+
+
+def slow_answers(bake: Bake) -> str:
+    """The share of the candidate's answers above the edge that the reading names."""
+    if bake.slow_edge_key is None:
+        return NOTHING
+    edge = f'{ANSWERS}, le="{bake.slow_edge_key.removeprefix("le ")}"'
+    below, count = (
+        _risen(bake, metric, labels, bake.candidate, "service", SETTLE_LOOKS)
+        for metric, labels in ((BUCKET, edge), (COUNT, ANSWERS))
+    )
+    return f"1 - {below} / {count}"
+
+
+def errors(bake: Bake) -> str:
+    """The candidate's share of failed tries less the baseline's."""
+    return " - ".join(_failed(bake, services) for services in (bake.candidate, bake.evidence.baseline))
+
+
+def client(bake: Bake) -> str:
+    """The share of all answers to clients that were no 5xx."""
+    failed, answers = (
+        _rise(
+            f'nginx_answers_total{{job="mtail", status_class=~"{classes}"}}',
+            spans(bake.evidence, f"{CLIENT} mtail", _all(bake)),
+        )
+        for classes in ("5xx", "2xx|3xx|4xx|5xx")
+    )
+    return f"1 - {failed} / {answers}"
+
+
+def restarts(bake: Bake) -> str:
+    """How often the candidate was started anew, but for starts of everybody."""
+    series = _series("service_start_time_seconds", bake, (bake.evidence.candidate,), "service", 'job="service"')
+    counted = counted_looks(*bake.risen_by_service("restarts"))
+    found: list[tuple[float, float, float]] = []
+    for number, look in enumerate(bake.looks):
+        since = begin_of(bake.evidence, number)
+        step = round(look.at - since, 3)
+        if counted[number] and step > 0:
+            joined = found.pop() if found and found[-1][1:] == (since, step) else (since,)
+            found.append((joined[0], look.at, step))
+    return " + ".join(_changes(series, *each) for each in found) or NOTHING
+
+
+def exits(bake: Bake) -> str:
+    """How many workers the candidate lost, but for the looks in which everybody lost some."""
+    looks = counted_looks(*bake.risen_by_service("exits"))
+    counted = {number for number in _all(bake) if looks[number]}
+    series = _series("service_worker_exits_total", bake, bake.candidate, "service", 'job="service"')
+    return _rise(series, spans(bake.evidence, f"{bake.evidence.candidate} service", counted))
+
+
+def memory(bake: Bake) -> str:
+    """The candidate's memory at the last look that knew it."""
+    name = bake.evidence.candidate
+    at = max((look.at for look in bake.looks if "memory" in look.services.get(name, {})), default=bake.looks[-1].at)
+    return MEMORY_OF_STACK.replace('service!=""', f'service="{name}"').replace("}", f"}} @ {at:.15g}")
+
+
+def _mean(bake: Bake, services: Sequence[str], first: int) -> str:
+    return " / ".join(_risen(bake, metric, ANSWERS, services, "service", first) for metric in (SECONDS, COUNT))
+
+
+def _failed(bake: Bake, services: Sequence[str]) -> str:
+    failed, tries = (
+        _risen(bake, "nginx_tries_total", f'job="mtail", {outcomes}', services, "mtail", 0) for outcomes in (FAILED, TRIED)
+    )
+    return f"{failed} / {tries}"
+
+
+def _risen(bake: Bake, metric: str, labels: str, services: Sequence[str], source: str, first: int) -> str:
+    """What `services` counted from a look on; those whose counters began alike are asked together."""
+    looks = _all(bake)[first:]
+    by_spans: dict[tuple[Span, ...], list[str]] = {}
+    for name in services:
+        by_spans.setdefault(spans(bake.evidence, f"{name} {source}", looks), []).append(name)
+    terms = [_rise(_series(metric, bake, names, source, labels), each) for each, names in by_spans.items()]
+    return terms[0] if len(terms) == 1 else f"({' + '.join(terms)})"
+
+
+def _series(metric: str, bake: Bake, services: Sequence[str], source: str, labels: str) -> str:
+    """A selector. Of the candidate only its version counts, where the source knows it."""
+    version = bake.evidence.version if tuple(services) == bake.candidate and source == "service" else ""
+    of_version = f', version="{version}"' if version else ""
+    sign = "=" if len(services) == 1 else "=~"
+    return f'{metric}{{{labels}, service{sign}"{"|".join(services)}"{of_version}}}'
+
+
+def _rise(series: str, rose: Collection[Span]) -> str:
+    """What counters rose by in spans, together."""
+    ends = [(sign, at) for span in rose for sign, at in (("+", span.end), ("-", span.start)) if at is not None]
+    text = " ".join(f"{sign} (sum({series} @ {at:.15g}) or vector(0))" for sign, at in ends)
+    return f"({text.removeprefix('+ ')})" if text else NOTHING
+
+
+def _changes(series: str, start: float, end: float, step: float) -> str:
+    """How often a gauge changed from look to look. A subquery samples at multiples of its step: the offset moves them."""
+    every = round(1000 * step)
+    late = round(1000 * end) % every
+    window = round(1000 * (end - start)) + late + 1
+    offset = f" offset -{late}ms" if late else ""
+    return f"(sum(changes((max({series}{offset}))[{window}ms:{every}ms] @ {end:.15g})) or vector(0))"
+
+
+def _all(bake: Bake) -> range:
+    return range(len(bake.looks))

@@ -1,0 +1,55 @@
+"""The notice of each end of a release. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from auto_deployment.notify import Notice
+from auto_deployment.release.state_machine import Ending
+from auto_deployment.release.times import minutes_of, utc
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from auto_deployment.release.state import End
+
+SERVES = {
+    Ending.PROMOTED: "Version {version} is deployed: every service runs it.",
+    Ending.ROLLED_BACK: "Version {version} is in service again. Version {replaces} is not released again automatically.",
+    Ending.ABORTED: "The canary was removed: version {replaces} stays in service.",
+    Ending.REFUSED: "No user got an answer from version {version}: version {replaces} stays in service.",
+    Ending.INCONCLUSIVE: "The evidence did not suffice for a promotion: version {replaces} stays in service.",
+    Ending.FAILED: "Version {replaces} stays in service. The reason is above. The same scripts/deploy.sh command tries again.",
+    Ending.SUPERSEDED: "The release of the newer version begins now. Until its promotion version {replaces} stays in service.",
+}
+AGAIN = {Ending.ABORTED, Ending.REFUSED, Ending.INCONCLUSIVE}
+
+
+def notice_of(end: End, readings: tuple[Mapping[str, Any], ...] = ()) -> Notice:
+    """The notice of an end; `readings` are the values of its last verdict."""
+    reasons = [f"- {reason}" for reason in end.reasons]
+    measured = [f"{each['name']}: {each['said']}" for each in readings]
+    after = [SERVES[end.ending].format(version=end.version, replaces=end.replaces)]
+    if end.ending in AGAIN:
+        after.append(
+            f"Version {end.version} is not released again automatically. "
+            f"To release it: scripts/deploy.sh release --again, while data/version.txt says {end.version}."
+        )
+    lasted = [
+        f"version   {end.version}, replacing {end.replaces}",
+        f"began     {utc(end.began)}, by {end.who}",
+        f"ended     {utc(end.ended)}, after {minutes_of(end.ended - end.began)}",
+        f"evidence  .stack/release/{end.folder}/report.html",
+    ]
+    parts = (lasted, reasons, measured, after)
+    return Notice(subject_of(end), "\n\n".join("\n".join(part) for part in parts if part) + "\n")
+
+
+def subject_of(end: End) -> str:
+    """Such as `movierec: canary 7 aborted: mean 700 ms, limit 500 ms`; after a promotion `... deployed successfully`."""
+    if end.ending == Ending.ROLLED_BACK:
+        return f"movierec: rolled back to version {end.version} from {end.replaces}"
+    if end.ending == Ending.PROMOTED:
+        return f"movierec: version {end.version} promoted: deployed successfully"
+    why = f": {'; '.join(end.reasons)}" if end.reasons else ""
+    return f"movierec: canary {end.version} {end.ending}{why}"

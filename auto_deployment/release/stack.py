@@ -1,0 +1,264 @@
+"""The running stack, as a release acts on it: containers replaced, NGINX told whom to ask."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from auto_deployment.common.errors import RunError
+from auto_deployment.common.json_file import write_synced
+from auto_deployment.common.process import CommandError
+from auto_deployment.release import docker_commands
+from auto_deployment.release.nginx_upstream import render
+from auto_deployment.release.probe import SickError, smoke
+from auto_deployment.release.services import OVERRIDE, override
+from auto_deployment.release.users import STRANGER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+    from auto_deployment.common.process import Commands
+    from auto_deployment.release.services import Slots
+
+# Each worker has answered by then, and each bucket of its histogram is there.
+WARM_USERS = 200
+UPSTREAM = ".stack/nginx/upstream.conf"
+# NGINX's worker_shutdown_timeout is 5 s, and a request lasts at most 0.6 s.
+DRAIN_SECONDS = 15.0
+DRAIN_PAUSE = 0.2
+# Compose waits for a service's health for 90 s, after its old container has had 15 s to end.
+REPLACE_SECONDS = 150.0
+# Of a container that the engine could not start, or is removing, nothing is known.
+STARTED = ("running", "restarting", "exited", "dead")
+RACES = ("is already in use", "already in progress", "No such container", "marked for removal", "is not running")
+RACE_PAUSES = (5.0, 20.0)
+
+
+class StackError(RunError):
+    """The stack is not as a release needs it; the text says what to do."""
+
+
+class Container(NamedTuple):
+    """A service's container. `health` is empty where it has no check; `status` is `created` until it has run once."""
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    status: str
+    health: str
+    network: str
+    address: str
+    started: str
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs now."""
+        return self.status == "running"
+
+    @property
+    def is_sick(self) -> bool:
+        """Whether it was started, and is not healthy."""
+        return self.status in STARTED and not self.is_healthy
+
+    def sickness(self, service: str) -> SickError:
+        """How it is, in words of the engine."""
+        said = ", ".join(filter(None, (self.status, self.health)))
+        return SickError(f"{service} is not healthy ({said}): docker compose logs {service} says why")
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether it runs, and its check says so."""
+        return self.running and self.health == "healthy"
+
+
+def container_of(told: dict[str, Any]) -> Container:
+    """A container, of what `docker inspect` prints of it."""
+    state = told["State"]
+    networks = {name: each.get("IPAddress") or "" for name, each in told["NetworkSettings"]["Networks"].items()}
+    network = next(iter(networks), "")
+    return Container(
+        told["Id"],
+        told["Name"].lstrip("/"),
+        told["Config"]["Image"],
+        told["Image"],
+        state["Status"],
+        state.get("Health", {}).get("Status", ""),
+        network,
+        networks.get(network, ""),
+        state["StartedAt"],
+    )
+
+
+def workers_of(processes: str) -> set[str]:
+    """The process numbers of NGINX's workers, of what `docker top` prints."""
+    lines = (line.split(None, 1) for line in processes.splitlines())
+    return {fields[0] for fields in lines if len(fields) > 1 and fields[1].startswith("nginx: worker process")}
+
+
+class Stack:
+    """The stack of one checkout."""
+
+    def __init__(
+        self,
+        root: Path,
+        docker: str,
+        runner: Commands,
+        repository: str,
+        sleep: Callable[[float], None] = time.sleep,
+        compose_file: Path | None = None,
+    ) -> None:
+        """`compose_file`: a copy of docker-compose.yml that no upgrade changes; None: what Compose finds in `root`."""
+        self.root = root
+        self._compose_file = compose_file
+        self.docker = docker
+        self.repository = repository
+        self._run = runner.run
+        self._sleep = sleep
+
+    def run(self, command: list[str], seconds: float = 60.0) -> str:
+        """What a command printed. Raises CommandError."""
+        return self._run(*command, seconds=seconds)
+
+    @property
+    def _compose(self) -> list[str]:
+        """The start of each command of Compose. What a release wrote, it may have written since the last one."""
+        if self._compose_file is None:
+            return docker_commands.compose(self.docker, self.root)
+        written = self.root / OVERRIDE
+        files = [self._compose_file, *([written] if written.exists() else ())]
+        return docker_commands.compose(self.docker, self.root, files)
+
+    def container(self, service: str) -> Container | None:
+        """A service's container; None where there is none. Raises CommandError."""
+        ids = self.run(docker_commands.container(self._compose, service)).split()
+        return self.inspect(ids[0]) if ids else None
+
+    def inspect(self, name: str) -> Container:
+        """A container by name or id. Raises CommandError where there is none."""
+        return container_of(json.loads(self.run(docker_commands.inspect(self.docker, name)))[0])
+
+    def image_id(self, tag: str) -> str | None:
+        """The id of an image of ours; None where it is not on this machine."""
+        try:
+            return self.run(docker_commands.image_id(self.docker, f"{self.repository}:{tag}"))
+        except CommandError:
+            return None
+
+    def tag(self, image: str, tag: str) -> None:
+        """Have `tag` name an image."""
+        self.run(docker_commands.tag(self.docker, image, f"{self.repository}:{tag}"))
+
+    def tags(self) -> set[str]:
+        """The tags of our images on this machine. Raises CommandError."""
+        return set(self.run(docker_commands.tags(self.docker, self.repository)).split())
+
+    def write(self, slots: Slots) -> None:
+        """Have Compose know what each service runs."""
+        write_synced(self.root / OVERRIDE, override(slots).encode())
+
+    def replace(self, service: str, slots: Slots) -> Container:
+        """Have `service` run what its slot says, healthy.
+
+        Raises SickError where its container was started and is not healthy, CommandError or StackError where the engine fails.
+        """
+        self.write(slots)
+        failed: CommandError | None = None
+        try:
+            self._replace(service)
+        except CommandError as error:
+            failed = error
+        found = self.container(service)
+        if found is not None and found.is_sick and found.image == self._image_of(service, slots):
+            raise found.sickness(service) from failed
+        if failed is not None:
+            raise failed
+        if found is None or not found.is_healthy:
+            raise StackError(f"{service} is not there: docker compose ps -a shows what there is")
+        return found
+
+    def _image_of(self, service: str, slots: Slots) -> str:
+        slot = slots[service]
+        return "" if slot is None else f"{self.repository}:{slot.tag}"
+
+    def _replace(self, service: str) -> None:
+        """Once more where another Compose, of a run that was killed, is at the same container."""
+        for pause in RACE_PAUSES:
+            try:
+                self.run(docker_commands.replace(self._compose, service), REPLACE_SECONDS)
+            except CommandError as error:
+                if not any(sign in error.words for sign in RACES):
+                    raise
+                self._sleep(pause)
+            else:
+                return
+        self.run(docker_commands.replace(self._compose, service), REPLACE_SECONDS)
+
+    def remove(self, service: str, slots: Slots) -> None:
+        """Have `service` be no more, not even after the next `up`."""
+        self.write(slots)
+        self.run(docker_commands.remove(self._compose, service))
+
+    def smoke(self, service: str, version: int, track: str) -> None:
+        """Try a service directly, which warms it up. Raises StackError where it is gone, SickError where it is not well."""
+        found = self.container(service)
+        if found is None:
+            raise StackError(f"{service} is gone: docker compose ps -a shows what there is")
+        if found.is_sick:
+            raise found.sickness(service)
+        smoke(found.address, version, track, [STRANGER - number for number in range(WARM_USERS)])
+
+    def route(self, slots: Slots, down: Collection[str] = (), *, drain: bool = True) -> None:
+        """Have NGINX ask the services that are there and not `down`; to `drain`, wait until what it asked before has ended.
+
+        Raises CommandError where NGINX does not take it: then it goes on as before; StackError where requests do not end.
+        """
+        path, text = self.root / UPSTREAM, render(slots, down)
+        before = path.read_text(encoding="utf-8")
+        nginx = self._nginx()
+        old = self._workers(nginx)
+        self._place(path, text)
+        try:
+            self.run(docker_commands.check_nginx(self._compose))
+        except CommandError:
+            self._place(path, before)
+            raise
+        self.run(docker_commands.reload_nginx(self._compose))
+        if drain:
+            self._wait_until_gone(nginx, old)
+
+    def unwell(self, slots: Slots) -> set[str]:
+        """The services that should be there, and are not healthy. Raises CommandError."""
+        found = {service: self.container(service) for service, slot in slots.items() if slot is not None}
+        return {service for service, each in found.items() if each is None or not each.is_healthy}
+
+    def withdraw(self, slots: Slots, down: Collection[str] = ()) -> None:
+        """`route`, also where NGINX does not run: it will find its file when it starts."""
+        self._place(self.root / UPSTREAM, render(slots, down))
+        found = self.container("nginx")
+        if found is not None and found.running:
+            self.route(slots, down)
+
+    def _nginx(self) -> str:
+        found = self.container("nginx")
+        if found is None or not found.running:
+            raise StackError("NGINX does not run: bring the stack up (docker compose up -d --wait) and run this again")
+        return found.id
+
+    def _workers(self, nginx: str) -> set[str]:
+        return workers_of(self.run(docker_commands.processes(self.docker, nginx)))
+
+    def _wait_until_gone(self, nginx: str, old: set[str]) -> None:
+        for _ in range(int(DRAIN_SECONDS / DRAIN_PAUSE)):
+            now = self._workers(nginx)
+            if now and not now & old:
+                return
+            self._sleep(DRAIN_PAUSE)
+        raise StackError(f"NGINX's old workers have not ended within {DRAIN_SECONDS:g} s: docker compose logs nginx says why")
+
+    @staticmethod
+    def _place(path: Path, text: str) -> None:
+        write_synced(path, text.encode())
+        path.chmod(0o644)  # NGINX's user reads it, in a container

@@ -1,0 +1,94 @@
+"""Whether what we recommend becomes all that is watched: new watches against the last version's lists. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from auto_deployment.reports.exposure import AT, gini, top_share
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from app.model import Array, ServingModel
+    from auto_deployment.training.dataset import Dataset
+
+    Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """New pairs of user and film since the last version, and how concentrated they are over all films of the catalogue.
+
+    Shares of the pairs whose film stood in the list that the last version had for this very user, in its popular list, and
+    among its most shown films. A user whom it did not know is held against the popular list. What is not to be had is None: all
+    of it where nothing tells which pairs are new, all but their number where there is none.
+    """
+
+    pairs: int | None = None
+    gini: float | None = None
+    top_1_percent: float | None = None
+    in_own_list: float | None = None
+    in_popular_list: float | None = None
+    in_most_shown: float | None = None
+
+
+class Pairs(NamedTuple):
+    """Ids of users, each with the row of a film in `films`."""
+
+    user: Rows
+    film: npt.NDArray[np.int32]
+    films: tuple[str, ...]
+
+
+def new_pairs(dataset: Dataset, rows_before: int) -> Pairs:
+    """What was watched, without the pairs that are in the first so many rows of the table of watches."""
+    new = dataset.watches[dataset.first_rows >= rows_before]
+    return Pairs(dataset.users[new.user], new.film, dataset.films)
+
+
+def watched(pairs: Pairs, last: ServingModel | None, most_shown: Sequence[str]) -> Watched:
+    """Of `pairs` that are new; `most_shown` are the films that the last version's lists showed most, if known."""
+    if not len(pairs.user):
+        return Watched(0)
+    counts = np.bincount(pairs.film, minlength=len(pairs.films)).astype(np.int64)
+    shown = pd.Index(pairs.films).isin(most_shown)[pairs.film]
+    shares: dict[str, float | None] = {"in_most_shown": _mean(shown) if most_shown else None}
+    if last is not None:
+        rows = pd.Index(last.films).get_indexer(pd.Index(pairs.films)).astype(np.int64)[pairs.film]
+        own = lists_for(last, pairs.user)
+        shares["in_own_list"] = _mean((own == rows[:, None]).any(axis=1))
+        shares["in_popular_list"] = _mean(np.isin(rows, last.cold[0, :AT]))
+    return Watched(len(pairs.user), gini(counts), top_share(counts, 0.01), **shares)
+
+
+def lists_for(model: ServingModel, users: Rows) -> Array:
+    """The first 20 films that a model has for each of `users`, as rows of its films; of an unknown one the popular list's."""
+    at = np.minimum(np.searchsorted(model.users, users), max(len(model.users) - 1, 0))
+    lists: Array = np.tile(model.cold[0, :AT], (len(users), 1)).astype(np.int64)
+    known = model.users[at] == users if len(model.users) else np.zeros(len(users), dtype=bool)
+    lists[known] = model.top[at[known], :AT]
+    lists[lists == model.empty] = -2  # neither a film nor the -1 of a film that is not in the catalogue
+    return lists
+
+
+def overlap(last: ServingModel, users: Rows, films: tuple[str, ...], top: Array) -> float | None:
+    """The mean share of a user's first 20 films that they had in the last version too; over users whom both know."""
+    both = np.flatnonzero(np.isin(users, last.users))
+    if not len(both):
+        return None
+    some = both[np.linspace(0, len(both) - 1, min(len(both), 20_000)).astype(np.int64)]
+    row_of = np.append(pd.Index(last.films).get_indexer(pd.Index(films)), -1)
+    mine = row_of[np.minimum(top[some, :AT].astype(np.int64), len(films))]
+    theirs = lists_for(last, users[some])
+    kept = [np.isin(ours, others).sum() for ours, others in zip(mine, theirs, strict=True)]
+    return float(np.sum(kept) / max((mine >= 0).sum(), 1))
+
+
+def _mean(flags: npt.NDArray[np.bool_]) -> float:
+    return float(flags.mean())

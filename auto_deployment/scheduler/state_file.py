@@ -1,0 +1,94 @@
+"""The file that remembers the runs, across restarts and full disks."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from auto_deployment.common.json_file import StateError, read_json, write_json_synced
+from auto_deployment.common.time_format import from_iso, to_iso
+from auto_deployment.scheduler.plan import JOBS, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from auto_deployment.scheduler.plan import Runs
+
+log = logging.getLogger(__package__)
+
+STATE = "scheduler.json"  # of a data folder
+
+
+class Memory:
+    """The file that remembers the runs."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> tuple[Runs, dict[str, float | None]]:
+        """The runs and when each job is due next. Raises ValueError for a corrupt file, StateError for an unreadable one."""
+        try:
+            document = read_json(self._path)
+        except StateError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            raise ValueError(str(error)) from error
+        if document is None:
+            return dict.fromkeys(JOBS, Run()), dict.fromkeys(JOBS)
+        return from_document(document)
+
+    def recall(self) -> Runs:
+        """The runs. A corrupt file is set aside, and all begins anew."""
+        try:
+            return self.read()[0]
+        except ValueError as error:
+            broken = self._path.with_name(f"{self._path.name}.broken")
+            self._path.replace(broken)
+            log.error("%s is corrupt (%s): set aside as %s; all jobs count as never run", self._path, error, broken.name)  # noqa: TRY400
+            return dict.fromkeys(JOBS, Run())
+
+    def write(self, runs: Mapping[str, Run], due: Mapping[str, float]) -> None:
+        """Replace it. A full disk is no reason to stop: it is said, and what is not remembered may run once more."""
+        try:
+            write_json_synced(self._path, to_document(runs, due))
+        except OSError as error:
+            log.error("%s cannot be written (%s): a restart would not know of this run", self._path, error.strerror)  # noqa: TRY400
+
+
+def to_document(runs: Mapping[str, Run], due: Mapping[str, float]) -> dict[str, Any]:
+    """What scheduler.json holds."""
+    return {
+        "jobs": {
+            job: {**asdict(run), "started": to_iso(run.started), "ended": to_iso(run.ended), "next_due": to_iso(due[job])}
+            for job, run in runs.items()
+        }
+    }
+
+
+def from_document(document: Mapping[str, Any]) -> tuple[Runs, dict[str, float | None]]:
+    """The runs, and when each job is due next, of a document. Raises ValueError for what `to_document` does not write."""
+    try:
+        jobs = {job: document["jobs"][job] for job in JOBS}
+        return {job: _run(told) for job, told in jobs.items()}, {job: from_iso(told["next_due"]) for job, told in jobs.items()}
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"not what the scheduler writes ({error!r})") from error
+
+
+def _run(told: Mapping[str, Any]) -> Run:
+    return Run(
+        started=from_iso(told["started"]),
+        ended=from_iso(told["ended"]),
+        status=_whole(told["status"]),
+        pid=_whole(told["pid"]),
+        busy=_whole(told["busy"]) or 0,
+        cut_off=told["cut_off"] is True,
+        note=str(told["note"]),
+    )
+
+
+def _whole(number: object) -> int | None:
+    if number is not None and type(number) is not int:
+        raise ValueError(f"{number!r} is no whole number")
+    return number
