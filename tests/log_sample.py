@@ -18,7 +18,7 @@ from app.provenance import Ledger
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.json_file import write_synced
 from auto_deployment.common.logs import FILE
-from scripts.images.docker import client
+from scripts.lib.images.docker import client
 from scripts.ports import reserve
 from scripts.rehearse.__main__ import mail_settings
 from scripts.rehearse.place import ReleaseStack

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from auto_deployment.common.errors import RefusedError
 from auto_deployment.release.image_commands import build
-from scripts.images.docker import DockerError, client, docker, run
+from scripts.lib.images.docker import DockerError, client, docker, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

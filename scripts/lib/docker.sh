@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prints the docker client that the project calls: the first one that has compose 2.24 or newer and buildx.
 # DOCKER in the environment names one and is believed. Status 1, one line on standard error, where none is found.
-# Everything that calls docker asks here: from bash  DOCKER="$(scripts/lib/docker.sh)"; from Python  scripts.images.docker.
+# Everything that calls docker asks here: from bash  DOCKER="$(scripts/lib/docker.sh)"; from Python  scripts.lib.images.docker.
 set -Eeuo pipefail
 
 readonly COMPOSE_LEAST=2.24

@@ -19,7 +19,7 @@ from mysql.connector.connection import MySQLConnection
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.process import own_repository
 from auto_deployment.common.prometheus import NEIGHBOURS
-from scripts.images.docker import client
+from scripts.lib.images.docker import client
 from scripts.ports import reserve
 
 if TYPE_CHECKING:

@@ -105,7 +105,7 @@ def test_the_stand_in_of_cadvisor_is_of_the_version_that_the_stack_names(root: P
     """It is upstream's collector in a main of our own: both of its modules have the release of the image's tag."""
     repository, _, tag = services["cadvisor"]["image"].rpartition(":")
     assert repository == "ghcr.io/google/cadvisor"
-    modules = (root / "scripts" / "images" / "stand_ins" / "cadvisor" / "go.mod").read_text()
+    modules = (root / "scripts" / "lib" / "images" / "stand_ins" / "cadvisor" / "go.mod").read_text()
     for module in ("github.com/google/cadvisor", "github.com/google/cadvisor/lib"):
         assert f"\t{module} {tag}\n" in modules
 
@@ -114,5 +114,5 @@ def test_the_stand_in_of_cadvisor_knows_every_flag_of_the_stack(root: Path, serv
     """Those that upstream's own main has are in ours; the others come with the collector."""
     flags = {argument.removeprefix("--").partition("=")[0] for argument in services["cadvisor"]["command"]}
     collector = {"docker_only", "containerd", "housekeeping_interval", "allow_dynamic_housekeeping"}
-    ours = (root / "scripts" / "images" / "stand_ins" / "cadvisor" / "main.go").read_text()
+    ours = (root / "scripts" / "lib" / "images" / "stand_ins" / "cadvisor" / "main.go").read_text()
     assert {flag for flag in flags - collector if f'"{flag}"' not in ours} == set()

@@ -101,8 +101,9 @@ def test_the_seeds_queries_run_as_they_stand(stack: Stack) -> None:
 def test_containers_can_be_asked_for_by_their_service(stack: Stack) -> None:
     """What cAdvisor tells of memory and processor time carries the Compose service's name, whatever the engine's image store.
 
-    Where no registry can be reached this is the stand-in of scripts/images: upstream's collector of the same version and with
-    the same flags, in a main of our own, on Debian instead of Alpine. The official program also has web pages and storages.
+    Where no registry can be reached this is the stand-in of scripts/lib/images: upstream's collector of the same version and
+    with the same flags, in a main of our own, on Debian instead of Alpine. The official program also has web pages and
+    storages.
     """
     for name in ("container_memory_rss", "container_memory_working_set_bytes", "container_cpu_usage_seconds_total"):
         query = f'{name}{{container_label_com_docker_compose_service=~"stable-1|stable-2|canary|nginx"}}'

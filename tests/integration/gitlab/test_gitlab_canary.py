@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scripts.images.docker import client
+from scripts.lib.images.docker import client
 from scripts.ports import reserve
 from scripts.rehearse.stack import PORTS, wait_until
 from tests.integration.gitlab.conftest import Site, halves

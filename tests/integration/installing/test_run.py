@@ -43,7 +43,7 @@ IMPORTS = """
 import importlib, importlib.util, pathlib
 for absent in ("pytest", "mypy", "ruff", "hypothesis"):
     assert importlib.util.find_spec(absent) is None, absent
-folders = ("app", "auto_deployment", "scripts/check", "scripts/images")
+folders = ("app", "auto_deployment", "scripts/check", "scripts/lib/images")
 files = [path for folder in folders for path in pathlib.Path(folder).rglob("*.py") if "stand_ins" not in path.parts]
 names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in files]
 names = [name for name in names if name not in {"app.wsgi", "app.gunicorn.conf"} and "spark" not in name]

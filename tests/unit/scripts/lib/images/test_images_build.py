@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.images.build import commands
-from scripts.images.docker import FINDER, DockerError, run
-from scripts.images.machine import pip_conf
-from scripts.images.recipes import BASE, DEBIAN, Recipe
+from scripts.lib.images.build import commands
+from scripts.lib.images.docker import FINDER, DockerError, run
+from scripts.lib.images.machine import pip_conf
+from scripts.lib.images.recipes import BASE, DEBIAN, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path

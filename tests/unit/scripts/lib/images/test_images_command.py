@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.images import __main__ as command
-from scripts.images import build
-from scripts.images.docker import client
+from scripts.lib.images import __main__ as command
+from scripts.lib.images import build
+from scripts.lib.images.docker import client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

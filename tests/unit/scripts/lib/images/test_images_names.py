@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.images.names import base_images, compose_images, registry_of, repository_of, tag_of
+from scripts.lib.images.names import base_images, compose_images, registry_of, repository_of, tag_of
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.images.plan import RECIPE, STAND_IN, Pull, Work, build_order, differs, pull_outcome, step
-from scripts.images.recipes import STAND_INS, Recipe, recipe_for
+from scripts.lib.images.plan import RECIPE, STAND_IN, Pull, Work, build_order, differs, pull_outcome, step
+from scripts.lib.images.recipes import STAND_INS, Recipe, recipe_for
 
 NGINX = Recipe("nginx:1.30.0", Path("/stand_ins/nginx"), "today")
 

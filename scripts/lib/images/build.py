@@ -9,16 +9,16 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import RunError
-from scripts.images.docker import ROOT, DockerError, client, docker, run
-from scripts.images.machine import describe
-from scripts.images.names import repository_of
-from scripts.images.plan import PACKAGE, RECIPE, STAND_IN
-from scripts.images.recipes import BASE, DEBIAN, STAND_INS
+from scripts.lib.images.docker import ROOT, DockerError, client, docker, run
+from scripts.lib.images.machine import describe
+from scripts.lib.images.names import repository_of
+from scripts.lib.images.plan import PACKAGE, RECIPE, STAND_IN
+from scripts.lib.images.recipes import BASE, DEBIAN, STAND_INS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from scripts.images.recipes import Recipe
+    from scripts.lib.images.recipes import Recipe
 
 LOGS = ROOT / ".cache" / "images"
 BUILD_SECONDS = 900.0

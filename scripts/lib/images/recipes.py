@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.images.names import repository_of
+from scripts.lib.images.names import repository_of
 
 STAND_INS = Path(__file__).with_name("stand_ins")
 DEBIAN = "debian:trixie-slim"

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.output import keep_output
-from scripts.images.docker import ROOT, docker
-from scripts.images.ensure import ensure, look
-from scripts.images.names import base_images, compose_images
-from scripts.images.plan import Work
+from scripts.lib.images.docker import ROOT, docker
+from scripts.lib.images.ensure import ensure, look
+from scripts.lib.images.names import base_images, compose_images
+from scripts.lib.images.plan import Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

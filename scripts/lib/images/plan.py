@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from scripts.images.names import tag_of
+from scripts.lib.images.names import tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from scripts.images.recipes import Recipe
+    from scripts.lib.images.recipes import Recipe
 
 STAND_IN = "movierec.stand-in"
 RECIPE = "movierec.stand-in.recipe"

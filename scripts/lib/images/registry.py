@@ -6,9 +6,9 @@ import selectors
 import subprocess
 from typing import IO
 
-from scripts.images.docker import client
-from scripts.images.names import registry_of
-from scripts.images.plan import Pull, pull_outcome
+from scripts.lib.images.docker import client
+from scripts.lib.images.names import registry_of
+from scripts.lib.images.plan import Pull, pull_outcome
 
 SILENCE_SECONDS = 20.0
 PULL_SECONDS = 900.0

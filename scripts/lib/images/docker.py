@@ -12,7 +12,7 @@ from auto_deployment.common.errors import RunError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FINDER = ROOT / "scripts" / "lib" / "docker.sh"
 FIND_SECONDS = 120.0
 CALL_SECONDS = 60.0

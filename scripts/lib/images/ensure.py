@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import RunError
-from scripts.images.build import build, build_base, forget, image_id, packaged_version
-from scripts.images.docker import DockerError, client
-from scripts.images.plan import STAND_IN, Pull, Step, Work, build_order, differs, step
-from scripts.images.recipes import DEBIAN, Recipe, recipe_for
-from scripts.images.registry import Registries
+from scripts.lib.images.build import build, build_base, forget, image_id, packaged_version
+from scripts.lib.images.docker import DockerError, client
+from scripts.lib.images.plan import STAND_IN, Pull, Step, Work, build_order, differs, step
+from scripts.lib.images.recipes import DEBIAN, Recipe, recipe_for
+from scripts.lib.images.registry import Registries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +70,7 @@ def _get(todo: Step, registries: Registries, say: Callable[[str], None]) -> Reci
         say(f"{todo.name}: pulled in {time.monotonic() - began:.0f} s")
         return None
     if todo.recipe is None:
-        raise RunError(f"{todo.name}: {outcome.value}, and there is no stand-in for it under scripts/images/stand_ins")
+        raise RunError(f"{todo.name}: {outcome.value}, and there is no stand-in for it under scripts/lib/images/stand_ins")
     return todo.recipe
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from auto_deployment.common.errors import RunError
-from scripts.images.docker import ROOT, run
+from scripts.lib.images.docker import ROOT, run
 
 BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 IN_IMAGE = "/etc/ssl/certs/ca-certificates.crt"
