@@ -1,17 +1,83 @@
-"""The users at work: somebody comes by, and an episode follows."""
+"""The users at work: somebody comes by, asks perhaps a recommender, and an episode follows."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import exp
 from statistics import fmean
+from typing import Protocol
 
-from scripts.simulator.choice import Chooser, Offer
-from scripts.simulator.draws import Draws
-from scripts.simulator.episode import MINUTE, Episode
-from scripts.simulator.lines import MICROSECOND, MILLISECOND, SECOND, Answer
-from scripts.simulator.opinion import Opinion, share_watched
-from scripts.simulator.options import StreamOptions
-from scripts.simulator.recommenders import Recommender
-from scripts.simulator.world import World
+from scripts.simulator import lines
+from scripts.simulator.choice import Chooser, Offer, Opinion, share_watched
+from scripts.simulator.lines import MICROSECOND, MILLISECOND, SECOND, Answer, Kind, StreamOptions
+from scripts.simulator.service import timed_out
+from scripts.simulator.world import Draws, World
+
+MINUTE = 60 * SECOND
+
+# Nanoseconds since 1970, the kind, and the line without its time.
+Event = tuple[int, Kind, str]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What happens in a session; all times are in nanoseconds since 1970, and of whole seconds but for `asked_at`.
+
+    `minutes` are those that get a line, in order; minute 0 begins at `watched_from`. `ratings` are pairs of time and
+    stars, of which a second one is a change of mind.
+    """
+
+    user_id: int
+    begin: int
+    newcomer: bool
+    answer: Answer | None
+    asked_at: int
+    film: str
+    watched_from: int
+    minutes: Sequence[int]
+    ratings: Sequence[tuple[int, int]]
+
+    def events(self) -> Iterator[Event]:
+        """Yield the session's events: none before `begin`, each in a later second than the one before."""
+        if self.newcomer:
+            yield self.begin, Kind.ACCOUNT, lines.account(self.user_id)
+        if self.answer:
+            yield self.asked_at, Kind.RECOMMENDATION, lines.recommendation(self.user_id, self.answer)
+        for minute in self.minutes:
+            yield self.watched_from + minute * MINUTE, Kind.WATCH, lines.watch(self.user_id, self.film, minute)
+        for rated_at, stars in self.ratings:
+            yield rated_at, Kind.RATING, lines.rating(self.user_id, self.film, stars)
+
+
+LIST_LENGTH = 20
+FAILURE_SHARE = 0.02
+TIMEOUT_MS = 600
+TYPICAL_MS, SLOWNESS_SPREAD = 60.0, 0.5
+
+
+class Recommender(Protocol):
+    """Answers one request for one user, also when it fails. A `service.Client` is one."""
+
+    def ask(self, user_id: int, /) -> Answer:
+        """Give the answer as the film service will log it."""
+
+
+@dataclass(frozen=True)
+class PopularRecommender:
+    """Offers the most popular films to everybody, and runs into a time-out now and then."""
+
+    world: World
+    draws: Draws
+    server: str = "127.0.0.1:8082"
+
+    def ask(self, _user_id: int, /) -> Answer:
+        """Give the same list to any user."""
+        milliseconds = TYPICAL_MS * exp(SLOWNESS_SPREAD * self.draws.normal())
+        if self.draws.uniform() < FAILURE_SHARE:
+            return timed_out(self.server, TIMEOUT_MS, TIMEOUT_MS + milliseconds / 10)
+        films = tuple(self.world.films.ids[:LIST_LENGTH])
+        return Answer(self.server, 200, ", ".join(films), milliseconds, films)
+
 
 # So many films a user remembers and does not pick again: it bounds what a long stream keeps in memory.
 MEMORY = 64

@@ -1,14 +1,177 @@
 """The seeded world: films, users and their tastes. Pure data, the same for the same seed and sizes."""
 
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
-from scripts.simulator.draws import Draws, Floats, Indexes
-from scripts.simulator.titles import distinct_films
+BLOCK = 4096
+
+Floats = npt.NDArray[np.float64]
+Indexes = npt.NDArray[np.int64]
+
+
+def _one_by_one(draw: Callable[[int], Floats]) -> Iterator[float]:
+    while True:
+        yield from draw(BLOCK).tolist()
+
+
+class Draws:
+    """Random numbers that a seed and a purpose fix: single ones from blocks, since numpy is slow at one at a time."""
+
+    def __init__(self, seed: int, purpose: int) -> None:
+        """Start the numbers of `seed`; another `purpose` gives independent ones."""
+        self.rng = np.random.default_rng([seed, purpose])
+        self.uniform = _one_by_one(self.rng.random).__next__
+        self.normal = _one_by_one(self.rng.standard_normal).__next__
+
+    def below(self, bound: int) -> int:
+        """Draw a whole number from 0 to `bound - 1`."""
+        return int(self.uniform() * bound)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+ADJECTIVES = _words(
+    """
+    Silent Broken Crimson Hidden Last Lost Golden Dark Lonely Wild Restless Frozen Burning Quiet Hollow Savage
+    Gentle Midnight Forgotten Secret Perfect Electric Invisible Bitter Crooked Distant Endless Fearless Faithful
+    Grand Haunted Iron Late Little Long Mad Magnificent Naked New Old Pale Painted Private Proud Rising Royal
+    Sacred Scarlet Second Seventh Shallow Simple Sleeping Small Stolen Strange Sweet Tender Thin True Twisted
+    Unknown Velvet Violent Wandering White Wicked Winter Young Yellow Absent Amazing Ancient Barefoot Beautiful
+    Black Blind Blue Brave Careless Cold
+    """
+)
+
+NOUNS = _words(
+    """
+    River Garden Soldier Stranger Night Summer City Train Harbor Mirror Letter Orchard Empire Island Dancer
+    Doctor Detective Widow Kingdom Forest Bridge Storm Circus Lighthouse Mountain Desert Sailor Thief Teacher
+    Painter Pilot Witness Judge Hunter Farmer Baker Gambler Angel Ghost Wolf Lion Tiger Eagle Horse Fox Raven
+    Swan Serpent Dragon Robot Machine Signal Planet Moon Star Comet Rocket Engine Castle Tower Palace Temple
+    Prison Hospital Hotel School Street Avenue Highway Crossing Station Window Door Key Clock Crown Sword Rifle
+    Knife Bullet Diamond Pearl Ring Promise Secret Lie Dream Memory Shadow Whisper Song Symphony Waltz Tango
+    Carnival Holiday Wedding Funeral Party Game Chase Escape Heist Trial Murder Affair Romance Revenge Betrayal
+    Honor Glory Courage Fear Anger Silence Winter Autumn Spring Morning Evening Sunset Horizon Ocean Voyage
+    Journey Pilgrim Prophet King Queen Prince Princess Duke Captain General Colonel Sheriff Outlaw Bandit Cowboy
+    Samurai Monk Nun Priest Saint Sinner Devil Mother Father Sister Brother Daughter Son Uncle Neighbor Friend
+    Enemy Lover Bride Tailor Barber Butcher Miner Clown Magician Champion
+    """
+)
+
+FIRST_NAMES = _words(
+    """
+    Anna Boris Clara Daniel Elena Felix Greta Henry Iris Jack Karin Leo Maria Nora Oscar Paul Quentin Rosa
+    Samuel Tessa Ursula Victor Wanda Xavier Yvonne Alice Bruno Carmen Dexter Edith Frank Gloria Hugo Ida Jonas
+    Katya Louis Molly Nils
+    """
+)
+
+LAST_NAMES = _words(
+    """
+    Adler Barlow Carrow Dalton Ellery Fontaine Garrick Holloway Irving Jessup Kessler Larkin Marlowe Norwood
+    Osgood Prescott Quill Ramsey Sutter Thorne Underhill Vance Whitlock Yarrow Zeller Ashby Bramwell Colby
+    Drummond Everett
+    """
+)
+
+PLACES = _words(
+    """
+    Lisbon Casablanca Vienna Havana Kyoto Odessa Bombay Naples Dublin Prague Havre Tangier Memphis Boston
+    Savannah Yukon Siberia Patagonia Saigon Shanghai Marrakesh Berlin Brooklyn Venice Cairo Lima Oslo Tulsa Reno
+    Dover
+    """
+)
+
+# How titles are built, and how often of 100.
+PATTERNS = (
+    ("The {adjective} {noun}", 17.0),
+    ("{adjective} {noun}", 15.0),
+    ("{noun}", 9.0),
+    ("The {noun}", 9.0),
+    ("The {noun} of {place}", 7.0),
+    ("{noun} of the {other}", 5.0),
+    ("{first} {last}", 5.0),
+    ("{noun} {number}", 5.0),
+    ("{first}'s {noun}", 4.0),
+    ("{number} {noun}s", 3.0),
+    ("Dr. {last}", 2.0),
+    ("{noun}-{other}", 2.0),
+    ("{first} & {last}", 2.0),
+    ("Mr. & Mrs. {last}", 1.0),
+    ("{adjective} {noun} & {other}", 1.0),
+    ("The {noun}, the {other} and the {last}", 1.0),
+    ("Good {noun}, {first}", 2.0),
+    ("{noun}, {place}", 2.0),
+    ("{noun} vs. {other}", 1.5),
+    ("{noun} Part {number} - The {adjective} {other}", 1.5),
+    ("{noun} No. {number}", 1.5),
+    ("Almost {adjective}...", 1.0),
+    ("{noun}*{number}", 0.5),
+    ("Why {first} {last} Is {adjective}?", 1.0),
+)
+
+
+FIRST_YEAR = 1893
+LAST_YEAR = 2025
+NO_YEAR = 0
+NO_YEAR_SHARE = 0.01
+YEARS_TO_FADE = 22.0
+
+_NOT_IN_AN_ID = re.compile(r"[^a-z0-9+._*-]")
+
+
+def film_id(title: str, year: int) -> str:
+    """Give the service's id: lower-case words joined by `+`, then the year, which `NO_YEAR` leaves empty.
+
+    A comma becomes `_`, an ampersand goes and leaves `++`; of the other signs only `.`, `-` and `*` stay.
+    """
+    joined = title.lower().replace(",", "_").replace(" ", "+")
+    return f"{_NOT_IN_AN_ID.sub('', joined)}+{year or ''}"
+
+
+def _year(draws: Draws) -> int:
+    if draws.uniform() < NO_YEAR_SHARE:
+        return NO_YEAR
+    age = int(-YEARS_TO_FADE * np.log(1.0 - draws.uniform()))
+    return max(FIRST_YEAR, LAST_YEAR - age)
+
+
+def _title(pattern: str, draws: Draws) -> str:
+    def one(choices: tuple[str, ...]) -> str:
+        return choices[draws.below(len(choices))]
+
+    return pattern.format(
+        adjective=one(ADJECTIVES),
+        noun=one(NOUNS),
+        other=one(NOUNS),
+        first=one(FIRST_NAMES),
+        last=one(LAST_NAMES),
+        place=one(PLACES),
+        number=2 + draws.below(99),
+    )
+
+
+def distinct_films(draws: Draws) -> Iterator[tuple[str, str, int]]:
+    """Yield id, title and year of one film after the other without end, never an id twice."""
+    patterns = [pattern for pattern, _ in PATTERNS]
+    bounds = np.cumsum([weight for _, weight in PATTERNS])
+    taken: set[str] = set()
+    while True:
+        place = int(np.searchsorted(bounds, draws.uniform() * bounds[-1], side="right"))
+        title, year = _title(patterns[place], draws), _year(draws)
+        name = film_id(title, year)
+        if name not in taken:
+            taken.add(name)
+            yield name, title, year
+
 
 TASTE_DIMENSIONS = 3
 HIGHEST_USER_ID = 1_000_000

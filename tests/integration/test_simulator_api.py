@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scripts.simulator import World
+from scripts.simulator.__main__ import main
 from scripts.simulator.api import FilmApi, RateLimit
-from scripts.simulator.command import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts.simulator import StreamOptions, World, stream_lines
-from scripts.simulator.command import main
+from scripts.simulator.__main__ import main
 from scripts.simulator.service import Client
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.simulator.command import main
+from scripts.simulator.__main__ import main
 from scripts.simulator.sink import open_sink
 from tests.integration.kafka.lines import read_all
 

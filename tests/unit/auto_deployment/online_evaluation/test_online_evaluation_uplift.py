@@ -13,7 +13,7 @@ from auto_deployment.online_evaluation.figures import Figures, figures
 from auto_deployment.online_evaluation.popular import Popular
 from auto_deployment.online_evaluation.store import Store
 from auto_deployment.online_evaluation.uplift import Strata, uplift
-from scripts.simulator.options import StreamOptions
+from scripts.simulator.lines import StreamOptions
 from scripts.simulator.stream import stream_lines
 from scripts.simulator.world import World
 

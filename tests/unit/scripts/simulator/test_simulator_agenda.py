@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scripts.simulator.agenda import Agenda
 from scripts.simulator.lines import SECOND, Kind
+from scripts.simulator.stream import Agenda
 
 if TYPE_CHECKING:
-    from scripts.simulator.episode import Event
+    from scripts.simulator.audience import Event
 
 
 def events(*times: float) -> list[Event]:

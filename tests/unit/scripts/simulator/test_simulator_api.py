@@ -7,10 +7,8 @@ from urllib.parse import quote
 import pytest
 
 from scripts.simulator import World
-from scripts.simulator.api import RateLimit, reply
-from scripts.simulator.profiles import OCCUPATIONS
-from scripts.simulator.titles import NO_YEAR
-from scripts.simulator.world import GENRES
+from scripts.simulator.api import OCCUPATIONS, RateLimit, reply
+from scripts.simulator.world import GENRES, NO_YEAR
 
 
 @pytest.fixture(scope="module")

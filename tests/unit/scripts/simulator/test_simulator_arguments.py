@@ -4,7 +4,7 @@ import pytest
 
 from scripts.simulator import StreamOptions
 from scripts.simulator.arguments import read_arguments, stream_options, visit_options
-from scripts.simulator.damage import DamageRates
+from scripts.simulator.lines import DamageRates
 from scripts.simulator.visit import VisitOptions
 
 

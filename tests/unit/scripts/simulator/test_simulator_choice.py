@@ -5,7 +5,7 @@ import pytest
 
 from scripts.simulator import World
 from scripts.simulator.choice import Chooser, Offer, weights
-from scripts.simulator.draws import Draws
+from scripts.simulator.world import Draws
 
 PICKS = 20_000
 

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.simulator.damage import Damager, DamageRates, empty_rating, insert_character, replace_film
-from scripts.simulator.draws import Draws
-from scripts.simulator.lines import Kind
+from scripts.simulator.lines import Damager, DamageRates, Kind, empty_rating, insert_character, replace_film
+from scripts.simulator.world import Draws
 
 WATCH = "2023-10-25T07:20:57,135941,GET /data/m/interstellar+2014/134.mpg"
 RATING = "2023-09-28T20:20:23,303668,GET /rate/the+good_+the+bad+and+the+ugly+1966=4"

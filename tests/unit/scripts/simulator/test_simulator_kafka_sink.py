@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from scripts.simulator import kafka_sink
-from scripts.simulator.command import main
+from scripts.simulator.__main__ import main
 from scripts.simulator.errors import InputError
 from scripts.simulator.sink import kafka_address
 

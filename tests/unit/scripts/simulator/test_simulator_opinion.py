@@ -5,8 +5,8 @@ from statistics import fmean
 import pytest
 
 from scripts.simulator import World
-from scripts.simulator.draws import Draws
-from scripts.simulator.opinion import RATING_COUNTS, Opinion, rating_bounds, rating_of, share_watched
+from scripts.simulator.choice import RATING_COUNTS, Opinion, rating_bounds, rating_of, share_watched
+from scripts.simulator.world import Draws
 
 
 def test_ratings_of_chance_values_come_out_as_counted() -> None:

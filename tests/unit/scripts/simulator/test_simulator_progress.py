@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from scripts.simulator.progress import Progress, bar
+from scripts.simulator.sink import Progress, bar
 
 
 class Terminal(io.StringIO):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.simulator import sample
-from scripts.simulator.command import main
+from scripts.simulator import arguments
+from scripts.simulator.__main__ import main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,19 +19,19 @@ WATCH = re.compile(r"[0-9T:-]{16,19},[0-9]{1,7},GET /data/m/[a-z0-9+._*-]+/[0-9]
 @pytest.fixture(scope="module")
 def shipped(root: Path) -> list[str]:
     """The lines of the sample."""
-    return (root / sample.PATH).read_text("utf-8").splitlines()
+    return (root / arguments.SAMPLE_PATH).read_text("utf-8").splitlines()
 
 
 def test_the_command_writes_the_sample_again(root: Path, tmp_path: Path) -> None:
     """The recorded command gives the shipped file, byte for byte."""
     again = tmp_path / "movielog.log"
-    assert main([*sample.ARGUMENTS, "--quiet", "--output", str(again)]) == 0
-    assert again.read_bytes() == (root / sample.PATH).read_bytes()
+    assert main([*arguments.SAMPLE_ARGUMENTS, "--quiet", "--output", str(again)]) == 0
+    assert again.read_bytes() == (root / arguments.SAMPLE_PATH).read_bytes()
 
 
 def test_the_sample_is_small_enough_to_ship(root: Path) -> None:
     """Less than a million bytes."""
-    assert (root / sample.PATH).stat().st_size < 1_000_000
+    assert (root / arguments.SAMPLE_PATH).stat().st_size < 1_000_000
 
 
 def test_the_sample_holds_enough_to_train_on(shipped: list[str]) -> None:

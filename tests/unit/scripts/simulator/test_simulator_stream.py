@@ -11,9 +11,8 @@ import pytest
 from auto_deployment.ingestion.events import Reject, Repaired, parse
 from scripts.simulator import StreamOptions, Tally, World, stream_lines
 from scripts.simulator.choice import weights
-from scripts.simulator.damage import DamageRates
 from scripts.simulator.errors import InputError
-from scripts.simulator.lines import Kind
+from scripts.simulator.lines import DamageRates, Kind
 
 CLEAN = DamageRates(0, 0, 0)
 WHOLE = re.compile(

@@ -5,8 +5,7 @@ from itertools import islice
 
 import pytest
 
-from scripts.simulator.draws import Draws
-from scripts.simulator.titles import FIRST_YEAR, LAST_YEAR, NO_YEAR, distinct_films, film_id
+from scripts.simulator.world import FIRST_YEAR, LAST_YEAR, NO_YEAR, Draws, distinct_films, film_id
 
 REAL_IDS = [
     ("Interstellar", 2014, "interstellar+2014"),

@@ -9,8 +9,7 @@ import pytest
 
 from scripts.simulator.errors import InputError
 from scripts.simulator.lines import Answer
-from scripts.simulator.visit import Desk, Report, Tickets, VisitOptions
-from scripts.simulator.visitors import visitors
+from scripts.simulator.visit import Desk, Report, Tickets, VisitOptions, visitors
 
 if TYPE_CHECKING:
     from pathlib import Path
