@@ -30,6 +30,7 @@ from auto_deployment.common.signals import Stop, StoppedError
 from auto_deployment.evaluation import champion
 from auto_deployment.ingestion.collect_with_progress import collect_showing
 from auto_deployment.ingestion.collector import RECORD, Collector, lag_grows
+from auto_deployment.ingestion.events import rules_of
 from auto_deployment.ingestion.kafka.factory import open_client
 from auto_deployment.ingestion.sources import FileSource, TopicSource, check_readable
 from auto_deployment.ingestion.tables import Tables
@@ -160,7 +161,7 @@ class Pipeline:
     def _collect(self) -> tuple[Collector, Sequence[str]]:
         """Append what the stream, or the files, have now; with it what the source may be, if no stream lines."""
         self._begin_step("collect")
-        collector = Collector(Tables(self._data), self._data / RECORD, self._settings.rules, self._telemetry)
+        collector = Collector(Tables(self._data), self._data / RECORD, rules_of(self._settings), self._telemetry)
         until = time.monotonic() + 60 * self._settings.collect_minutes
         with self._source() as source:
             collect_showing(collector, source, self._progress, lambda: time.monotonic() < until and not self._stop.asked())
@@ -277,7 +278,7 @@ class Pipeline:
         write_json_synced(self._places.offsets, {"version": release.number, "marks": release.marks, "sizes": release.stops})
         set_version(self._places, release.number)
         self._versions.commit(release.number)
-        Collector(Tables(self._data), self._data / RECORD, self._settings.rules).begin_version(release.number)
+        Collector(Tables(self._data), self._data / RECORD, rules_of(self._settings)).begin_version(release.number)
         self._telemetry.settle()
         release.save(self._data / RELEASE, "committed")
 

@@ -13,8 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.env_file import EnvFileError, read_env_file, unknown_names
 from app.provenance import SecretError, checked_url, mysql_url, read_secret
 from auto_deployment.common.errors import WrongUseError
-from auto_deployment.ingestion.events import Rules
-from auto_deployment.training.spark.session import missing
+from auto_deployment.common.spark_packages import missing
 
 log = logging.getLogger(__name__)
 
@@ -211,11 +210,6 @@ class Settings(BaseSettings):
     def telemetry(self) -> Path:
         """The folder of the telemetry."""
         return self.telemetry_dir or self.data_dir.absolute() / "telemetry"
-
-    @property
-    def rules(self) -> Rules:
-        """What a line of the stream must keep to."""
-        return Rules(self.rating_min, self.rating_max, self.user_id_max)
 
     @property
     def scale(self) -> tuple[float, float]:

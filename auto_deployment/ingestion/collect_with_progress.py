@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from auto_deployment.ingestion.collector import RECORD, Collector, check_trainable
+from auto_deployment.ingestion.events import rules_of
 from auto_deployment.ingestion.sources import FileSource
 from auto_deployment.ingestion.tables import Tables
 from auto_deployment.reports import console
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 def collect_files(paths: Sequence[Path], settings: Settings, progress: Progress) -> Counts:
     """Append files of stream lines to the tables of a data folder. Raises RefusedError where too many lines are no events."""
-    collector = Collector(Tables(settings.data_dir), settings.data_dir / RECORD, settings.rules)
+    collector = Collector(Tables(settings.data_dir), settings.data_dir / RECORD, rules_of(settings))
     source = FileSource(paths)
     collect_showing(collector, source, progress, lambda: True)
     for line in console.collected(collector.record.counts):

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from auto_deployment.common.settings import Settings
+
 # Years of films go back to 1893; a film without a year ends in a plus. A title may be signs alone: `_++++1954`.
 FILM = r"[a-z0-9._*+-]+\+(?:(?:18|19|20)\d\d)?"
 # The 29th to 31st have a group of their own: only these have to be looked up in the calendar.
@@ -135,6 +137,11 @@ class Rules:
 
 
 DEFAULT_RULES = Rules()
+
+
+def rules_of(settings: Settings) -> Rules:
+    """What the settings ask of a line of the stream."""
+    return Rules(settings.rating_min, settings.rating_max, settings.user_id_max)
 
 
 def parse(line: str, rules: Rules = DEFAULT_RULES) -> Parsed:

@@ -6,11 +6,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import WrongUseError
+from auto_deployment.common.spark_packages import missing
 from auto_deployment.ranking.precompute import by_threads
 from auto_deployment.ranking.precompute_spark import by_spark
 from auto_deployment.training.sgd import SgdTrainer
 from auto_deployment.training.spark.als import SparkTrainer
-from auto_deployment.training.spark.session import missing
 from auto_deployment.training.surprise_svd import SurpriseSVD
 
 if TYPE_CHECKING:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import os
 import shutil
 import signal
 import socket
 import tempfile
 import zipfile
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from threading import Timer, current_thread, main_thread
 from typing import TYPE_CHECKING
@@ -45,15 +43,6 @@ AWAY = (
 )
 
 _sessions: dict[str, SparkSession] = {}
-
-
-def missing() -> str | None:
-    """What has to be installed before `TRAINER=spark` can start; None where all is there."""
-    if find_spec("pyspark") is None or find_spec("pyarrow") is None:
-        return "pyspark is not installed: scripts/run --install spark"
-    if shutil.which("java") is None and not os.environ.get("JAVA_HOME"):
-        return "Spark needs Java 17 or newer: install it (Debian: openjdk-17-jre-headless), or set JAVA_HOME"
-    return None
 
 
 def session(master: str) -> SparkSession:

@@ -11,7 +11,7 @@ from app.env_file import read_env_file, unknown_names
 from app.provenance import mysql
 from auto_deployment.common.errors import WrongUseError
 from auto_deployment.common.settings import load_settings
-from auto_deployment.ingestion.events import Rules
+from auto_deployment.ingestion.events import Rules, rules_of
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -29,7 +29,7 @@ def test_without_any_setting_the_defaults_hold() -> None:
     assert (settings.trainer, settings.ranker, settings.rmse_limit, settings.random_state) == ("surprise", "auto", 1.0, 0)
     assert settings.data_dir == Path("data")
     assert settings.scale == (1.0, 5.0)
-    assert settings.rules == Rules(1.0, 5.0, 1_999_999)
+    assert rules_of(settings) == Rules(1.0, 5.0, 1_999_999)
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +43,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     }.items():
         monkeypatch.setenv(name, value)
     settings = load_settings()
-    assert settings.rules == Rules(0.5, 10.0, 7)
+    assert rules_of(settings) == Rules(0.5, 10.0, 7)
     assert settings.scale == (0.5, 10.0)
     assert (settings.data_dir, settings.ranker) == (Path("/else"), "svd")
 

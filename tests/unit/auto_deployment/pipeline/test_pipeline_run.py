@@ -12,6 +12,7 @@ from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
 from auto_deployment.common.signals import Stop
 from auto_deployment.ingestion.collector import RECORD, Collector
+from auto_deployment.ingestion.events import rules_of
 from auto_deployment.ingestion.tables import Tables
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def test_files_that_are_read_tell_no_old_alarm_again(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     settings, told = load_settings(), Told()
     settings.data_dir.mkdir()
-    collector = Collector(Tables(settings.data_dir), settings.data_dir / RECORD, settings.rules)
+    collector = Collector(Tables(settings.data_dir), settings.data_dir / RECORD, rules_of(settings))
     for lag in (5, 9):
         collector.note_lag(lag)
     (tmp_path / "movie.log").write_text("2026-01-05T09:00:00,1,GET /rate/heat+1995=4\n")

@@ -122,14 +122,14 @@ def test_every_trainer_has_its_name() -> None:
 
 def test_spark_is_asked_for_before_anything_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pyspark, or without Java, the settings and the trainer refuse with what to install; the others do not care."""
-    monkeypatch.setattr("auto_deployment.training.spark.session.find_spec", lambda _: None)
+    monkeypatch.setattr("auto_deployment.common.spark_packages.find_spec", lambda _: None)
     told = r"scripts/run --install spark"
     with pytest.raises(WrongUseError, match=f"TRAINER: .*{told}"):
         load_settings(_env_file=None, trainer="spark")
     with pytest.raises(WrongUseError, match=told):
         trainer_of("spark", "local")
     assert load_settings(_env_file=None, trainer="sgd").trainer == trainer_of("sgd", "local").name == "sgd"
-    monkeypatch.setattr("auto_deployment.training.spark.session.find_spec", lambda _: True)
+    monkeypatch.setattr("auto_deployment.common.spark_packages.find_spec", lambda _: True)
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("JAVA_HOME", raising=False)
     with pytest.raises(WrongUseError, match="Spark needs Java 17 or newer: install it"):
