@@ -28,7 +28,7 @@ from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
 from auto_deployment.common.signals import Stop, StoppedError
 from auto_deployment.evaluation import champion
-from auto_deployment.ingestion.collect_with_progress import collect_showing
+from auto_deployment.ingestion.collect_with_progress import collect_showing, collected
 from auto_deployment.ingestion.collector import RECORD, Collector, lag_grows
 from auto_deployment.ingestion.events import rules_of
 from auto_deployment.ingestion.kafka.factory import open_client
@@ -42,7 +42,7 @@ from auto_deployment.pipeline.candidate import Version, train_version
 from auto_deployment.pipeline.pending_version import RELEASE, Release
 from auto_deployment.pipeline.tracking import put_rows
 from auto_deployment.reports import beyond_accuracy as beyond
-from auto_deployment.reports import console, version_report
+from auto_deployment.reports import version_report
 from auto_deployment.restore import LOCK, restore
 from auto_deployment.versioning.repository import TABLES, Places, Versions, set_version, write_parts
 
@@ -174,7 +174,7 @@ class Pipeline:
                 collector.note_lag(self._lag)
                 self._telemetry.note_unread([key for key, lag in lags.items() if lag])
         self._telemetry.clear()
-        for line in console.collected(collector.record.counts):
+        for line in collected(collector.record.counts):
             self._progress.say(line)
         if self._lag:
             self._progress.say(f"{self._lag:,} lines of the stream are left unread")

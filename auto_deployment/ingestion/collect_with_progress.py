@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from auto_deployment.ingestion.collector import RECORD, Collector, check_trainable
 from auto_deployment.ingestion.events import rules_of
+from auto_deployment.ingestion.rows import told
 from auto_deployment.ingestion.sources import FileSource
 from auto_deployment.ingestion.tables import Tables
-from auto_deployment.reports import console
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,12 +22,27 @@ if TYPE_CHECKING:
     from auto_deployment.ingestion.sources import Source
 
 
+def collected(counts: Counts) -> list[str]:
+    """What became of the lines."""
+    lines = [f"{counts.lines:,} lines: {told(counts.kinds) or 'nothing taken'}"]
+    if counts.repaired:
+        lines.append(f"{counts.repaired:,} of them repaired, the originals kept")
+    if counts.rejected:
+        lines.append(f"{counts.rejected.total():,} quarantined: {told(counts.rejected)}")
+    return lines
+
+
+def short(counts: Counts) -> str:
+    """What became of the lines, for a line of progress."""
+    return f"{counts.kinds.total():,} taken, {counts.repaired:,} repaired, {told(counts.rejected) or 'none'} quarantined"
+
+
 def collect_files(paths: Sequence[Path], settings: Settings, progress: Progress) -> Counts:
     """Append files of stream lines to the tables of a data folder. Raises RefusedError where too many lines are no events."""
     collector = Collector(Tables(settings.data_dir), settings.data_dir / RECORD, rules_of(settings))
     source = FileSource(paths)
     collect_showing(collector, source, progress, lambda: True)
-    for line in console.collected(collector.record.counts):
+    for line in collected(collector.record.counts):
         progress.say(line)
     collector.judge(settings.max_reject_share, source.hints())
     check_trainable(collector.record.counts)
@@ -42,5 +57,5 @@ def collect_showing(collector: Collector, source: Source, progress: Progress, go
         for left in collector.collect(source, go_on):
             counts = collector.record.counts.since(before)
             rate = counts.lines / max(time.monotonic() - begun, 1e-3)
-            task.note(f"{rate:,.0f} lines/s, {console.short(counts)}")
+            task.note(f"{rate:,.0f} lines/s, {short(counts)}")
             task.advance_to(total - left)

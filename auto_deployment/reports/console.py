@@ -4,32 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from auto_deployment.ingestion.rows import told
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from auto_deployment.evaluation.evaluate import Evaluation
     from auto_deployment.evaluation.gate import Decision
-    from auto_deployment.ingestion.rows import Counts
     from auto_deployment.ranking.metrics import Interval
     from auto_deployment.ranking.model_selection import Choice
     from auto_deployment.training.dataset import Dataset
-
-
-def collected(counts: Counts) -> list[str]:
-    """What became of the lines."""
-    lines = [f"{counts.lines:,} lines: {told(counts.kinds) or 'nothing taken'}"]
-    if counts.repaired:
-        lines.append(f"{counts.repaired:,} of them repaired, the originals kept")
-    if counts.rejected:
-        lines.append(f"{counts.rejected.total():,} quarantined: {told(counts.rejected)}")
-    return lines
-
-
-def short(counts: Counts) -> str:
-    """What became of the lines, for a line of progress."""
-    return f"{counts.kinds.total():,} taken, {counts.repaired:,} repaired, {told(counts.rejected) or 'none'} quarantined"
 
 
 def data(dataset: Dataset) -> list[str]:
