@@ -41,13 +41,14 @@ from auto_deployment.pipeline import metrics
 from auto_deployment.pipeline.candidate import Version, train_version
 from auto_deployment.pipeline.pending_version import RELEASE, Release
 from auto_deployment.pipeline.tracking import put_rows
+from auto_deployment.release.state import in_service
 from auto_deployment.reports import beyond_accuracy as beyond
 from auto_deployment.reports import version_report
 from auto_deployment.restore import LOCK, restore
 from auto_deployment.versioning.repository import TABLES, Places, Versions, set_version, write_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from auto_deployment.common.settings import Settings
     from auto_deployment.ingestion.sources import Source
@@ -59,7 +60,10 @@ GOES_ON = "Nothing is lost: the next run continues from there. The log has the d
 
 
 class Pipeline:
-    """One run. `step` is what it does now, for whoever is told of its end."""
+    """One run. `step` is what it does now, for the message about its end.
+
+    `in_service` reads the version in service from a checkout; None before the first release.
+    """
 
     def __init__(
         self,
@@ -68,12 +72,14 @@ class Pipeline:
         progress: Progress,
         channels: Sequence[notify.Channel],
         stop: Stop,
+        in_service: Callable[[Path], int | None],
     ) -> None:
         self._settings = settings
         self._options = options
         self._progress = progress
         self._channels = channels
         self._stop = stop
+        self._in_service = in_service
         self._data = settings.data_dir.absolute()
         self._places = Places(Path.cwd(), self._data)
         self._versions = Versions(self._places, settings.git_remote, settings.git_branch, settings.dvc_remote)
@@ -270,7 +276,9 @@ class Pipeline:
     def _champion(self, release: Release) -> Mapping[str, Any] | None:
         """The report of the version in service."""
         server = self._settings.server_dir or self._places.root
-        return champion.report_in_service(server, release.number - 1, lambda number: read_json(self._places.report(number)))
+        return champion.report_in_service(
+            lambda: self._in_service(server), release.number - 1, lambda number: read_json(self._places.report(number))
+        )
 
     def _commit(self, release: Release) -> None:
         self._begin_step("version")
@@ -341,7 +349,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configure(settings.log_dir, run_id, secrets=secrets_of(settings))
         channels += notify.open_channels(settings)
         with run_lock(settings.data_dir / LOCK):
-            status = Pipeline(settings, options, Progress(sys.stdout), channels, Stop()).run()
+            status = Pipeline(settings, options, Progress(sys.stdout), channels, Stop(), in_service).run()
             metrics.tell(settings, "collect" if options.collect_only else "retrain", status)
             return status
     except RunError as error:

@@ -10,11 +10,9 @@ import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from auto_deployment.common.errors import RunError
-from auto_deployment.release.state import in_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +33,15 @@ def recipe_of(report: Mapping[str, Any] | None) -> Recipe | None:
     return Recipe(str(told["trainer"]), int(told["random_state"]), str(told["ranker"]))
 
 
-def report_in_service(server: Path, last: int, report: Callable[[int], Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
-    """The report of the version that the release of the checkout `server` has in service, as `deploy.sh status` says it.
+def report_in_service(
+    in_service: Callable[[], int | None], last: int, report: Callable[[int], Mapping[str, Any] | None]
+) -> Mapping[str, Any] | None:
+    """The report of the version in service: `in_service` reads its number from the state of the release.
 
     Where no release says so yet, or that version has no report: of `last`, the version with the last tag; None without one.
     """
     try:
-        serving = in_service(server)
+        serving = in_service()
     except (RunError, OSError) as error:
         log.warning("which version is in service cannot be read (%s): version %d is assumed", error, last)
         serving = None

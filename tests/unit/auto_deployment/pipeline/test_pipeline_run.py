@@ -48,6 +48,6 @@ def test_files_that_are_read_tell_no_old_alarm_again(tmp_path: Path, monkeypatch
     (tmp_path / "movie.log").write_text("2026-01-05T09:00:00,1,GET /rate/heat+1995=4\n")
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     options = argparse.Namespace(input=[tmp_path / "movie.log"], collect_only=True, no_push=True)
-    pipeline = Pipeline(settings, options, Progress(io.StringIO()), [told], Stop())
+    pipeline = Pipeline(settings, options, Progress(io.StringIO()), [told], Stop(), lambda _: None)
     assert pipeline._collect_and_warn().record.counts.lines == 1
     assert told.subjects == []

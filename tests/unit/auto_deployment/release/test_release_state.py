@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -140,18 +141,18 @@ def test_the_version_in_service_is_the_next_gates_champion(tmp_path: Path) -> No
     save(tmp_path / FOLDER, after(Ending.ABORTED))
     reports = {6: {"recipe": "of 6"}, 7: {"recipe": "of 7"}}
     assert in_service(tmp_path) == 6
-    assert report_in_service(tmp_path, 7, reports.get) == {"recipe": "of 6"}
+    assert report_in_service(partial(in_service, tmp_path), 7, reports.get) == {"recipe": "of 6"}
 
 
 def test_before_any_release_the_last_tag_is_the_champion(tmp_path: Path) -> None:
     """Also where the version in service has no report, or its state cannot be read."""
     reports = {7: {"recipe": "of 7"}}
-    assert report_in_service(tmp_path, 7, reports.get) == {"recipe": "of 7"}
+    assert report_in_service(partial(in_service, tmp_path), 7, reports.get) == {"recipe": "of 7"}
     save(tmp_path / FOLDER, after(Ending.ABORTED))
-    assert report_in_service(tmp_path, 7, reports.get) == {"recipe": "of 7"}
+    assert report_in_service(partial(in_service, tmp_path), 7, reports.get) == {"recipe": "of 7"}
     (tmp_path / FOLDER / "state.json").write_text("{")
-    assert report_in_service(tmp_path, 7, reports.get) == {"recipe": "of 7"}
-    assert report_in_service(tmp_path, 0, reports.get) is None
+    assert report_in_service(partial(in_service, tmp_path), 7, reports.get) == {"recipe": "of 7"}
+    assert report_in_service(partial(in_service, tmp_path), 0, reports.get) is None
 
 
 def test_a_lock_says_who_holds_it_and_is_free_afterwards(tmp_path: Path) -> None:
