@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auto_deployment.common.errors import RunError
@@ -15,14 +14,14 @@ from auto_deployment.common.output import keep_output
 from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
 from auto_deployment.ingestion.collect_with_progress import collect_files
+from auto_deployment.ingestion.sources import SAMPLE
 from auto_deployment.pipeline.candidate import Version, train_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from auto_deployment.common.settings import Settings
-
-SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample" / "movielog.log"
 
 
 def train_first(inputs: Sequence[Path], settings: Settings, git_commit: str, progress: Progress) -> dict[str, Any]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Marks: TypeAlias = Mapping[str, Mapping[str, Any]]
 
+# The stream lines that come with the project.
+SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample" / "movielog.log"
 BLOCK_LINES = 100_000
 BLOCK_BYTES = 64 << 20
 LONGEST_READ = 1 << 20

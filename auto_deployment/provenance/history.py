@@ -11,6 +11,7 @@ from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
 from auto_deployment.ingestion.collect_with_progress import collect_files
 from auto_deployment.ingestion.events import in_microseconds
+from auto_deployment.ingestion.sources import SAMPLE
 from auto_deployment.provenance.version_files import GoneError
 
 if TYPE_CHECKING:
@@ -94,8 +95,6 @@ def _unreleased(files: VersionFiles, path: Path, md5: str | None) -> Path:
 
 
 def _collect_sample(folder: Path) -> None:
-    from auto_deployment.sample import SAMPLE  # noqa: PLC0415 - the trainer comes with it, which takes a second
-
     aside = folder.with_name(".sample.new")
     shutil.rmtree(aside, ignore_errors=True)
     collect_files([SAMPLE], load_settings(data_dir=aside), Progress(io.StringIO()))

@@ -20,9 +20,9 @@ from auto_deployment.common.process import own_repository
 from auto_deployment.common.progress import Progress
 from auto_deployment.common.prometheus import NEIGHBOURS
 from auto_deployment.common.settings import load_settings
-from auto_deployment.ingestion.sources import check_readable
+from auto_deployment.ingestion.sources import SAMPLE, check_readable
 from auto_deployment.pipeline.tracking import put_rows
-from auto_deployment.sample import SAMPLE, train_first
+from auto_deployment.sample import train_first
 from scripts.demo.check import check
 from scripts.demo.nginx import Upstream, find_nginx, prepare
 from scripts.demo.processes import Process, Processes

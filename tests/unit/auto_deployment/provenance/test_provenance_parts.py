@@ -22,6 +22,7 @@ from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
 from auto_deployment.ingestion.collect_with_progress import collect_files
 from auto_deployment.ingestion.rows import Counts, Rows
+from auto_deployment.ingestion.sources import SAMPLE
 from auto_deployment.ingestion.tables import Tables
 from auto_deployment.provenance import history, listing, tries
 from auto_deployment.provenance.chain import last_release, release_evidence
@@ -30,7 +31,6 @@ from auto_deployment.provenance.reasons import drivers, step_told
 from auto_deployment.provenance.replay import Engine, ReplayError, compute, find_model, read
 from auto_deployment.provenance.version_files import GoneError, VersionFiles
 from auto_deployment.release import image_commands
-from auto_deployment.sample import SAMPLE
 from auto_deployment.training.dataset import read as read_dataset
 from auto_deployment.versioning.repository import Places
 from tests.unit.app import samples
