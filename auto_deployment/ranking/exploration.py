@@ -13,13 +13,12 @@ if TYPE_CHECKING:
 
     from app.model import Array
     from auto_deployment.ranking.ranker import Seen
-    from auto_deployment.reports.exposure import Counts
 
 CANDIDATES = 8
 DRAWN = 24
 
 
-def explore_arrays(serving: dict[str, Array], shown: Counts, seen: Seen, seed: int) -> dict[str, Array]:
+def explore_arrays(serving: dict[str, Array], shown: npt.NDArray[np.int64], seen: Seen, seed: int) -> dict[str, Array]:
     """`explore_pool` and `explore` of the serving part, see `app.model`; `shown` is how many lists show each film.
 
     The pool is the half of the films that the fewest lists show, without those of the lists for unknown users.
