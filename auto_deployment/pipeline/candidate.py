@@ -24,11 +24,12 @@ from auto_deployment.ranking.factory import RankerFactory
 from auto_deployment.ranking.feedback import Feedback
 from auto_deployment.ranking.model_selection import rankers_for
 from auto_deployment.ranking.precompute import cold_arrays, serving_arrays
+from auto_deployment.ranking.precompute_factory import maker_of
 from auto_deployment.reports import beyond_accuracy as beyond
 from auto_deployment.reports import console
 from auto_deployment.reports.exposure import exposures
 from auto_deployment.training.dataset import read
-from auto_deployment.training.trainers import maker_of, trainer_of
+from auto_deployment.training.trainers import trainer_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,23 +1,18 @@
-"""Every trainer by the name that the setting `TRAINER` takes, and where the lists are made with it."""
+"""Every trainer by the name that the setting `TRAINER` takes."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import WrongUseError
 from auto_deployment.common.spark_packages import missing
-from auto_deployment.ranking.precompute import by_threads
-from auto_deployment.ranking.precompute_spark import by_spark
 from auto_deployment.training.sgd import SgdTrainer
 from auto_deployment.training.spark.als import SparkTrainer
 from auto_deployment.training.surprise_svd import SurpriseSVD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
-    from auto_deployment.ranking.precompute import Lists
-    from auto_deployment.ranking.ranker import Rows
     from auto_deployment.training.rating_model import Trainer
 
 TRAINERS: dict[str, Callable[[str], Trainer]] = {
@@ -37,8 +32,3 @@ def trainer_of(name: str, spark_master: str) -> Trainer:
     if name == SparkTrainer.name and (problem := missing()) is not None:
         raise WrongUseError(problem)
     return TRAINERS[name](spark_master)
-
-
-def maker_of(name: str, spark_master: str) -> Callable[[Lists, Sequence[int]], Iterator[Rows]]:
-    """What makes the lists where `name` trains: threads of this process, or Spark's executors."""
-    return partial(by_spark, spark_master) if name == SparkTrainer.name else by_threads
