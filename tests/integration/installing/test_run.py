@@ -195,6 +195,19 @@ def test_without_the_index_what_was_installed_last_begins_within_ten_seconds(ser
     assert server.run("--installed", "auto_deployment.work").stdout.endswith("code 2.0 2.0\n")
 
 
+def test_code_of_software_1_is_run_by_its_own_names(server: Server) -> None:
+    """After an upgrade whose packages are not installed yet, the new scripts name packages that the last code does not have."""
+    package = server.folder / "auto_deployment" / "rollout"
+    package.mkdir()
+    (package / "__main__.py").write_text("import sys\nprint('rollout', *sys.argv[1:])\n")
+    assert server.run("auto_deployment.rollout").returncode == 0
+    shutil.rmtree(package)
+    server.upgrade("2.0")
+    away = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple"}
+    assert server.run("--installed", "auto_deployment.release", "status", "--json", **away).stdout == "rollout status --json\n"
+    assert server.run("--installed", "auto_deployment.work", **away).stdout == "began\ncode 1.0 1.0\n"
+
+
 def test_new_code_with_the_same_packages_is_used_without_a_network(server: Server) -> None:
     """Only packages that are missing hold it back."""
     (server.folder / "auto_deployment" / "late.py").write_text("CODE = 'mended'\n")
