@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from auto_deployment.common.errors import RefusedError
 from auto_deployment.common.json_file import read_json
 from auto_deployment.common.process import Commands
-from auto_deployment.restore import versions_of
+from auto_deployment.pipeline.restore import versions_of
 from auto_deployment.versioning.repository import TABLES, remove_stale_locks
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ import io
 import signal
 from typing import TYPE_CHECKING
 
-from auto_deployment.auto_deploy import Pipeline
 from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
 from auto_deployment.common.signals import Stop
 from auto_deployment.ingestion.collector import RECORD, Collector
 from auto_deployment.ingestion.events import rules_of
 from auto_deployment.ingestion.tables import Tables
+from auto_deployment.pipeline.run import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
