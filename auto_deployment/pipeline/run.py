@@ -38,10 +38,10 @@ from auto_deployment.reports import version_report
 from auto_deployment.versioning.repository import TABLES, Places, Versions, set_version, write_parts
 
 if TYPE_CHECKING:
-    from auto_deployment.common.progress import Progress
     import argparse
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from auto_deployment.common.progress import Progress
     from auto_deployment.common.settings import Settings
     from auto_deployment.ingestion.sources import Source
 

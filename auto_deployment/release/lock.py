@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import RunError
-from auto_deployment.release.times import utc
+from auto_deployment.common.time_format import utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from auto_deployment.common.time_format import minutes_of, utc
 from auto_deployment.notify import Notice
 from auto_deployment.release.state_machine import Ending
-from auto_deployment.release.times import minutes_of, utc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

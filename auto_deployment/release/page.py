@@ -10,12 +10,12 @@ import numpy as np
 from auto_deployment.common.html import Rows, document, table, titled
 from auto_deployment.common.json_file import read_json
 from auto_deployment.common.svg import Line, chart
+from auto_deployment.common.time_format import minutes_of, utc
 from auto_deployment.release import bake
 from auto_deployment.release.analysis.bake_view import Bake
 from auto_deployment.release.analysis.comparison import needed
 from auto_deployment.release.analysis.evidence import Evidence
 from auto_deployment.release.notices import subject_of
-from auto_deployment.release.times import minutes_of, utc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,12 +1,15 @@
 """The shadow: the version's image and the one in service, in containers that nobody is sent to, asked for the same lists."""
 
 from __future__ import annotations
-
 import logging
+import random
+from contextlib import closing
+from typing import TYPE_CHECKING
+from app.model import load_serving
+from app.provenance import DatabaseError
+from app.provenance.archive import Archive
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
-
 from app.model import ArtifactError
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.json_file import write_json_synced
@@ -15,10 +18,11 @@ from auto_deployment.release import docker_commands
 from auto_deployment.release.probe import ask, wait_ready
 from auto_deployment.release.services import STABLES
 from auto_deployment.release.shadow_result import compared
-from auto_deployment.release.users import STRANGER, choose
+from auto_deployment.release.probe import STRANGER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from auto_deployment.release.context import Tools
     from auto_deployment.release.shadow_result import Shadow
@@ -26,6 +30,31 @@ if TYPE_CHECKING:
     from auto_deployment.release.state_machine import Rollout
 
 log = logging.getLogger(__name__)
+
+MOST, LEAST = 3000, 1000
+
+
+def choose(database_url: str | None, model: Path, seed: int) -> tuple[list[int], str]:
+    """Users, and where they are from. Raises ArtifactError where the artifact cannot be read."""
+    recorded = recorded_users(database_url)
+    if len(recorded) >= LEAST:
+        return recorded, "recorded"
+    known = load_serving(model).users
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    return [int(known[chance.randrange(len(known))]) for _ in range(MOST)], "drawn from the artifact"
+
+
+def recorded_users(database_url: str | None) -> list[int]:
+    """The users of the last few thousand requests, newest first; empty where there is no database."""
+    if database_url is None:
+        return []
+    try:
+        with closing(Archive(database_url)) as archive:
+            return archive.last_users(MOST)
+    except DatabaseError as error:
+        log.warning("recorded requests are not to be had (%s)", error)
+        return []
+
 
 FILE = "shadow.json"
 READY_SECONDS = 60.0

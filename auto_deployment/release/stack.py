@@ -11,9 +11,8 @@ from auto_deployment.common.json_file import write_synced
 from auto_deployment.common.process import CommandError
 from auto_deployment.release import docker_commands
 from auto_deployment.release.nginx_upstream import render
-from auto_deployment.release.probe import SickError, smoke
+from auto_deployment.release.probe import STRANGER, SickError, smoke
 from auto_deployment.release.services import OVERRIDE, override
-from auto_deployment.release.users import STRANGER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.json_file import StateError, read_json
+from auto_deployment.common.time_format import minutes_of, utc
 from auto_deployment.release import bake
 from auto_deployment.release.analysis.aa_test import PROMISE, false_alarm_rate
 from auto_deployment.release.lock import holder, is_held
 from auto_deployment.release.probe import readiness
 from auto_deployment.release.services import SERVICES
 from auto_deployment.release.state import load
-from auto_deployment.release.times import minutes_of, utc
 
 if TYPE_CHECKING:
     from auto_deployment.release.context import Tools

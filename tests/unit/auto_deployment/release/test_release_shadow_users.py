@@ -10,7 +10,7 @@ import pytest
 from app.journal import Row
 from app.model import film_arrays, save
 from app.provenance.archive import Archive
-from auto_deployment.release.users import LEAST, MOST, choose
+from auto_deployment.release.shadow import LEAST, MOST, choose
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from auto_deployment.common.time_format import minutes_of, utc
 from auto_deployment.release import docker_commands
 from auto_deployment.release.nginx_upstream import render
 from auto_deployment.release.services import FIRST, Slot, override
 from auto_deployment.release.stack import container_of, workers_of
-from auto_deployment.release.times import minutes_of, utc
 
 ROOT = Path(__file__).resolve().parents[4]
 BAKING = {**FIRST, "canary": Slot("model-7", "canary")}
