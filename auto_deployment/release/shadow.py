@@ -1,24 +1,23 @@
 """The shadow: the version's image and the one in service, in containers that nobody is sent to, asked for the same lists."""
 
 from __future__ import annotations
+
 import logging
 import random
-from contextlib import closing
+import time
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
-from app.model import load_serving
+
+from app.model import ArtifactError, load_serving
 from app.provenance import DatabaseError
 from app.provenance.archive import Archive
-import time
-from contextlib import contextmanager, suppress
-from app.model import ArtifactError
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.json_file import write_json_synced
 from auto_deployment.common.process import CommandError
 from auto_deployment.release import docker_commands
-from auto_deployment.release.probe import ask, wait_ready
+from auto_deployment.release.probe import STRANGER, ask, wait_ready
 from auto_deployment.release.services import STABLES
 from auto_deployment.release.shadow_result import compared
-from auto_deployment.release.probe import STRANGER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

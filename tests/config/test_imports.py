@@ -12,6 +12,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("app", "auto_deployment", "scripts", "tests")
 ENTRIES = ("app.wsgi", "app.shipper", "app.migrate", "app.restore", "app.answer", "app.worker", "app.gunicorn.conf")
+# A package imports itself and those before it. The commands in the root of auto_deployment import any of them.
+DIRECTION = (
+    *("common", "notify", "versioning", "ingestion", "online_evaluation", "training", "ranking", "evaluation"),
+    *("reports", "pipeline", "release", "scheduler", "provenance"),
+)
+COMMANDS = {"auto_deploy", "sample", "restore"}
 TRAINING_ONLY = {"surprise", "pandas", "scipy", "numba", "pandera", "rich", "duckdb"}
 
 
@@ -90,6 +96,21 @@ def test_the_host_side_needs_only_model_provenance_and_env_file_of_the_service()
 def test_imports_go_one_way(folder: str, into: str) -> None:
     """What is served knows nothing of what made it, and nothing knows the tests."""
     assert crossing(folder, into) == set()
+
+
+def test_every_package_of_the_host_side_has_its_place_in_the_direction() -> None:
+    """And the root holds no other module than the commands."""
+    found = {path.stem for path in (ROOT / "auto_deployment").glob("*.py")} - {"__init__"}
+    packages = {path.parent.name for path in (ROOT / "auto_deployment").glob("*/__init__.py")}
+    assert (found, packages) == (COMMANDS, {*DIRECTION})
+
+
+@pytest.mark.parametrize("package", DIRECTION)
+def test_a_package_imports_only_those_before_it(package: str) -> None:
+    """Types too: a reader who follows the list meets no name that comes later."""
+    allowed = {*DIRECTION[: DIRECTION.index(package) + 1]}
+    imported = {pair for pair in crossing(f"auto_deployment.{package}", "auto_deployment") if pair[1] != "auto_deployment"}
+    assert {pair for pair in imported if pair[1].split(".")[1] not in allowed} == set()
 
 
 @pytest.mark.parametrize("folder", ["app", "auto_deployment"])
