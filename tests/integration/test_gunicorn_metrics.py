@@ -170,10 +170,18 @@ def test_the_end_of_a_worker_is_counted_and_is_no_start_of_the_service(server: S
 def test_an_empty_file_of_a_killed_worker_costs_its_counts_only(server: Server) -> None:
     """The scrape answers with all other counts, and the loss is a count of its own."""
     workers = server.workers()
+    file = server.folder / "run" / "metrics" / f"counter_{workers[0]}.db"
+
+    def has_answered() -> bool:
+        """A worker has a file from its first answer on."""
+        server.ask("/recommend/5")
+        return file.exists()
+
+    wait_until(has_answered)
     os.kill(workers[0], signal.SIGKILL)
     wait_until(lambda: len(server.workers()) == 2 and workers[0] not in server.workers())
     lost, started = value(server, "metrics_files_lost_total"), value(server, "service_start_time_seconds")
-    os.truncate(server.folder / "run" / "metrics" / f"counter_{workers[0]}.db", 0)
+    os.truncate(file, 0)
     assert value(server, "metrics_files_lost_total") == lost + 1
     assert value(server, "service_start_time_seconds") == started
 
