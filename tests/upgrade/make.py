@@ -1,15 +1,22 @@
 """Write the upgrade fixture of the version in a checkout: `cd CHECKOUT && .venv/bin/python .../make.py FOLDER`.
 
-The installation has two released versions, a third one that was killed before its tag, and a canary of version 2 in its bake.
+The installation has two published versions and a third one that was killed before its tag. The release of version 2 was killed
+in its bake. The checkout's own code writes all of it; only the stack and Prometheus are fakes.
 Each version of the software commits its own into `tests/upgrade/COMMIT`; the folder's name is part of the stream files' names.
 Times and git commits differ from run to run; the stream, the tables and the lists of films do not.
+
+The script fills an empty MySQL on this machine. The environment has `MYSQL_PORT`, `MYSQL_ROOT_PASSWORD_FILE` and `MYSQLDUMP`, a
+command that logs in as root. docs/development.md has the commands of a whole run.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import math
 import os
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -17,24 +24,179 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path.cwd()))  # the version's own code, from wherever this file is
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path.cwd()))  # the version's own code, from wherever this file is
 
 from app.journal import Row, to_line
-from app.provenance import Ledger, with_times
-from auto_deployment.release import state
-from auto_deployment.release.services import FIRST, Slot
-from auto_deployment.release.state_machine import Rollout, Step
+from app.provenance import Ledger, mysql_url, with_times
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# Modules by their names of today, and where version f152959 has them.
+FORMER_NAMES = {
+    "auto_deployment.common.prometheus": "auto_deployment.prometheus",
+    "auto_deployment.common.settings": "auto_deployment.settings",
+    "auto_deployment.release.analysis.queries": "auto_deployment.canary.queries",
+    "auto_deployment.release.context": "auto_deployment.rollout.tools",
+    "auto_deployment.release.controller": "auto_deployment.rollout.controller",
+    "auto_deployment.release.preflight": "auto_deployment.rollout.begin",
+    "auto_deployment.release.services": "auto_deployment.rollout.slots",
+    "auto_deployment.release.shadow_result": "auto_deployment.rollout.shadow",
+    "auto_deployment.release.state": "auto_deployment.rollout.record",
+    "tests.unit.auto_deployment.release.test_release_controller": "tests.unit.auto_deployment.test_rollout_controller",
+}
+
+
+def module(name: str) -> Any:
+    """A module of the checkout, by its name of today."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError:
+        return import_module(FORMER_NAMES[name])
+
 
 CODE = ("app", "auto_deployment", "scripts/lib", ".dvc", ".dvcignore", ".gitignore", ".gitattributes", "data/version.txt")
 CLOCK = 1_767_600_000.0  # 2026-01-05T08:00:00Z, seconds since 1970
-KILL_AT_TAG = '#!/bin/sh\ncase "$*" in tag\\ --annotate*) kill -9 "$PPID"; exit 1;; esac\nexec "{git}" "$@"\n'
+KILL_AT_TAG = '#!/bin/sh\ncase "$*" in *tag\\ --annotate*) kill -9 "$PPID"; exit 1;; esac\nexec "{git}" "$@"\n'
 STREAMS = Path("/var/tmp/movierec-upgrade")  # the marks hold the files' names: a test puts them there again
 NEW_USER = 999_999_999
 KNOWN_USERS = 6
 WAITING = 3  # answers that are in a journal, and not in the database yet
+JOURNAL = "stable-1/1767600000-example.tsv"
+SHIP_SECONDS = 60.0
+
+BAKE: dict[str, Any] = {"canary_bake_minutes": 60, "canary_max_bake_minutes": 120, "canary_check_seconds": 60}
+KILLED_AFTER = 20 * 60.0  # seconds of the bake
+BOOTED = CLOCK - 1000.0
+BOOT = "00000000-0000-0000-0000-000000000000"  # the kernel's name of a start; no machine has this one
+EDGES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # seconds
+MEDIAN = 0.004  # seconds, of an answer
+
+
+class Traffic:
+    """A Prometheus with steady traffic since long before the bake. After `since` the canary takes `slower` times as long."""
+
+    def __init__(self, slower: float = 1.0, since: float = math.inf) -> None:
+        self._slower, self._since = slower, since
+
+    def over(self, query: str, start: float, end: float, step: float) -> list[Any]:
+        """The values of a query at its steps."""
+        series = module("auto_deployment.common.prometheus").Series
+        (asked,) = (each for each in module("auto_deployment.release.analysis.queries").QUERIES if each.text == query)
+        times = [round(start + number * step, 3) for number in range(int((end - start) / step + 1e-6) + 1)]
+        name = f"{asked.source} {asked.key}"
+        both = zip(_series(name, MEDIAN), _series(name, MEDIAN * self._slower), strict=True)
+        if asked.kind == "gauge":
+            return [series(labels, dict.fromkeys(times, value)) for (labels, value), _ in both]
+        return [series(labels, {at: self._counted(at, before, after) for at in times}) for (labels, before), (_, after) in both]
+
+    def _counted(self, at: float, before: float, after: float) -> float:
+        turned = requests(min(at, self._since))
+        return before * turned + after * (requests(at) - turned)
+
+
+def _series(name: str, canary: float) -> list[tuple[dict[str, str], float]]:
+    """Labels and value of each series of a query. A counter's value is for one request; `canary` is the canary's median."""
+    found: list[tuple[dict[str, str], float]] = []
+    for service, version, share, median in (
+        ("canary", "2", 1.0, canary),
+        ("stable-1", "1", 2.0, MEDIAN),
+        ("stable-2", "1", 2.0, MEDIAN),
+    ):
+        known = {"service": service, "version": version}
+        buckets = [({**known, "le": f"{edge:g}"}, share * edge / (edge + median)) for edge in EDGES]
+        found += {
+            "service le {le}": [*buckets, ({**known, "le": "+Inf"}, share)],
+            "service seconds": [(known, share * median * 1.5)],
+            "service started": [(known, BOOTED)],
+            "service exits": [(known, 0.0)],
+            "service up": [({"service": service}, 1.0)],
+            "mtail try {outcome}": [({"service": service, "outcome": "2xx"}, share)],
+            "cadvisor memory": [({"service": service}, 1e8)],
+        }.get(name, [])
+    shared: dict[str, list[tuple[dict[str, str], float]]] = {
+        "mtail answer {status_class}": [({"status_class": "2xx"}, 5.0)],
+        "mtail up": [({}, 1.0)],
+    }
+    return found or shared[name]
+
+
+def requests(at: float) -> float:
+    """The canary's requests since its start, with a tide of ten minutes."""
+    return 2.0 * (at - BOOTED) + 20.0 * math.sin((at - BOOTED) / 600.0 * math.tau) + 100.0
+
+
+class Clock:
+    """The time of a release, which sleeping moves."""
+
+    def __init__(self, now: float, booted: float = BOOTED) -> None:
+        self.time, self._booted = now, booted
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return self.time
+
+    def uptime(self) -> float:
+        """Seconds since the machine's start."""
+        return self.time - self._booted
+
+    def sleep(self, seconds: float) -> None:
+        """Let time go by."""
+        self.time += seconds
+
+
+class FatalClock(Clock):
+    """A clock that kills its process at a time, as `kill -9` does."""
+
+    def __init__(self, now: float, until: float) -> None:
+        super().__init__(now)
+        self._until = until
+
+    def sleep(self, seconds: float) -> None:
+        """Let time go by, or die."""
+        super().sleep(seconds)
+        if self.time >= self._until:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Server:
+    """The MySQL that the environment names."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        self._port = int(os.environ["MYSQL_PORT"])
+        self._passwords = {name: f"of the {name}" for name in ("service", "host")}
+        files = {name: base / f"{name}_password" for name in self._passwords}
+        for name, path in files.items():
+            path.write_text(f"{self._passwords[name]}\n")
+        self.settings = {
+            "MYSQL_PORT": str(self._port),
+            "MYSQL_DATABASE": "movierec",
+            "MYSQL_ROOT_PASSWORD_FILE": os.environ["MYSQL_ROOT_PASSWORD_FILE"],
+            "SERVICE_PASSWORD_FILE": str(files["service"]),
+            "HOST_PASSWORD_FILE": str(files["host"]),
+            "PROVENANCE_KEEP_DAYS": "3650",  # the answers are of the day of CLOCK, whenever this runs
+            "MODEL_DIR": str(base / "no-model"),
+            "MYSQL_USER": "movierec_service",
+            "MYSQL_PASSWORD_FILE": str(files["service"]),
+        }
+
+    def ledger(self, account: str) -> Ledger:
+        """The database as an account has it."""
+        return Ledger(mysql_url("127.0.0.1", self._port, "movierec", f"movierec_{account}", self._passwords[account]))
+
+    def dump(self) -> str:
+        """The whole database as SQL."""
+        options = ("--single-transaction", "--no-tablespaces", "--routines", "--skip-dump-date", "--set-gtid-purged=OFF")
+        command = [*shlex.split(os.environ["MYSQLDUMP"]), *options, "movierec"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
 class Maker:
@@ -130,43 +292,81 @@ class Maker:
             for at, told in enumerate(self.answers)
         ]
 
-    def fill_database(self, out: Path) -> None:
-        """Put `tracking`, and `reccom` but for what waits in a journal of which the database has the first bytes."""
-        file, journal = self.base / "provenance.sqlite", "stable-1/1767600000-example.tsv"
+    def fill_databases(self, out: Path) -> None:
+        """`tracking` has version 1. The database has taken the first bytes of a journal: `reccom` lacks the last answers."""
         rows = self.rows()
         lines = [to_line(row) for row in rows]
+        pending = json.loads((self.host / "data" / "tracking_pending.json").read_text())["rows"]
+        first = with_times(pending[0])  # version 2 still waits in the file
+        self._fill_sqlite(out, rows[:-WAITING], first, len(b"".join(lines[:-WAITING])))
+        self._fill_mysql(out, lines, first)
+        (out / "journals" / JOURNAL).parent.mkdir(parents=True)
+        (out / "journals" / JOURNAL).write_bytes(b"".join(lines))
+
+    def _fill_sqlite(self, out: Path, rows: Sequence[Row], first: Mapping[str, Any], taken: int) -> None:
+        file = self.base / "provenance.sqlite"
         with closing(Ledger(f"sqlite:///{file}")) as ledger:
             ledger.create()
-            pending = json.loads((self.host / "data" / "tracking_pending.json").read_text())["rows"]
-            ledger.track(with_times(pending[0]))  # version 2 still waits in the file
-            ledger.add_answers(journal, rows[:-WAITING], len(b"".join(lines[:-WAITING])))
-        (out / "journals" / "stable-1").mkdir(parents=True)
-        (out / "journals" / journal).write_bytes(b"".join(lines))
+            ledger.track(first)
+            ledger.add_answers(JOURNAL, rows, taken)
         with closing(sqlite3.connect(file)) as database:
             (out / "database.sql").write_text("\n".join(database.iterdump()) + "\n")
 
+    def _fill_mysql(self, out: Path, lines: Sequence[bytes], first: Mapping[str, Any]) -> None:
+        """With the version's migrations and its shipper. The shipper ends while a service still writes the journal."""
+        server = Server(self.base)
+        self.command(sys.executable, "-m", "app.migrate", status=0, **server.settings)
+        with closing(server.ledger("host")) as ledger:
+            ledger.track(first)
+        journal = self.base / "journals" / JOURNAL
+        journal.parent.mkdir(parents=True)
+        journal.write_bytes(b"".join(lines[:-WAITING]))
+        with journal.open("rb") as written, closing(server.ledger("service")) as ledger:
+            fcntl.flock(written, fcntl.LOCK_EX)
+            settings = {**self.environment, **server.settings, "JOURNAL_DIR": str(self.base / "journals")}
+            shipper = subprocess.Popen([sys.executable, "-m", "app.shipper"], cwd=self.host, env=settings)
+            until = time.monotonic() + SHIP_SECONDS
+            while ledger.taken() != {JOURNAL: journal.stat().st_size}:
+                if shipper.poll() is not None or time.monotonic() > until:
+                    raise SystemExit(f"the shipper has not brought the journal within {SHIP_SECONDS:g} s")
+                time.sleep(0.1)
+            shipper.terminate()
+            shipper.wait(SHIP_SECONDS)
+        (out / "mysql.sql").write_text(server.dump())
+
     def bake(self) -> None:
-        """Version 1 is in service; the canary of version 2 has baked for a minute when the controller is killed."""
-        canary = {**FIRST, "stable-1": Slot("model-1", "stable"), "stable-2": Slot("model-1", "stable")}
-        before = {**canary, "canary": Slot("model-1", "stable")}
-        began = CLOCK - 120
-        rollout = Rollout(
-            "release",
-            2,
-            1,
-            "ops",
-            began,
-            "2-20260105T075800Z",
-            Step.BAKE,
-            before=before,
-            image="sha256:" + "2" * 64,
-            boot="00000000-0000-0000-0000-000000000000",
-            bake_began=CLOCK - 60,
-            bake_uptime=1000.0,
-            entered=CLOCK - 60,
+        """Version 1 is in service. The controller of version 2 is killed amid its bake."""
+        child = os.fork()
+        if child == 0:
+            try:
+                self._release_until_killed()
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
+            raise SystemExit(f"the release was not killed in its bake: it ended with {status}")
+
+    def _release_until_killed(self) -> None:
+        state, fakes = (
+            module("auto_deployment.release.state"),
+            module("tests.unit.auto_deployment.release.test_release_controller"),
         )
-        slots = {**canary, "canary": Slot("model-2", "canary")}
-        state.save(self.host / state.FOLDER, state.State(1, CLOCK - 86400, slots, (), {}, rollout))
+        slot, services = module("auto_deployment.release.services").Slot, module("auto_deployment.release.services").SERVICES
+        folder = self.host / state.FOLDER
+        stack = fakes.FakeStack()
+        stack.images = {"stable": "sha256:1", "model-1": "sha256:1", "model-2": "sha256:2"}
+        stack.runs = {name: slot("model-1", "stable") for name in services}
+        state.save(folder, state.State(1, CLOCK - 86400, dict(stack.runs)))
+        settings = module("auto_deployment.common.settings").Settings(
+            data_dir=self.host / "data", log_dir=self.base / "logs", **BAKE
+        )
+        clock = FatalClock(CLOCK, CLOCK + KILLED_AFTER)
+        shown = module("auto_deployment.release.shadow_result").Shadow(fakes.ORDINARY, fakes.ORDINARY, 1.0, "recorded", ())
+        times = clock.now, clock.uptime, clock.sleep
+        kind = type("Tools", (module("auto_deployment.release.context").Tools,), {"boot": BOOT})
+        tools = kind(settings, self.host, folder, stack, Traffic(), [fakes.Mailbox()], lambda *_: shown, *times)
+        module("auto_deployment.release.preflight").release(tools, 2, "ops", again=False, shadow=True)
+        module("auto_deployment.release.controller").Controller(tools, fakes.NoStop()).run()
 
 
 def pack(path: Path, root: Path, names: list[str]) -> None:
@@ -197,9 +397,9 @@ def main(target: str) -> None:
         for number in (1, 2):
             maker.release(number)
             maker.answer(number)
-        maker.fill_database(out)
-        maker.release(3, killed=True)
+        maker.fill_databases(out)
         maker.bake()
+        maker.release(3, killed=True)
         maker.command("git", "bundle", "create", "--quiet", str(out / "host.bundle"), "--all")
         pack(out / "dvc.tar.xz", maker.base, ["dvc"])
         pack(out / "stack.tar.xz", maker.host, [".stack"])

@@ -39,7 +39,7 @@ CREATE TABLE tracking (
 	model_md5 VARCHAR(32), 
 	PRIMARY KEY (version_number)
 );
-INSERT INTO "tracking" VALUES(1,'2026-11-28 08:35:55.000000','2026-11-28 08:35:55.000000',6.47747766626806220635e-01,'c4cd1b0b420e0e66de1fdebe6d8ac78d1a21d7b2','0c94230fa63185fdf2fab43c189254c2','632e0169da4f8a0c8e1af51c56ea147c');
-CREATE INDEX ix_reccom_user_id ON reccom (user_id);
+INSERT INTO "tracking" VALUES(1,'2026-11-28 11:56:49.000000','2026-11-28 11:56:49.000000',6.47747766626806220635e-01,'c4cd1b0b420e0e66de1fdebe6d8ac78d1a21d7b2','0c94230fa63185fdf2fab43c189254c2','bcaa93c6d27739e407603cb5c13f7a69');
 CREATE INDEX ix_reccom_request_id ON reccom (request_id);
+CREATE INDEX ix_reccom_user_id ON reccom (user_id);
 COMMIT;
