@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 # Other programs read names with these beginnings from the same file.
 SHARED_PREFIXES = frozenset({"COMPOSE", "DOCKER", "DVC", "GIT", "SPARK"})
 SURELY_MEANT = 0.85
+# Settings that were removed in version 1.1.0 of the software. Their last defaults are fixed values now.
+REMOVED = frozenset(
+    {
+        "CANARY_MIN_WATCHED",
+        "CANARY_WATCHED_MINUTES",
+        "JOURNAL_SEGMENT_MB",
+        "SHIP_BATCH",
+        "SHIP_SECONDS",
+        "USER_API_SECONDS",
+        "USER_API_USERS",
+    }
+)
 
 
 class EnvFileError(Exception):
@@ -46,10 +58,16 @@ def unknown_names(path: Path, names: Iterable[str]) -> str:
     for name in names:
         prefix, separator, _ = name.upper().partition("_")
         is_meant = (separator and prefix in prefixes) or get_close_matches(name.upper(), known, 1, SURELY_MEANT)
-        if is_meant and name.upper() not in known:
+        if is_meant and name.upper() not in known and name.upper() not in REMOVED:
             nearest = get_close_matches(name.upper(), known, 1)
             found.append(name + "".join(f" (did you mean {each}?)" for each in nearest))
     return f"{path.name}: unknown setting, without effect: {'; '.join(found)}" if found else ""
+
+
+def removed_names(names: Iterable[str]) -> str:
+    """A warning that names the settings which no longer exist; empty where there are none."""
+    found = sorted(REMOVED.intersection(name.upper() for name in names))
+    return f"no longer a setting, without effect: {', '.join(found)}: remove it from .env and the environment" if found else ""
 
 
 def _text(path: Path) -> str:

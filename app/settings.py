@@ -47,7 +47,6 @@ class ServiceSettings(BaseSettings):
     run_dir: Path = Field(Path("run"), description="metric files of the running workers; emptied at start")
     journal_dir: Path | None = Field(None, description="where answers are journalled; unset: they are not, and it says so")
     journal_max_mb: int = Field(1024, ge=1, description="bound of one service's journals, in MiB")
-    journal_segment_mb: int = Field(8, ge=1, le=1024, description="size at which a worker begins a new journal, in MiB")
     request_log: bool = Field(True, description="one JSON line on standard output for each request")
     metrics: bool = Field(True, description="Prometheus metrics")
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MIB = 1 << 20
+# At this size a worker begins a new journal.
+SEGMENT_BYTES = 8 * MIB
 # Gunicorn's own status for an application that cannot be loaded: the master ends instead of trying again.
 APP_LOAD_ERROR = 4
 
@@ -43,4 +45,4 @@ def _journal(settings: ServiceSettings) -> Journal | None:
     folder = settings.journal_dir / settings.service
     max_bytes = settings.journal_max_mb * MIB
     # Every worker holds a segment that cannot be cleared away, and needs room for the next one.
-    return Journal(folder, max_bytes, min(settings.journal_segment_mb * MIB, max_bytes // (2 * settings.workers)))
+    return Journal(folder, max_bytes, min(SEGMENT_BYTES, max_bytes // (2 * settings.workers)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.env_file import EnvFileError, read_env_file, unknown_names
+from app.env_file import EnvFileError, read_env_file, removed_names, unknown_names
 from app.provenance import SecretError, checked_url, mysql_url, read_secret
 from auto_deployment.common.errors import WrongUseError
 from auto_deployment.common.spark_packages import missing
@@ -72,8 +73,6 @@ class Settings(BaseSettings):
     git_branch: str = Field("main", description="the branch that versions are committed to")
     dvc_remote: str = Field("local", description="where data and models are pushed")
     user_api_url: str | None = Field(None, pattern=r"^https?://", description="the film service's API; unset: nobody is asked")
-    user_api_seconds: float = Field(120.0, gt=0, le=3600, description="it is asked for so long a run")
-    user_api_users: int = Field(20_000, ge=1, le=1_000_000, description="about so many users a run")
     explore_share: float = Field(0.0, ge=0, le=1, description="share of answers in which a late place explores")
     mysql_host: str = Field("127.0.0.1", description="the database's host")
     mysql_port: int = Field(3306, ge=1, le=65535, description="its port")
@@ -102,10 +101,6 @@ class Settings(BaseSettings):
     )
     canary_watched: Literal["off", "judge", "require"] = Field(
         "off", description="whether a canary whose lists are watched less is worse; require: it must be known"
-    )
-    canary_watched_minutes: float = Field(60.0, ge=1, le=1440, description="watched means: within so long after the answer")
-    canary_min_watched: float = Field(
-        0.8, gt=0, le=1, description="watched less than stable's by more than this factor is worse"
     )
     telemetry_dir: Path | None = Field(None, description="where telemetry is kept; unset: telemetry in DATA_DIR")
     telemetry_keep_days: int = Field(30, ge=3, le=3650, description="days of the stream that telemetry keeps")
@@ -220,8 +215,10 @@ class Settings(BaseSettings):
 def load_settings(**given: object) -> Settings:
     """The settings of this environment, with `given` ones on top. Raises WrongUseError naming each bad one."""
     try:
-        if given.get("_env_file", ENV_FILE) and (warning := unknown_names(ENV_FILE, read_env_file(ENV_FILE))):
-            log.warning("%s", warning)
+        in_file = read_env_file(ENV_FILE) if given.get("_env_file", ENV_FILE) else {}
+        for warning in (unknown_names(ENV_FILE, in_file), removed_names({**os.environ, **in_file})):
+            if warning:
+                log.warning("%s", warning)
         return Settings(**given)  # type: ignore[arg-type]
     except EnvFileError as error:
         raise WrongUseError(str(error)) from error

@@ -12,7 +12,7 @@ from auto_deployment.online_evaluation.failures import FAILURES, first_line
 from auto_deployment.online_evaluation.figures import known_until
 from auto_deployment.online_evaluation.judging import Window, prepare
 from auto_deployment.online_evaluation.store import KINDS, SCRATCH, Store
-from auto_deployment.online_evaluation.watched_counts import BIN_MINUTES, Watched
+from auto_deployment.online_evaluation.watched_counts import BIN_MINUTES, WATCHED_MINUTES, Watched
 
 if TYPE_CHECKING:
     from auto_deployment.common.settings import Settings
@@ -54,7 +54,7 @@ def _counted(settings: Settings, store: Store, version: int, start: datetime, no
         until = known_until(database, store, now)
         if until is None or settings.database_url is None:
             return Watched(problem="there is no telemetry" if until is None else "there is no database to know versions by")
-        window = Window(settings.canary_watched_minutes / 60, until, start)
+        window = Window(WATCHED_MINUTES / 60, until, start)
         prepare(database, store, _days(store, start), window, settings.database_url)
         rows = database.rows(BINS.format(began=start, seconds=BIN_MINUTES * 60, version=version))
     _, *columns = zip(*rows, strict=True) if rows else ((),) * 5

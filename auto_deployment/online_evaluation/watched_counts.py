@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 # Users by the time of their first answer: what moves in time is met by both sides alike.
 BIN_MINUTES = 10
+# A film counts as watched when it begins this soon after the answer.
+WATCHED_MINUTES = 60.0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from pydantic import TypeAdapter
 
+from app.env_file import REMOVED
 from app.settings import MigrateSettings, ServiceSettings, ShipperSettings
 from app.stack.init import PASSWORDS
 from auto_deployment.common.settings import Settings
@@ -25,13 +26,22 @@ READERS: dict[str, type[BaseSettings]] = {
     "migrate": MigrateSettings,
 }
 SIDES = tuple(READERS.values())
-FIELDS = [
-    pytest.param(name, field, id=f"{side.__name__}-{name}") for side in SIDES for name, field in side.model_fields.items()
-]
+FIELDS = {f"{side.__name__}-{name}": (name, field) for side in SIDES for name, field in side.model_fields.items()}
 
 
 # What the release alone sets, for the slot of the canary.
 RELEASE_ONLY = {"CANARY_TAG", "CANARY_TRACK"}
+
+
+# Variables that only the image, docker-compose.yml, the demo or a test sets: the table "Variables of the images".
+OF_IMAGES = {
+    *("MODEL_DIR", "SERVICE", "TRACK", "BIND", "METRICS_BIND", "RUN_DIR", "JOURNAL_DIR", "METRICS"),
+    *("SHIP_BATCH", "SHIP_SECONDS", "HEARTBEAT_FILE", "SHIPPER_METRICS_BIND"),
+    *("MYSQL_ROOT_PASSWORD_FILE", "SERVICE_PASSWORD_FILE", "HOST_PASSWORD_FILE", "MIGRATE_SECONDS"),
+}
+MOST_SETTINGS = 85
+ALL = [pytest.param(*each, id=key) for key, each in FIELDS.items()]
+SETTABLE = [pytest.param(*each, id=key) for key, each in FIELDS.items() if each[0].upper() not in OF_IMAGES]
 
 
 def in_compose() -> dict[str, str]:
@@ -87,7 +97,27 @@ def same(field: FieldInfo, documented: str) -> bool:
     return bool(TypeAdapter(field.annotation or str).validate_python(documented, strict=False) == default)
 
 
-@pytest.mark.parametrize(("name", "field"), FIELDS)
+def test_variables_of_the_images_stand_in_a_table_of_their_own() -> None:
+    """Host and `.env` do not set them: docker-compose.yml takes none of them from the environment."""
+    table = PAGE.read_text().partition("## Variables of the images")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE)) == OF_IMAGES
+    assert OF_IMAGES.isdisjoint(in_compose())
+    assert OF_IMAGES.isdisjoint(name.upper() for name in Settings.model_fields)
+
+
+def test_settings_stay_few() -> None:
+    """A new one takes the place of an old one that nobody changes."""
+    assert len(in_example()) <= MOST_SETTINGS
+
+
+def test_removed_settings_are_documented_with_the_value_that_is_fixed_now() -> None:
+    """And nothing reads one of them, but for the variables of the images."""
+    rows = re.findall(r"^\| `([A-Z_]+)` \| \d+\.\d+\.\d+ \| [^|]+ \|$", PAGE.read_text(), re.MULTILINE)
+    assert set(rows) == REMOVED
+    assert REMOVED.isdisjoint(in_example())
+
+
+@pytest.mark.parametrize(("name", "field"), SETTABLE)
 def test_a_setting_stands_in_the_example_with_its_default(name: str, field: FieldInfo) -> None:
     """By its environment variable's name, in `.env.example`."""
     example = in_example()
@@ -95,7 +125,7 @@ def test_a_setting_stands_in_the_example_with_its_default(name: str, field: Fiel
     assert same(field, example[name.upper()]), f".env.example has another default of {name.upper()}"
 
 
-@pytest.mark.parametrize(("name", "field"), FIELDS)
+@pytest.mark.parametrize(("name", "field"), ALL)
 def test_a_setting_stands_in_the_docs_with_its_default(name: str, field: FieldInfo) -> None:
     """By its environment variable's name, in a table of docs/configuration.md."""
     docs = in_docs()
@@ -119,7 +149,7 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
     """A setting that was renamed or deleted leaves the documents too; both documents have the same settings."""
     known = {name.upper() for side in SIDES for name in side.model_fields} | set(in_compose()) | set(PASSWORDS)
     assert set(in_docs()) == known
-    assert set(in_example()) == known
+    assert set(in_example()) == known - OF_IMAGES
 
 
 def test_every_documented_setting_has_a_meaning() -> None:

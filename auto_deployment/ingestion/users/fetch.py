@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Who is asked about is looked for among so many times the users that a run may ask about: the others are known already.
+# Of one run.
+USERS_AT_MOST = 20_000
+SECONDS_AT_MOST = 120.0
+# A run takes the users to ask about from this many times as many recent users, because most of them are known already.
 LOOKED_AT = 50
 
 
@@ -24,8 +27,8 @@ def ask_lately_seen(settings: Settings, go_on: Callable[[], bool]) -> list[str]:
     if settings.user_api_url is None:
         return []
     try:
-        lately = visitors.read(settings.data_dir, LOOKED_AT * settings.user_api_users)
-        limits = api.Limits(settings.user_api_users, settings.user_api_seconds)
+        lately = visitors.read(settings.data_dir, LOOKED_AT * USERS_AT_MOST)
+        limits = api.Limits(USERS_AT_MOST, SECONDS_AT_MOST)
         asked = api.collect(settings.data_dir, settings.user_api_url, lately, limits, go_on)
     except (StateError, OSError, ValueError) as error:
         log.warning("nobody is asked about users: %s", error)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from scipy.special import betainc, ndtr
 
+from auto_deployment.online_evaluation.watched_counts import WATCHED_MINUTES
 from auto_deployment.release.analysis.latency import (
     SLOW_INCREASE,
     Times,
@@ -46,7 +47,7 @@ class Limits:
     max_bake_minutes: float = 1440.0
     check_seconds: float = 60.0
     watched: str = "off"
-    watched_minutes: float = 60.0
+    watched_minutes: float = WATCHED_MINUTES
     min_watched: float = 0.8
     memory: str = "judge"
 
@@ -62,9 +63,7 @@ class Limits:
             settings.canary_max_bake_minutes,
             settings.canary_check_seconds,
             settings.canary_watched,
-            settings.canary_watched_minutes,
-            settings.canary_min_watched,
-            settings.canary_memory,
+            memory=settings.canary_memory,
         )
 
 

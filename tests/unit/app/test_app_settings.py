@@ -53,8 +53,6 @@ def test_defaults_are_those_of_a_container() -> None:
         ("WORKERS", "1.5"),
         ("JOURNAL_MAX_MB", "0"),
         ("JOURNAL_MAX_MB", "-1"),
-        ("JOURNAL_SEGMENT_MB", "1025"),
-        ("JOURNAL_SEGMENT_MB", "8M"),
         ("REQUEST_LOG", "perhaps"),
         ("METRICS", "2"),
     ],

@@ -57,7 +57,6 @@ def test_answers_are_journalled_in_a_folder_of_the_service(tmp_path: Path, monke
     ("settings", "segment"),
     [
         ({}, 8 << 20),
-        ({"JOURNAL_SEGMENT_MB": "1"}, 1 << 20),
         ({"JOURNAL_MAX_MB": "8"}, 2 << 20),
         ({"JOURNAL_MAX_MB": "1", "WORKERS": "64"}, 1 << 13),
     ],
@@ -65,7 +64,7 @@ def test_answers_are_journalled_in_a_folder_of_the_service(tmp_path: Path, monke
 def test_every_worker_has_room_for_two_segments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], segment: int
 ) -> None:
-    """Segments are as large as told, but never so large that workers take the bound from each other."""
+    """Segments have 8 MiB, but are never so large that workers take the bound from each other."""
     monkeypatch.setenv("JOURNAL_DIR", str(tmp_path / "journals"))
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
