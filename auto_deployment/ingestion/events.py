@@ -1,8 +1,9 @@
 """A line of the movie stream becomes a typed event, or a reject with its reason. Pure: nothing is read, kept or raised.
 
 The source inserts one random letter, digit or blank into some lines, or puts random characters for the film's id. A letter or
-blank inside a field that holds only digits and signs (the time, the minute, the rating) cannot hide what was there: such a line
-is repaired, and says so. An inserted digit can, and a damaged user or film could be another's, so these are rejected.
+blank inside a field that holds only digits and signs (the time, the minute, the rating) leaves one meaning: such a line is
+repaired, and counted as repaired. A user or film with a letter or blank too many could be another's, and is rejected. A digit
+too many in a user shows only above `USER_ID_MAX`. Below it the line counts for another user.
 """
 
 from __future__ import annotations
