@@ -228,7 +228,8 @@ def _check_share(rejected: Counter[str], lines: int, name: str, max_share: float
 
 
 def _refusal(reasons: Sequence[str], rejected: int, lines: int, max_share: float) -> RefusedError:
-    text = "; ".join([*reasons, "the lines are kept in quarantine, the others are taken"])
+    kept = "the lines are kept in the folder quarantine of DATA_DIR, the others are taken; the form of a line: docs/stream.md"
+    text = "; ".join([*reasons, kept])
     return RefusedError(text, {"lines": lines, "rejected": rejected}, max_share)
 
 

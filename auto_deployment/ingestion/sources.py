@@ -286,7 +286,10 @@ def _partition(key: str) -> int:
 def check_readable(path: Path) -> None:
     """Raises WrongUseError for anything but a file of the disk that can be read: a run may read its lines twice."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe that nobody writes to would be opened for ever
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise WrongUseError(f"{path}: is a folder: name a file of stream lines")
+        if not stat.S_ISREG(mode):  # a pipe that nobody writes to would be opened for ever
             raise WrongUseError(
                 f"{path}: is not a file of the disk, and a run that was broken off could not read it again: "
                 "write the lines to a file, and name a file of stream lines"

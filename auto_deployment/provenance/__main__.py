@@ -153,7 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(**_demo(options.demo))
         if settings.database_url is None:
-            raise WrongUseError("there is no database: start the stack, or set MYSQL_USER; --demo asks the demo's")
+            of_demo = f"Of the demo: scripts/provenance {options.command} ID --demo"
+            raise WrongUseError(f"there is no database: start the stack, or set MYSQL_USER. {of_demo}")
         with closing(Archive(settings.database_url)) as archive:
             return int(getattr(Commands(archive, settings, options), options.command)())
     except SeveralError as error:

@@ -8,6 +8,7 @@ import numpy as np
 
 from auto_deployment.common.errors import RunError
 from auto_deployment.provenance.drivers import added, likes
+from auto_deployment.ranking.factory import SCORED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +27,14 @@ KEPT = {
     "als": "als_films",
     "blend": "ease_films",
 }
+# What a list of each ranker has.
+RANKED = {
+    "popularity": "the films that most users liked, without those that this user had rated or watched",
+    "svd": "the films with the highest rating predicted for this user, without those rated or watched",
+    "ease": "the films that those they liked explain best, item to item, without those rated or watched",
+    "als": "the films nearest to what they liked, by factors of likes, without those rated or watched",
+    "blend": "the films that item-to-item weights and factors of their likes put highest, without those rated or watched",
+}
 
 
 class Driver(NamedTuple):
@@ -37,15 +46,8 @@ class Driver(NamedTuple):
 
 def step_told(step: str, metadata: Mapping[str, Any]) -> str:
     """What a step of the ranking means, for the ranker of that version."""
-    ranked = {
-        "popularity": "the films that most users liked, without those that this user had rated or watched",
-        "svd": "the films with the highest rating predicted for this user, without those rated or watched",
-        "ease": "the films that those they liked explain best, item to item, without those rated or watched",
-        "als": "the films nearest to what they liked, by factors of likes, without those rated or watched",
-        "blend": "the films that item-to-item weights and factors of their likes put highest, without those rated or watched",
-    }
     steps = {
-        "known": f"a user of the training data: {ranked.get(str(metadata.get('ranker')), 'their own list, computed ahead')}",
+        "known": f"a user of the training data: {RANKED.get(str(metadata.get('ranker')), 'their own list, computed ahead')}",
         GROUPS: "no user of the training data, but their group was known: the films that were popular in the group",
         "popular": "no user of the training data: the films that most users liked, the same for everybody",
         "seen_all": "the user had seen every film there is: the films that most users liked, all the same",
@@ -71,6 +73,8 @@ def drivers(
         return _by_popularity(len(shown), known, places, rating["popularity_films"])[:MOST_SHOWN]
     if ranker == "svd":
         return _by_factors(shown, known, places, rating)[:MOST_SHOWN]
+    if ranker not in SCORED:
+        raise RunError(f"this code cannot explain lists of {ranker!r}: replay the answer with the image of its version")
     return _by_scores(shown, known, places, serving.metadata, rating)[:MOST_SHOWN]
 
 

@@ -114,7 +114,9 @@ class RankerFactory:
             return [(self._ease(tuning.ease_ridge), 1.0)]
         if name == "als":
             return [(self._als(tuning.als_ridge), 1.0)]
-        return [(self._ease(tuning.ease_ridge), 1.0), (self._als(tuning.als_ridge), tuning.als_share)]
+        if name == "blend":
+            return [(self._ease(tuning.ease_ridge), 1.0), (self._als(tuning.als_ridge), tuning.als_share)]
+        raise ValueError(f"no scores for ranker {name!r}")
 
     def _fading(self, popularity: Popularity) -> FadingPopularity:
         return FadingPopularity(popularity, np.diff(self._taste.indptr))

@@ -1,4 +1,4 @@
-"""Tables of ratings from elsewhere, for offline figures: `user_id,movie_id,rating,timestamp`."""
+"""Tables of ratings for offline figures: `user_id,movie_id,rating,timestamp`, or `rated_at` as in our own tables."""
 
 from __future__ import annotations
 
@@ -82,6 +82,9 @@ def _parsed(path: Path) -> pd.DataFrame:
         warnings.simplefilter("error", pd.errors.ParserWarning)
         # Of pandas' own words for a hole, such as NA, all but the empty one may be names.
         table = pd.read_csv(path, dtype=types, index_col=False, keep_default_na=False, na_values=[""])
+    table = table if "timestamp" in table else table.rename(columns={"rated_at": "timestamp"})
+    if missing := [name for name in COLUMNS if name not in table]:
+        raise ValueError(f"column {', '.join(missing)} is missing; there are {', '.join(map(str, table.columns))}")
     for name in ("user_id", "movie_id"):  # a column of numbers with a hole was written as 1.0, 2.0
         table[name] = table[name].str.replace(WHOLE, r"\1", regex=True)
     return table[list(COLUMNS)]

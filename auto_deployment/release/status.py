@@ -59,9 +59,13 @@ def _service(tools: Tools, state: State, service: str) -> dict[str, Any]:
     """What a service runs, by the engine and by itself."""
     slot = state.slots[service]
     told: dict[str, Any] = {"image": None if slot is None else f"{tools.stack.repository}:{slot.tag}", "since": None}
-    told |= {"healthy": False, "version": None, "track": None, "expected": slot is not None}
+    told |= {"healthy": False, "version": None, "track": None, "expected": slot is not None, "known": True}
     try:
         container = tools.stack.container(service)
+    except RunError as error:
+        log.info("%s: %s", service, error)
+        return {**told, "known": False}
+    try:
         if container is not None and container.running:
             told |= {"image": container.image, "since": container.started, "healthy": container.is_healthy}
             ready = readiness(container.address, READY_SECONDS)
@@ -106,6 +110,8 @@ def lines_of(told: dict[str, Any], now: float) -> list[str]:
 
 
 def _service_line(name: str, service: dict[str, Any], now: float) -> str:
+    if not service["known"]:
+        return f"{name:<14}not known: docker gives no answer (is the engine running, and may this user call it?)"
     if service["since"] is None:
         return f"{name:<14}{'MISSING: docker compose up -d ' + name if service['expected'] else 'taken out'}"
     up = minutes_of(now - datetime.fromisoformat(service["since"][:19] + "+00:00").timestamp())

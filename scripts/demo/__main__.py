@@ -94,25 +94,30 @@ def _demo(options: argparse.Namespace, progress: Progress) -> None:
     inputs = [path.absolute() for path in options.input or [SAMPLE]]
     for path in inputs:
         check_readable(path)
-    require_free(options.port)
     binary = find_nginx()
     with _lock(place):
+        require_free(options.port)
+        _empty(place)
         metadata = train_first(inputs, load_settings(data_dir=place.data), _git_commit(), progress)
         _serve(options, place, binary, metadata, progress)
 
 
 def _lock(place: Place) -> TextIO:
-    """Take the demo's folder for this run and empty it. Raises LockedError where another demo has it."""
+    """Take the demo's folder for this run. Raises LockedError where another demo has it."""
     place.folder.mkdir(parents=True, exist_ok=True)
     lock = (place.folder / "lock").open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise LockedError(f"another demo runs in {place.folder}: stop it first") from error
+        where = f"another demo runs in {place.folder}"
+        raise LockedError(f"{where}: stop it (Ctrl-C there), or use --folder and --port") from error
+    return lock
+
+
+def _empty(place: Place) -> None:
     for path in place.folder.iterdir():
         if path.name != "lock":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return lock
 
 
 def _git_commit() -> str:

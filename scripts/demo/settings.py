@@ -78,7 +78,7 @@ def require_free(port: int) -> None:
     try:
         socket.create_server(("", port)).close()
     except OSError as error:
-        raise RunError(f"port {port} cannot be had ({error.strerror}): stop what listens there, or use --port") from error
+        raise RunError(f"port {port} is taken or not allowed: stop what listens there, or use --port") from error
 
 
 def gunicorn(service: Service, place: Place) -> tuple[list[str], dict[str, str]]:

@@ -1,20 +1,37 @@
 #!/usr/bin/env bash
-# Prints the path of a Python 3.11 to 3.14 of this machine. PYTHON in the environment names one and is tried first.
+# Prints the path of a Python 3.11 to 3.14 of this machine. PYTHON in the environment names the one to take.
 # Status 1, one line on standard error, where there is none.
 set -Eeuo pipefail
 
+fail() { # MESSAGE
+  printf 'scripts/lib/python.sh: %s\n' "$1" >&2
+  exit 1
+}
+
+fits() { # PYTHON
+  "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null
+}
+
+version_of() { # PYTHON
+  "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || printf 'no program that runs'
+}
+
 # A name on PATH may be a shim for a version that is not installed: only a Python that runs and states its version counts.
 main() {
-  local candidate
-  for candidate in "${PYTHON:-}" python3.13 python3.12 python3.11 python3.14 python3 python; do
-    if [[ -n ${candidate} ]] &&
-      "${candidate}" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then
+  local candidate found=''
+  if [[ -n ${PYTHON:-} ]]; then
+    fits "${PYTHON}" || fail "PYTHON=${PYTHON} is $(version_of "${PYTHON}"), not 3.11 to 3.14"
+    command -v -- "${PYTHON}"
+    return
+  fi
+  for candidate in python3.13 python3.12 python3.11 python3.14 python3 python; do
+    if fits "${candidate}"; then
       command -v -- "${candidate}"
       return
     fi
+    command -v -- "${candidate}" >/dev/null && found+="${found:+, }${candidate} is $(version_of "${candidate}")"
   done
-  printf 'python: no Python 3.11 to 3.14 found: install one with its venv module, or name it with PYTHON=/path/to/python3\n' >&2
-  return 1
+  fail "no Python 3.11 to 3.14 found${found:+ (${found})}: install one with its venv module, or name it with PYTHON=/path/to/python3"
 }
 
 main "$@"

@@ -63,7 +63,10 @@ class Stack:
             "APP_IMAGE": name,
             **settings,
         }
-        self._environment["DOCKER_DATA_ROOT"] = self.docker("info", "--format", "{{.DockerRootDir}}").stdout.strip()
+        told = self.docker("info", "--format", "{{.DockerRootDir}}", check=False)
+        if told.returncode:
+            raise StackError(f"no Docker engine answers, scripts/dev engine starts one: {told.stderr.strip()}")
+        self._environment["DOCKER_DATA_ROOT"] = told.stdout.strip()
 
     @property
     def environment(self) -> dict[str, str]:

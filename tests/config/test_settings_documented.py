@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+import yaml  # type: ignore[import-untyped]  # has no types
 from pydantic import TypeAdapter
 
 from app.env_file import REMOVED
@@ -103,6 +104,24 @@ def test_variables_of_the_images_stand_in_a_table_of_their_own() -> None:
     assert set(re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE)) == OF_IMAGES
     assert OF_IMAGES.isdisjoint(in_compose())
     assert OF_IMAGES.isdisjoint(name.upper() for name in Settings.model_fields)
+
+
+# Fields that docker-compose.yml leaves at their default, or takes from elsewhere: a file instead of a password, the inner port.
+NOT_IN_COMPOSE = {
+    "stable-1": {"MODEL_DIR", "BIND", "METRICS_BIND", "RUN_DIR", "METRICS"},
+    "shipper": {"PROVENANCE_URL", "MYSQL_PORT", "MYSQL_PASSWORD", "SHIP_BATCH", "SHIP_SECONDS"},
+    "migrate": {"MYSQL_PORT", "MIGRATE_SECONDS", "MODEL_DIR"},
+}
+
+
+@pytest.mark.parametrize(
+    ("service", "side"), [("stable-1", ServiceSettings), ("shipper", ShipperSettings), ("migrate", MigrateSettings)]
+)
+def test_a_setting_reaches_its_container(service: str, side: type[BaseSettings]) -> None:
+    """By the container's environment: without a line there, a value in `.env` would have no effect."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    given = {*compose["services"][service]["environment"]}
+    assert {name.upper() for name in side.model_fields} - given == NOT_IN_COMPOSE[service]
 
 
 def test_settings_stay_few() -> None:

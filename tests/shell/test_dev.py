@@ -63,4 +63,7 @@ def test_without_a_new_enough_python_it_says_what_to_install(root: Path, tmp_pat
     ended = dev(tmp_path, "python", "-V", PATH=str(tools), PYTHON="")
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1
-    assert "3.11" in ended.stderr
+    assert "no Python 3.11 to 3.14 found (python3 is no program that runs)" in ended.stderr
+    ended = dev(tmp_path, "python", "-V", PATH=str(tools), PYTHON="/nowhere/python3")
+    assert ended.returncode == 1
+    assert "PYTHON=/nowhere/python3 is no program that runs, not 3.11 to 3.14" in ended.stderr

@@ -537,9 +537,11 @@ def test_a_file_of_another_format_does_not_hide_behind_a_sound_one(tmp_path: Pat
 def test_what_is_no_file_of_the_disk_is_refused(tmp_path: Path) -> None:
     """A run that was broken off could not read it again; a pipe that nobody writes to would be waited for without end."""
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", tmp_path, Path(os.devnull)):
+    for path in (tmp_path / "pipe", Path(os.devnull)):
         with pytest.raises(WrongUseError, match=r"is not a file of the disk.*write the lines to a file"):
             FileSource([path])
+    with pytest.raises(WrongUseError, match="is a folder: name a file of stream lines"):
+        FileSource([tmp_path])
 
 
 def test_no_line_or_no_rating_refuses_the_run() -> None:

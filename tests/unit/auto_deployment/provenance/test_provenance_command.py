@@ -142,10 +142,9 @@ def test_what_cannot_be_done_is_one_line(
 
 def test_without_a_database_it_says_so(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """None told, none in the folder, or one that does not answer."""
-    assert run(capsys, "user", "5")[0::2] == (
-        2,
-        "provenance: there is no database: start the stack, or set MYSQL_USER; --demo asks the demo's\n",
-    )
+    of_demo = "Of the demo: scripts/provenance user ID --demo"
+    message = f"provenance: there is no database: start the stack, or set MYSQL_USER. {of_demo}\n"
+    assert run(capsys, "user", "5")[0::2] == (2, message)
     assert run(capsys, "user", "5", "--demo", str(demo / "data"))[0] == 2
     (demo / "provenance.sqlite").write_text("not a database")
     status, _, errors = run(capsys, "user", "5", "--demo", str(demo))

@@ -236,10 +236,21 @@ def test_any_word_is_a_name(tmp_path: Path) -> None:
     assert task.users == task.films == sorted(names)
 
 
+def test_a_table_of_our_own_is_read_as_it_stands(tmp_path: Path) -> None:
+    """Its column of times is `rated_at`, in ISO 8601."""
+    (tmp_path / "train.csv").write_text(
+        "user_id,movie_id,rating,rated_at\n1,a,4,2026-01-05T08:00:00\n2,b,3,2026-01-05T08:00:01\n"
+    )
+    (tmp_path / "test.csv").write_text(f"{HEADER}\n1,b,5,1767600002\n")
+    task = read_task(tmp_path / "train.csv", tmp_path / "test.csv")
+    assert task.train.ratings.time.tolist() == [1767600000000000, 1767600001000000]
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
         ("user,film\n1,2\n", "not a table of user_id,movie_id,rating,timestamp"),
+        ("user_id,movie_id,rating,time\n1,a,4,2\n", "column timestamp is missing; there are user_id, movie_id, rating, time"),
         (f"{HEADER}\n", "has no row"),
         *((f"{HEADER}\n1,a,4,2\n{row}\n", "a row with a hole") for row in (",a,4,3", "1,,4,3", "1,a,,3", "1,a,4,", "1,a,4")),
         (f"{HEADER}\n1,a,good,3\n", "not a table"),

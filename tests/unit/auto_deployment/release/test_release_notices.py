@@ -107,8 +107,9 @@ def test_a_service_that_gives_the_popular_list_to_all_may_go_on_doing_so() -> No
 def told(**more: Any) -> dict[str, Any]:
     """What status gathers."""
     service = {"image": "app:model-6", "since": "1970-01-01T00:00:00.1Z", "healthy": True, "version": 6, "track": "stable"}
-    services = {name: {**service, "expected": True} for name in ("stable-1", "stable-2")}
+    services = {name: {**service, "expected": True, "known": True} for name in ("stable-1", "stable-2")}
     absent = {"image": None, "since": None, "healthy": False, "version": None, "track": None, "expected": False}
+    absent["known"] = True
     rate = {"hits": 0, "count": 2, "low": 0.0, "high": 0.658, "share": 0.0, "promise": 0.01}
     known = {"in_service": 6, "since": 0.5, "services": {**services, "canary": absent}, "under_way": None, "running": None}
     return {**known, "self_test": rate, "taken_back": {}, "last_end": None, **more}
@@ -133,6 +134,15 @@ def test_status_tells_of_a_release_and_of_its_bake() -> None:
     assert "release of version 7: bake, 30 min left, since 1970-01-01T00:00:00Z (10 min)" in text
     assert "NOBODY RUNS IT: scripts/deploy.sh resume" in text
     assert "baking: mean 2 ms, limit 500 ms (within); memory: no figures, no such series (no data, advisory)" in text
+
+
+def test_a_service_that_docker_does_not_answer_for_is_not_called_missing() -> None:
+    """Without an engine nobody knows what runs."""
+    services = told()["services"]
+    unknown = {**services, "stable-1": {**services["canary"], "expected": True, "known": False}}
+    text = "\n".join(status.lines_of(told(services=unknown), 600.0))
+    assert "stable-1      not known: docker gives no answer" in text
+    assert "MISSING" not in text
 
 
 def test_status_tells_what_is_missing_and_what_was_taken_back() -> None:
