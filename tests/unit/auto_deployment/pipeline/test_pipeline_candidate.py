@@ -16,6 +16,7 @@ from auto_deployment.common.settings import Settings
 from auto_deployment.evaluation.champion import Recipe, recipe_of
 from auto_deployment.ingestion.collect_with_progress import collect_files
 from auto_deployment.pipeline.candidate import Version, train_version
+from auto_deployment.ranking.factory import NAMES
 from tests.unit.auto_deployment.samples import WATCH_ONLY, stream
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def test_automatic_choice_is_what_was_chosen_inside_the_data(run: Run) -> None:
     """It is told, and stands in the metadata with the figures and intervals of every ranker."""
     choice = run.metadata["metrics"]["choice"]
     assert run.metadata["ranker"] == choice["ranker"]
-    assert list(choice["judged"]) == ["popularity", "svd", "ease", "als", "blend"]
+    assert list(choice["judged"]) == [*NAMES]
     for each in choice["judged"].values():
         mean, low, high = each["quality"]
         assert 0 < low <= mean <= high < 1

@@ -12,6 +12,7 @@ import pytest
 
 from auto_deployment.ranking import offline_evaluation
 from auto_deployment.ranking.__main__ import _baseline, _write, main
+from auto_deployment.ranking.factory import NAMES
 from auto_deployment.ranking.metrics import interval
 from auto_deployment.ranking.offline_evaluation import measure
 from auto_deployment.ranking.rating_files import read_task
@@ -48,7 +49,7 @@ def test_every_ranker_is_told_beside_its_baselines(tmp_path: Path, capsys: pytes
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("3 users of TRAIN with a relevant test film; 1 users of TEST are not in TRAIN")
     assert told[1].startswith("chosen inside TRAIN: ")
-    assert [line.split()[0] for line in told[2::2]] == ["popularity", "svd", "ease", "als", "blend", "ease-300"]
+    assert [line.split()[0] for line in told[2::2]] == [*NAMES, "ease-300"]
     lists = dict(line.split("\t") for line in dump.read_text().splitlines())
     assert len(lists) == 59
     taken = {tuple(row.split(",")[:2]) for row in training_rows()}
