@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import WrongUseError
 from auto_deployment.common.spark_packages import missing
-from auto_deployment.training.sgd import SgdTrainer
 from auto_deployment.training.spark.als import SparkTrainer
 from auto_deployment.training.surprise_svd import SurpriseSVD
 
@@ -15,9 +14,16 @@ if TYPE_CHECKING:
 
     from auto_deployment.training.rating_model import Trainer
 
+
+def _sgd(_: str) -> Trainer:
+    from auto_deployment.training.sgd import SgdTrainer  # noqa: PLC0415 - numba would take a tenth of every start
+
+    return SgdTrainer()
+
+
 TRAINERS: dict[str, Callable[[str], Trainer]] = {
     SurpriseSVD.name: lambda _: SurpriseSVD(),
-    SgdTrainer.name: lambda _: SgdTrainer(),
+    "sgd": _sgd,
     SparkTrainer.name: SparkTrainer,
 }
 
