@@ -45,7 +45,10 @@ class Seen:
 
 
 class Ranker(Protocol):
-    """Ranks films for users of the data set it was made from."""
+    """Ranks films for users of the data set it was made from.
+
+    A user without feedback gets what is popular: `top` falls back to `Popularity` for such a user.
+    """
 
     name: str
 

@@ -27,7 +27,7 @@ from auto_deployment.ingestion.tables import Tables
 from auto_deployment.provenance import history, listing, tries
 from auto_deployment.provenance.chain import last_release, release_evidence
 from auto_deployment.provenance.history import Seen, combine, lines_of
-from auto_deployment.provenance.reasons import drivers, step_told
+from auto_deployment.provenance.reasons import KEPT, drivers, step_told
 from auto_deployment.provenance.replay import Engine, ReplayError, compute, find_model, read
 from auto_deployment.provenance.version_files import GoneError, VersionFiles
 from auto_deployment.release import image_commands
@@ -277,6 +277,14 @@ def test_liked_films_are_told_by_what_they_add(tmp_path: Path) -> None:
     assert found == [(samples.FILMS[2], first), (samples.FILMS[1], second)]
     with pytest.raises(RunError, match="version 3 keeps nothing to explain lists of 'ease' by"):
         drivers("known", shown, seen, serving, {})
+
+
+def test_a_ranker_without_an_explanation_gets_no_words_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ranker that makes its lists alone has no scores that its films could add to."""
+    monkeypatch.setitem(KEPT, "walk", "walk_films")
+    seen = [Seen(samples.FILMS[1], 5.0, "2026-01-01T00:00:00", 0)]
+    with pytest.raises(RunError, match="this code cannot explain lists of 'walk'"):
+        drivers("known", [samples.FILMS[5]], seen, model(tmp_path, "walk"), {"walk_films": np.arange(50)})
 
 
 def test_a_step_is_told_by_what_the_version_ranked_with() -> None:
