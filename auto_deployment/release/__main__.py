@@ -31,7 +31,7 @@ from auto_deployment.release.lock import LockedError, held, is_held
 from auto_deployment.release.shadow import shadow
 from auto_deployment.release.stack import Stack
 from auto_deployment.release.state_machine import EXIT_STATUS, Ending, Request
-from auto_deployment.release.status import show
+from auto_deployment.release.status import gather, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,9 +127,10 @@ class Front:
             return self._run()
 
     def status(self) -> int:
-        """Tell what there is."""
-        sys.stdout.write(show(self._tools, as_json=self._options.json))
-        return 0
+        """Print what there is; 1 when no engine answers, because what runs is then not known."""
+        told = gather(self._tools, time.time())
+        sys.stdout.write(text_of(told, as_json=self._options.json))
+        return 0 if told["engine"] else RunError.status
 
     def _order(self, request: Request) -> int:
         """Left with the running one, or else done by this one."""

@@ -31,6 +31,11 @@ def remove(compose: Sequence[str], service: str) -> list[str]:
     return [*compose, "rm", "--stop", "--force", service]
 
 
+def engine(docker: str) -> list[str]:
+    """Prints the engine's version; fails when no engine answers."""
+    return [docker, "version", "--format", "{{.Server.Version}}"]
+
+
 def container(compose: Sequence[str], service: str) -> list[str]:
     """Prints the id of a service's container, running or not."""
     return [*compose, "ps", "--all", "--quiet", service]

@@ -130,6 +130,14 @@ class Stack:
         files = [self._compose_file, *([written] if written.exists() else ())]
         return docker_commands.compose(self.docker, self.root, files)
 
+    def has_engine(self) -> bool:
+        """Whether a Docker engine answers."""
+        try:
+            self.run(docker_commands.engine(self.docker))
+        except CommandError:
+            return False
+        return True
+
     def container(self, service: str) -> Container | None:
         """A service's container; None where there is none. Raises CommandError."""
         ids = self.run(docker_commands.container(self._compose, service)).split()

@@ -28,21 +28,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 READY_SECONDS = 1.0
+NO_ENGINE = "no Docker engine answers: what runs is not known. Start Docker, or run scripts/dev engine"
 
 
-def show(tools: Tools, *, as_json: bool) -> str:
-    """The text of the command. Raises StateError where the state cannot be read."""
-    told = gather(tools, time.time())
+def text_of(told: dict[str, Any], *, as_json: bool) -> str:
+    """The text of the command, for what `gather` found."""
     return (json.dumps(told, indent=2) if as_json else "\n".join(lines_of(told, time.time()))) + "\n"
 
 
 def gather(tools: Tools, now: float) -> dict[str, Any]:
-    """The state, what each service runs, and the evidence so far. Times in seconds since 1970."""
+    """The state, what each service runs, and the evidence so far. Times in seconds since 1970.
+
+    Raises StateError when the state cannot be read. `engine` is False when no Docker engine answers.
+    """
     state = load(tools.folder)
     with ThreadPoolExecutor(len(SERVICES)) as pool:
         services = dict(zip(SERVICES, pool.map(lambda service: _service(tools, state, service), SERVICES), strict=True))
     versions = {each["version"] for name, each in services.items() if name.startswith("stable") and each["version"] is not None}
     return {
+        "engine": any(each["error"] is None for each in services.values()) or tools.stack.has_engine(),
         "in_service": versions.pop() if state.in_service is None and len(versions) == 1 else state.in_service,
         "since": state.since or None,
         "services": services,
@@ -56,15 +60,15 @@ def gather(tools: Tools, now: float) -> dict[str, Any]:
 
 
 def _service(tools: Tools, state: State, service: str) -> dict[str, Any]:
-    """What a service runs, by the engine and by itself."""
+    """What a service runs, by the engine and by itself. `error` has the engine's words when it gave no answer."""
     slot = state.slots[service]
     told: dict[str, Any] = {"image": None if slot is None else f"{tools.stack.repository}:{slot.tag}", "since": None}
-    told |= {"healthy": False, "version": None, "track": None, "expected": slot is not None, "known": True}
+    told |= {"healthy": False, "version": None, "track": None, "expected": slot is not None, "error": None}
     try:
         container = tools.stack.container(service)
     except RunError as error:
         log.info("%s: %s", service, error)
-        return {**told, "known": False}
+        return {**told, "error": str(error)}
     try:
         if container is not None and container.running:
             told |= {"image": container.image, "since": container.started, "healthy": container.is_healthy}
@@ -94,7 +98,9 @@ def lines_of(told: dict[str, Any], now: float) -> list[str]:
     """The lines for people. Pure."""
     since = f", since {utc(told['since'])}" if told["since"] else ""
     in_service = "nothing that is known" if told["in_service"] is None else f"version {told['in_service']}"
-    services = [_service_line(name, each, now) for name, each in told["services"].items()]
+    services = [f"services      {NO_ENGINE}"]
+    if told["engine"]:
+        services = [_service_line(name, each, now) for name, each in told["services"].items()]
     rate = told["self_test"]
     tested = (
         f"{rate['hits']} of {rate['count']} ({rate['low']:.1%} to {rate['high']:.1%}), promised at most {rate['promise']:.0%}"
@@ -110,8 +116,8 @@ def lines_of(told: dict[str, Any], now: float) -> list[str]:
 
 
 def _service_line(name: str, service: dict[str, Any], now: float) -> str:
-    if not service["known"]:
-        return f"{name:<14}not known: docker gives no answer (is the engine running, and may this user call it?)"
+    if service["error"] is not None:
+        return f"{name:<14}not known: {next(iter(service['error'].splitlines()), '')}"
     if service["since"] is None:
         return f"{name:<14}{'MISSING: docker compose up -d ' + name if service['expected'] else 'taken out'}"
     up = minutes_of(now - datetime.fromisoformat(service["since"][:19] + "+00:00").timestamp())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from auto_deployment.common.errors import RefusedError
+from auto_deployment.common.process import CommandError
 from auto_deployment.common.prometheus import UnreachableError
 from auto_deployment.common.settings import Settings
 from auto_deployment.release import __main__ as command
@@ -19,6 +20,7 @@ from auto_deployment.release import preflight, requests
 from auto_deployment.release.context import Tools
 from auto_deployment.release.lock import held, is_held
 from auto_deployment.release.services import FIRST
+from auto_deployment.release.stack import Stack
 from auto_deployment.release.state import FOLDER, End, State, load, save
 from auto_deployment.release.state_machine import EXIT_STATUS, Ending, Request, Rollout, Step
 
@@ -192,3 +194,31 @@ def test_a_release_keeps_the_compose_file_that_it_began_with(tmp_path: Path) -> 
     assert command.compose_file({**run, "COMPOSE_FILE": "a.yml:b.yml"}, tmp_path) is None
     (tmp_path / ".env").write_text("COMPOSE_FILE=a.yml:b.yml\n")
     assert command.compose_file(run, tmp_path) is None
+
+
+@pytest.mark.parametrize(("answers", "ended"), [(True, 0), (False, 1)])
+def test_status_fails_when_no_engine_answers(
+    tools: Tools, capsys: pytest.CaptureFixture[str], *, answers: bool, ended: int
+) -> None:
+    """What runs is then not known, neither to people nor to programs; the rest is printed all the same."""
+
+    class Client:
+        def run(self, *command: str, seconds: float) -> str:
+            if "version" in command and answers:
+                return "29.0.0"
+            raise CommandError(command, f"Cannot connect to the Docker daemon within {seconds:g} s")
+
+    client: Any = Client()
+    stack = Stack(tools.root, "docker", client, "app")
+    options = Namespace(by="ann", json=True)
+    shown = command.Front(replace(tools, stack=stack), options)
+    assert shown.status() == ended
+    told = json.loads(capsys.readouterr().out)
+    assert told["engine"] is answers
+    assert all("Cannot connect" in each["error"] for each in told["services"].values())
+    options.json = False
+    assert shown.status() == ended
+    text = capsys.readouterr().out
+    assert text.count("no Docker engine answers") == (not answers)
+    assert "MISSING" not in text
+    assert "false alarms" in text

@@ -107,12 +107,11 @@ def test_a_service_that_gives_the_popular_list_to_all_may_go_on_doing_so() -> No
 def told(**more: Any) -> dict[str, Any]:
     """What status gathers."""
     service = {"image": "app:model-6", "since": "1970-01-01T00:00:00.1Z", "healthy": True, "version": 6, "track": "stable"}
-    services = {name: {**service, "expected": True, "known": True} for name in ("stable-1", "stable-2")}
-    absent = {"image": None, "since": None, "healthy": False, "version": None, "track": None, "expected": False}
-    absent["known"] = True
+    services = {name: {**service, "expected": True, "error": None} for name in ("stable-1", "stable-2")}
+    absent = {"image": None, "since": None, "healthy": False, "version": None, "track": None, "expected": False, "error": None}
     rate = {"hits": 0, "count": 2, "low": 0.0, "high": 0.658, "share": 0.0, "promise": 0.01}
-    known = {"in_service": 6, "since": 0.5, "services": {**services, "canary": absent}, "under_way": None, "running": None}
-    return {**known, "self_test": rate, "taken_back": {}, "last_end": None, **more}
+    known = {"engine": True, "in_service": 6, "since": 0.5, "under_way": None, "running": None}
+    return {**known, "services": {**services, "canary": absent}, "self_test": rate, "taken_back": {}, "last_end": None, **more}
 
 
 def test_status_is_ten_lines() -> None:
@@ -136,15 +135,6 @@ def test_status_tells_of_a_release_and_of_its_bake() -> None:
     assert "baking: mean 2 ms, limit 500 ms (within); memory: no figures, no such series (no data, advisory)" in text
 
 
-def test_a_service_that_docker_does_not_answer_for_is_not_called_missing() -> None:
-    """Without an engine nobody knows what runs."""
-    services = told()["services"]
-    unknown = {**services, "stable-1": {**services["canary"], "expected": True, "known": False}}
-    text = "\n".join(status.lines_of(told(services=unknown), 600.0))
-    assert "stable-1      not known: docker gives no answer" in text
-    assert "MISSING" not in text
-
-
 def test_status_tells_what_is_missing_and_what_was_taken_back() -> None:
     """A service that should be there is no secret."""
     services = told()["services"]
@@ -154,6 +144,25 @@ def test_status_tells_what_is_missing_and_what_was_taken_back() -> None:
     assert "stable-1      MISSING: docker compose up -d stable-1" in text
     assert "taken back    7 (aborted)" in text
     assert "version 7 aborted at 1970-01-01T00:00:00Z, by ann: mean 700 ms" in text
+
+
+def test_status_without_an_engine_claims_nothing_of_a_service() -> None:
+    """One line says so; no service is called missing."""
+    services = told()["services"]
+    silent = {name: {**each, "since": None, "error": "docker compose: Cannot connect"} for name, each in services.items()}
+    lines = status.lines_of(told(services=silent, engine=False), 600.0)
+    assert [line for line in lines if "engine" in line] == [
+        "services      no Docker engine answers: what runs is not known. Start Docker, or run scripts/dev engine"
+    ]
+    assert not [line for line in lines if "MISSING" in line or "taken out" in line]
+
+
+def test_status_names_why_a_service_is_not_known() -> None:
+    """The engine answers, and its client refused the question."""
+    services = told()["services"]
+    refused = {**services, "canary": {**services["canary"], "error": "docker compose ps: no such file\nmore"}}
+    lines = status.lines_of(told(services=refused), 600.0)
+    assert "canary        not known: docker compose ps: no such file" in lines
 
 
 def look(number: int) -> Look:
