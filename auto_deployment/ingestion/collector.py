@@ -149,7 +149,8 @@ class Collector:
     def judge(self, max_share: float, hints: Sequence[str] = ()) -> None:
         """Judge what came in since the last collection that was judged, once, whatever becomes of it.
 
-        Raises RefusedError when too much of it was rejected: see `check_rejects`. What was taken stays.
+        Raises RefusedError when too much of it was rejected: see `check_rejects`. What was taken stays. The message
+        names the file of the rejected lines.
         """
         record = self.record
         record.last, record.judged = record.counts.since(record.judged), copy.deepcopy(record.counts)
@@ -157,6 +158,9 @@ class Collector:
         try:
             check_rejects(record.last, max_share, self._rules, hints)
             record.refused = False
+        except RefusedError as error:
+            kept = f"{self._tables.quarantine} has these lines with their reasons, the tables have the others"
+            raise RefusedError(f"{error}; {kept}; the form of a line: docs/stream.md", error.figures, error.limit) from error
         finally:
             record.save(self._path)
 
@@ -228,9 +232,7 @@ def _check_share(rejected: Counter[str], lines: int, name: str, max_share: float
 
 
 def _refusal(reasons: Sequence[str], rejected: int, lines: int, max_share: float) -> RefusedError:
-    kept = "the lines are kept in the folder quarantine of DATA_DIR, the others are taken; the form of a line: docs/stream.md"
-    text = "; ".join([*reasons, kept])
-    return RefusedError(text, {"lines": lines, "rejected": rejected}, max_share)
+    return RefusedError("; ".join(reasons), {"lines": lines, "rejected": rejected}, max_share)
 
 
 def _scale_hints(rejected: Counter[str], lines: int, rules: Rules) -> list[str]:

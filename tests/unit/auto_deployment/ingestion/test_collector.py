@@ -460,8 +460,12 @@ def test_each_collection_is_judged_by_itself(tmp_path: Path) -> None:
     """One with half of its lines rejected is refused, once; its good rows stay, and a sound one after it passes."""
     sound = b"".join(b"2026-01-05T08:00:00,%d,GET /rate/a+film+1999=4\n" % user for user in range(100))
     bad = sound + b"rubbish\n" * 100
-    with pytest.raises(RefusedError, match="100 of 200 lines"):
+    with pytest.raises(RefusedError, match="100 of 200 lines") as raised:
         judged(tmp_path, file_of(tmp_path, bad))
+    kept = tmp_path / "data" / "quarantine" / "rejected.jsonl"
+    assert f"; {kept} has these lines with their reasons" in str(raised.value)
+    assert str(raised.value).endswith("; the form of a line: docs/stream.md")
+    assert len(kept.read_text().splitlines()) == 100
     assert collector_of(tmp_path).record.last.lines == 200
     collector = collector_of(tmp_path)
     collector.judge(0.05)  # nothing came in since
