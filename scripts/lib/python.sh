@@ -13,13 +13,14 @@ fits() { # PYTHON
 }
 
 version_of() { # PYTHON
-  "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || printf 'no program that runs'
+  "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || printf 'no Python that runs'
 }
 
 # A name on PATH may be a shim for a version that is not installed: only a Python that runs and states its version counts.
 main() {
   local candidate found=''
   if [[ -n ${PYTHON:-} ]]; then
+    type -P -- "${PYTHON}" >/dev/null || fail "PYTHON=${PYTHON}: no such program"
     fits "${PYTHON}" || fail "PYTHON=${PYTHON} is $(version_of "${PYTHON}"), not 3.11 to 3.14"
     command -v -- "${PYTHON}"
     return

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -63,7 +65,25 @@ def test_without_a_new_enough_python_it_says_what_to_install(root: Path, tmp_pat
     ended = dev(tmp_path, "python", "-V", PATH=str(tools), PYTHON="")
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1
-    assert "no Python 3.11 to 3.14 found (python3 is no program that runs)" in ended.stderr
-    ended = dev(tmp_path, "python", "-V", PATH=str(tools), PYTHON="/nowhere/python3")
-    assert ended.returncode == 1
-    assert "PYTHON=/nowhere/python3 is no program that runs, not 3.11 to 3.14" in ended.stderr
+    assert "no Python 3.11 to 3.14 found (python3 is no Python that runs)" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (None, ": no such program"),
+        ("exit 1", " is no Python that runs, not 3.11 to 3.14"),
+        ('case "$2" in *exit*) exit 1 ;; *) echo 3.10 ;; esac', " is 3.10, not 3.11 to 3.14"),
+    ],
+)
+def test_an_unfit_python_is_named_and_not_passed_over(root: Path, tmp_path: Path, program: str | None, said: str) -> None:
+    """PYTHON names the one to take: a fit one on PATH is no reason to take another in silence."""
+    python = tmp_path / "mine"
+    if program is not None:
+        python.write_text(f"#!/bin/sh\n{program}\n")
+        python.chmod(0o755)
+    command = [str(root / "scripts" / "lib" / "python.sh")]
+    environment = {**os.environ, "PYTHON": str(python)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"scripts/lib/python.sh: PYTHON={python}{said}\n"
