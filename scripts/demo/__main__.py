@@ -109,6 +109,7 @@ def _lock(place: Place) -> TextIO:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        lock.close()
         where = f"another demo runs in {place.folder}"
         raise LockedError(f"{where}: stop it (Ctrl-C there), or use --folder and --port") from error
     return lock

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import subprocess
+from io import StringIO
 from typing import TYPE_CHECKING
 
 import pytest
 
 from auto_deployment.common.errors import RunError
+from auto_deployment.common.progress import Progress
 from scripts.demo import nginx
+from scripts.demo.__main__ import LockedError, _demo, _options
 from scripts.demo.processes import MOST_RESTARTS, Process, Processes
 from scripts.demo.settings import require_free
 from scripts.ports import reserve
@@ -72,6 +76,30 @@ def test_a_taken_port_is_named() -> None:
     """RunError with the port's number."""
     with socket.create_server(("", 0)) as held, pytest.raises(RunError, match=str(held.getsockname()[1])):
         require_free(held.getsockname()[1])
+
+
+def test_a_demo_that_runs_already_is_named_before_its_port(tmp_path: Path) -> None:
+    """That demo has the port, so its folder says more; what the folder has stays."""
+    (tmp_path / "data").mkdir()
+    with (tmp_path / "lock").open("a") as lock, socket.create_server(("", 0)) as held:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        options = _options(["--folder", str(tmp_path), "--port", str(held.getsockname()[1])])
+        with pytest.raises(LockedError) as raised:
+            _demo(options, Progress(StringIO()))
+    words = "stop it (Ctrl-C there), or use --folder and --port"
+    assert str(raised.value) == f"another demo runs in {tmp_path}: {words}"
+    assert (tmp_path / "data").exists()
+
+
+def test_a_taken_port_leaves_the_last_demo_as_it_was(tmp_path: Path) -> None:
+    """Its logs and database may still be wanted. The message has no words of the operating system."""
+    (tmp_path / "data").mkdir()
+    with socket.create_server(("", 0)) as held:
+        port = held.getsockname()[1]
+        with pytest.raises(RunError) as raised:
+            _demo(_options(["--folder", str(tmp_path), "--port", str(port)]), Progress(StringIO()))
+    assert str(raised.value) == f"port {port} is taken or not allowed: stop what listens there, or use --port"
+    assert (tmp_path / "data").exists()
 
 
 def ended(process: Process) -> None:

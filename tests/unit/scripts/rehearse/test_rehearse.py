@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 
 from auto_deployment.common.errors import RunError
 from auto_deployment.release.state_machine import Ending
+from scripts.rehearse import stack as stack_module
 from scripts.rehearse.acts import ACTS
 from scripts.rehearse.cases import CASES, chosen, wrong_endings
 from scripts.rehearse.stack import Stack
 from scripts.rehearse.traffic import Visits, read_summary
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_every_case_can_be_acted_and_expects_an_end_that_there_is() -> None:
@@ -42,6 +47,20 @@ class Noted(Stack):
         self.called.append(arguments)
         said = "".join(f"{image}\n" for image in self._images) if arguments[:2] == ("image", "ls") else ""
         return subprocess.CompletedProcess(arguments, 0, said, "")
+
+
+def test_a_stack_without_an_engine_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine's own words stand last."""
+
+    def refused(*arguments: str, **_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(arguments, 1, "", "Cannot connect to the Docker daemon\n")
+
+    monkeypatch.setattr(Stack, "docker", staticmethod(refused))
+    monkeypatch.setattr(stack_module, "copy_of_project", lambda folder: folder)
+    message = "no Docker engine answers, scripts/dev engine starts one: Cannot connect to the Docker daemon"
+    with pytest.raises(RunError) as raised:
+        Stack(tmp_path, "movierec-rehearse")
+    assert str(raised.value) == message
 
 
 def test_a_stack_that_goes_takes_every_image_of_its_own_with_it() -> None:
