@@ -1,6 +1,6 @@
 """`python -m app.answer USER [INPUTS]`: one answer of the model in `MODEL_DIR`, as a line of JSON.
 
-It is how an answer is computed again in the image that gave it: the form of the command and of its line stays for good.
+A replay runs this command in the image that gave the answer. So the form of the command and of its line never changes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 r"""A worker's journal: one line for every answer, written with one `write(2)` before the answer leaves.
 
 What `write` has taken survives a kill -9 of the process. A line is `\t`-separated, see `Row`. Each worker writes a file of its
-own and holds a lock on it that the kernel frees: whoever gets that lock knows that the writer is gone.
+own and holds a lock on that file. The kernel frees the lock when the worker ends, so another process that gets the lock knows
+that the writer is gone.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class JournalError(Exception):
 class Row(NamedTuple):
     """One answer. `served_at` is in microseconds since 1970, UTC; `digest` is of the answer's body, see `routes`.
 
-    `inputs` is what the recommender needs beside model and user to give the same answer again; mostly nothing.
+    `inputs` is what the recommender needs, besides model and user, to give the same answer again. It is mostly empty.
     """
 
     answer_id: str
@@ -80,8 +81,8 @@ class JournalState:
 class Journal:
     """Appends rows to this process's journal. Bounded; never raises and never waits once it is made.
 
-    A disk that is full, or a folder that holds `max_bytes` already, costs rows, never answers: they are counted in
-    `state.lost`, the reason stands in `state.problem`, and it tries again a second later.
+    A full disk, or a folder that already holds `max_bytes`, costs rows and never answers. `state.lost` counts the lost rows,
+    `state.problem` has the reason, and the next try follows a second later.
     """
 
     def __init__(self, folder: Path, max_bytes: int, segment_bytes: int) -> None:

@@ -78,7 +78,7 @@ def metrics_of(app: Flask) -> Metrics:
 
 
 def serve(app: Flask, settings: ServiceSettings) -> None:
-    """Open the port of the metrics in this process, the master. Raises OSError where it cannot be had."""
+    """Open the port of the metrics in this process, the master. Raises OSError if the port is not free."""
     labels = metrics_of(app).labels
     registry = CollectorRegistry()
     registry.register(ProcessFiles(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), labels))
@@ -134,7 +134,7 @@ class ProcessFiles(Collector):
 
 
 class JournalSize(Collector):
-    """What a service's journals hold, asked of the disk when the metrics are asked for: no request pays for it."""
+    """The size of a service's journals. A scrape reads it from the disk, so no request pays for it."""
 
     def __init__(self, folder: Path, most: int, labels: Mapping[str, str]) -> None:
         self._folder = folder

@@ -86,9 +86,10 @@ def film_arrays(films: tuple[str, ...]) -> dict[str, Array]:
 
 
 def save(folder: Path, metadata: Mapping[str, Any], serving: Mapping[str, Array], rating: Mapping[str, Array]) -> None:
-    """Write an artifact beside `folder` and move it there whole; what was there before is replaced.
+    """Write an artifact next to `folder`, then move the whole folder there. An artifact that was there before is replaced.
 
-    Only one process may save to a `folder` at a time: what lies half written beside it is taken for a killed one's and removed.
+    Only one process may save to a `folder` at a time. A half-written folder next to it is removed as the rest of a killed
+    process.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in _half_written(folder):
@@ -146,7 +147,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def _half_written(folder: Path) -> list[Path]:
-    """The folders that killed `save`s have left beside `folder`, by the names that `mkdtemp` gives; not the one named `old`."""
+    """The folders that killed `save`s have left next to `folder`, by the names of `mkdtemp`, without the one named `old`."""
     name = re.compile(re.escape(f".{folder.name}.") + r"[a-z0-9_]{8}")
     return [path for path in folder.parent.iterdir() if name.fullmatch(path.name) and path.is_dir()]
 

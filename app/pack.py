@@ -1,7 +1,7 @@
 """`python -m app.pack DATA TO`: the serving part of the version that `DATA/version.txt` names, for an image.
 
-Stops, with what to do, where the model's files are not there or are another version's: an image must never serve something
-else than git says.
+It stops with what to do if the model's files are missing or belong to another version. An image must never serve another model
+than git names.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ SERVED = 20
 class Answer(NamedTuple):
     """`body`: 1 to 20 film ids joined by commas, best first. `step`: how they were come by.
 
-    `inputs` is what `replay` needs beside the user: up to 64 of `!` to `~`, nothing as long as the answer is always the same.
+    `inputs` is what `replay` needs besides the user: up to 64 of `!` to `~`, and nothing while the answer is always the same.
     """
 
     body: str

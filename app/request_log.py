@@ -60,8 +60,8 @@ class RequestLog:
 def _that_never_waits(file: int) -> int:
     """The same pipe, but one that is full refuses: who reads a container's output may hang, as an engine does on a busy disk.
 
-    Opened again, since the mode of the one that was given is shared with whoever else writes there. Where it is no pipe, or
-    somebody else's, it stays as it is.
+    Opened again, because other writers share the mode of the file that was given. Where it is no pipe, or somebody else's, it
+    stays as it is.
     """
     try:
         if not stat.S_ISFIFO(os.fstat(file).st_mode):

@@ -1,4 +1,4 @@
-"""What a serving container is told by its environment, as one frozen, typed object."""
+"""The settings of our containers, read from the environment into frozen, typed objects."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`python -m app.shipper`: moves journalled answers to the database, each exactly once by its `answer_id`.
 
 It waits for a database that is away, as long as that takes, and catches up. A journal whose writer is gone is removed once all
-of it is in the database. Lines that no worker can have written are kept in a file beside the journal and told.
+of it is in the database. Lines that no worker can have written are kept in a file next to the journal, and reported.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def _lock_is_free(file: int) -> bool:
 
 
 def run(shipper: Shipper, pause: float, stop: threading.Event, heartbeat: Path | None = None) -> None:
-    """Ship until told to stop, waiting longer and longer while the database is away; a last look at the end, which is short."""
+    """Ship until the stop. While the database is away the waits grow. After the stop one short, last read follows."""
 
     def go_on() -> bool:
         if heartbeat is not None:

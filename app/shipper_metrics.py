@@ -1,4 +1,4 @@
-"""What the shipper tells Prometheus, on a port of its own. Asked of it when Prometheus asks: shipping pays nothing for it."""
+"""What the shipper tells Prometheus, on a port of its own. A scrape computes them, so shipping pays nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Ships(Protocol):
-    """What is told of: see `app.shipper.Shipper`."""
+    """What the metrics describe: see `app.shipper.Shipper`."""
 
     rows: int
     reached: bool
@@ -46,7 +46,7 @@ class ShipperMetrics(Collector):
 
 
 def serve(shipper: Ships, bind: str) -> None:
-    """Open the port, `host:port`, in a thread of its own. Raises OSError where it cannot be had."""
+    """Open the port, `host:port`, in a thread of its own. Raises OSError if the address is not free."""
     host, port = host_and_port(bind)
     registry = CollectorRegistry()
     registry.register(ShipperMetrics(shipper))

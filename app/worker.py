@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class OnePieceWorker(ThreadWorker):  # type: ignore[misc]
     """Sends head and body of an answer with one system call.
 
-    Gunicorn sends them with two. A proxy that has got a head cannot ask another server any more, so a kill -9 between the two
-    would reach the client; in one piece an answer is there whole or not at all, and NGINX asks again.
+    Gunicorn sends them with two. A proxy that has got a head cannot try another server. A kill -9 between head and body would
+    then reach the client. In one piece an answer arrives whole or not at all, and NGINX tries again.
     """
 
     def handle_request(self, req: Request, conn: TConn) -> bool:

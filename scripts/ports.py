@@ -1,7 +1,6 @@
 """Ports of this machine that one process reserves until it ends.
 
-A port that is only free at the moment of the choice can be taken by another process, or by the end of an outgoing connection,
-before a server listens there.
+A port can be free when it is chosen and taken before a server listens there, by another process or by an outgoing connection.
 """
 
 from __future__ import annotations

@@ -23,7 +23,10 @@ Key: TypeAlias = Literal["answer_id", "request_id", "user_id"]
 
 
 class Traced(NamedTuple):
-    """An answer with the version behind it: first the seeds' columns. Without a `tracking` row the version's are None."""
+    """An answer with the version behind it.
+
+    The first five columns are those of the join of `reccom` and `tracking`. Without a `tracking` row the version's are None.
+    """
 
     version_number: int
     user_id: int

@@ -63,7 +63,7 @@ def channels(environment: Mapping[str, str]) -> list[str]:
 
 
 def _route() -> dict[str, Any]:
-    """An alert is told once, and again when it ends. What it is told of is remembered for 60 days (--data.retention)."""
+    """An alert is sent once, and again when it ends. Sent alerts are remembered for 60 days (--data.retention)."""
     return {
         "receiver": "people",
         "group_by": ["alertname", "service"],
@@ -74,7 +74,7 @@ def _route() -> dict[str, Any]:
 
 
 def _inhibitions() -> list[dict[str, Any]]:
-    """Of a service that is down it is not told as well that it fails."""
+    """A service that is down gets no second alert for its failures."""
     down = 'alertname=~"ServiceDown|CanaryDown"'
     return [{"source_matchers": [down], "target_matchers": ['severity="warning"'], "equal": ["service"]}]
 

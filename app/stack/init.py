@@ -1,9 +1,9 @@
 """`python -m app.stack.init PROJECT`: what the stack's containers need before they start, where it is missing.
 
-Secrets, one folder a reader under `.secrets/` (0700, the reader's own); NGINX's place under `.stack/nginx/`; volumes handed to
-their users; the configuration that containers read, readable for them, whatever the umask of the clone was. A value in `.env`
-wins over a file, a file over a new one; a file that is there but empty or unreadable stops the start. It runs as root, without
-a network, and ends.
+It makes the secrets, one folder a reader under `.secrets/` (0700, the reader's own), and NGINX's place under `.stack/nginx/`.
+It hands volumes to their users. It makes the configuration readable for the containers, whatever the umask of the clone was. A
+value in `.env` wins over a file, and a file over a new secret. A file that is empty or unreadable stops the start. It runs as
+root, without a network, and ends.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from app.stack.alertmanager import AlertingError, files
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# The users of the containers, as docker-compose.yml has them; the host's own is whoever owns the project.
+# The users of the containers, as docker-compose.yml has them. The host side runs as the owner of the project.
 MYSQL, SERVICE, NGINX, NOBODY = 999, 10001, 101, 65534
 VOLUMES = {"nginx-logs": NGINX, "journals": SERVICE, "prometheus": NOBODY, "alertmanager": NOBODY, "mysql": MYSQL}
 PLACE = ("main.conf", "http.conf", "listen.conf", "upstream.conf")

@@ -119,7 +119,7 @@ def _shown(match: Match[str]) -> str:
 
 
 class RotatingLog(RotatingFileHandler):
-    """A log file that rolls at a size or at an age, whichever comes first, and whoever writes it.
+    """A log file that rolls at a size or at an age, whichever comes first. Several processes may write it.
 
     The age counts from the file's first line, so that a process which lives for a minute rolls it as well.
     """

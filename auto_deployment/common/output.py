@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def keep_output() -> None:
     """From now on nothing that happens to standard output or error raises. Call it first in `main`.
 
-    A closed pipe, a full disk or a terminal that is gone takes the rest of the output away; all but the pipe is said once on
+    A closed pipe, a full disk or a terminal that is gone ends the output. All but the closed pipe are reported once on
     standard error. A character that the encoding lacks is replaced. A descriptor that was closed is opened on /dev/null, so
     that no other file gets its number and with it what child processes print.
     """

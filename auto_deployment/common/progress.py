@@ -36,7 +36,7 @@ class Task:
         self._show(self._done, self._noted)
 
     def note(self, text: str) -> None:
-        """What to say beside how far it is, from the next advance on."""
+        """A note to show next to the progress, from the next advance on."""
         self._noted = text
 
 

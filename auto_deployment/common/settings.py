@@ -1,4 +1,4 @@
-"""What the host side is told by the environment or `.env`, as one frozen, typed object."""
+"""The settings of the host side, read from the environment or `.env` into one frozen, typed object."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Errors:
 
 
 class Beside(NamedTuple):
-    """The ranker that would serve beside the one in service, on later ratings that no choice has seen.
+    """The chosen ranker compared with the ranker in service, on later ratings that no choice has seen.
 
     `quality` is the latter's mean, by which rankers are chosen; `above`, `low` and `high` how much more the former's is, with
     its interval over users.
@@ -127,7 +127,9 @@ def evaluate(
     rival: tuple[Trainer, int] | None = None,
     rankers: Sequence[str] = NAMES,
 ) -> Evaluation:
-    """Train and score on every split, beside it user-plus-film bias and the same model on shuffled ratings; choose a ranker.
+    """Train and score on every split, and compare with user-plus-film bias and with the same model on shuffled ratings.
+
+    Choose a ranker.
 
     `rival`, a trainer and its seed, is trained and scored on the very same rows. Of `rankers` each is tuned and one is chosen
     on one cut in time, before it, and scored after it. `step` is called after each of `count_steps` trainings and trials. At

@@ -1,7 +1,7 @@
 """The gate: whether a model may serve. A pure decision; its inputs are stored with the version.
 
-On the real stream RMSE below a limit refuses nothing, a constant passes it. So a model must also be worth its factors beside
-plain biases, and worth its data beside the same model on shuffled ratings.
+On the real stream RMSE below a limit refuses nothing, a constant passes it. So a model must also be better than plain biases,
+and better than the same model on shuffled ratings.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Decision:
 def decide(evaluation: Evaluation, rmse_limit: float, scale: tuple[float, float], champion_loss: str = "refuse") -> Decision:
     """Pass or refuse a model by its evaluation. `rmse_limit` is meant for a scale of 1 to 5 and scales with the range.
 
-    Where the champion's recipe was trained beside it, a loss against it beyond the spread refuses, or with `warn` is only told.
+    If the champion's recipe was trained on the same splits, a loss beyond the spread refuses. With `warn` the loss is only
+    reported.
     """
     errors, rows = _judged(evaluation)
     rmse, spread = fmean(errors), _spread(errors)
@@ -96,8 +97,8 @@ def _worth_its_factors(rmse: float, bias: float, spread: float) -> Check:
 def _worth_its_data(evaluation: Evaluation) -> Check:
     """Better than every shuffled training on every split, and by more than chance over the splits.
 
-    On ratings that say nothing the real training is just one shuffle more: the best of three on all of five splits once in
-    243 times, and passes the t-test on the mean gain once in 100.
+    On ratings that say nothing the real training is just one more shuffle. It is the best of three on all five splits once in
+    243 times. It passes the t-test on the mean gain once in 100 times.
     """
     pairs = [(real, noise) for real, *noise in zip(evaluation.model.all, *evaluation.shuffled, strict=True)]
     gains = [fmean(noise) - real for real, noise in pairs]

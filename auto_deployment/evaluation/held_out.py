@@ -42,7 +42,7 @@ class HeldOut(NamedTuple):
 
 
 def held_out_of(train: Feedback, test: Ratings, offline: Offline, errors: RatingErrors) -> HeldOut:
-    """What `offline` found of users known in `train`, and beside it what the popular list is worth to the others in `test`."""
+    """What `offline` found for users known in `train`, and what the popular list is worth to the other users in `test`."""
     films = np.diff(train.seen().starts)
     popularity = RankerFactory(train, UserFilmBias(), 0).popularity(offline.choice.tuning.half_life)
     relevant = test[test.stars >= train.liked_from]

@@ -1,7 +1,7 @@
 """Lines of the stream become rows of the tables, block by block, each exactly once; what is not taken is kept aside.
 
-The record of how far the stream was read, and of the files' sizes, is replaced in one rename after each block's rows are on
-the disk. A run that was killed is cut back to its record and goes on: its tables are those of an undisturbed one to the byte.
+One record has the marks and the files' sizes. One rename replaces it after each block's rows are on the disk. A run that was
+killed is cut back to its record and goes on: its tables are those of an undisturbed one to the byte.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ RECORD_FORMAT = 1
 class Record:
     """How far the stream was read, and what came of it since the last version: one JSON file.
 
-    `marks` by source; `plans` of runs under way by the source's name; `sizes` of the files in bytes; `gaps` that retention
-    made; `lags` left at the ends of the last runs, the newest last; `version` that the counts began after. `judged` are the
-    counts at the end of the last collection that was judged, `last` that collection's own, and `refused` is the judgement.
-    `scale` is that of the ratings of the last version, from the lowest to the highest; None before the first.
+    `marks` are by source, and `plans` of runs under way by the source's name. `sizes` of the files are in bytes, `gaps` were
+    made by retention. `lags` were left at the ends of the last runs, the newest last. The counts began after `version`.
+    `judged` are the counts at the end of the last collection that was judged, `last` that collection's own, and `refused` is
+    the judgement. `scale` is that of the ratings of the last version, from the lowest to the highest; None before the first.
     """
 
     marks: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -208,8 +208,8 @@ def check_trainable(counts: Counts) -> None:
 def check_rejects(counts: Counts, max_share: float, rules: Rules, hints: Sequence[str] = ()) -> None:
     """Refuse lines of which too many were rejected: of one kind, since the few ratings are lost in the mass, or of all.
 
-    Too many: the lower bound of the rejects' share (95 %, Wilson) is above `max_share`; or any, when `hints` say that an input
-    is something else than lines of text. Raises RefusedError.
+    Too many means: the lower bound of the rejects' share (95 %, Wilson) is above `max_share`. Any reject is too many when
+    `hints` say that an input is not lines of text. Raises RefusedError.
     """
     if hints and counts.rejected:
         text = f"{counts.rejected.total():,} of {counts.lines:,} lines were rejected: {told(counts.rejected)}"

@@ -1,9 +1,9 @@
 """A line of the movie stream becomes a typed event, or a reject with its reason. Pure: nothing is read, kept or raised.
 
 The source inserts one random letter, digit or blank into some lines, or puts random characters for the film's id. A letter or
-blank inside a field that holds only digits and signs (the time, the minute, the rating) leaves one meaning: such a line is
-repaired, and counted as repaired. A user or film with a letter or blank too many could be another's, and is rejected. A digit
-too many in a user shows only above `USER_ID_MAX`. Below it the line counts for another user.
+blank inside a field of digits and signs (the time, the minute, the rating) leaves one meaning. Such a line is repaired, and
+counted as repaired. A user or film with a letter or blank too many could be another's, and is rejected. A digit too many in a
+user shows only above `USER_ID_MAX`. Below it the line counts for another user.
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ def parse(line: str, rules: Rules = DEFAULT_RULES) -> Parsed:
 def watches_of(lines: Sequence[str], rules: Rules = DEFAULT_RULES) -> list[tuple[str, str, str]] | None:
     """Each line's time, user and film where it is a plain watch, else three empty texts; None: read them alone.
 
-    What `parse` says of each line, for many at once in a fraction of the time: 98 lines of the stream in a hundred are plain
-    watches. The time is as the line has it, with or without seconds.
+    The result of `parse` for each line, for many lines at once and in a fraction of the time. Of the stream 98 lines in a
+    hundred are plain watches. The time is as the line has it, with or without seconds.
     """
     found: list[tuple[str, str, str]] = _plain_watches(rules.user_max)("\n".join(lines))
     return None if len(found) != len(lines) or max(map(len, lines), default=0) > MAX_LINE else found
@@ -192,7 +192,7 @@ def _up_to(number: int) -> str:
 
 
 def to_line(event: Event) -> str:
-    """The stream line of an event, with its seconds always told; parsing it gives the event again."""
+    """The stream line of an event, always with seconds. Parsing the line gives the event again."""
     match event:
         case Rating():
             return f"{event.time},{event.user},GET /rate/{event.film}={event.stars:g}"

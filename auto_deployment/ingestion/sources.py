@@ -1,8 +1,8 @@
 """Where lines come from: files and the partitions of a topic, both cut into the same fixed blocks however they are read.
 
-A block of a topic ends at a multiple of `BLOCK_LINES` offsets, one of a file at a multiple of as many lines, either with the
-line by which it holds `BLOCK_BYTES`; the last one of a run ends where the run's end was fixed. Which block comes next follows
-from the marks and the plan alone, so that a run that was killed goes on in the very order of one that was not.
+A block of a topic ends at a multiple of `BLOCK_LINES` offsets, and a block of a file at a multiple of as many lines. Either
+ends earlier with the line that brings it to `BLOCK_BYTES`. The last block of a run ends where the run's end was fixed. The
+next block follows from the marks and the plan alone. So a run after a kill reads in the same order as a run without one.
 """
 
 from __future__ import annotations
@@ -258,7 +258,7 @@ def _size_of(path: Path) -> int:
 
 
 def _check_not_anew(key: str, read: int, end: int) -> None:
-    """To wait until a new topic has grown beyond the old one's end would lose all that comes until then, untold."""
+    """Waiting until a new topic has grown beyond the old one's end would silently lose all lines before that end."""
     if end < read:
         raise StreamError(
             f"{key} ends at offset {end:,}, but was known up to {read:,}: was the topic made anew? Then take {key} out "

@@ -55,7 +55,7 @@ def within(seconds: float, action: Callable[[], Result]) -> Result:
     def work() -> None:
         try:
             done.set_result(action())
-        except BaseException as error:  # noqa: BLE001 - it is raised by whoever waits
+        except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
             done.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()

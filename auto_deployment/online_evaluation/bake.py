@@ -34,7 +34,7 @@ FROM firsts GROUP BY bin ORDER BY bin
 
 
 def watched(settings: Settings, version: int, began: float, now: float, known: Watched | None) -> Watched:
-    """What is known by now of a bake that began then (seconds since 1970); as before where nothing new is to be had.
+    """What telemetry knows now of a bake that began then (seconds since 1970). Without new data the former result is returned.
 
     What was known does not go with a moment's failure: a canary that is watched less would pass by it.
     """

@@ -1,4 +1,4 @@
-"""DuckDB with bounded memory, beside a folder for what does not fit."""
+"""DuckDB with bounded memory, and a folder for what does not fit."""
 
 from __future__ import annotations
 

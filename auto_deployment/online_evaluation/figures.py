@@ -109,10 +109,10 @@ def known_days(store: Store, now: datetime) -> list[str]:
 
 
 def known_until(database: Database, store: Store, now: datetime) -> datetime | None:
-    """Until when the stream has told all, None where it told nothing.
+    """The time up to which the stream was read completely. None if nothing was read.
 
-    That is the latest time in it but for a few lines that may be ahead, or that of a partition of which a collection has left
-    something unread: it is behind the others, and what of it is not read yet is not unwatched.
+    That is the latest time in the stream, without a few lines that may be ahead. If a collection left lines of a partition
+    unread, that partition is behind the others, and its time counts. Unread lines are not unwatched films.
     """
     tomorrow = f"{now + timedelta(days=1):%Y-%m-%d}"
     times = dict[str, datetime]()

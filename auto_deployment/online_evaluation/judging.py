@@ -1,6 +1,6 @@
 """Answers of one day, judged: was a film of the list begun within the window, and was one of the popular list.
 
-A day is judged by itself, with the watches of the day before and of those in the window, so that memory does not grow with
+Each day is judged by itself, with the watches of the day before and of the days in the window. So memory does not grow with
 the days. What it leaves are sums by user, of which shares and their intervals are made.
 """
 

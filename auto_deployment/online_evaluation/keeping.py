@@ -1,4 +1,4 @@
-"""What the pipeline does of the telemetry. Nothing in here raises: what fails is logged and told, and fails no run."""
+"""What the pipeline does of the telemetry. Nothing in here raises. A failure is logged and reported, and fails no run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DAYS = 7
 
 
 class Telemetry:
-    """The telemetry of a data folder, as collections keep it and a retraining run tells of it."""
+    """The telemetry of a data folder: collections keep it, and a retraining run reports it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

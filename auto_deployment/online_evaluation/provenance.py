@@ -1,4 +1,4 @@
-"""Which version answered: rows of `reccom`, brought beside the answers that the stream tells of."""
+"""Which version answered: rows of `reccom`, joined with the answers in the stream."""
 
 from __future__ import annotations
 

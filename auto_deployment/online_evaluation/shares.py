@@ -1,8 +1,8 @@
 """Shares of answers with their intervals, users being the independent ones: the answers of one user are alike. Pure.
 
-A share is a ratio of two sums over users, its variance that of the linearised ratio (Cochran 1977, "Sampling Techniques",
-chapter 6; clusters: chapter 9A). Its interval is Wilson's score interval with the effective number of answers, which keeps
-its promise also near 0 (Franco et al. 2019, "Comparative study of confidence intervals for proportions in complex sample
+A share is a ratio of two sums over users. Its variance is that of the linearised ratio (Cochran 1977, "Sampling Techniques",
+chapter 6; clusters: chapter 9A). Its interval is Wilson's score interval with the effective number of answers, which keeps its
+promise also near 0 (Franco et al. 2019, "Comparative study of confidence intervals for proportions in complex sample
 surveys"). A difference is taken within the same answers, or between two groups that share users, and has a normal interval.
 """
 

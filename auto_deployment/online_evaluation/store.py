@@ -3,8 +3,8 @@
     answers/2026-01-05/SOURCE~STOP.parquet   time, user_id, server, status, milliseconds, films, digest, error
     watches/2026-01-05/SOURCE~STOP.parquet   user_id, film, begun, minutes
 
-A file is of one day of one collected block, and is named by where that block ends: the same block again replaces it, and what
-lies beyond the record of the collection can be told by its name. Days and times are the stream's own.
+A file has one day of one collected block, and its name says where that block ends. The same block again replaces the file. The
+name also shows which files lie beyond the record of the collection. Days and times are the stream's own.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Store:
         self.folder = folder
 
     def keep(self, source: str, mark: Mapping[str, Any], rows: Rows) -> None:
-        """Keep what a block tells of answers and watches: a file for each of its days, each whole or not there."""
+        """Keep the answers and watches of a block: a file for each of its days, each whole or not there."""
         name = f"{_slug(source)}~{_position(mark):015d}.parquet"
         lines: dict[Kind, Sequence[str]] = {"answers": answer_lines(rows), "watches": watch_lines(rows)}
         days: dict[Kind, set[str]] = {

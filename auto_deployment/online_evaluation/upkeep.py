@@ -56,7 +56,7 @@ def mend(folder: Path) -> None:
 
 
 def _is_alive(process: int) -> bool:
-    """Whether there is such a process; the release's controller works beside the pipeline."""
+    """Whether there is such a process. The release's controller works at the same time as the pipeline."""
     return Path(f"/proc/{process}").exists()
 
 

@@ -1,7 +1,7 @@
 """What being shown does to a film: a user's odds of beginning one of their list with and without having just got it.
 
-Each user with one list is a stratum of their own, so that neither tastes nor lists are compared between users; the common odds
-ratio is Mantel and Haenszel's (1959), which holds for many small strata, its interval that of Robins, Breslow and Greenland
+Each user with one list is a stratum, so that neither tastes nor lists are compared between users. The common odds ratio is
+that of Mantel and Haenszel (1959), which holds for many small strata. Its interval is that of Robins, Breslow and Greenland
 (1986, "Estimators of the Mantel-Haenszel variance consistent in both sparse data and large-strata limiting models"). Whether a
 user asks is theirs to choose: in the simulator by chance, in life not quite.
 """

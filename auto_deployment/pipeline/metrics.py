@@ -1,4 +1,4 @@
-"""What Prometheus is told of the pipeline: a file for node-exporter's textfile collector, replaced at the end of each run.
+"""The pipeline's metrics for Prometheus: a file for node-exporter's textfile collector, replaced at the end of each run.
 
 Another one, replaced at each look at a canary, says that somebody looks.
 """

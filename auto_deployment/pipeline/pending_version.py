@@ -1,4 +1,4 @@
-"""A release under way, as a file: what its data is and how far it has come, so that any later run can go on with it."""
+"""A version that is being published, as a file: its data and its stage. Any later run can continue from the file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Stage: TypeAlias = Literal["begun", "committed", "pushed", "tracked"]
 class Release:
     """Version `number`: the rows of each table from `starts` to `stops` (bytes), made by the code of commit `base`.
 
-    `marks` say how far the stream is in it; `lines`, `gaps` and `lag` what the report tells of its collection.
+    `marks` say how far the stream is in it. `lines`, `gaps` and `lag` are what the report says about its collection.
     """
 
     number: int

@@ -1,7 +1,7 @@
 """Build the tables again from the parts of all versions.
 
-What was collected after the last version is not in them: its offsets are forgotten with it, and the next run reads it again
-from the stream, as far back as the stream's retention goes.
+Rows collected after the last version are not in the parts. Their offsets are forgotten too, and the next run reads these lines
+again, as far back as the stream's retention goes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The pipeline, the one place where the order of the steps stands.
 
-Collect, check, train, gate, version, push, track, tell. A release that was begun is on record, and each of its steps can be
-done again: after a kill, or with a remote away, the next run goes on where it stood.
+Collect, check, train, gate, version, push, track, tell. A version that is being published is on record, and each of its steps
+can be done again. After a kill, or with a remote away, the next run continues from the record.
 """
 
 from __future__ import annotations
@@ -213,7 +213,10 @@ class Pipeline:
         return release
 
     def _finish(self, release: Release) -> None:
-        """Bring a release from its stage to its end, and tell of it: after a kill perhaps twice, but never not at all."""
+        """Bring a version from its stage to its end, and notify people.
+
+        After a kill the notice may come twice, but it always comes.
+        """
         if release.stage == "begun":
             # A kill may have come right after the commit: what it names is the version, and is not made a second time.
             if self._versions.is_committed(release.number):

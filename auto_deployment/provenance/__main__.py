@@ -163,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.status
     except DatabaseError as error:
         sys.stderr.write(f"provenance: the database does not answer: {_first_line(error)}\n")
-    except BrokenPipeError:  # whoever reads has seen enough, as `head` does
+    except BrokenPipeError:  # the reader has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

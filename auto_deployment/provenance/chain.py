@@ -1,6 +1,6 @@
 """Why somebody got what they got: everything on the way from the stream to the answer, gathered as plain data.
 
-What cannot be had stands in the chain as `missing`, with the reason: a chain with a gap says more than none.
+A missing link stands in the chain as `missing`, with the reason. A chain with a gap says more than none.
 """
 
 from __future__ import annotations

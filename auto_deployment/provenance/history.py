@@ -1,4 +1,7 @@
-"""What a user had rated and watched in the data of a version: the whole tables up to its end, or the parts up to it."""
+"""What a user had rated and watched in the data of a version.
+
+The rows come from the tables up to its end, or from the parts.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class Seen(NamedTuple):
 def history(files: VersionFiles, number: int, user: int, data: Mapping[str, Mapping[str, Any]]) -> list[Seen]:
     """The user's films, in the order in which they came; `data` has the tables' md5 by file, as the model's metadata tells.
 
-    Raises GoneError where the rows cannot be had.
+    Raises GoneError if the rows are missing.
     """
     rated, watched = (list(_lines(files, number, table, user, data)) for table in (RATINGS, WATCHES))
     return combine(rated, watched)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from app.provenance.archive import Served, Traced
 
-# The seeds' five columns, then what else is known of an answer.
+# The five columns of the join of `reccom` and `tracking`, then what else is known of an answer.
 COLUMNS = (
     "version_number",
     "user_id",

@@ -92,7 +92,7 @@ def compute(answer: Traced, files: VersionFiles, engine: Engine | None) -> Compu
 def find_model(answer: Traced, files: VersionFiles, engine: Engine | None) -> Path:
     """The model that answered: see `VersionFiles.model`; of a version that git does not name also out of an image.
 
-    An image has no rating part. Raises RunError where it cannot be had.
+    An image has no rating part. Raises RunError if there is none and it cannot be built.
     """
     number, md5 = answer.version_number, answer.model_md5
     try:

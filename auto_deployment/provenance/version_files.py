@@ -20,7 +20,7 @@ CACHED = 3
 
 
 class GoneError(RunError):
-    """Something of a version is not to be had; the text says what, and what to do."""
+    """A part of a version is missing; the text says which, and what to do."""
 
 
 class VersionFiles:
@@ -56,7 +56,7 @@ class VersionFiles:
     def model(self, number: int, md5: str | None) -> Path:
         """The folder of the version's model: the checkout's own where it is that one, else fetched by DVC.
 
-        Raises GoneError where it cannot be had, or is not the one of which `md5` was recorded.
+        Raises GoneError if the file is missing, or has another `md5` than recorded.
         """
         self._in_use.add(number)
         own, kept = self.places.data / "model", self.cache / str(number) / "model"
@@ -72,7 +72,7 @@ class VersionFiles:
         return kept
 
     def part(self, number: int, table: str) -> Path:
-        """The rows that a version added to a table. Raises GoneError where they cannot be had."""
+        """The rows that a version added to a table. Raises GoneError if one is missing."""
         own = self.places.part(table, number)
         kept = self.cache / str(number) / own.name
         for path in (own, kept):

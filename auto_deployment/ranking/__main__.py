@@ -1,7 +1,7 @@
 """`scripts/dev evaluate TRAIN.csv TEST.csv [--cold] [--dump FILE]`: the figures of every ranker on tables of ratings.
 
-Tables of `user_id,movie_id,rating,timestamp`. Every choice is made inside TRAIN. Beside our rankers stands EASE as published
-(seen or not, ridge 300), the baseline to hold them against.
+Tables of `user_id,movie_id,rating,timestamp`. Every choice is made inside TRAIN. The table also has EASE as published (seen or
+not, ridge 300), as a baseline for our rankers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A popular list that is not twenty times the same taste: for users of whom nothing is known. Pure.
 
-Each place goes to the film whose popularity is the highest after those of its audience whom the list already serves have
-counted for less: Thiele's sequential rule, by which a committee is elected that has somebody for everyone. What films are about
-need not be known for that.
+Each place goes to the film with the highest remaining popularity: users whom the list already serves count for less. This is
+Thiele's sequential rule, which elects a committee that has somebody for everyone. What films are about need not be known for
+that.
 """
 
 from __future__ import annotations

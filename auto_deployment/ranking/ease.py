@@ -21,8 +21,8 @@ BLOCK_FILMS = 512
 class Ease:
     """Scores a film by the liked ones: `taste @ weights`, where each film is explained by the others under a ridge of `ridge`.
 
-    Films that nobody likes beside another one have no weights. Of the rest only the `most` films with the most likes take part,
-    which bounds time and memory; ties go to the first film.
+    Films that nobody likes together with another film have no weights. Of the rest only the `most` films with the most likes
+    take part, which bounds time and memory; ties go to the first film.
     """
 
     def __init__(self, taste: sparse.csr_array, ridge: float, most: int = DENSE_FILMS) -> None:
@@ -54,7 +54,7 @@ class Ease:
 
 
 def _shared(taste: sparse.csr_array, most: int) -> npt.NDArray[np.int64]:
-    """The films that are liked beside others, the `most` liked of them, ascending."""
+    """The films that are liked together with others, the `most` liked of them, ascending."""
     likes = np.diff(taste.indptr)
     beside = np.bincount(taste.indices[np.repeat(likes, likes) > 1], minlength=taste.shape[1])
     counts = np.bincount(taste.indices, minlength=taste.shape[1]) * (beside > 0)

@@ -37,9 +37,10 @@ PARTS = {"blend": ("ease", "als")}
 class Tuning:
     """What can be chosen about rankers.
 
-    `half_life` of popularity, as a share of the time that the ratings span, None for none; the ridges of EASE and of ALS; how
-    much popularity's scores (of a user without likes) weigh beside either; in the blend ALS's and popularity's beside EASE's.
-    The blend has its own, so that tuning it leaves the others as they were judged.
+    `half_life` of popularity is a share of the time that the ratings span, None for none. The ridges are those of EASE and
+    ALS. `popularity_share` is the weight of popularity's scores (of a user without likes) next to either. In the blend ALS's
+    and popularity's weights are relative to EASE's. The blend has its own, so that tuning it leaves the others as they were
+    judged.
     """
 
     half_life: float | None = None
@@ -109,7 +110,7 @@ class RankerFactory:
         return self._trainer.fit(self.feedback.ratings, self.feedback.shape, self.feedback.scale, self._seed)
 
     def _scorers(self, name: str, tuning: Tuning) -> list[tuple[Scorer, float]]:
-        """What a ranker of `SCORED` adds up beside popularity."""
+        """The scorers of a ranker of `SCORED`, with their weights, without popularity."""
         if name == "ease":
             return [(self._ease(tuning.ease_ridge), 1.0)]
         if name == "als":

@@ -54,7 +54,7 @@ class Feedback:
     def taste(self) -> sparse.csr_array:
         """float32 users x films: 1 for a film liked as much as can be; a film that is no like has no entry.
 
-        Who rated a film has told; how much of it they watched says something only where they did not.
+        A rating says what a user thinks of a film. The watched minutes count only for films that the user did not rate.
         """
         rated = self.pairs(self.ratings)
         watched = ~np.isin(self.pairs(self.watches), rated)

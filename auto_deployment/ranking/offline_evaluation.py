@@ -49,8 +49,8 @@ def measure(
 ) -> Offline:
     """Choose inside `train`, then score each of `rankers` on `test`, which no choice sees. `step` as in `choose`.
 
-    Means are over users who rated or watched something in `train` and have a relevant test film, at most `MOST_USERS` of them;
-    users of `test` who did neither are `absent_users`.
+    Means are over users who rated or watched something in `train` and have a relevant test film, at most `MOST_USERS` users.
+    `absent_users` counts users of `test` who did neither.
     """
     choice = choose(train, trainer, seed, step, rankers)
     factory, seen = RankerFactory(train, trainer, seed), train.seen()

@@ -52,8 +52,8 @@ def serving_arrays(
 ) -> dict[str, Array]:
     """The serving part but the lists for unknown users, see `app.model`.
 
-    `step` is called with the number of users done, block by block, which `make` makes.
-    Memory beside the result is bounded by a block of users times all films a core, whatever the number of users.
+    `step` is called with the number of users done, block by block, which `make` makes. Memory, without the result, is bounded
+    by a block of users times all films a core, whatever the number of users.
     """
     top = np.empty((len(dataset.users), RESERVE), dtype=row_type(len(dataset.films)))
     starts = range(0, len(top), BLOCK_USERS)

@@ -60,9 +60,10 @@ class Ranker(Protocol):
 class Popularity:
     """The films that many like, the same order for everybody.
 
-    A film's score is its audience (users who rated or watched it) times the share of its ratings that are likes, shrunk towards
-    the share over all films: a single vote of five stars is worth little, whatever its mean. With a `half_life` (microseconds)
-    a user of the audience counts half for each that has passed since, up to the last event: what is popular now.
+    A film's score is its audience (users who rated or watched it) times the share of its ratings that are likes. The share is
+    shrunk towards the share over all films, so that a single vote of five stars is worth little. With a `half_life`
+    (microseconds) a user of the audience counts half for each half-life between their event and the last event. The result is
+    what is popular now.
     """
 
     name = "popularity"

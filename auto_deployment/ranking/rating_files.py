@@ -113,6 +113,6 @@ def _ratings(table: pd.DataFrame, users: list[str], films: list[str]) -> Ratings
 
 
 def _microseconds(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """As whole numbers, scaled down where they would not fit: of times only differences beside each other count."""
+    """As whole numbers, scaled down if they would not fit. Only ratios of time differences count."""
     most = float(np.abs(seconds).max(initial=0)) * MICROSECONDS
     return (seconds * min(MICROSECONDS, MICROSECONDS * FITS / max(most, 1.0))).astype(np.int64)

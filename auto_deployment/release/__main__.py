@@ -73,7 +73,7 @@ class Front:
         return self._release(version)
 
     def _wait_for_look(self) -> None:
-        """A look that finds nothing to go on with holds the lock for a moment, or while it tells people of an end."""
+        """A look that finds nothing to continue holds the lock for a moment, or while it notifies people of an end."""
         until = time.monotonic() + LOOK_SECONDS
         while time.monotonic() < until:
             time.sleep(PAUSE)
@@ -81,7 +81,7 @@ class Front:
                 return
 
     def _wanted(self, version: int) -> Request:
-        """What a running release is told of this one."""
+        """The request to a release that is running."""
         told = (("--again", self._options.again), ("--no-shadow", self._options.no_shadow))
         return Request("release", self._who, version, tuple(name for name, is_given in told if is_given))
 
@@ -99,7 +99,7 @@ class Front:
         return self._begin(newer) if newer else status
 
     def resume(self) -> int:
-        """Go on with what a run left that was killed, and with what was asked of it."""
+        """Continue what a killed run left, and its open requests."""
         left = state.load(self._tools.folder).under_way
         what = "a look for what is to be resumed" if left is None else f"{left.kind} of version {left.version}, resumed"
         with held(self._tools.folder, f"{what} by {self._who}"):
@@ -152,7 +152,7 @@ class Front:
         path = requests.leave(self._tools.folder, request)
         try:
             taken = requests.wait_taken(path, lambda: is_held(self._tools.folder))
-        finally:  # whoever waits no longer wants it no longer
+        finally:  # a client that no longer waits has withdrawn its request
             path.unlink(missing_ok=True)
         if taken:
             sys.stdout.write(f"the running release was asked: {request.wish}\n")

@@ -1,4 +1,4 @@
-"""A release's end: recorded, with its evidence, then told, then what is not needed any more goes."""
+"""A release's end: it is recorded with its evidence, people are notified, and files that nobody needs any more are removed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def finish(tools: Tools, rollout: Rollout) -> End:
 def settle(tools: Tools) -> None:
     """What ends that were recorded leave to do: report, notice, figures, images that are of no use now.
 
-    Whoever could not be told is tried again by the next call, for a day.
+    The next call tries again to notify people who were not reached, for a day.
     """
     state = load(tools.folder)
     if not state.ends:
@@ -62,7 +62,7 @@ def settle(tools: Tools) -> None:
 
 
 def _report(tools: Tools, end: End) -> None:
-    """Its page; that a page cannot be drawn must keep nobody from being told."""
+    """Its page. A page that cannot be drawn must not stop a notice."""
     folder = tools.folder / end.folder
     try:
         write_synced(folder / REPORT, page.of_folder(folder, end, tools.limits).encode())

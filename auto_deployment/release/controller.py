@@ -40,7 +40,7 @@ class Controller:
         return load(self._tools.folder)
 
     def run(self) -> End:
-        """Go on to the end, which is recorded and told.
+        """Continue to the end, record it and notify people.
 
         Raises StoppedError between two steps and amid one that waits, RunError where it must wait; a resumption goes on.
         """
@@ -64,7 +64,7 @@ class Controller:
             return state_machine.broken(rollout, str(error), sick=isinstance(error, SickError))
 
     def _back(self, rollout: Rollout) -> Rollout:
-        """Taken back, tried several times. Raises RunError after the last: whoever resumes goes on from here."""
+        """Taken back, tried several times. Raises RunError after the last; a resume continues from here."""
         for pause in BACK_PAUSES:
             try:
                 return self._steps.do(rollout)
@@ -95,7 +95,7 @@ class Controller:
         return rollout
 
     def _see_to_wishes(self, rollout: Rollout) -> Rollout:
-        """What was asked of it meanwhile; a newer version's request stays where nothing is given up for it.
+        """Handle requests that came meanwhile. A newer version's request stays if nothing is given up for it.
 
         Raises StoppedError where somebody stops the run.
         """

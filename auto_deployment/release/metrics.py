@@ -1,4 +1,4 @@
-"""What Prometheus is told of releases: a file for node-exporter's textfile collector."""
+"""The metrics of releases for Prometheus: a file for node-exporter's textfile collector."""
 
 from __future__ import annotations
 

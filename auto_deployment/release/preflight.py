@@ -139,7 +139,7 @@ def _adopted(tools: Tools) -> State:
 
 
 def _have_model(tools: Tools, version: int) -> None:
-    """Have the tree hold the model of its version. Raises RunError where it is not to be had."""
+    """Have the tree hold the model of its version. Raises RunError if there is none."""
     model = tools.settings.data_dir / "model"
     if _model_version(model) == version:
         return

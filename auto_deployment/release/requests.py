@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = "requests"
-# The release that another one was given up for: whoever ran that one begins it, or whoever resumes.
+# The release that another one was given up for. The process that ran that one begins it, or a resume does.
 NEXT = "next.json"
 # The longest that a running release does not look is while it builds an image.
 TAKEN_SECONDS = BUILD_SECONDS + 120.0
@@ -56,7 +56,7 @@ def drop(folder: Path) -> None:
 
 
 def drop_orders(folder: Path) -> None:
-    """Forget what was asked of a release that has ended; that of a newer version stays wanted."""
+    """Forget requests to a release that has ended. The request for a newer version stays."""
     for wish in ORDERS:
         (folder / FOLDER / f"{wish}.json").unlink(missing_ok=True)
 

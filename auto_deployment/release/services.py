@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 STABLES = ("stable-1", "stable-2")
 CANARY = "canary"
 SERVICES = (*STABLES, CANARY)
-# Compose reads it beside docker-compose.yml without being told to: an operator's `up -d` brings back what the release left.
+# Compose reads it after docker-compose.yml without an option, so an operator's `up -d` brings back what the release left.
 OVERRIDE = "docker-compose.override.yml"
 
 Track: TypeAlias = Literal["stable", "canary"]

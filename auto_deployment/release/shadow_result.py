@@ -1,4 +1,4 @@
-"""What a shadow shows: a version's answers to recorded requests, beside those of the version in service. Pure."""
+"""The result of a shadow: a version's answers to recorded requests, compared with those of the version in service. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ class Figures:
 
 @dataclass(frozen=True)
 class Shadow:
-    """The version's figures beside those of the one in service; `overlap`: mean share of the first ten films that both give."""
+    """The version's figures and those of the version in service.
+
+    `overlap` is the mean share of the first ten films that both give.
+    """
 
     candidate: Figures
     stable: Figures

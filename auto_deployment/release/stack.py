@@ -1,4 +1,4 @@
-"""The running stack, as a release acts on it: containers replaced, NGINX told whom to ask."""
+"""The running stack, as a release acts on it: it replaces containers and sets the upstream servers of NGINX."""
 
 from __future__ import annotations
 

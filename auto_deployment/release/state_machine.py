@@ -1,6 +1,6 @@
 """A release as a state that moves: which step comes next, after what happened. Pure.
 
-Each step can be done again from its beginning, so that whoever finds this state on the disk can go on with it.
+Each step can be done again from its beginning, so that any process can continue from the state on the disk.
 """
 
 from __future__ import annotations
@@ -88,11 +88,11 @@ class Request:
 class Rollout:
     """A release or rollback under way. Times in seconds since 1970.
 
-    `before` is what the services ran before it, `image` the id of what is baked, `boot` the machine's start under which the
-    last look was taken; `bake_uptime` is `bake_began` in seconds since that start, which nobody can set. `entered` is when
-    users first got the canary: unlike `bake_began` it does not move by the time that the machine was away. `ending` and
-    `reasons` are known once it is decided; `urged` says who wants it promoted without a bake; one that is not `shadowed` bakes
-    untried.
+    `before` is what the services ran before it, and `image` the id of the image that bakes. `boot` names the machine's
+    start under which the last look was taken. `bake_uptime` is `bake_began` in seconds since that start, which nobody can set.
+    `entered` is when users first got the canary: unlike `bake_began` it does not move by the time that the machine was away.
+    `ending` and `reasons` are known once it is decided; `urged` says who wants it promoted without a bake; one that is not
+    `shadowed` bakes untried.
     """
 
     kind: Literal["release", "rollback"]

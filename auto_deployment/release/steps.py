@@ -34,11 +34,11 @@ CONTEXT = "context"
 
 
 class _GivenUpError(Exception):
-    """What was asked of the release meanwhile ends its step."""
+    """A request that came meanwhile ends the step of the release."""
 
 
 class Steps:
-    """`note` keeps a rollout on the disk; `see_to_wishes` gives what was asked of it meanwhile."""
+    """`note` keeps a rollout on the disk; `see_to_wishes` gives the requests that came meanwhile."""
 
     def __init__(self, tools: Tools, note: Callable[[Rollout], Rollout], see_to_wishes: Callable[[Rollout], Rollout]) -> None:
         self._tools = tools

@@ -41,7 +41,7 @@ class Made(NamedTuple):
 
 
 def path(data: Path, version: int) -> Path:
-    """The report's file of a version; its page lies beside it."""
+    """The report's file of a version. Its page lies next to it."""
     return data / "versioning" / f"beyond_{version}.json"
 
 

@@ -26,7 +26,7 @@ def data(dataset: Dataset) -> list[str]:
 
 
 def figures(evaluation: Evaluation, decision: Decision) -> list[str]:
-    """RMSE and ranking, each beside its baseline, and what the gate could not ask."""
+    """RMSE and ranking, each with its baseline, and what the gate could not check."""
     noise = [error for errors in evaluation.shuffled for error in errors]
     lines = [
         f"RMSE {decision.rmse:.3f} ± {decision.spread:.3f} over {len(evaluation.test_rows)} cuts in time, {decision.rows}",

@@ -27,9 +27,9 @@ class Exposure:
     """What the first 20 films of all users' lists show.
 
     `gini` of the films' places in lists: 0 all alike, towards 1 a few have all. Novelty is the mean self-information of a film
-    in bits, -log2 of the share of users who rated or watched it; `audience` the mean of that share itself. Both of what is
-    recommended and of what users have seen. `bare_popular` is the share of users whose list is the popular films that they have
-    not seen. `curve[i]` is the share of places that the most shown i/20 of the films have.
+    in bits: -log2 of the share of users who rated or watched it. `audience` is the mean of that share itself. Both of what is
+    recommended and of what users have seen. `bare_popular` is the share of users whose list is the popular films that they
+    have not seen. `curve[i]` is the share of places that the most shown i/20 of the films have.
     """
 
     users: int

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class Watched:
     """New pairs of user and film since the last version, and how concentrated they are over all films of the catalogue.
 
-    Shares of the pairs whose film stood in the list that the last version had for this very user, in its popular list, and
-    among its most shown films. A user whom it did not know is held against the popular list. What is not to be had is None: all
-    of it where nothing tells which pairs are new, all but their number where there is none.
+    Shares of pairs whose film the last version had in three places: this user's list, the popular list, and its most shown
+    films. A user whom it did not know is held against the popular list. Everything is None if nothing says which pairs are
+    new. Everything but the number is None if there are no new pairs.
     """
 
     pairs: int | None = None

@@ -1,4 +1,4 @@
-"""How good a version is for groups of users: means with intervals, and the largest gap beside what chance would make. Pure."""
+"""How good a version is for groups of users: means with intervals, and the largest gap compared with gaps by chance. Pure."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SHUFFLES = 500
 class Gap:
     """The largest difference between two groups' means.
 
-    `interval` is of these two, by bootstrap. `by_chance` is the largest gap that 95 % of random groups of the same sizes stay
-    below: the largest of several differences is large by chance too.
+    `interval` is of these two, by bootstrap. `by_chance` is the gap that 95 % of random groups of the same sizes stay below.
+    The largest of several differences is large by chance too.
     """
 
     highest: str

@@ -88,7 +88,7 @@ def lines(told_report: Mapping[str, Any]) -> list[str]:
 def clock_lines(told_report: Mapping[str, Any]) -> list[str]:
     """What to say where a version is older than the last one by the clock, which was set back in between.
 
-    The times stay as the clock told them: which of the two was wrong is not known here.
+    The times stay as the clock gave them, because nothing here says which of the two was wrong.
     """
     now, last = told_report["trained_on"], told_report.get("last_trained_on")
     if last is None or now >= last:

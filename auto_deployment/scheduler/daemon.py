@@ -1,7 +1,8 @@
 """The daemon: looks at what is due, runs it, watches it to its end and remembers how that was.
 
 What is due is decided from the remembered runs and the time alone (`due_times`), again at every look. `schedule` remembers
-nothing, knows only local time and trusts the clock; told anew each time, it waits out neither a clock set back nor summer time.
+nothing, knows only local time and trusts the clock. It gets a new time at each look, so it waits out neither a clock set back
+nor summer time.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ class Daemon:
         return status
 
     def _over(self, job: str, status: int) -> None:
-        """A run has ended by itself. Told is what the run could not tell."""
+        """A run has ended by itself. People are notified of what the run could not report."""
         self._end(job, status)
         run = self.runs[job]
         if status == BUSY and not is_retried(run):

@@ -40,8 +40,8 @@ class Running(Protocol):
 class Child:
     """A run as a child process.
 
-    It inherits a lock, which tells a later scheduler that it still goes on should this one be killed; and it has a process
-    group of its own, so that Ctrl-C reaches it through the scheduler only.
+    It inherits a lock: if this scheduler is killed, a later scheduler sees that the run still goes on. It has a process group
+    of its own, so that Ctrl-C reaches it through the scheduler only.
     """
 
     def __init__(self, command: Sequence[str], lock: Path) -> None:

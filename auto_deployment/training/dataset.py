@@ -31,7 +31,7 @@ _ROWS = {
     RATING_HEADER: re.compile(rf"\d{{1,19}},{FILM},{_NUMBER},{_TIME}", re.ASCII),
     WATCH_HEADER: re.compile(rf"\d{{1,19}},{FILM},\d{{1,9}},{_TIME}", re.ASCII),
 }
-# A look-alike is told from a film by its support: a line or two against twenty times as many.
+# Support separates a look-alike from a film: a line or two against twenty times as many.
 LOOK_ALIKE_MOST = 2
 LOOK_ALIKE_RATIO = 20
 

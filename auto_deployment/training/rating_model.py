@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Factors:
     """A rating model as arrays: `mean + user_bias + film_bias + user_factors @ film_factors`, clipped to the scale.
 
-    The arrays have a row for every user and film of the data set; a row that training did not see is zero, which predicts what
-    Surprise predicts for an unknown one.
+    The arrays have a row for every user and film of the data set. A row that training did not see is zero. It predicts what
+    Surprise predicts for an unknown user or film.
     """
 
     mean: float

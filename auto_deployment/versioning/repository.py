@@ -484,7 +484,7 @@ def _is_held(lock: Path) -> bool:
 
 
 def users_of(*folders: Path) -> list[str]:
-    """The processes of git and DVC that work in the folders, or that cannot be told apart from such, as text.
+    """The processes of git and DVC that work in the folders, or that may do so, as text.
 
     A process of another user hides its folder from everybody but root: then it counts where that user may write to the first.
     """

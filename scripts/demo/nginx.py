@@ -45,8 +45,8 @@ def find_nginx() -> str:
 def upstream_conf(servers: Sequence[Upstream]) -> str:
     """The upstream block.
 
-    A canary is never ejected: its errors have to be seen, and NGINX asks another at once. A stable server is, so that one
-    that hangs costs few requests their time; it comes again as a backup, so that none is refused while all of them are ejected.
+    A canary is never ejected: its errors have to be seen, and NGINX asks another at once. A stable server is, so that a server
+    that hangs costs few requests their time. It is also a backup, so that no request is refused while all servers are ejected.
     """
     lines = [f"    server {server.address} weight={server.weight} {_ejection(server.track)};" for server in servers]
     backups = [f"    server {server.address} backup max_fails=0;" for server in servers if server.track == "stable"]

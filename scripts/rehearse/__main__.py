@@ -160,7 +160,7 @@ def _rehearse(cases: Sequence[Case], evidence: Path, report: Path | None) -> lis
 
 
 def mail_settings(port: int) -> dict[str, str]:
-    """Settings that have all told to a mailbox on this machine."""
+    """Settings that send all mail to a mailbox on this machine."""
     return {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(port), "MAIL_FROM": "release@example.org", "MAIL_TO": "team@example.org"}
 
 

@@ -1,4 +1,4 @@
-"""A mail server of the rehearsal's own, which keeps what people would be told."""
+"""A mail server of the rehearsal's own, which keeps the mails that people would get."""
 
 from __future__ import annotations
 

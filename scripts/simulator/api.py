@@ -136,7 +136,7 @@ def _document(world: World, kind: str, one: str) -> Document | None:
 
 
 class FilmApi(ThreadingHTTPServer):
-    """The API, bound to its address; it answers once it is told to serve."""
+    """The API, bound to its address. It answers once `serve_forever` runs."""
 
     daemon_threads = True
 

@@ -4,9 +4,9 @@ The weight of film f for user u is `popularity[f] * exp(PULL * taste[u] . direct
 weigh nothing. In a session that begins with a successful recommendation, the weight of each recommended film is
 multiplied by `1 + uplift`, in that session only. One film is drawn in proportion to the weights.
 
-So `uplift` is the planted effect: for a given user and history, the odds of picking a recommended film are `1 + uplift`
-times the odds without the recommendation. Pooled over users and histories the ratio of the odds comes out nearer to 1;
-to recover `uplift` exactly, take each session's own odds from `weights`.
+So `uplift` is the planted effect. For a given user and history, the odds of a recommended film are `1 + uplift` times the odds
+without the recommendation. Pooled over users and histories the ratio of the odds comes out nearer to 1. To recover `uplift`
+exactly, take each session's own odds from `weights`.
 """
 
 from collections.abc import Container, Iterable, Sequence
@@ -109,8 +109,8 @@ def weights(world: World, user: int, seen: Container[int] = (), offer: Offer = N
 class Chooser:
     """Draws films exactly in proportion to their weights, without weighing all of them.
 
-    Films are proposed by popularity (and offer) and taken with the probability that the taste leaves; a unit direction
-    bounds the pull by the length of the user's taste.
+    Films are proposed by popularity (and offer) and taken with the probability that the taste leaves. A unit direction bounds
+    the pull by the length of the user's taste.
     """
 
     world: World

@@ -47,7 +47,7 @@ def rating(user_id: int, film: str, stars: int) -> str:
 
 
 def account(user_id: int) -> str:
-    """Tell of a new account."""
+    """Log a new account."""
     return f"{user_id},GET /create_account"
 
 

@@ -46,19 +46,19 @@ def _breach(text: str, films: tuple[str, ...]) -> str | None:
 
 
 def timed_out(server: str, limit_ms: float, milliseconds: float) -> Answer:
-    """Tell of a request that was given up, in the words of the film service."""
+    """Log a request that was given up, in the words of the film service."""
     text = f"java.util.concurrent.TimeoutException: Request timeout to {server} after {limit_ms:g} ms"
     return Answer(server, 0, text, milliseconds, failure=TIMEOUT)
 
 
 def broken_off(server: str, error: Exception, milliseconds: float) -> Answer:
-    """Tell of a request that found no service, or lost it before the answer was whole."""
+    """Log a request that found no service, or lost it before the answer was whole."""
     name = "java.net.ConnectException" if isinstance(error, ConnectionRefusedError) else "java.io.IOException"
     return Answer(server, 0, f"{name}: {str(error) or type(error).__name__}", milliseconds, failure=CONNECTION)
 
 
 def judged(server: str, status: int, body: bytes, milliseconds: float) -> Answer:
-    """Tell of a request that was answered; a malformed answer is logged with status 0, since 200 means success."""
+    """Log a request that was answered. A malformed answer gets status 0, since 200 means success."""
     if status != OK:
         text = body.decode("utf-8", "replace").strip()
         return Answer(server, status, text or "no text", milliseconds, failure=f"status {status}")

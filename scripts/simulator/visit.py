@@ -48,8 +48,8 @@ LONGEST_WAIT_SECONDS = 0.2
 class VisitOptions:
     """How to visit.
 
-    With a `rate` (visits a second) visits begin on time whatever becomes of the earlier ones; without it each of the
-    `clients` visits again as soon as it has its answer.
+    With a `rate` (visits a second) visits begin on time, whatever the earlier ones do. Without it each of the `clients` visits
+    again as soon as it has its answer.
     """
 
     url: str

@@ -142,7 +142,7 @@ class KafkaPythonClient:
             self._network.close()
 
     def _is_up_to_date(self) -> bool:
-        """Whether the broker has told just now which topics and partitions there are."""
+        """Whether the broker has just listed its topics and partitions."""
         try:
             self._consumer.bootstrap(timeout_ms=min(REFRESH_MS, int(self._patience * 1000)), refresh=True)
         except KafkaError as error:

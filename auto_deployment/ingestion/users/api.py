@@ -34,7 +34,7 @@ class AwayError(Exception):
 
 
 class Asked(NamedTuple):
-    """What a run got: people told about, those that the service knows, and about how many it did not answer as it should.
+    """The result of a run: users with an answer, users that the service knows, and users without a valid answer.
 
     `problem` is the first thing that was wrong; `away` says that it was wrong with a whole batch, which ended the asking.
     """
@@ -56,8 +56,8 @@ class Limits(NamedTuple):
 def collect(data: Path, url: str, wanted: Sequence[int], limits: Limits, go_on: Callable[[], bool]) -> Asked:
     """Ask about the users of `wanted` who are not in the table of `data` yet, in this order, and put them there.
 
-    Ends at the limits, where `go_on` says no, or where no user of a batch gets an answer; what was told by then is kept, and
-    the next run asks again about who got none. Never raises for it.
+    Ends at the limits, when `go_on` says no, or when no user of a batch gets an answer. Answers so far are kept, and the next
+    run asks again about users without one. Never raises for it.
     """
     people = table.read(data)
     found: dict[int, Person] = {}
@@ -133,7 +133,7 @@ def _answer(session: requests.Session, url: str, user: int, until: float) -> Per
 def person(session: requests.Session, url: str, user: int, until: float) -> Person | None:
     """What `/user/<id>` says; nothing of a user whom the service does not know. None where the time is up before it is had.
 
-    Raises AwayError where it cannot be had.
+    Raises AwayError if the service gives no answer.
     """
     problem = ""
     for pause in PAUSES:

@@ -23,7 +23,10 @@ LOOKED_AT = 50
 
 
 def ask_lately_seen(settings: Settings, go_on: Callable[[], bool]) -> list[str]:
-    """Ask, keep what is told, and say so; an API that is away, or a table that is damaged, is told and fails nothing."""
+    """Ask, keep the answers, and return lines for the log.
+
+    An API that is away or a damaged table gives a warning and fails nothing.
+    """
     if settings.user_api_url is None:
         return []
     try:

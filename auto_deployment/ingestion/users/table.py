@@ -1,4 +1,4 @@
-"""Who the users are, as far as the film service told: a table that is kept between runs, written aside and renamed."""
+"""What the film service answered about its users: a table that is kept between runs, written aside and renamed."""
 
 from __future__ import annotations
 

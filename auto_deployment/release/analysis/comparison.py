@@ -1,4 +1,4 @@
-"""A candidate beside a baseline: the tests that share the promise of false alarms, vectorised over releases."""
+"""A candidate compared with a baseline: the tests that share the promise of false alarms, vectorised over releases."""
 
 from __future__ import annotations
 
@@ -140,8 +140,8 @@ def estimate(side: Side, base: Side, edges: Floats, limits: Limits) -> dict[str,
 def as_often(bad: Floats, total: Floats, bad_base: Floats, total_base: Floats) -> Floats:
     """How probable as many as `bad` of `total` are where they are as frequent as the baseline's; 1 of nothing.
 
-    Given how many there are on both sides together, each is the side's with the probability of its part of the total: a
-    binomial tail, exact however few they are.
+    Of all events of both sides each belongs to this side with the probability of its part of the total. So the bound is a
+    binomial tail, exact however few the events are.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         part = np.where(total + total_base > 0, total / (total + total_base), 1.0)

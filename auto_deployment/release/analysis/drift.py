@@ -1,8 +1,8 @@
 """A constant seen through instances that drift: a filter over blocks, vectorised over releases.
 
 The log ratio of two means is a constant, plus a drift of the instances' own (an autoregression), plus sampling noise. The
-filter gives the score of the constant at the margin and its information, which is a Brownian motion looked at now and then
-(Jennison and Turnbull 1997, "Group-sequential analysis incorporating covariate information").
+filter gives the score of the constant at the margin and its information. The score is a Brownian motion that is observed now
+and then (Jennison and Turnbull 1997, "Group-sequential analysis incorporating covariate information").
 """
 
 from __future__ import annotations

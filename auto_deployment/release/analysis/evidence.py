@@ -1,4 +1,4 @@
-"""What is known of a bake: a row for each look, as JSON can hold it, so that whoever resumes a bake has the same evidence."""
+"""What is known of a bake: a row for each look, as JSON, so that a resumed bake has the same evidence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Counters = dict[str, float]
 # Gauges that say that a source is there, even before its first counter.
 SEEN = {"started", "up"}
-# Told of from a service's start on: where they are new, it is the asking that is new.
+# A service has these series from its start on. If one is new here, it was only not asked for before.
 ALWAYS_TOLD = {"exits"}
 
 
@@ -66,7 +66,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The looks of a bake of `candidate`, running `version`, beside `baseline`, since `began` (seconds since 1970).
+    """The looks of a bake of `candidate`, running `version`, compared with `baseline`, since `began` (seconds since 1970).
 
     `counters` are the last ones seen, by service and source, `until` their time. `outage`: why the last attempt got nothing.
     `watched`: what telemetry knows, where it is asked.
@@ -137,10 +137,10 @@ def with_look(evidence: Evidence, at: float, samples: Mapping[tuple[str, str], S
 
 
 def increases(last: Counters, sample: Sample) -> Counters:
-    """What counters rose by since `last`, the gauges, and `restarts` where the source tells of its start.
+    """The rise of counters since `last`, the gauges, and `restarts` if the source names its start.
 
-    A source that began anew counts from 0. A series that is new within a known source began at 0, but for those that are
-    always told; of a source that was never seen nothing is known, and nothing counts.
+    A source that began anew counts from 0. A new series within a known source began at 0, except those that exist from the
+    start. Of a source that was never seen nothing is known, and nothing counts.
     """
     anew = began_anew(last, sample)
     known = {name: 0.0 if last and name not in ALWAYS_TOLD else value for name, value in sample.counters.items()} | last

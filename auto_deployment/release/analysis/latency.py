@@ -73,8 +73,9 @@ def _drifting(sums: Floats, spread: Floats, margin: float, look_minutes: float) 
 def slower_at_worst(times: Times, base: Times, first: Indexes, edges: Floats, slowdown: float) -> Floats:
     """Log evidence after each look that the slowest answers are slower than the baseline's by more than `slowdown`.
 
-    If every duration were the baseline's times at most `slowdown`, no more would exceed an edge than of the baseline's
-    exceed the edge below it: shares of counts, whatever the distribution. Which edges, the looks before have said (`first`).
+    If every duration were the baseline's times at most `slowdown`, no larger share would exceed an edge than the baseline's
+    share above the edge below. These are shares of counts, whatever the distribution. Which edges, the looks before have said
+    (`first`).
     """
     processes = []
     for step in SLOW_STEPS:

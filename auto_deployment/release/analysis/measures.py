@@ -1,4 +1,4 @@
-"""What is asked of a canary, as a table (MEASURES), and how each row of it is read."""
+"""The measures of a canary, as a table (MEASURES), and how each row is read."""
 
 from __future__ import annotations
 
@@ -92,7 +92,10 @@ def _said(name: str, bake: Bake, value: float, threshold: float) -> str:
 
 
 def _client(measure: Measure, bake: Bake) -> Reading:
-    """What clients saw of all services together: told beside the tries, as retries hide a sick canary from it."""
+    """What clients saw of all services together.
+
+    The tries are reported too, because retries hide an unhealthy canary from clients.
+    """
     answers = {
         status: sum(look.services.get(CLIENT, {}).get(f"answer {status}", 0.0) for look in bake.looks)
         for status in ("2xx", "3xx", "4xx", "5xx")
@@ -109,7 +112,7 @@ def _restarts(measure: Measure, bake: Bake) -> Reading:
 
 
 def _exits(measure: Measure, bake: Bake) -> Reading:
-    """A worker that ended by itself or was killed: its master starts another and goes on, and no restart tells of it."""
+    """A worker that ended by itself or was killed. Its master starts another one and continues, so no restart shows it."""
     return _crashes(measure, bake, "exits", "workers died")
 
 

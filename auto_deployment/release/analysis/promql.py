@@ -1,7 +1,7 @@
 """A reading's value as PromQL for people: pasted into Prometheus at any time, the query gives that very value. Pure.
 
-Each is made of the counters' values at the ends of the bake, as the evidence is: `increase()` extrapolates, and loses the
-first sample of a new series.
+Each uses the counters' values at the ends of the bake, as the evidence does. `increase()` extrapolates, and loses the first
+sample of a new series.
 """
 
 from __future__ import annotations

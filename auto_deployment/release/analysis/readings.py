@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """What a measure says. WITHIN and TOLD let a canary pass; only WORSE fails it.
+    """What a measure says. WITHIN and TOLD let a canary pass, and only WORSE fails it.
 
     TOO_FEW and NO_DATA hold up a canary where the measure is required, and only there.
     """

@@ -1,9 +1,10 @@
 """Evidence that may be looked at after every scrape: e-processes, vectorised over releases (the last axis is looks in time).
 
-Each is a mean of non-negative supermartingales that start at 1, so under "not worse by more than the margin" it ever reaches
-1/alpha with a probability of at most alpha, however often one looks (Ville 1939; Robbins 1970; Howard, Ramdas, McAuliffe and
-Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences"). The null has the margin in it: a test of
-equality is always-valid too, and aborts every healthy canary that is 3 % slower, given enough traffic.
+Each is a mean of non-negative supermartingales that start at 1. So under "not worse by more than the margin" it ever reaches
+1/alpha with a probability of at most alpha, however often one looks. Sources: Ville 1939; Robbins 1970; Howard, Ramdas,
+McAuliffe and Sekhon 2021 ("Time-uniform, nonparametric, nonasymptotic confidence sequences"). The null hypothesis has the
+margin in it. A test of equality is always-valid too, but with enough traffic it aborts every healthy canary that is 3 %
+slower.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def more_often(
 ) -> Floats:
     """Log evidence after each look that the share `bad` of `total` exceeds 1 + `noise` times the baseline's by over `increase`.
 
-    All are counts per look. A product of Poisson bounds on binomial moments in which the baseline's share cancels out look by
-    look: it needs no estimate, is not asymptotic, and the share may move in time as it likes as long as both are met alike.
+    All are counts per look. A product of Poisson bounds on binomial moments, in which the baseline's share cancels out look by
+    look. It needs no estimate and is not asymptotic. The share may move in time as long as it moves for both sides alike.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         weight = np.where(total_base > 0, (1 + noise) * total / total_base, np.inf)

@@ -30,7 +30,7 @@ EXIT_STATUS = {End.PASS: 0, End.FAIL: 3, End.INCONCLUSIVE: 4}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of a bake after `minutes`, with each measure's reading."""
+    """The judgement of a bake after `minutes`, with each measure's reading."""
 
     end: End
     minutes: float
@@ -60,8 +60,8 @@ class Verdict:
 def verdict(evidence: Evidence, limits: Limits, minutes: float) -> Verdict:
     """Judge a bake that has gone on for `minutes`.
 
-    What is worse fails at once. From `bake_minutes` on it passes when every required measure has enough figures, and all that
-    are known keep to their thresholds; else it bakes on up to `max_bake_minutes`, and is inconclusive then. Missing figures
+    What is worse fails at once. From `bake_minutes` on it passes when every required measure has enough figures and all known
+    ones keep to their thresholds. Otherwise it bakes on up to `max_bake_minutes`, and is inconclusive then. Missing figures
     never fail it. Those of an advisory measure hold nothing up.
     """
     bake = Bake(evidence, limits)
@@ -74,7 +74,7 @@ def verdict(evidence: Evidence, limits: Limits, minutes: float) -> Verdict:
 
 
 def _ended(reading: Reading, limits: Limits, minutes: float) -> Reading:
-    """The known rule: at the bake's end the mean of all answers is below its limit, or the version is worse."""
+    """The fixed rule at the bake's end: the mean of all answers is below its limit, or the version is worse."""
     if reading.name == "mean" and reading.outcome == Outcome.ABOVE and minutes >= limits.bake_minutes:
         return replace(reading, outcome=Outcome.WORSE)
     return reading

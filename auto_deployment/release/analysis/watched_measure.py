@@ -1,9 +1,9 @@
 """Whether a canary's lists are watched less than stable's, as one more measure. Pure.
 
-A user counts once, in the track that gave them their first answer of the bake, so that users are independent; NGINX decides by
-turns who that is. Worse means that the share of users who began a film of their list soon after falls below a part of
-stable's. The evidence is `more_often`, the other way round: stable's successes more often than the canary's by more than the
-margin. It may be looked at whenever telemetry has something new, and has its own share of the promised false alarms.
+A user counts once, in the track of their first answer in the bake, so that users are independent. NGINX chooses that track by
+turns. Worse means that the share of users who began a film of their list soon after falls below a part of stable's. The
+evidence is `more_often`, the other way round: stable's successes more often than the canary's by more than the margin. It may
+be looked at whenever telemetry has something new, and has its own share of the promised false alarms.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ USER_PRIOR = 10
 class SparkTrainer:
     """Biases of films and users, shrunk towards the mean, and Spark's ALS (explicit, ridge by count) on what they leave.
 
-    The same ratings and seed give the same factors on any number of cores but for rounding: the order in which executors'
-    messages come in, and so the order of the sums, is not fixed.
+    The same ratings and seed give the same factors on any number of cores, except for rounding. The order of executors'
+    messages, and so of the sums, is not fixed.
     """
 
     name = "spark"

@@ -48,7 +48,7 @@ _sessions: dict[str, SparkSession] = {}
 def session(master: str) -> SparkSession:
     """The process's one session, on a cluster's `master`, made when it is first asked for; it ends with the process.
 
-    Raises RunError where the master or a free worker is not to be had, WrongUseError where the session is on another master.
+    Raises RunError if the master or a free worker is missing, WrongUseError if the session is on another master.
     """
     if master not in _sessions:
         if _sessions:

@@ -38,7 +38,10 @@ def labels_of(name: str) -> Mapping[str, str] | None:
 
 
 def ensure(steps: Sequence[Step], say: Callable[[str], None]) -> None:
-    """Do what the steps ask for, and say so, a line an image. Raises RunError for the first image that cannot be had."""
+    """Do what the steps ask for, and say so, a line an image.
+
+    Raises RunError for the first image that can neither be pulled nor built.
+    """
     registries = Registries()
     missing = [recipe for each in steps if (recipe := _get(each, registries, say))]
     if not missing:

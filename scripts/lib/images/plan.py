@@ -64,7 +64,10 @@ def pull_outcome(status: int | None, said: str) -> Pull:
 
 
 def build_order(recipes: Iterable[Recipe]) -> list[Recipe]:
-    """Those that take longest first, so that the others are built beside them; else as they were named."""
+    """Those that take longest come first, so that the others are built at the same time.
+
+    Otherwise they keep the order of their names.
+    """
     return sorted(recipes, key=lambda recipe: not recipe.prepares)
 
 
