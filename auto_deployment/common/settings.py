@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     smtp_password: SecretStr | None = Field(None, description="password at the mail server")
     mail_from: str | None = Field(None, description="the sender's address")
     mail_to: str | None = Field(None, description="the recipients' addresses, separated by commas")
-    slack_webhook_url: SecretStr | None = Field(None, description="an incoming webhook; unset: Slack is told nothing")
+    slack_webhook_url: SecretStr | None = Field(None, description="an incoming webhook; unset: no Slack messages")
 
     @model_validator(mode="after")
     def _scale_has_a_range(self) -> Self:

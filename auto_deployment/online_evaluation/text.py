@@ -30,7 +30,7 @@ def summary(told: Mapping[str, Any] | None) -> list[str]:
         return []
     groups = [
         f"watched within {told['hours']:g} h, version {each['version']} {each['track']}: {_share(each['watched'])} of "
-        f"{each['answers']:,} answers, beside popularity {_points(each['above'])}"
+        f"{each['answers']:,} answers, compared with popularity {_points(each['above'])}"
         for each in told["groups"]
         if each["version"] is not None
     ]

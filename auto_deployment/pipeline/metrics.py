@@ -35,7 +35,7 @@ HELP = {
     "pipeline_last_run_status": "Its exit status: 0 done, 1 failed, 2 wrong use, 3 refused, 130 and 143 stopped",
     "pipeline_last_success_time_seconds": "When a run of this kind last ended with 0",
     "pipeline_version": "The last version's number; 0 before the first",
-    "pipeline_version_time_seconds": "When it was trained; before the first, when that was first told",
+    "pipeline_version_time_seconds": "When it was trained; before the first, when a run first reported that",
     "pipeline_kafka_lag": "Lines of the stream that the last collection left unread",
     "pipeline_kafka_lag_before": "Those that the one before it left",
     "pipeline_collected_lines": "Lines of the last collection",

@@ -117,7 +117,7 @@ def _data(version: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _gate(gate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if gate is None:
-        return [("", "no figures are to be had here")]
+        return [("", "no figures are known here")]
     rmse = ("RMSE", f"{gate['rmse']:.4f} +- {gate['spread']:.4f}, {gate['rows']}")
     checks = [(each["name"], _check(each)) for each in gate.get("checks", [])]
     return [rmse, *checks]
@@ -146,7 +146,7 @@ def _tries(chain: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _missing(chain: Mapping[str, Any], name: str) -> tuple[str, str]:
-    return "missing", chain["missing"].get(name, "not to be had here")
+    return "missing", chain["missing"].get(name, "not known here")
 
 
 def _short(value: object) -> str:

@@ -244,7 +244,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name, told in (
         ("promote", "promote what bakes, now"),
         ("abort", "take back what is under way"),
-        ("resume", "go on with what a killed run left"),
+        ("resume", "continue what a killed run left"),
     ):
         commands.add_parser(name, parents=[by], help=told)
     commands.add_parser("rollback", parents=[by], help="have a former version in service again").add_argument(

@@ -61,7 +61,7 @@ def render(end: End, told: Told, limits: Limits) -> str:
             _readings(told.verdict),
         ),
         *titled(
-            "The self-test: stable-2 beside stable-1",
+            "The self-test: stable-2 compared with stable-1",
             ("measure", "said", "outcome", "required", "sample"),
             _readings(told.self_test, 5),
         ),

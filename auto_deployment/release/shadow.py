@@ -51,7 +51,7 @@ def recorded_users(database_url: str | None) -> list[int]:
         with closing(Archive(database_url)) as archive:
             return archive.last_users(MOST)
     except DatabaseError as error:
-        log.warning("recorded requests are not to be had (%s)", error)
+        log.warning("there are no recorded requests (%s)", error)
         return []
 
 

@@ -97,7 +97,7 @@ def reasons_of(one: Figures, other: Figures, limits: Limits) -> list[str]:
     slowest = max(other.mean * limits.max_slowdown * ROOM, other.mean + LEAST_SECONDS)
     checks = (
         (one.mean, limits.max_mean, "shadow mean {0:.4g} ms, limit {1:.4g} ms", 1000.0),
-        (one.mean, slowest, "shadow mean {0:.4g} ms, limit {1:.4g} ms beside the version in service", 1000.0),
+        (one.mean, slowest, "shadow mean {0:.4g} ms, limit {1:.4g} ms, from the version in service", 1000.0),
         (one.failed, other.failed + limits.max_error_increase, "shadow errors {0:.3g} %, limit {1:.3g} %", 100.0),
         (one.collapsed, other.collapsed + MAX_MORE_COLLAPSED, "shadow: {0:.3g} % popular lists, limit {1:.3g} %", 100.0),
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MEASURES = {"ndcg_at_10": "NDCG@10", "recall_at_20": "Recall@20", "rmse": "RMSE of the rating model, mean over users"}
 SHOWN_HERE = 20
-UNKNOWN = "not to be had"
+UNKNOWN = "unknown"
 
 
 def page(told: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> str:

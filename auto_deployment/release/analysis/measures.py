@@ -68,7 +68,7 @@ SENTENCES = {
     "slow answers": "{value:.3%} of answers above {edge_ms:g} ms, limit {threshold:.3%} by {baseline}",
     "errors": (
         "success per try {success:.3%} ({failures:.0f} of {tries:.0f} failed), "
-        "{points:+.3g} points of errors beside {baseline}, limit {limit_points:g} points"
+        "{points:+.3g} points of errors compared with {baseline}, limit {limit_points:g} points"
     ),
 }
 
@@ -120,7 +120,7 @@ def _crashes(measure: Measure, bake: Bake, key: str, what: str) -> Reading:
     """What counts as a crash where it was not everybody's; the last look's is not known to be its own yet."""
     seen = gauge_of(bake.looks, bake.evidence.candidate, key)
     if not seen:
-        return measure.reading(Outcome.TOO_FEW, f"{measure.name}: no look has told yet", threshold=0.0)
+        return measure.reading(Outcome.TOO_FEW, f"{measure.name}: no sample yet", threshold=0.0)
     own, *others = bake.risen_by_service(key)
     count = float(crashes(own, others).sum())
     outcome = Outcome.WORSE if count else Outcome.ABOVE if own[-1] else Outcome.WITHIN
@@ -134,7 +134,7 @@ def _memory(measure: Measure, bake: Bake) -> Reading:
     others = [gauge_of(bake.looks, name, "memory")[-MEMORY_LOOKS:] for name in bake.evidence.baseline]
     usual = max((median(each) for each in others if each), default=None)
     if not own or not usual:
-        return measure.reading(Outcome.TOO_FEW, "memory: no look has told yet")
+        return measure.reading(Outcome.TOO_FEW, "memory: no sample yet")
     threshold = MEMORY_RATIO * usual
     value = min(own)
     worse = len(own) == MEMORY_LOOKS and value > threshold

@@ -61,7 +61,7 @@ def read(measure: Measure, watched: Watched | None, limits: Limits) -> Reading:
     ratio = (hits / max(users, 1)) / (base_hits / base_users) if base_hits else float("inf")
     said = (
         f"watched by {hits} of {users} users ({hits / max(users, 1):.2%}), by {base_hits} of {base_users} "
-        f"({base_hits / max(base_users, 1):.2%}) beside it, limit {limits.min_watched:g} of that"
+        f"({base_hits / max(base_users, 1):.2%}) in stable, limit {limits.min_watched:g} of that"
         + (f"; {watched.problem}" if watched.problem else "")
     )
     if log_odds >= float(-np.log(WATCHED_FALSE_ALARMS)):

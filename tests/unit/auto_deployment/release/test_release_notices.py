@@ -81,7 +81,7 @@ def test_an_equal_version_passes_the_shadow() -> None:
     ("one", "reason"),
     [
         (asked(0.7), "shadow mean 700 ms, limit 500 ms"),
-        (asked(0.05), "shadow mean 50 ms, limit 4 ms beside the version in service"),
+        (asked(0.05), "shadow mean 50 ms, limit 4 ms, from the version in service"),
         (asked(failed=2), "shadow errors 2 %, limit 0.5 %"),
         (asked(films=POPULAR), "shadow: 100 % popular lists, limit 20 %"),
     ],
