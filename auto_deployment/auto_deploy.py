@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit status by contracts."""
+    """The command. Returns the exit status, see docs/operations.md."""
     keep_output()
     options, channels = _options(arguments), list[notify.Channel]()
     try:

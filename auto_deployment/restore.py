@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit status by contracts."""
+    """The command. Returns the exit status, see docs/operations.md."""
     keep_output()
     if arguments or (arguments is None and len(sys.argv) > 1):
         sys.stderr.write("use: python -m auto_deployment.restore\n")

@@ -34,7 +34,7 @@ def train_first(inputs: Sequence[Path], settings: Settings, git_commit: str, pro
 
 
 def main() -> int:
-    """The command; its exit status by contracts."""
+    """The command. Returns the exit status, see docs/operations.md."""
     keep_output()
     try:
         settings = load_settings()

@@ -24,7 +24,7 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit status by contracts."""
+    """The command. Returns the exit status, see docs/operations.md."""
     keep_output()
     options = _options(arguments)
     try:

@@ -148,7 +148,7 @@ class Commands:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit status by contracts."""
+    """The command. Returns the exit status, see docs/operations.md."""
     options = _options(arguments)
     try:
         settings = load_settings(**_demo(options.demo))

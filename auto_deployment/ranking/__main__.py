@@ -46,7 +46,7 @@ BASELINE_RIDGE = 300.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command; its exit status by contracts."""
+    """The command. Returns the exit status, see docs/operations.md."""
     keep_output()
     parser = argparse.ArgumentParser(prog="scripts/dev evaluate", description=__doc__)
     parser.add_argument("train", type=Path, metavar="TRAIN.csv")

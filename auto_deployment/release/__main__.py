@@ -193,7 +193,7 @@ def _done(order: Request, status: int) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit status by contracts."""
+    """The command. Returns the exit status, see docs/operations.md."""
     keep_output()
     options = _options(arguments)
     try:

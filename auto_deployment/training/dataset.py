@@ -92,7 +92,7 @@ def read(tables: Tables, scale: tuple[float, float]) -> Dataset:
 
 
 def build(ratings: pd.DataFrame, watches: pd.DataFrame) -> Dataset:
-    """The arrays of two tables with the columns of contracts: pairs combined, look-alikes left out."""
+    """The arrays of the two tables `clean_rating` and `clean_watch`: pairs combined, look-alikes left out."""
     lines: Counter[str] = Counter(ratings["movie_id"].tolist())
     for film, minutes in zip(watches["movie_id"].tolist(), watches["minutes"].tolist(), strict=True):
         lines[film] += minutes

@@ -32,7 +32,7 @@ NEEDS: dict[str, Callable[[Place], list[Path]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit status by contracts: 0, 1, 2, 3, 130, 143."""
+    """The command. Returns the exit status: 0, 1, 2, 3, 130, 143."""
     keep_output()
     options = _options(arguments)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

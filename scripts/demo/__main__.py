@@ -53,7 +53,7 @@ class StoppedError(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit status by contracts: 0, 1, 2, 3, 75, 130, 143."""
+    """The command. Returns the exit status: 0, 1, 2, 3, 75, 130, 143."""
     keep_output()
     options = _options(arguments)
     progress = Progress(sys.stdout)

@@ -21,7 +21,7 @@ MODULES = [path for folder in ("app", "auto_deployment", "scripts") for path in 
 # A plainer word is near: "said" or "written" for told, "next to" or "compared with" for beside, "request" for wish.
 OLD_WORDS = re.compile(
     r"\b(told|untold|whoever|whomever|wish(?:es|ed)?|beside|(?:to|cannot|can not) be had|go(?:es)? on with|tells? of"
-    r"|the (?:contracts|seeds|known rule))\b",
+    r"|(?:by|of|the) contracts|the (?:seeds|known rule))\b",
     re.IGNORECASE,
 )
 # A title, and the outcome of a measure that is on the disk.

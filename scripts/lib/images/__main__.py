@@ -35,7 +35,7 @@ class LockedError(RunError):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit status by contracts: 0, 1, 2, 75, 130, 143."""
+    """The command. Returns the exit status: 0, 1, 2, 75, 130, 143."""
     keep_output()
     options = _options(arguments)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

@@ -92,7 +92,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 
 def test_a_users_answers_are_listed_with_their_versions(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The seeds' columns first; for programs all there is."""
+    """The columns of the join come first. Programs get all there is."""
     status, said, _ = run(capsys, "user", "5", "--demo", str(demo))
     header, *lines = said.splitlines()
     assert status == 0
