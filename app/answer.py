@@ -5,7 +5,6 @@ A replay runs this command in the image that gave the answer. So the form of the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from app.exploring import recommender_of
-from app.model import ArtifactError, load_serving
+from app.model import ArtifactError, load_serving, md5_of
 from app.routes import digest_of, user_of
 from app.settings import ServiceSettings, settings_problem
 
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     except (ArtifactError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    model = hashlib.md5((folder / "metadata.json").read_bytes(), usedforsecurity=False).hexdigest()
+    model = md5_of(folder / "metadata.json")
     told = {"version": recommender.version, **answer._asdict(), "digest": digest_of(answer.body), "model_md5": model}
     sys.stdout.write(json.dumps(told) + "\n")
     return 0

@@ -233,6 +233,12 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def md5_of(path: Path) -> str:
+    """The MD5 of a file, as provenance and DVC name it. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 def _check_serving(folder: Path, metadata: Mapping[str, Any], arrays: Mapping[str, Array]) -> tuple[str, ...]:
     """The films' ids, after checking that the arrays fit each other."""
     users, top, cold = arrays["users"], arrays["top"], arrays["cold"]

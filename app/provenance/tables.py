@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from app.journal import Row
+from app.model import md5_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,6 @@ def tracking_row(metadata: Mapping[str, Any], model_dir: Path) -> dict[str, Any]
 
     Its `model_md5` is of the metadata, which holds the checksum of every array.
     """
-    told = hashlib.md5((model_dir / "metadata.json").read_bytes(), usedforsecurity=False)
     return {
         "version_number": metadata["version"],
         "data_creation": metadata["data_creation"],
@@ -70,7 +69,7 @@ def tracking_row(metadata: Mapping[str, Any], model_dir: Path) -> dict[str, Any]
         "model_rmse": metadata["rmse"],
         "git_commit": metadata["git_commit"],
         "data_md5": metadata["data_md5"],
-        "model_md5": told.hexdigest(),
+        "model_md5": md5_of(model_dir / "metadata.json"),
     }
 
 

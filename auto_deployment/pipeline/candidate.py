@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import platform
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from app.model import RESERVE, save
+from app.model import RESERVE, md5_of, save
 from auto_deployment.common.blas import one_thread
 from auto_deployment.common.errors import RefusedError, WrongUseError
 from auto_deployment.evaluation.evaluate import FEWEST_RATINGS, beside, count_steps, evaluate
@@ -152,12 +151,12 @@ def _metadata(
 ) -> dict[str, Any]:
     tables = Tables(settings.data_dir)
     data = {
-        path.name: {"md5": _md5(path), "rows": dataset.rows[name]}
+        path.name: {"md5": md5_of(path), "rows": dataset.rows[name]}
         for name, path in (("ratings", tables.ratings), ("watches", tables.watches))
     }
     people = settings.data_dir / table.FILE
     if people.exists():
-        data[people.name] = {"md5": _md5(people), "rows": _rows(people)}
+        data[people.name] = {"md5": md5_of(people), "rows": _rows(people)}
     return {
         "version": version.number,
         "trained_on": version.trained_on,
@@ -202,8 +201,3 @@ def _rows(path: Path) -> int:
     """The lines of a table without its header."""
     with path.open("rb") as file:
         return sum(1 for _ in file) - 1
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -5,11 +5,11 @@ The rows come from the tables up to its end, or from the parts.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import shutil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from app.model import md5_of
 from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
 from auto_deployment.ingestion.collect_with_progress import collect_files
@@ -87,12 +87,12 @@ def _lines(files: VersionFiles, number: int, table: str, user: int, data: Mappin
 
 def _unreleased(files: VersionFiles, path: Path, md5: str | None) -> Path:
     """The table of a version that git does not name: the one here, or the sample's, if it has the md5 of its data."""
-    if path.exists() and md5 in {None, _md5(path)}:
+    if path.exists() and md5 in {None, md5_of(path)}:
         return path
     kept = files.cache / "sample" / path.name
     if md5 is not None and not kept.exists():
         _collect_sample(kept.parent)
-    if kept.exists() and md5 == _md5(kept):
+    if kept.exists() and md5 == md5_of(kept):
         return kept
     raise GoneError(f"neither {path} nor the shipped sample is what it was trained on (md5 {md5})")
 
@@ -102,8 +102,3 @@ def _collect_sample(folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     collect_files([SAMPLE], load_settings(data_dir=aside), Progress(io.StringIO()))
     aside.replace(folder)
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -11,6 +11,7 @@ from app.model import ArtifactError, read_metadata
 from auto_deployment.common.errors import RefusedError, RunError
 from auto_deployment.common.process import Commands
 from auto_deployment.release import docker_commands, probe
+from auto_deployment.release.image_commands import tag_of
 from auto_deployment.release.services import STABLES
 from auto_deployment.release.state import load, save
 from auto_deployment.release.state_machine import Rollout, first_step
@@ -71,7 +72,7 @@ def rollback(tools: Tools, version: int | None, who: str) -> None:
         raise RefusedError("there is no version to roll back to: none was in service before this one")
     if target == state.in_service:
         raise RefusedError(f"version {target} is in service already")
-    image = tools.stack.image_id(f"model-{target}")
+    image = tools.stack.image_id(tag_of(target))
     if image is None:
         kept = ", ".join(map(str, state.served[-tools.settings.keep_images :])) or "none"
         raise RefusedError(
@@ -132,7 +133,7 @@ def _adopted(tools: Tools) -> State:
     if len(versions) > 1:
         raise RunError(f"the stable services run versions {versions}: bring them to one (docker compose up -d --wait)")
     version = versions.pop()
-    tools.stack.tag(running["stable-1"].image_id, f"model-{version}")
+    tools.stack.tag(running["stable-1"].image_id, tag_of(version))
     adopted = replace(state, in_service=version, since=tools.now())
     save(tools.folder, adopted)
     return adopted

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
 from auto_deployment.release.analysis.verdict import End as Judged
+from auto_deployment.release.image_commands import tag_of
 from auto_deployment.release.services import CANARY, SERVICES, Slot
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Rollout:
     @property
     def tag(self) -> str:
         """The tag of its image."""
-        return f"model-{self.version}"
+        return tag_of(self.version)
 
     def minutes(self, now: float) -> float:
         """For how long it has baked."""
