@@ -17,16 +17,20 @@ if TYPE_CHECKING:
 # Other programs read names with these beginnings from the same file.
 SHARED_PREFIXES = frozenset({"COMPOSE", "DOCKER", "DVC", "GIT", "SPARK"})
 SURELY_MEANT = 0.85
-# Settings that were removed in version 1.1.0 of the software. Their last defaults are fixed values now.
-REMOVED = frozenset(
+# Settings that no longer exist, with the version of the software that removed them. Their values are fixed now.
+REMOVED = {
+    "CANARY_MIN_WATCHED": "1.1.0",
+    "CANARY_WATCHED_MINUTES": "1.1.0",
+    "JOURNAL_SEGMENT_MB": "1.1.0",
+    "USER_API_SECONDS": "1.1.0",
+    "USER_API_USERS": "1.1.0",
+}
+# The image, docker-compose.yml, the demo or a test sets these in the environment of a container. From `.env` they never arrive.
+OF_IMAGES = frozenset(
     {
-        "CANARY_MIN_WATCHED",
-        "CANARY_WATCHED_MINUTES",
-        "JOURNAL_SEGMENT_MB",
-        "SHIP_BATCH",
-        "SHIP_SECONDS",
-        "USER_API_SECONDS",
-        "USER_API_USERS",
+        *("MODEL_DIR", "SERVICE", "TRACK", "BIND", "METRICS_BIND", "RUN_DIR", "JOURNAL_DIR", "METRICS"),
+        *("SHIP_BATCH", "SHIP_SECONDS", "HEARTBEAT_FILE", "SHIPPER_METRICS_BIND"),
+        *("MYSQL_ROOT_PASSWORD_FILE", "SERVICE_PASSWORD_FILE", "HOST_PASSWORD_FILE", "MIGRATE_SECONDS"),
     }
 )
 
@@ -58,16 +62,17 @@ def unknown_names(path: Path, names: Iterable[str]) -> str:
     for name in names:
         prefix, separator, _ = name.upper().partition("_")
         is_meant = (separator and prefix in prefixes) or get_close_matches(name.upper(), known, 1, SURELY_MEANT)
-        if is_meant and name.upper() not in known and name.upper() not in REMOVED:
+        if is_meant and name.upper() not in {*known, *REMOVED, *OF_IMAGES}:
             nearest = get_close_matches(name.upper(), known, 1)
             found.append(name + "".join(f" (did you mean {each}?)" for each in nearest))
     return f"{path.name}: unknown setting, without effect: {'; '.join(found)}" if found else ""
 
 
-def removed_names(names: Iterable[str]) -> str:
-    """A warning that names the settings which no longer exist; empty where there are none."""
-    found = sorted(REMOVED.intersection(name.upper() for name in names))
-    return f"no longer a setting, without effect: {', '.join(found)}: remove it from .env and the environment" if found else ""
+def ignored_names(in_file: Iterable[str], in_environment: Iterable[str] = ()) -> str:
+    """A warning about removed settings, and about variables of images in `.env`. Empty if there are none."""
+    file, environment = ({name.upper() for name in names} for names in (in_file, in_environment))
+    found = sorted((REMOVED.keys() & (file | environment)) | (OF_IMAGES & file))
+    return f"no setting, without effect: {', '.join(found)}: remove it, see docs/configuration.md" if found else ""
 
 
 def _text(path: Path) -> str:

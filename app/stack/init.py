@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.env_file import EnvFileError, read_env_file, removed_names, unknown_names
+from app.env_file import EnvFileError, ignored_names, read_env_file, unknown_names
 from app.provenance import SecretError, read_secret
 from app.provenance.schema import HOST
 from app.stack.alertmanager import AlertingError, files
@@ -58,7 +58,7 @@ def init(project: Path, volumes: Path) -> list[str]:
     """Make what is missing; what was done, a line each. Raises EnvFileError, SecretError, AlertingError or OSError."""
     env_file = project / ".env"
     given = {name: value for name, value in read_env_file(env_file).items() if value}
-    for warning in (unknown_names(env_file, given), removed_names(given)):
+    for warning in (unknown_names(env_file, given), ignored_names(given)):
         if warning:
             sys.stderr.write(f"init: {warning}\n")
     folder, owner = project / ".secrets", project.stat().st_uid

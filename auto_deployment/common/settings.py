@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.env_file import EnvFileError, read_env_file, removed_names, unknown_names
+from app.env_file import EnvFileError, ignored_names, read_env_file, unknown_names
 from app.provenance import SecretError, checked_url, mysql_url, read_secret
 from auto_deployment.common.errors import WrongUseError
 from auto_deployment.common.spark_packages import missing
@@ -216,7 +216,7 @@ def load_settings(**given: object) -> Settings:
     """The settings of this environment, with `given` ones on top. Raises WrongUseError naming each bad one."""
     try:
         in_file = read_env_file(ENV_FILE) if given.get("_env_file", ENV_FILE) else {}
-        for warning in (unknown_names(ENV_FILE, in_file), removed_names({**os.environ, **in_file})):
+        for warning in (unknown_names(ENV_FILE, in_file), ignored_names(in_file, os.environ)):
             if warning:
                 log.warning("%s", warning)
         return Settings(**given)  # type: ignore[arg-type]

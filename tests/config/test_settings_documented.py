@@ -8,10 +8,14 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # has no types
 from pydantic import TypeAdapter
 
-from app.env_file import REMOVED
+from app.env_file import OF_IMAGES, REMOVED
 from app.settings import MigrateSettings, ServiceSettings, ShipperSettings
 from app.stack.init import PASSWORDS
+from app.wsgi import MIB, SEGMENT_BYTES
 from auto_deployment.common.settings import Settings
+from auto_deployment.ingestion.users.fetch import SECONDS_AT_MOST, USERS_AT_MOST
+from auto_deployment.online_evaluation.watched_counts import WATCHED_MINUTES
+from auto_deployment.release.analysis.comparison import Limits
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -34,12 +38,6 @@ FIELDS = {f"{side.__name__}-{name}": (name, field) for side in SIDES for name, f
 RELEASE_ONLY = {"CANARY_TAG", "CANARY_TRACK"}
 
 
-# Variables that only the image, docker-compose.yml, the demo or a test sets: the table "Variables of the images".
-OF_IMAGES = {
-    *("MODEL_DIR", "SERVICE", "TRACK", "BIND", "METRICS_BIND", "RUN_DIR", "JOURNAL_DIR", "METRICS"),
-    *("SHIP_BATCH", "SHIP_SECONDS", "HEARTBEAT_FILE", "SHIPPER_METRICS_BIND"),
-    *("MYSQL_ROOT_PASSWORD_FILE", "SERVICE_PASSWORD_FILE", "HOST_PASSWORD_FILE", "MIGRATE_SECONDS"),
-}
 MOST_SETTINGS = 85
 ALL = [pytest.param(*each, id=key) for key, each in FIELDS.items()]
 SETTABLE = [pytest.param(*each, id=key) for key, each in FIELDS.items() if each[0].upper() not in OF_IMAGES]
@@ -130,10 +128,19 @@ def test_settings_stay_few() -> None:
 
 
 def test_removed_settings_are_documented_with_the_value_that_is_fixed_now() -> None:
-    """And nothing reads one of them, but for the variables of the images."""
-    rows = re.findall(r"^\| `([A-Z_]+)` \| \d+\.\d+\.\d+ \| [^|]+ \|$", PAGE.read_text(), re.MULTILINE)
-    assert set(rows) == REMOVED
-    assert REMOVED.isdisjoint(in_example())
+    """And with the version that removed them. No part of the software reads one."""
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (\d+\.\d+\.\d+) \| ([^|]+) \|$", PAGE.read_text(), re.MULTILINE)
+    assert {name: version for name, version, _ in rows} == REMOVED
+    fixed = {
+        "CANARY_MIN_WATCHED": Limits().min_watched,
+        "CANARY_WATCHED_MINUTES": WATCHED_MINUTES,
+        "JOURNAL_SEGMENT_MB": SEGMENT_BYTES / MIB,
+        "USER_API_SECONDS": SECONDS_AT_MOST,
+        "USER_API_USERS": USERS_AT_MOST,
+    }
+    assert {name: float(value.replace(",", "")) for name, _, value in rows} == fixed
+    assert REMOVED.keys().isdisjoint({*in_example(), *in_compose()})
+    assert REMOVED.keys().isdisjoint(name.upper() for side in SIDES for name in side.model_fields)
 
 
 @pytest.mark.parametrize(("name", "field"), SETTABLE)

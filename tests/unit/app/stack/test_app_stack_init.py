@@ -185,7 +185,7 @@ def test_a_secret_that_is_there_but_empty_stops_the_start_with_its_name(project:
         (["."], "SMTP_HOST=mail.example\n", 2, "init: MAIL_FROM"),
         (["."], "# K\udce4se\n", 2, "init: .env: line 1 is not UTF-8"),
         (["."], "\nMYSQL_USER: me\n", 2, "init: .env: line 2 cannot be read"),
-        (["."], "SHIP_BATCH=50\n", 0, "init: no longer a setting, without effect: SHIP_BATCH"),
+        (["."], "SHIP_BATCH=50\n", 0, "init: no setting, without effect: SHIP_BATCH"),
         (["."], "MYSQL_USR=me\n", 0, "init: .env: unknown setting, without effect: MYSQL_USR (did you mean MYSQL_USER?)"),
         (["."], "", 0, ""),
     ],

@@ -345,15 +345,16 @@ def test_an_unknown_name_in_the_env_file_gets_a_warning_with_the_nearest_known(c
     assert record.getMessage().startswith(f".env: unknown setting, without effect: {nearest}")
 
 
-def test_removed_settings_get_one_warning(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the file and of the environment, in whatever case; their values do not count."""
+def test_names_without_effect_get_one_warning(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removed settings of the file and of the environment, and variables of images in the file, in whatever case."""
     shutil.copyfile(ROOT / ".env.example", ".env.example")
-    Path(".env").write_text("USER_API_SECONDS=nonsense\ncanary_min_watched=2\nRMSE_LIMIT=0.5\n")
-    monkeypatch.setenv("SHIP_BATCH", "0")
+    Path(".env").write_text("USER_API_SECONDS=nonsense\ncanary_min_watched=2\nSHIP_BATCH=7\nRMSE_LIMIT=0.5\n")
+    monkeypatch.setenv("JOURNAL_SEGMENT_MB", "0")
+    monkeypatch.setenv("BIND", "127.0.0.1:1")
     assert load_settings().rmse_limit == 0.5
     (record,) = caplog.records
-    found = "CANARY_MIN_WATCHED, SHIP_BATCH, USER_API_SECONDS"
-    assert record.getMessage() == f"no longer a setting, without effect: {found}: remove it from .env and the environment"
+    found = "CANARY_MIN_WATCHED, JOURNAL_SEGMENT_MB, SHIP_BATCH, USER_API_SECONDS"
+    assert record.getMessage() == f"no setting, without effect: {found}: remove it, see docs/configuration.md"
 
 
 def test_no_name_of_the_example_is_unknown() -> None:
