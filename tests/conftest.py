@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Two workers on two cores: threads of their own for tiny matrices would only spin. Before anything loads NumPy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# A server that a test makes imports few of the modules that it installs: pip need not compile all. A false value means this.
+os.environ.setdefault("PIP_NO_COMPILE", "0")
 
 # A shell's background job ignores Ctrl-C, and so would every process that a test starts, and sends it to.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -102,7 +102,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, wheels: dict[str, Path
     index.add_wheel("setuptools", "9999.0", files=broken)
     (tmp_path / "lock.txt").write_text(lock_of(pins))
     with index.served() as url:
-        yield Place(python, tmp_path / "lock.txt", index, {**environment, "PIP_INDEX_URL": url, "PIP_NO_CACHE_DIR": "1"})
+        yield Place(
+            python,
+            tmp_path / "lock.txt",
+            index,
+            {**environment, "PIP_INDEX_URL": url, "PIP_NO_CACHE_DIR": "1", "PIP_NO_COMPILE": "0"},
+        )
 
 
 def test_exactly_what_is_locked_gets_installed(place: Place) -> None:

@@ -64,6 +64,7 @@ class Server:
             **environment,
             "PIP_INDEX_URL": url,
             "PIP_NO_CACHE_DIR": "1",
+            "PIP_NO_COMPILE": "0",  # pip takes a false value for "do not compile"
             "PIP_RETRIES": "0",
             "PYTHON": sys.executable,
         }
