@@ -6,6 +6,7 @@ import csv
 import fcntl
 import hashlib
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from auto_deployment.release.context import Tools
 from auto_deployment.release.services import SERVICES, Slot
 from auto_deployment.release.state_machine import Ending, Request, Step, asked, done
 from tests.integration.checkout import Checkout
-from tests.integration.mysql.server import ROOT_PASSWORD, Database
+from tests.integration.mysql.server import ROOT_PASSWORD, Database, NoEngineError, docker
 from tests.unit.auto_deployment.release.test_release_controller import FakeStack, Mailbox
 from tests.upgrade.make import BAKE, BOOT, CLOCK, KILLED_AFTER, STREAMS, WAITING, Clock, Traffic
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 FIXTURES = sorted(path.parent for path in HERE.glob("*/SHA256SUMS"))
 MOST_BYTES = 2_000_000
+BUILD_SECONDS = 900.0
 RESUMED = CLOCK + KILLED_AFTER + 600.0  # the upgrade took ten minutes
 BAKE_SECONDS, CHECK_SECONDS = 60.0 * BAKE["canary_bake_minutes"], float(BAKE["canary_check_seconds"])
 # Operators ask this as it stands.
@@ -135,7 +137,7 @@ class Installation(Checkout):
                 unpack(self.fixture / f"stream-{number}.tar.xz", streams)
             return self.run(*(part for number in (1, 2, 3) for part in ("--input", str(streams / f"{number}.log"))))
 
-    def provenance(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    def provenance(self, *arguments: str, seconds: float = 120.0) -> tuple[int, dict[str, Any], str]:
         """`scripts/provenance ... --json`: status, output and errors."""
         ended = subprocess.run(
             [sys.executable, "-m", "auto_deployment.provenance", *arguments, "--json"],
@@ -143,7 +145,7 @@ class Installation(Checkout):
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=seconds,
             check=False,
         )
         return ended.returncode, json.loads(ended.stdout or "{}"), ended.stderr
@@ -333,6 +335,27 @@ def test_every_old_answer_is_replayed_to_the_byte(installation: Installation) ->
         status, output, errors = installation.provenance("replay", answer["request"], "--here")
         assert (status, output.get("same")) == (0, True), (answer["request"], errors)
         assert output["computed"]["body"] == answer["body"]
+
+
+def test_old_answers_are_replayed_in_the_images_of_their_versions(fixture: Path, tmp_path: Path) -> None:
+    """Each image is built again from the version's tag, with that version's own Dockerfile and code."""
+    try:
+        docker("version")
+    except NoEngineError as error:
+        pytest.skip(str(error))
+    installation = Installation(fixture, tmp_path, SQLite(fixture, tmp_path))
+    installation.environment["APP_IMAGE"] = repository = f"movierec-test-upgrade-{os.getpid()}"
+    installation.ship()
+    first = {answer["version"]: answer for answer in reversed(installation.answers)}
+    try:
+        for number, answer in first.items():
+            status, output, errors = installation.provenance("replay", answer["request"], seconds=BUILD_SECONDS)
+            assert (status, output.get("same")) == (0, True), errors
+            assert output["computed"]["body"] == answer["body"]
+            assert output["computed"]["by"] == f"the image built again from model-{number}, {repository}:model-{number}"
+    finally:
+        for number in first:
+            docker("image", "rm", "--force", f"{repository}:model-{number}")
 
 
 def test_the_release_under_way_is_read_and_can_be_ended(fixture: Path, tmp_path: Path) -> None:
