@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 import threading
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,6 +52,24 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ResourceWarning)
                 gc.collect()
+
+
+class _ClosingSocket(socket.socket):
+    """A socket that closes itself, without a warning, when it is collected."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sockets_of_kafka_python() -> Iterator[None]:
+    """kafka-python leaves the sockets of failed tries to the garbage collector, which may come many tests later."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the library's own import
+        from kafka.net import inet  # type: ignore[import-untyped]  # noqa: PLC0415 - has no types, and warns at its import
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inet, "socket", SimpleNamespace(**{**vars(socket), "socket": _ClosingSocket}))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -127,10 +127,10 @@ class Front:
             return self._run()
 
     def status(self) -> int:
-        """Print what there is; 1 when no engine answers, because what runs is then not known."""
+        """Print what there is, even if no engine answers."""
         told = gather(self._tools, time.time())
         sys.stdout.write(text_of(told, as_json=self._options.json))
-        return 0 if told["engine"] else RunError.status
+        return 0
 
     def _order(self, request: Request) -> int:
         """Left with the running one, or else done by this one."""

@@ -196,11 +196,9 @@ def test_a_release_keeps_the_compose_file_that_it_began_with(tmp_path: Path) -> 
     assert command.compose_file(run, tmp_path) is None
 
 
-@pytest.mark.parametrize(("answers", "ended"), [(True, 0), (False, 1)])
-def test_status_fails_when_no_engine_answers(
-    tools: Tools, capsys: pytest.CaptureFixture[str], *, answers: bool, ended: int
-) -> None:
-    """What runs is then not known, neither to people nor to programs; the rest is printed all the same."""
+@pytest.mark.parametrize("answers", [True, False])
+def test_status_says_when_no_engine_answers(tools: Tools, capsys: pytest.CaptureFixture[str], *, answers: bool) -> None:
+    """What runs is then not known, neither to people nor to programs. The rest is printed all the same."""
 
     class Client:
         def run(self, *command: str, seconds: float) -> str:
@@ -212,12 +210,12 @@ def test_status_fails_when_no_engine_answers(
     stack = Stack(tools.root, "docker", client, "app")
     options = Namespace(by="ann", json=True)
     shown = command.Front(replace(tools, stack=stack), options)
-    assert shown.status() == ended
+    assert shown.status() == 0
     told = json.loads(capsys.readouterr().out)
     assert told["engine"] is answers
     assert all("Cannot connect" in each["error"] for each in told["services"].values())
     options.json = False
-    assert shown.status() == ended
+    assert shown.status() == 0
     text = capsys.readouterr().out
     assert text.count("no Docker engine answers") == (not answers)
     assert "MISSING" not in text
