@@ -57,12 +57,13 @@ def unknown_names(path: Path, names: Iterable[str]) -> str:
     """
     example = path.with_name(".env.example")
     known = re.findall(r"^(?:# ?)?([A-Z][A-Z0-9_]*)=", example.read_text("utf-8"), re.MULTILINE) if example.is_file() else []
-    prefixes = {name.partition("_")[0] for name in known if "_" in name} - SHARED_PREFIXES
+    no_settings = {*REMOVED, *OF_IMAGES}
+    prefixes = {name.partition("_")[0] for name in (*known, *no_settings) if "_" in name} - SHARED_PREFIXES
     found = []
     for name in names:
         prefix, separator, _ = name.upper().partition("_")
         is_meant = (separator and prefix in prefixes) or get_close_matches(name.upper(), known, 1, SURELY_MEANT)
-        if is_meant and name.upper() not in {*known, *REMOVED, *OF_IMAGES}:
+        if is_meant and name.upper() not in {*known, *no_settings}:
             nearest = get_close_matches(name.upper(), known, 1)
             found.append(name + "".join(f" (did you mean {each}?)" for each in nearest))
     return f"{path.name}: unknown setting, without effect: {'; '.join(found)}" if found else ""

@@ -58,6 +58,8 @@ def read_task(train_path: Path, test_path: Path) -> Task:
 def _read(path: Path) -> pd.DataFrame:
     try:
         table = _parsed(path)
+        if table.empty or table.isna().any(axis=None):
+            raise WrongUseError(f"{path}: has no row, or a row with a hole")
         table["timestamp"] = _seconds(table["timestamp"])
     except OSError as error:
         raise WrongUseError(f"{path}: {error.strerror or error}: name a table of {','.join(COLUMNS)}") from error
@@ -66,8 +68,6 @@ def _read(path: Path) -> pd.DataFrame:
     except (ValueError, KeyError) as error:
         told = next(iter(str(error).strip().splitlines()), "it cannot be read")
         raise WrongUseError(f"{path}: not a table of {','.join(COLUMNS)}: {told}") from error
-    if table.empty or table[list(COLUMNS)].isna().any(axis=None):
-        raise WrongUseError(f"{path}: has no row, or a row with a hole")
     if not np.isfinite(table[["rating", "timestamp"]].to_numpy()).all():
         raise WrongUseError(f"{path}: has a rating or a timestamp without end: every number must be finite")
     if any(pd.Index(table[name].unique()).str.contains(ENDS).any() for name in ("user_id", "movie_id")):

@@ -23,8 +23,8 @@ SHUFFLES = 500
 class Gap:
     """The largest difference between two groups' means.
 
-    `interval` is of these two, by bootstrap. `by_chance` is the gap that 95 % of random groups of the same sizes stay below.
-    The largest of several differences is large by chance too.
+    `interval` is of these two, by bootstrap. With random groups of the same sizes the largest gap stays below `by_chance` in
+    95 % of the draws. The largest of several differences is large by chance too.
     """
 
     highest: str

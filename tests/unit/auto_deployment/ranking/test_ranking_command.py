@@ -254,6 +254,7 @@ def test_a_table_of_our_own_is_read_as_it_stands(tmp_path: Path) -> None:
         ("user_id,movie_id,rating,time\n1,a,4,2\n", "column timestamp is missing; there are user_id, movie_id, rating, time"),
         (f"{HEADER}\n", "has no row"),
         *((f"{HEADER}\n1,a,4,2\n{row}\n", "a row with a hole") for row in (",a,4,3", "1,,4,3", "1,a,,3", "1,a,4,", "1,a,4")),
+        ("user_id,movie_id,rating,rated_at\n1,a,4,2026-01-05T08:00:00\n2,a,4,\n", "a row with a hole"),
         (f"{HEADER}\n1,a,good,3\n", "not a table"),
         (f"{HEADER}\n1,a,3,soon\n", "not a table"),
         (f"{HEADER}\n1,2,3,4,5\n1,3,3,4,5\n", "rows have more fields than the header"),
