@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from auto_deployment.ingestion.collector import RECORD, Collector, check_trainable
 from auto_deployment.ingestion.events import rules_of
-from auto_deployment.ingestion.rows import told
+from auto_deployment.ingestion.rows import worded
 from auto_deployment.ingestion.sources import FileSource
 from auto_deployment.ingestion.tables import Tables
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 def collected(counts: Counts) -> list[str]:
     """What became of the lines."""
-    lines = [f"{counts.lines:,} lines: {told(counts.kinds) or 'nothing taken'}"]
+    lines = [f"{counts.lines:,} lines: {worded(counts.kinds) or 'nothing taken'}"]
     if counts.repaired:
         lines.append(f"{counts.repaired:,} of them repaired, the originals kept")
     if counts.rejected:
-        lines.append(f"{counts.rejected.total():,} quarantined: {told(counts.rejected)}")
+        lines.append(f"{counts.rejected.total():,} quarantined: {worded(counts.rejected)}")
     return lines
 
 
 def short(counts: Counts) -> str:
     """What became of the lines, for a line of progress."""
-    return f"{counts.kinds.total():,} taken, {counts.repaired:,} repaired, {told(counts.rejected) or 'none'} quarantined"
+    return f"{counts.kinds.total():,} taken, {counts.repaired:,} repaired, {worded(counts.rejected) or 'none'} quarantined"
 
 
 def collect_files(paths: Sequence[Path], settings: Settings, progress: Progress) -> Counts:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from auto_deployment.common.errors import RefusedError
 from auto_deployment.common.intervals import wilson
 from auto_deployment.common.json_file import StateError, read_json, write_json_synced
-from auto_deployment.ingestion.rows import Counts, rows_of, told
+from auto_deployment.ingestion.rows import Counts, rows_of, worded
 from auto_deployment.ingestion.sources import Gap, Plan
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def check_trainable(counts: Counts) -> None:
     if not counts.lines:
         raise RefusedError("the input is empty: no line to train on")
     if not counts.kinds["rating"]:
-        raise RefusedError(f"none of {counts.lines:,} lines is a rating ({told(counts.rejected) or 'all of other kinds'})")
+        raise RefusedError(f"none of {counts.lines:,} lines is a rating ({worded(counts.rejected) or 'all of other kinds'})")
 
 
 def check_rejects(counts: Counts, max_share: float, rules: Rules, hints: Sequence[str] = ()) -> None:
@@ -212,7 +212,7 @@ def check_rejects(counts: Counts, max_share: float, rules: Rules, hints: Sequenc
     `hints` say that an input is not lines of text. Raises RefusedError.
     """
     if hints and counts.rejected:
-        text = f"{counts.rejected.total():,} of {counts.lines:,} lines were rejected: {told(counts.rejected)}"
+        text = f"{counts.rejected.total():,} of {counts.lines:,} lines were rejected: {worded(counts.rejected)}"
         raise _refusal([*hints, text], counts.rejected.total(), counts.lines, max_share)
     for kind, name in PLURALS.items():
         rejected = counts.rejected_of(kind)
@@ -227,7 +227,7 @@ def _check_share(rejected: Counter[str], lines: int, name: str, max_share: float
     count = rejected.total()
     if not count or wilson(count / lines, lines)[0] <= max_share:
         return
-    text = f"{count:,} of {lines:,} {name} were rejected, more than MAX_REJECT_SHARE ({max_share:g}): {told(rejected)}"
+    text = f"{count:,} of {lines:,} {name} were rejected, more than MAX_REJECT_SHARE ({max_share:g}): {worded(rejected)}"
     raise _refusal([*hints, text], count, lines, max_share)
 
 

@@ -159,6 +159,6 @@ def _take(rows: Rows, block: Block, at: int, rules: Rules) -> tuple[str, str, st
     return NO_WATCH
 
 
-def told(counts: Counter[str]) -> str:
+def worded(counts: Counter[str]) -> str:
     """Counts as a person reads them, the most frequent first."""
     return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from auto_deployment.online_evaluation.provenance import MATCHED, load_served
-from auto_deployment.online_evaluation.store import beside
+from auto_deployment.online_evaluation.store import day_after
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +116,7 @@ class Window(NamedTuple):
 def prepare(database: Database, store: Store, days: Sequence[str], window: Window, url: str | None) -> None:
     """Make the tables `asked`, `matched` and `chosen` of what was answered on these days. Raises `Error` or `DatabaseError`."""
     reach = 1 + int(window.hours // 24)
-    beside_them = sorted({beside(day, apart) for day in days for apart in range(-1, 1 + reach)})
+    beside_them = sorted({day_after(day, apart) for day in days for apart in range(-1, 1 + reach)})
     database.run(BEGUN.format(watches=store.relation("watches", beside_them)))
     answers = store.relation("answers", days)
     database.run(ASKED.format(answers=answers, ok=OK, start=window.start, last=window.last))

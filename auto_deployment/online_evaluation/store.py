@@ -130,7 +130,7 @@ class Store:
         return sum(path.stat().st_size for kind in KINDS for path in (self.folder / kind / day).glob("*.parquet"))
 
 
-def beside(day: str, days: int) -> str:
+def day_after(day: str, days: int) -> str:
     """The day so many days after another."""
     return str(date.fromisoformat(day) + timedelta(days=days))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from auto_deployment.common.intervals import Z
 from auto_deployment.online_evaluation.shares import Interval
-from auto_deployment.online_evaluation.store import beside
+from auto_deployment.online_evaluation.store import day_after
 
 if TYPE_CHECKING:
     from auto_deployment.online_evaluation.database import Database
@@ -90,8 +90,8 @@ class Strata(NamedTuple):
 
 def add(database: Database, store: Store, day: str) -> None:
     """Add a day's viewings to the table `strata`. Raises `Error`."""
-    watches = store.relation("watches", [beside(day, apart) for apart in (-1, 0)])
-    answers = store.relation("answers", [beside(day, apart) for apart in (-1, 0, 1)])
+    watches = store.relation("watches", [day_after(day, apart) for apart in (-1, 0)])
+    answers = store.relation("answers", [day_after(day, apart) for apart in (-1, 0, 1)])
     database.run(ADDED.format(watches=watches, answers=answers, minutes=OCCASION_MINUTES, fewest=FEWEST_USERS, day=day))
     database.run(MERGED)
 

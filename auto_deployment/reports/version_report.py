@@ -6,7 +6,7 @@ from collections import Counter
 from math import log
 from typing import TYPE_CHECKING, Any
 
-from auto_deployment.ingestion.rows import told
+from auto_deployment.ingestion.rows import worded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -107,7 +107,7 @@ def _drift_lines(moved: Mapping[str, Any] | None) -> list[str]:
 
 
 def _told(counts: Mapping[str, int]) -> str:
-    return told(Counter(counts))
+    return worded(Counter(counts))
 
 
 def _mean(distribution: Mapping[str, int]) -> float:

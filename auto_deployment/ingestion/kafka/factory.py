@@ -25,9 +25,9 @@ def open_client(settings: Settings, patience: float = PATIENCE_SECONDS, connect:
         with warnings.catch_warnings():
             # The library reads its schemas with a function that Python 3.11 and 3.12 call deprecated.
             warnings.simplefilter("ignore", DeprecationWarning)
-            from auto_deployment.ingestion.kafka.kafka_python_client import KafkaPythonClient  # noqa: PLC0415 - see above
+            from auto_deployment.ingestion.kafka.kafka_python_client import KafkaPythonClient  # noqa: PLC0415 - it warns at its import
 
         return KafkaPythonClient(settings, patience, connect)
-    from auto_deployment.ingestion.kafka.confluent_client import ConfluentClient  # noqa: PLC0415 - see above
+    from auto_deployment.ingestion.kafka.confluent_client import ConfluentClient  # noqa: PLC0415 - most never need this library
 
     return ConfluentClient(settings, patience, connect)

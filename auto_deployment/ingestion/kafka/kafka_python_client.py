@@ -20,7 +20,7 @@ from kafka.net.selector import NetworkSelector  # type: ignore[import-untyped]
 
 from auto_deployment.common.errors import WrongUseError
 from auto_deployment.ingestion.kafka.client import Batch, StreamError
-from auto_deployment.ingestion.kafka.kafka_python_network import WatchedConnections, hush
+from auto_deployment.ingestion.kafka.kafka_python_network import WatchedConnections, redirect_library_logs
 from auto_deployment.ingestion.kafka.retry import (
     CONNECT_SECONDS,
     PATIENCE_SECONDS,
@@ -56,7 +56,7 @@ class KafkaPythonClient:
 
         Raises StreamError where the broker is away or refuses, WrongUseError where a file of certificates cannot be used.
         """
-        hush()
+        redirect_library_logs()
         self._servers = str(settings.kafka_bootstrap_servers)
         self._topic = settings.kafka_topic
         self._patience = patience

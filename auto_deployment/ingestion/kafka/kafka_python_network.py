@@ -67,7 +67,7 @@ class _Relay(logging.Handler):
         log.debug("%s: %s", record.name, record.getMessage())
 
 
-def hush() -> None:
+def redirect_library_logs() -> None:
     """Have the library's log go through ours."""
     library = logging.getLogger("kafka")
     library.setLevel(logging.WARNING)

@@ -15,7 +15,7 @@ from auto_deployment.common.errors import RefusedError, WrongUseError
 from auto_deployment.common.json_file import StateError
 from auto_deployment.ingestion.collector import Collector, Record, check_rejects, check_trainable, lag_grows
 from auto_deployment.ingestion.events import DEFAULT_RULES, Rules
-from auto_deployment.ingestion.rows import Aside, Counts, rows_of, told
+from auto_deployment.ingestion.rows import Aside, Counts, rows_of, worded
 from auto_deployment.ingestion.sources import LONGEST_READ, Block, FileSource, Gap, Plan
 from auto_deployment.ingestion.tables import RATING_HEADER, WATCH_HEADER, TableError, Tables
 
@@ -560,7 +560,7 @@ def test_no_line_or_no_rating_refuses_the_run() -> None:
 
 def test_counts_are_told_the_most_frequent_first() -> None:
     """As a person reads them, with thousands apart."""
-    assert told(Counter(film=2, user=12_345)) == "user 12,345, film 2"
+    assert worded(Counter(film=2, user=12_345)) == "user 12,345, film 2"
 
 
 def test_the_real_logs_are_accounted_for_line_by_line(tmp_path: Path, real_ratings: Path, real_watches: Path) -> None:

@@ -62,8 +62,8 @@ def test_what_kafka_python_says_is_a_detail_of_our_log(caplog: pytest.LogCapture
     """Its errors do not reach the console, its details are not even made."""
     options("kafka_python_client")
     network = importlib.import_module("auto_deployment.ingestion.kafka.kafka_python_network")
-    network.hush()
-    network.hush()
+    network.redirect_library_logs()
+    network.redirect_library_logs()
     with caplog.at_level(logging.DEBUG, "auto_deployment"):
         logging.getLogger("kafka.net.manager").error("Connection failed: %s", "reset")
         logging.getLogger("kafka.net.manager").info("Closing idle connection")
