@@ -156,9 +156,11 @@ class Stack:
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read().decode()
 
-    def tries(self) -> list[dict[str, Any]]:
-        """NGINX's log of tries, with what has rolled."""
+    def tries(self, last: int | None = None) -> list[dict[str, Any]]:
+        """NGINX's log of tries, rotated files included: all lines, or the `last` ones."""
         oldest_first = "cd /var/log/nginx; cat $(ls tries-*.log 2>/dev/null) tries.log"
+        if last is not None:
+            oldest_first += f" | tail -n {last}"
         written = self.compose("exec", "-T", "nginx", "sh", "-c", oldest_first).stdout
         return [json.loads(line) for line in written.splitlines()]
 

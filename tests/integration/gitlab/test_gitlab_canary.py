@@ -106,16 +106,30 @@ def server(site: Site) -> Iterator[Server]:
 
 
 def test_from_a_push_to_the_canary_at_a_fifth_of_the_traffic(site: Site, server: Server, tmp_path: Path) -> None:
-    """The retraining pushes version 1 from its clone; nobody does anything else, and every fifth answer is the canary's."""
+    """The retraining pushes version 1. Without any further command, the canary sends every fifth answer.
+
+    GitLab tests the version, the server releases it. The release outlives the job. Meanwhile the retraining makes version 2.
+    Its working copy is left alone.
+    """
     site.gitlab.jobs = ["test-data", "test-model", "test-app", "deploy"]
     site.gitlab.watch_pushes()
-    pushed = site.retrain(halves(tmp_path)[0])
+    first, second = halves(tmp_path)
+    pushed = site.retrain(first)
+    site.retrain(first, second, push=False)
 
     ended = site.gitlab.pipeline_of(pushed)
     assert ended.status == 0, ended.output
-    assert "the release of version 1 has begun" in ended.output
+    for words in (
+        "parts are as git names them",
+        "the gate decides again",
+        "a container answers",
+        "the release of version 1 has begun",
+    ):
+        assert words in ended.output, ended.output
     wait_until(server.bakes, CANARY_SECONDS, "the canary bakes")
     assert site.server.command("git", "rev-parse", "HEAD") == pushed
     found = server.answers(ASKED)
     assert set(found) == {("stable", "0"), ("canary", "1")}
     assert found["canary", "1"] == pytest.approx(ASKED / 5, abs=10)
+    assert site.retraining.data("version.txt").read_text() == "2\n"
+    assert site.retraining.command("git", "status", "--short") == ""
