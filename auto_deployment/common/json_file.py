@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from auto_deployment.common.errors import RunError
 
@@ -13,9 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+Typed = TypeVar("Typed")
+
 
 class StateError(RunError):
-    """A state file is not as it was written; the text names it and says what to do."""
+    """A state file is damaged or of another format. The message names the file and says what to do."""
 
 
 @contextmanager
@@ -68,3 +72,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise StateError(f"{path}: holds {type(value).__name__}, not an object")
     return value
+
+
+def read_typed(path: Path, kind: type[Typed]) -> Typed | None:
+    """The content of a JSON file as a `kind`, a pydantic model or a dataclass; None where there is no file.
+
+    Raises StateError, which names the file and each key that does not fit.
+    """
+    value = read_json(path)
+    try:
+        return None if value is None else TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the object'}: {each['msg']}" for each in error.errors()[:3])
+        raise StateError(f"{path}: not a valid {kind.__name__} ({problems}): restore the file") from error
