@@ -29,3 +29,8 @@ class RefusedError(RunError):
         super().__init__(text)
         self.figures = dict(figures or {})
         self.limit = limit
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""Standard output and error that cannot fail a program whose work matters more than what it prints."""
+"""Output for people: columns of text, and standard output and error that cannot fail a program."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from _typeshed import ReadableBuffer
 
 
@@ -51,3 +53,9 @@ class _Kept(io.FileIO):
             os.close(nowhere)
         if error.errno != errno.EPIPE and self.fileno() == 1:
             sys.stderr.write(f"standard output: {error.strerror}: the rest is not shown\n")
+
+
+def align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,4 +1,4 @@
-"""`python -m auto_deployment.online_evaluation`: the watched share of what we recommended, and of what is popular."""
+"""`python -m auto_deployment.online_evaluation`: the share of our answers that users watched, compared with popular films."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from auto_deployment.common.errors import RunError
+from auto_deployment.common.errors import RunError, first_line
 from auto_deployment.common.output import keep_output
 from auto_deployment.common.settings import load_settings
-from auto_deployment.online_evaluation import text
-from auto_deployment.online_evaluation.failures import FAILURES, first_line
-from auto_deployment.online_evaluation.figures import figures
-from auto_deployment.online_evaluation.keeping import DAYS, now
+from auto_deployment.online_evaluation import metrics_text
+from auto_deployment.online_evaluation.database import FAILURES
+from auto_deployment.online_evaluation.metrics import compute_metrics
+from auto_deployment.online_evaluation.parquet_store import ParquetStore
 from auto_deployment.online_evaluation.popular import Popular
-from auto_deployment.online_evaluation.store import Store
+from auto_deployment.online_evaluation.telemetry import DAYS, now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,14 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     try:
         settings = load_settings()
-        store, popular = Store(settings.telemetry), Popular(settings.telemetry / "popular")
-        told = figures(store, popular, settings.database_url, options.days, now()).to_dict()
+        store, popular = ParquetStore(settings.telemetry), Popular(settings.telemetry / "popular")
+        metrics = compute_metrics(store, popular, settings.database_url, options.days, now())
     except FAILURES as error:
         sys.stderr.write(f"telemetry: {first_line(error)}\n")
         return error.status if isinstance(error, RunError) else 1
     except KeyboardInterrupt:
         return INTERRUPTED
-    printed = [json.dumps(told, indent=2)] if options.json else text.lines(told)
+    printed = [json.dumps(metrics.model_dump(mode="json"), indent=2)] if options.json else metrics_text.table(metrics)
     sys.stdout.write("".join(f"{line}\n" for line in printed))
     return 0
 

@@ -1,4 +1,4 @@
-"""DuckDB with bounded memory, and a folder for what does not fit."""
+"""DuckDB with bounded memory. What does not fit into memory goes to a scratch folder."""
 
 from __future__ import annotations
 
@@ -10,23 +10,29 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
+from app.model import ArtifactError
+from app.provenance import DatabaseError
+from auto_deployment.common.errors import RunError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# What a query may hold; the rest goes to the disk. https://duckdb.org/docs/stable/guides/performance/how_to_tune_workloads
+# The memory of a query; the rest goes to the disk. https://duckdb.org/docs/stable/guides/performance/how_to_tune_workloads
 MEMORY = "512MB"
 THREADS = 2
-# What a folder of scratch is called, before the number of the process that it belongs to.
+# Prefix of a scratch folder; the id of its process follows.
 QUERY = "query-"
 
 Error = duckdb.Error
+# Errors that end a step of the telemetry, and nothing else.
+FAILURES = (RunError, DatabaseError, Error, OSError, ArtifactError)
 
 
 class Database:
-    """A database of its own, in memory. Every method raises `Error`."""
+    """A private database in memory. Every method raises `Error`."""
 
     def __init__(self, scratch: Path) -> None:
-        """`scratch` holds what does not fit into memory, and goes with the database. Raises OSError."""
+        """`scratch` holds what does not fit into memory, and is removed with the database. Raises OSError."""
         scratch.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(prefix=f"{QUERY}{os.getpid()}-", dir=scratch))
         self._connection = duckdb.connect(
@@ -48,7 +54,7 @@ class Database:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def run(self, sql: str) -> None:
-        """Do a statement."""
+        """Run a statement without a result."""
         self._connection.execute(sql)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
@@ -56,34 +62,34 @@ class Database:
         return self._connection.execute(sql).fetchall()
 
     def scratch(self, name: str, lines: Iterable[str]) -> Path:
-        """A file of these lines, which goes with the database."""
+        """Write the lines to a file that is removed with the database."""
         path = self._folder / name
         with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
             file.writelines(f"{line}\n" for line in lines)
         return path
 
     def load(self, table: str, columns: str, lines: Iterable[str]) -> None:
-        """Make a table of lines with tabs; `columns` as DuckDB's `read_csv` takes them."""
+        """Make a table of tab-separated lines. `columns` has the form of DuckDB's `read_csv`."""
         path = self.scratch(table, lines)
         self.run(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM {read_lines(path, columns)}")
         path.unlink()
 
     def copy(self, query: str, path: Path) -> None:
-        """Write a query's rows to a Parquet file that is there whole or not at all."""
-        aside = path.with_name(f".{path.name}.new")
-        self.run(f"COPY ({query}) TO {quoted(str(aside))} (FORMAT parquet, COMPRESSION zstd)")
-        with aside.open("rb") as file:
+        """Write a query's rows to a Parquet file. The file is complete, or it does not exist."""
+        unfinished = path.with_name(f".{path.name}.new")
+        self.run(f"COPY ({query}) TO {quoted(str(unfinished))} (FORMAT parquet, COMPRESSION zstd)")
+        with unfinished.open("rb") as file:
             os.fsync(file.fileno())
-        aside.replace(path)
+        unfinished.replace(path)
 
 
 def quoted(text: str) -> str:
-    """A text as SQL writes it."""
+    """A text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def read_lines(path: Path, columns: str) -> str:
-    """Lines with tabs, as SQL to select from."""
+    """The SQL relation of a file of tab-separated lines."""
     return (
         f"read_csv({quoted(str(path))}, header=false, auto_detect=false, delim='\\t', quote='', escape='', columns={columns})"
     )

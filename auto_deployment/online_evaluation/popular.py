@@ -70,7 +70,7 @@ class Popular:
         every = [f"SELECT {version}::INTEGER AS version, * FROM read_parquet({self._seen(version)})" for version, _ in lists]
         told = " UNION ALL ".join(every) or EMPTY
         database.run(
-            f"CREATE OR REPLACE TEMP TABLE seen AS SELECT * FROM ({told}) WHERE user_id IN (SELECT user_id FROM asked)"
+            f"CREATE OR REPLACE TEMP TABLE seen AS SELECT * FROM ({told}) WHERE user_id IN (SELECT user_id FROM answered)"
         )
 
     def _seen(self, version: int) -> str:

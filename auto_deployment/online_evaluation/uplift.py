@@ -1,9 +1,9 @@
-"""What being shown does to a film: a user's odds of beginning one of their list with and without having just got it.
+"""The effect of showing a film: a user's odds of beginning a film of their list, just after an answer and without one.
 
-Each user with one list is a stratum, so that neither tastes nor lists are compared between users. The common odds ratio is
-that of Mantel and Haenszel (1959), which holds for many small strata. Its interval is that of Robins, Breslow and Greenland
-(1986, "Estimators of the Mantel-Haenszel variance consistent in both sparse data and large-strata limiting models"). Whether a
-user asks is theirs to choose: in the simulator by chance, in life not quite.
+Each user with one list is a stratum, so that tastes and lists of different users are never compared. The common odds ratio is
+that of Mantel and Haenszel (1959). It holds for many small strata. Its interval is that of Robins, Breslow and Greenland
+(1986, "Estimators of the Mantel-Haenszel variance consistent in both sparse data and large-strata limiting models"). In the
+simulator, chance decides when a user asks. In real life users decide.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from math import exp, log, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 from auto_deployment.common.intervals import Z
-from auto_deployment.online_evaluation.shares import Interval
-from auto_deployment.online_evaluation.store import day_after
+from auto_deployment.online_evaluation.parquet_store import day_after
+from auto_deployment.online_evaluation.share_intervals import ConfidenceInterval
 
 if TYPE_CHECKING:
     from auto_deployment.online_evaluation.database import Database
-    from auto_deployment.online_evaluation.store import Store
+    from auto_deployment.online_evaluation.parquet_store import ParquetStore
 
-# An answer is taken for the occasion of what the user begins next, if that is within so many minutes.
+# An answer counts as the cause of the film that the user begins next within these minutes.
 OCCASION_MINUTES = 30
-# A film that fewer users began may be another's damaged id in the midst of a viewing, and would count as one without an answer.
+# A film with fewer users may be a damaged id from the middle of another viewing. It would count as a film without an answer.
 FEWEST_USERS = 3
 STRATA = "CREATE TEMP TABLE strata (user_id BIGINT, digest UBIGINT, a BIGINT, b BIGINT, c BIGINT, d BIGINT)"
-# Of each film that a user begins on the day: whether it is the first since an answer, and that list; else the nearest list in
-# time, earlier or later: were it always an earlier one, films without an answer would come when more of the list is used up.
+# For each film that a user begins on the day: whether it is the first film since an answer, and the list of that answer. Other
+# films take the nearest list in time, earlier or later. With earlier lists only, more of the list would already be watched.
 ADDED = """
 INSERT INTO strata
 WITH all_films AS (
@@ -48,15 +48,15 @@ WITH all_films AS (
 ), labelled AS (
   SELECT user_id, film, max(shown) AS shown, arg_min(time, CASE WHEN shown THEN -1 ELSE apart END) AS time
   FROM nearest GROUP BY user_id, film
-), judged AS (
+), compared AS (
   SELECT user_id, film, any_value(digest) AS digest, any_value(shown) AS shown, max(list_contains(films, film)) AS offered
   FROM labelled JOIN {answers} lists USING (user_id, time) WHERE status = 200 GROUP BY user_id, film
 )
 SELECT user_id, digest, count(*) FILTER (shown AND offered), count(*) FILTER (shown AND NOT offered),
   count(*) FILTER (NOT shown AND offered), count(*) FILTER (NOT shown AND NOT offered)
-FROM judged GROUP BY user_id, digest
+FROM compared GROUP BY user_id, digest
 """
-# After each day: a row a user and list, not one a day more.
+# After each day, so that a user and list have one row, not one for each day.
 MERGED = """
 CREATE OR REPLACE TEMP TABLE strata AS
 SELECT user_id, digest, sum(a)::BIGINT AS a, sum(b)::BIGINT AS b, sum(c)::BIGINT AS c, sum(d)::BIGINT AS d
@@ -77,7 +77,7 @@ FROM parts
 
 
 class Strata(NamedTuple):
-    """Sums over strata: viewings with and without an answer before them, and what the odds ratio and its variance take."""
+    """Sums over strata: viewings with and without an answer before them, and the terms of the odds ratio and its variance."""
 
     shown: float
     unshown: float
@@ -88,7 +88,7 @@ class Strata(NamedTuple):
     qs: float
 
 
-def add(database: Database, store: Store, day: str) -> None:
+def add(database: Database, store: ParquetStore, day: str) -> None:
     """Add a day's viewings to the table `strata`. Raises `Error`."""
     watches = store.relation("watches", [day_after(day, apart) for apart in (-1, 0)])
     answers = store.relation("answers", [day_after(day, apart) for apart in (-1, 0, 1)])
@@ -101,10 +101,10 @@ def summed(database: Database) -> Strata:
     return Strata(*database.rows(SUMMED)[0])
 
 
-def uplift(strata: Strata) -> Interval | None:
-    """The odds ratio less 1, as the simulator's `--uplift`; None where either side has no success to compare. Pure."""
+def uplift(strata: Strata) -> ConfidenceInterval | None:
+    """The odds ratio less 1, like the simulator's `--uplift`. None if one side has no success. Pure."""
     if strata.r <= 0 or strata.s <= 0:
         return None
     variance = strata.pr / (2 * strata.r**2) + strata.psqr / (2 * strata.r * strata.s) + strata.qs / (2 * strata.s**2)
     middle, half = log(strata.r / strata.s), Z * sqrt(variance)
-    return Interval(exp(middle) - 1, exp(middle - half) - 1, exp(middle + half) - 1)
+    return ConfidenceInterval(exp(middle) - 1, exp(middle - half) - 1, exp(middle + half) - 1)

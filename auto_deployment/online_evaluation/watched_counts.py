@@ -1,4 +1,4 @@
-"""Who watched what they were shown in a bake, as telemetry counts it and as the evidence keeps it. Pure."""
+"""The users of a bake who watched a film of their answer, as the telemetry counts them and the evidence keeps them. Pure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Users by the time of their first answer: what moves in time is met by both sides alike.
+# Users are grouped by the time of their first answer, so that both tracks meet the same changes over time.
 BIN_MINUTES = 10
 # A film counts as watched when it begins this soon after the answer.
 WATCHED_MINUTES = 60.0
 
 
 @dataclass(frozen=True)
-class Watched:
-    """What telemetry knows of a bake: in each bin of time users and those who watched, the canary's and stable's.
+class WatchedCounts:
+    """Users and watching users (`hits`) of the canary in each bin of time; `base_users` and `base_hits` are those of stable.
 
-    `until`: the last answer that is old enough, as the stream tells times; `state`: of what it was made; `problem`: why
-    nothing more is known.
+    `until` is the time of the last answer that is old enough, in the stream's time. `state` is a checksum of the data.
+    `problem` says why nothing more is known.
     """
 
     users: tuple[int, ...] = ()
@@ -35,7 +35,7 @@ class Watched:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave."""
-        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """The counts that `to_dict` gave."""
+        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
         return cls(**values)

@@ -27,8 +27,9 @@ from auto_deployment.ingestion.kafka.factory import open_client
 from auto_deployment.ingestion.sources import FileSource, TopicSource, check_readable
 from auto_deployment.ingestion.tables import Tables
 from auto_deployment.ingestion.users import fetch
-from auto_deployment.online_evaluation import text
-from auto_deployment.online_evaluation.keeping import Telemetry
+from auto_deployment.online_evaluation import metrics_text
+from auto_deployment.online_evaluation.metrics import OnlineMetrics
+from auto_deployment.online_evaluation.telemetry import Telemetry
 from auto_deployment.pipeline.candidate import Version, train_version
 from auto_deployment.pipeline.pending_version import RELEASE, Release
 from auto_deployment.pipeline.restore import restore
@@ -114,7 +115,7 @@ class Pipeline:
         if not self._options.collect_only or release is not None:
             self._versions.check_tree(release.number if release else None)
         restore(self._places, self._versions)
-        self._telemetry.mend()
+        self._telemetry.recover()
         if release is not None:
             log.info("going on with version %d, which an earlier run began (%s)", release.number, release.stage)
             was_waiting = release.stage != "begun"
@@ -171,7 +172,7 @@ class Pipeline:
                 self._lag = sum(lags.values())
                 collector.note_lag(self._lag)
                 self._telemetry.note_unread([key for key, lag in lags.items() if lag])
-        self._telemetry.clear()
+        self._telemetry.drop_expired()
         for line in collected(collector.record.counts):
             self._progress.say(line)
         if self._lag:
@@ -243,7 +244,7 @@ class Pipeline:
         details = (
             version_report.lines(told)
             + (beyond.lines(shown) if shown else [])
-            + text.summary(told.get("telemetry"))
+            + metrics_text.summary(told["telemetry"] and OnlineMetrics.model_validate(told["telemetry"]))
             + self._telemetry.problems
         )
         rmse, ratings = told["gate"]["rmse"], told["data"]["ratings"]["pairs"]
@@ -263,7 +264,8 @@ class Pipeline:
             raise
         self._telemetry.keep_popular(self._data / "model", Tables(self._data))
         told = version_report.report(metadata, release.counts, release.gaps, release.lag, before)
-        told["telemetry"] = self._telemetry.figures()
+        metrics = self._telemetry.metrics()
+        told["telemetry"] = metrics and metrics.model_dump(mode="json")
         write_json_synced(self._places.report(release.number), told)
         for line in version_report.clock_lines(told):
             log.warning("%s", line)
@@ -282,7 +284,7 @@ class Pipeline:
         set_version(self._places, release.number)
         self._versions.commit(release.number)
         Collector(Tables(self._data), self._data / RECORD, rules_of(self._settings)).begin_version(release.number)
-        self._telemetry.settle()
+        self._telemetry.compact()
         release.save(self._data / RELEASE, "committed")
 
     def _push(self, release: Release) -> None:

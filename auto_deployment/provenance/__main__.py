@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from app import __version__
 from app.provenance import DatabaseError
 from app.provenance.archive import Archive
-from auto_deployment.common.errors import RunError, WrongUseError
+from auto_deployment.common.errors import RunError, WrongUseError, first_line
 from auto_deployment.common.settings import load_settings
 from auto_deployment.provenance import keeping, listing
 from auto_deployment.provenance.chain import gather
@@ -66,7 +66,7 @@ class Commands:
         try:
             served = self._archive.served_by(number)
         except DatabaseError as error:
-            served, said = [], f"not counted: {_first_line(error)}"
+            served, said = [], f"not counted: {first_line(error)}"
         else:
             said = ""
         if row is None and commit is None and not served and not said:
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"provenance: {error}\n")
         return error.status
     except DatabaseError as error:
-        sys.stderr.write(f"provenance: the database does not answer: {_first_line(error)}\n")
+        sys.stderr.write(f"provenance: the database does not answer: {first_line(error)}\n")
     except BrokenPipeError:  # the reader has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -213,10 +213,6 @@ def _number(text: str, what: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 2**63):
         raise WrongUseError(f"{text[:40]!r} is not {what}: a whole number below 2^63")
     return int(text)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
 
 
 if __name__ == "__main__":

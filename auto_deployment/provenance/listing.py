@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from auto_deployment.common.output import align_columns
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -39,7 +41,7 @@ def as_dict(row: Traced | Served) -> dict[str, Any]:
 
 def answers(rows: Sequence[Traced]) -> list[str]:
     """A line a row under a header, in columns."""
-    return columns([COLUMNS, *([_cell(getattr(row, name)) for name in COLUMNS] for row in rows)])
+    return align_columns([COLUMNS, *([_cell(getattr(row, name)) for name in COLUMNS] for row in rows)])
 
 
 def version(number: int, row: Mapping[str, Any] | None, served: Sequence[Served] | str, commit: str | None) -> list[str]:
@@ -53,12 +55,6 @@ def version(number: int, row: Mapping[str, Any] | None, served: Sequence[Served]
         return [*lines, f"  {'served':<14} {served}"]
     told = [f"{each.answers:,} by {each.track}, {_cell(each.first)} to {_cell(each.last)}" for each in served]
     return [*lines, *(f"  {'served':<14} {text}" for text in told or ["nothing that is kept"])]
-
-
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines, each column as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _cell(value: object) -> str:

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from auto_deployment.common.prometheus import Source
-    from auto_deployment.online_evaluation.watched_counts import Watched
+    from auto_deployment.online_evaluation.watched_counts import WatchedCounts
     from auto_deployment.release.analysis.comparison import Limits
     from auto_deployment.release.analysis.verdict import Verdict
     from auto_deployment.release.state_machine import Rollout
 
-    Telemetry: TypeAlias = Callable[[Rollout, float, Watched | None], Watched]
+    Telemetry: TypeAlias = Callable[[Rollout, float, WatchedCounts | None], WatchedCounts]
 
 EVIDENCE, VERDICT, SELF_TEST = "evidence.json", "verdict.json", "self_test.json"
 

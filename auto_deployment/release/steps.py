@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.model import ArtifactError, read_metadata
 from auto_deployment.common.errors import RunError
-from auto_deployment.online_evaluation.bake import watched
+from auto_deployment.online_evaluation.bake import watched_counts
 from auto_deployment.pipeline import metrics
 from auto_deployment.release import bake, docker_commands, image_commands, state_machine
 from auto_deployment.release.nginx_upstream import spared
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
-    from auto_deployment.online_evaluation.watched_counts import Watched
+    from auto_deployment.online_evaluation.watched_counts import WatchedCounts
     from auto_deployment.release.analysis.verdict import Verdict
     from auto_deployment.release.context import Tools
     from auto_deployment.release.services import Slot, Slots
@@ -159,8 +159,8 @@ class Steps:
         timed = state_machine.kept_time(rollout, self._tools.now(), self._tools.uptime())
         return rollout if timed is rollout else self._note(timed)
 
-    def _watched(self, rollout: Rollout, now: float, known: Watched | None) -> Watched:
-        return watched(self._tools.settings, rollout.version, rollout.entered or rollout.bake_began or now, now, known)
+    def _watched(self, rollout: Rollout, now: float, known: WatchedCounts | None) -> WatchedCounts:
+        return watched_counts(self._tools.settings, rollout.version, rollout.entered or rollout.bake_began or now, now, known)
 
     def _tell(self, rollout: Rollout, judged: Verdict) -> None:
         known = judged.reasons or judged.missing

@@ -7,7 +7,7 @@ from enum import StrEnum
 from math import inf, isnan
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from auto_deployment.online_evaluation.watched_counts import Watched
+from auto_deployment.online_evaluation.watched_counts import WatchedCounts
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -80,7 +80,7 @@ class Evidence:
     counters: Mapping[str, Counters] = field(default_factory=dict)
     until: float | None = None
     outage: Gap | None = None
-    watched: Watched | None = None
+    watched: WatchedCounts | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -91,7 +91,7 @@ class Evidence:
         """What `to_dict` gave."""
         outage = None if told["outage"] is None else Gap(told["outage"])
         looks = tuple(map(Look.from_dict, told["looks"]))
-        watched = None if told.get("watched") is None else Watched.from_dict(told["watched"])
+        watched = None if told.get("watched") is None else WatchedCounts.from_dict(told["watched"])
         others = {"baseline": tuple(told["baseline"]), "looks": looks, "outage": outage, "watched": watched}
         return cls(**{**told, **others})
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auto_deployment.online_evaluation.watched_counts import Watched
+from auto_deployment.online_evaluation.watched_counts import WatchedCounts
 from auto_deployment.release.analysis.comparison import CHANCE, WATCHED_FALSE_ALARMS, as_often
 from auto_deployment.release.analysis.readings import Outcome
 from auto_deployment.release.analysis.sequential import more_often
@@ -31,7 +31,7 @@ QUERY = (
 )
 
 
-def evidence(watched: Watched, limits: Limits) -> float:
+def evidence(watched: WatchedCounts, limits: Limits) -> float:
     """The logarithm of the most evidence that there ever was that the canary is watched less, by more than the margin."""
     columns = (watched.base_hits, watched.base_users, watched.hits, watched.users)
     hits, users, own_hits, own_users = (np.array(column, dtype=np.float64) for column in columns)
@@ -43,9 +43,9 @@ def query(bake: Bake) -> str:
     return QUERY.format(bake.limits.watched_minutes)
 
 
-def read(measure: Measure, watched: Watched | None, limits: Limits) -> Reading:
+def read(measure: Measure, watched: WatchedCounts | None, limits: Limits) -> Reading:
     """The measure's reading."""
-    watched = watched or Watched(problem="nothing was collected yet")
+    watched = watched or WatchedCounts(problem="nothing was collected yet")
     users, base_users = sum(watched.users), sum(watched.base_users)
     hits, base_hits = sum(watched.hits), sum(watched.base_hits)
     sample, log_odds = min(users, base_users), evidence(watched, limits)
@@ -73,7 +73,7 @@ def read(measure: Measure, watched: Watched | None, limits: Limits) -> Reading:
     return measure.reading(outcome, said, ratio if base_hits else None, **known)
 
 
-def _by_chance(watched: Watched) -> bool:
+def _by_chance(watched: WatchedCounts) -> bool:
     """Whether the baseline's users would watch so much more often by chance alone."""
     columns = (watched.base_hits, watched.base_users, watched.hits, watched.users)
     return bool(as_often(*(np.asarray(float(sum(column))) for column in columns)) >= CHANCE)

@@ -8,8 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from auto_deployment.online_evaluation.database import Database
-from auto_deployment.online_evaluation.store import KINDS, Kind
-from auto_deployment.online_evaluation.upkeep import compact
+from auto_deployment.online_evaluation.parquet_store import KINDS, Kind
+from auto_deployment.online_evaluation.retention import compact
 from tests.unit.auto_deployment.online_evaluation.viewers import NOON, Scene
 
 ANSWERS, BLOCKS, USERS = 7_000, 2, 5_000
@@ -44,9 +44,9 @@ def main(folder: Path, days: int) -> float:
         for block in range(BLOCKS):
             make(scene, day, block)
         compact(scene.store, day)
-    scene.tell()
-    found = scene.figures(days + 2, NOON + timedelta(days=days + 1))
-    assert found.judged.judged > days * BLOCKS * ANSWERS
+    scene.collect()
+    found = scene.metrics(days + 2, NOON + timedelta(days=days + 1))
+    assert found.judged > days * BLOCKS * ANSWERS
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

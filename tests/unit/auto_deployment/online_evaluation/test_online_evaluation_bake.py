@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from auto_deployment.common.settings import Settings, load_settings
-from auto_deployment.online_evaluation.bake import watched
+from auto_deployment.online_evaluation.bake import watched_counts
 from tests.unit.auto_deployment.online_evaluation.viewers import NOON, Scene
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from auto_deployment.online_evaluation.watched_counts import Watched
+    from auto_deployment.online_evaluation.watched_counts import WatchedCounts
 
 MINUTE = timedelta(minutes=1)
 LIST = ("a+1999", "b+1999")
@@ -35,9 +35,9 @@ def settings_of(scene: Scene) -> Settings:
     return load_settings(provenance_url=scene.url, telemetry_dir=scene.folder / "telemetry", canary_watched="judge")
 
 
-def known(scene: Scene, before: Watched | None = None) -> Watched:
+def known(scene: Scene, before: WatchedCounts | None = None) -> WatchedCounts:
     """What telemetry knows of the bake."""
-    return watched(settings_of(scene), 7, seconds(NOON), seconds(NOON + timedelta(hours=12)), before)
+    return watched_counts(settings_of(scene), 7, seconds(NOON), seconds(NOON + timedelta(hours=12)), before)
 
 
 def test_users_count_once_in_the_track_of_their_first_answer(scene: Scene) -> None:
@@ -50,7 +50,7 @@ def test_users_count_once_in_the_track_of_their_first_answer(scene: Scene) -> No
     scene.begin(3, "a+1999", NOON + 70 * MINUTE)
     scene.answer(5, NOON + 12 * MINUTE, LIST, 7, "canary")
     scene.begin(9, "z+1999", NOON + 300 * MINUTE)
-    scene.tell()
+    scene.collect()
     found = known(scene)
     assert (found.users, found.hits) == ((1, 1), (1, 0))
     assert (found.base_users, found.base_hits) == ((0, 3), (0, 1))
@@ -64,7 +64,7 @@ def test_only_answers_of_the_bake_that_are_old_enough_count(scene: Scene) -> Non
     scene.answer(3, NOON + 50 * MINUTE, LIST, 7, "canary")
     scene.answer(4, NOON + MINUTE, LIST, 5, "canary")
     scene.begin(9, "z+1999", NOON + 100 * MINUTE)
-    scene.tell()
+    scene.collect()
     found = known(scene)
     assert (found.users, found.base_users, found.until) == ((1,), (0,), "2026-01-05T12:40:00")
 
@@ -73,11 +73,11 @@ def test_what_has_been_counted_is_not_counted_again_until_there_is_more(scene: S
     """A look comes each minute, a collection every few hours."""
     scene.answer(1, NOON + MINUTE, LIST, 7, "canary")
     scene.begin(9, "z+1999", NOON + 300 * MINUTE)
-    scene.tell()
+    scene.collect()
     first = known(scene)
     assert known(scene, first) is first
     scene.answer(2, NOON + 2 * MINUTE, LIST, 7, "canary")
-    scene.tell()
+    scene.collect()
     assert sum(known(scene, first).users) == 2
 
 
@@ -89,9 +89,9 @@ def test_what_telemetry_cannot_tell_is_a_problem_and_no_error(
     assert known(scene).problem == "there is no telemetry"
     scene.answer(1, NOON + MINUTE, LIST, 7, "canary")
     scene.begin(9, "z+1999", NOON + 300 * MINUTE)
-    scene.tell()
+    scene.collect()
     bare = load_settings(telemetry_dir=tmp_path / "telemetry", canary_watched="judge")
-    assert "no database" in watched(bare, 7, seconds(NOON), seconds(NOON + timedelta(hours=12)), None).problem
+    assert "no database" in watched_counts(bare, 7, seconds(NOON), seconds(NOON + timedelta(hours=12)), None).problem
     next((tmp_path / "telemetry").rglob("*.parquet")).write_bytes(b"not a file of that kind")
     assert known(scene).problem.startswith("telemetry gives nothing new (")
 
@@ -102,10 +102,10 @@ def test_what_was_known_does_not_go_with_a_moment_s_failure(scene: Scene, monkey
     scene.answer(2, NOON + MINUTE, LIST, 6, "stable")
     scene.begin(2, "a+1999", NOON + 5 * MINUTE)
     scene.begin(9, "z+1999", NOON + 300 * MINUTE)
-    scene.tell()
+    scene.collect()
     first = known(scene)
     scene.answer(3, NOON + 2 * MINUTE, LIST, 7, "canary")
-    scene.tell()
+    scene.collect()
     with monkeypatch.context() as patch:
         patch.setattr("auto_deployment.online_evaluation.bake.prepare", away)
         second = known(scene, first)

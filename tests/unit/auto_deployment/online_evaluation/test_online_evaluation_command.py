@@ -33,7 +33,7 @@ def happened(scene: Scene) -> None:
     for user in range(3):
         scene.begin(user, "a+1999", begun + timedelta(hours=1))
     scene.begin(999, "z+1999", begun + timedelta(hours=47))
-    scene.tell()
+    scene.collect()
 
 
 def test_it_prints_a_table(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,7 +44,7 @@ def test_it_prints_a_table(scene: Scene, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_it_prints_json(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same figures for programs."""
+    """The same metrics for programs."""
     happened(scene)
     assert main(["--json", "--days", "3"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -41,7 +41,7 @@ def tables_of(folder: Path, rated: list[tuple[int, str]], watched: list[tuple[in
 def seen(folder: Path, popular: Popular, version: int) -> dict[int, int]:
     """What users of a version had seen, as bits."""
     with Database(folder / "scratch") as database:
-        database.run("CREATE TEMP TABLE asked AS SELECT unnest([5, 6, 8]) AS user_id")
+        database.run("CREATE TEMP TABLE answered AS SELECT unnest([5, 6, 8]) AS user_id")
         popular.load(database, [None, 3, version])
         return dict(database.rows("SELECT user_id, places FROM seen ORDER BY user_id"))
 

@@ -9,9 +9,9 @@ import pytest
 from auto_deployment.ingestion.events import DEFAULT_RULES
 from auto_deployment.ingestion.rows import rows_of
 from auto_deployment.ingestion.sources import Block
-from auto_deployment.online_evaluation.figures import Figures, figures
+from auto_deployment.online_evaluation.metrics import OnlineMetrics, compute_metrics
+from auto_deployment.online_evaluation.parquet_store import ParquetStore
 from auto_deployment.online_evaluation.popular import Popular
-from auto_deployment.online_evaluation.store import Store
 from auto_deployment.online_evaluation.uplift import Strata, uplift
 from scripts.simulator.lines import StreamOptions
 from scripts.simulator.stream import stream_lines
@@ -35,13 +35,13 @@ def simulated(planted: float) -> list[str]:
     return [line for line in lines if "/data/m/" not in line or line.endswith(("/0.mpg", "/1.mpg", "/2.mpg"))]
 
 
-def told(folder: Path, lines: list[str]) -> Figures:
+def told(folder: Path, lines: list[str]) -> OnlineMetrics:
     """What telemetry makes of a stream."""
-    store, left, offset = Store(folder / "telemetry"), iter(lines), 0
+    store, left, offset = ParquetStore(folder / "telemetry"), iter(lines), 0
     while block := list(islice(left, BLOCK)):
         offset += len(block)
         store.keep("stream/0", {"offset": offset}, rows_of(Block("stream/0", range(len(block)), block, {}), DEFAULT_RULES))
-    return figures(store, Popular(folder / "popular"), None, 30, START + timedelta(days=30))
+    return compute_metrics(store, Popular(folder / "popular"), None, 30, START + timedelta(days=30))
 
 
 def with_answers(lines: list[str], change: Callable[[str, str], str]) -> list[str]:

@@ -12,9 +12,9 @@ from auto_deployment.common.json_file import write_json_synced
 from auto_deployment.ingestion.events import Recommendation
 from auto_deployment.ingestion.rows import Counts, Rows
 from auto_deployment.online_evaluation.database import Database
-from auto_deployment.online_evaluation.figures import Figures, figures
+from auto_deployment.online_evaluation.metrics import OnlineMetrics, compute_metrics
+from auto_deployment.online_evaluation.parquet_store import Kind, ParquetStore
 from auto_deployment.online_evaluation.popular import Popular
-from auto_deployment.online_evaluation.store import Kind, Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,11 +36,11 @@ def stream_time(time: datetime) -> str:
 
 
 class Scene:
-    """What happened; `tell` has it collected."""
+    """What happened; `collect` has it collected."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.store = Store(folder / "telemetry")
+        self.store = ParquetStore(folder / "telemetry")
         self.url = f"sqlite:///{folder / 'provenance.sqlite'}"
         self.popular = Popular(folder / "telemetry" / "popular")
         self.rows = empty_rows()
@@ -74,7 +74,7 @@ class Scene:
             )
             database.copy("FROM seen", self.folder / "telemetry" / "popular" / f"{version}.parquet")
 
-    def tell(self) -> None:
+    def collect(self) -> None:
         """What happened so far comes in one block; what was served is shipped."""
         self.offset += 1000
         self.store.keep(SOURCE, {"offset": self.offset}, self.rows)
@@ -85,9 +85,9 @@ class Scene:
         ledger.close()
         self.rows, self.served = empty_rows(), []
 
-    def figures(self, days: int = 30, now: datetime = NOON + timedelta(days=20)) -> Figures:
+    def metrics(self, days: int = 30, now: datetime = NOON + timedelta(days=20)) -> OnlineMetrics:
         """What telemetry makes of it."""
-        return figures(self.store, self.popular, self.url, days, now)
+        return compute_metrics(self.store, self.popular, self.url, days, now)
 
     def all(self, kind: Kind) -> list[tuple[object, ...]]:
         """Everything that is kept of a kind, in a fixed order."""

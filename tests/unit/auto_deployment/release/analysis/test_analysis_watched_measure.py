@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auto_deployment.online_evaluation.watched_counts import Watched
+from auto_deployment.online_evaluation.watched_counts import WatchedCounts
 from auto_deployment.release.analysis.aa_test import self_test
 from auto_deployment.release.analysis.comparison import WATCHED_FALSE_ALARMS, Limits
 from auto_deployment.release.analysis.evidence import Evidence
@@ -21,21 +21,21 @@ JUDGE, REQUIRE = replace(LIMITS, watched="judge"), replace(LIMITS, watched="requ
 BINS = 66  # of ten minutes, in twelve hours less the hour that the last answers are too young
 
 
-def baked(share: float, base_share: float, users: int, seed: int = 1) -> Watched:
+def baked(share: float, base_share: float, users: int, seed: int = 1) -> WatchedCounts:
     """A bake in which so many users got their first answer from the canary, and four times as many beside it."""
     rng = np.random.default_rng(seed)
     own, beside = rng.multinomial(users, np.full(BINS, 1 / BINS)), rng.multinomial(4 * users, np.full(BINS, 1 / BINS))
     hits, base_hits = rng.binomial(own, share), rng.binomial(beside, base_share)
     counts = {"users": own, "hits": hits, "base_users": beside, "base_hits": base_hits}
-    return Watched.from_dict({name: column.tolist() for name, column in counts.items()})
+    return WatchedCounts.from_dict({name: column.tolist() for name, column in counts.items()})
 
 
-def outcome(watched: Watched | None, limits: Limits) -> Outcome:
+def outcome(watched: WatchedCounts | None, limits: Limits) -> Outcome:
     """What the measure says."""
     return reading_of(watched, limits).outcome
 
 
-def reading_of(watched: Watched | None, limits: Limits) -> Reading:
+def reading_of(watched: WatchedCounts | None, limits: Limits) -> Reading:
     """The row of the table, read."""
     return read(next(measure for measure in MEASURES if measure.name == NAME), watched, limits)
 
@@ -61,8 +61,8 @@ def test_one_that_is_watched_half_as_much_is_worse(limits: Limits) -> None:
     assert reading.evidence >= reading.needed
 
 
-@pytest.mark.parametrize("known", [None, Watched(), Watched(problem="there is no telemetry"), baked(0.2, 0.2, 30)])
-def test_too_little_is_no_failure_and_blocks_only_where_it_must_be_known(known: Watched | None) -> None:
+@pytest.mark.parametrize("known", [None, WatchedCounts(), WatchedCounts(problem="there is no telemetry"), baked(0.2, 0.2, 30)])
+def test_too_little_is_no_failure_and_blocks_only_where_it_must_be_known(known: WatchedCounts | None) -> None:
     """Nothing collected, nobody yet, a problem, or few users: the setting says what that means."""
     bake = replace(healthy_bake(), watched=known)
     judged, required, off = (verdict(bake, limits, MINUTES) for limits in (JUDGE, REQUIRE, LIMITS))
@@ -74,12 +74,12 @@ def test_too_little_is_no_failure_and_blocks_only_where_it_must_be_known(known: 
 def test_below_the_limit_but_not_for_certain_is_not_promoted_yet() -> None:
     """It bakes on: neither worse nor good."""
     users = (600,)
-    assert outcome(Watched(users, (80,), (2400,), (480,)), JUDGE) == Outcome.ABOVE
+    assert outcome(WatchedCounts(users, (80,), (2400,), (480,)), JUDGE) == Outcome.ABOVE
 
 
 def test_below_the_limit_by_chance_holds_nothing_up() -> None:
     """7 of 600 users where 40 of 2,400 make 10: three fewer are no sign of anything."""
-    assert outcome(Watched((600,), (7,), (2400,), (40,)), JUDGE) == Outcome.WITHIN
+    assert outcome(WatchedCounts((600,), (7,), (2400,), (40,)), JUDGE) == Outcome.WITHIN
 
 
 def test_the_verdict_reads_it_where_it_is_switched_on() -> None:

@@ -1,4 +1,4 @@
-"""Days that are over become one file each; the oldest days go, by age and by size."""
+"""Retention: past days become one file each, and the oldest days are dropped, by age and by size."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from auto_deployment.common.json_file import sync_folder
 from auto_deployment.online_evaluation.database import QUERY, Database
-from auto_deployment.online_evaluation.store import KINDS, ORDER, SCRATCH
+from auto_deployment.online_evaluation.parquet_store import KINDS, ORDER, SCRATCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from auto_deployment.online_evaluation.store import Kind, Store
+    from auto_deployment.online_evaluation.parquet_store import Kind, ParquetStore
 
 WHOLE = "all.parquet"
-# Blocks are of minutes: what a user watched of a film on a day comes in many rows.
-PACKED: Mapping[Kind, str] = {
+# A block covers minutes: a user's watches of one film on one day stand in many rows.
+COMPACTED: Mapping[Kind, str] = {
     "answers": "SELECT * FROM {rows}",
     "watches": (
         "SELECT user_id, film, min(begun) AS begun, sum(minutes)::UINTEGER AS minutes FROM {rows} GROUP BY user_id, film"
@@ -26,10 +26,10 @@ PACKED: Mapping[Kind, str] = {
 }
 
 
-def compact(store: Store, today: str) -> int:
-    """Make one file of the files of each day before `today`; how many days that were. Raises OSError or `Error`.
+def compact(store: ParquetStore, today: str) -> int:
+    """Join the files of each day before `today`, and return the number of joined days. Raises OSError or `Error`.
 
-    Only what no restore can read again may be compacted: blocks up to the last version.
+    Compact only blocks up to the last version: no run reads these blocks again.
     """
     days = [(kind, day) for kind in KINDS for day in store.days(kind) if day < today]
     several = [(kind, day) for kind, day in days if len(list((store.folder / kind / day).glob("*.parquet"))) > 1]
@@ -38,8 +38,8 @@ def compact(store: Store, today: str) -> int:
     return len(several)
 
 
-def mend(folder: Path) -> None:
-    """Bring to its end what a killed run began: a packed day is there before or after it, never both; scratch goes."""
+def recover(folder: Path) -> None:
+    """Complete or undo the compaction that a killed run began, and remove its scratch folders."""
     for old in folder.glob("*/.*.old"):
         day = old.with_name(old.name[1 : -len(".old")])
         new = day.with_name(f".{day.name}.new")
@@ -56,14 +56,15 @@ def mend(folder: Path) -> None:
 
 
 def _is_alive(process: int) -> bool:
-    """Whether there is such a process. The release's controller works at the same time as the pipeline."""
+    """Whether the process lives. The release's controller works at the same time as the pipeline."""
     return Path(f"/proc/{process}").exists()
 
 
-def too_old(sizes: Mapping[str, int], today: date, keep_days: int, max_bytes: float) -> list[str]:
-    """The days to drop, of days with these sizes in bytes. Pure.
+def expired_days(sizes: Mapping[str, int], today: date, keep_days: int, max_bytes: float) -> list[str]:
+    """The days to drop. `sizes` has the bytes of each day. Pure.
 
-    Too old ones, counted from the newest, which stays; those that are yet to come; then the oldest while all take too much.
+    These are days in the future, days older than `keep_days` before the newest, and then the oldest days while the rest takes
+    more than `max_bytes`. The newest day always stays.
     """
     real = sorted(day for day in sizes if day <= str(today + timedelta(days=1)))
     dropped = [day for day in sizes if day not in real]
@@ -77,22 +78,22 @@ def too_old(sizes: Mapping[str, int], today: date, keep_days: int, max_bytes: fl
     return dropped
 
 
-def clear(store: Store, today: date, keep_days: int, max_bytes: float) -> list[str]:
-    """Drop the days that `too_old` names; which they were."""
+def drop_expired(store: ParquetStore, today: date, keep_days: int, max_bytes: float) -> list[str]:
+    """Drop the days that `expired_days` names, and return them."""
     sizes = {day: store.bytes_of(day) for day in {*store.days("answers"), *store.days("watches")}}
-    dropped = too_old(sizes, today, keep_days, max_bytes)
+    dropped = expired_days(sizes, today, keep_days, max_bytes)
     for day in dropped:
         store.drop(day)
     return dropped
 
 
-def _compact(store: Store, kind: Kind, day: str) -> None:
+def _compact(store: ParquetStore, kind: Kind, day: str) -> None:
     folder = store.folder / kind / day
     new, old = folder.with_name(f".{day}.new"), folder.with_name(f".{day}.old")
     new.mkdir()
     with Database(store.folder / SCRATCH) as database:
-        packed = PACKED[kind].format(rows=store.relation(kind, [day]))
-        database.copy(f"{packed} ORDER BY {ORDER[kind]}", new / WHOLE)
+        compacted = COMPACTED[kind].format(rows=store.relation(kind, [day]))
+        database.copy(f"{compacted} ORDER BY {ORDER[kind]}", new / WHOLE)
     sync_folder(new)
     folder.rename(old)
     new.rename(folder)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from auto_deployment.common.intervals import wilson
-from auto_deployment.online_evaluation.shares import Moments, difference, share
+from auto_deployment.online_evaluation.share_intervals import RatioSums, difference_interval, share_interval
 
 
-def moments(answers: np.ndarray, counted: np.ndarray) -> Moments:
+def ratio_sums(answers: np.ndarray, counted: np.ndarray) -> RatioSums:
     """The sums over users."""
     n, h = answers.astype(float), counted.astype(float)
-    return Moments(len(n), n.sum(), h.sum(), (n * n).sum(), (n * h).sum(), (h * h).sum())
+    return RatioSums(len(n), n.sum(), h.sum(), (n * n).sum(), (n * h).sum(), (h * h).sum())
 
 
 def users_of(rng: np.random.Generator, users: int, share_of_users: float) -> tuple[np.ndarray, np.ndarray]:
@@ -21,7 +21,7 @@ def users_of(rng: np.random.Generator, users: int, share_of_users: float) -> tup
 
 def test_with_one_answer_each_it_is_wilson_s_interval() -> None:
     """As of independent answers, but for a user in two hundred."""
-    found, expected = share(moments(np.ones(200), np.repeat([1.0, 0.0], [30, 170]))), wilson(0.15, 200)
+    found, expected = share_interval(ratio_sums(np.ones(200), np.repeat([1.0, 0.0], [30, 170]))), wilson(0.15, 200)
     assert found is not None
     assert found.value == 0.15
     assert found.low == pytest.approx(expected[0], abs=1e-3)
@@ -30,7 +30,7 @@ def test_with_one_answer_each_it_is_wilson_s_interval() -> None:
 
 def test_answers_of_few_users_say_little() -> None:
     """A thousand answers of ten users, half of whom watch all: no narrower than ten answers would be."""
-    found = share(moments(np.full(10, 100), np.repeat([100, 0], 5)))
+    found = share_interval(ratio_sums(np.full(10, 100), np.repeat([100, 0], 5)))
     assert found is not None
     assert found.high - found.low > 0.4
 
@@ -40,7 +40,7 @@ def test_the_interval_holds_the_truth_in_95_of_100_samples(expected: float) -> N
     """Of users who differ as much as they can: counted over 400 samples, where independent answers would miss a third."""
     rng, held = np.random.default_rng(3), 0
     for _ in range(400):
-        found = share(moments(*users_of(rng, 600, expected)))
+        found = share_interval(ratio_sums(*users_of(rng, 600, expected)))
         assert found is not None
         held += found.low <= expected <= found.high
     assert 0.92 <= held / 400 <= 0.98
@@ -51,7 +51,7 @@ def test_the_difference_s_interval_holds_the_truth_in_95_of_100_samples() -> Non
     rng, held = np.random.default_rng(4), 0
     for _ in range(400):
         answers, own = users_of(rng, 600, 0.3)
-        found = difference(moments(answers, own - rng.binomial(answers, 0.2)))
+        found = difference_interval(ratio_sums(answers, own - rng.binomial(answers, 0.2)))
         assert found is not None
         held += found.low <= 0.1 <= found.high
     assert 0.92 <= held / 400 <= 0.98
@@ -59,17 +59,18 @@ def test_the_difference_s_interval_holds_the_truth_in_95_of_100_samples() -> Non
 
 def test_where_nothing_was_watched_the_interval_says_how_much_it_may_be() -> None:
     """By users, not by answers; of a single user nothing is known; of none there is no share."""
-    found = share(moments(np.full(100, 50), np.zeros(100)))
+    found = share_interval(ratio_sums(np.full(100, 50), np.zeros(100)))
     assert found is not None
     assert (found.value, found.low) == (0.0, 0.0)
     for users in range(2, 500):
-        none, every = share(moments(np.full(users, 3), np.zeros(users))), share(moments(np.full(users, 3), np.full(users, 3)))
+        none = share_interval(ratio_sums(np.full(users, 3), np.zeros(users)))
+        every = share_interval(ratio_sums(np.full(users, 3), np.full(users, 3)))
         assert none is not None
         assert every is not None
         assert (none.low, every.high) == (0.0, 1.0)
     assert found.high == pytest.approx(wilson(0.0, 100)[1])
-    alone = share(moments(np.array([50]), np.array([20])))
+    alone = share_interval(ratio_sums(np.array([50]), np.array([20])))
     assert alone is not None
     assert (alone.low, alone.high) == (0.0, 1.0)
-    assert share(Moments(0, 0, 0, 0, 0, 0)) is None
-    assert difference(moments(np.array([50]), np.array([20]))) is None
+    assert share_interval(RatioSums(0, 0, 0, 0, 0, 0)) is None
+    assert difference_interval(ratio_sums(np.array([50]), np.array([20]))) is None

@@ -1,10 +1,10 @@
-"""What the telemetry keeps: our own answers and the films that were begun, as Parquet files, a folder a day.
+"""The telemetry's Parquet files: our own answers and the begun films, in one folder for each day.
 
     answers/2026-01-05/SOURCE~STOP.parquet   time, user_id, server, status, milliseconds, films, digest, error
     watches/2026-01-05/SOURCE~STOP.parquet   user_id, film, begun, minutes
 
-A file has one day of one collected block, and its name says where that block ends. The same block again replaces the file. The
-name also shows which files lie beyond the record of the collection. Days and times are the stream's own.
+A file has one day of one collected block. Its name contains the position at which the block ends. The same block again
+replaces the file. The name also shows which files lie beyond the marks of the collection. Days and times are the stream's own.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from auto_deployment.common.json_file import read_json, sync_folder, write_json_synced
 from auto_deployment.online_evaluation.database import Database, quoted
-from auto_deployment.online_evaluation.rows import answer_lines, watch_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from auto_deployment.ingestion.events import Recommendation
     from auto_deployment.ingestion.rows import Rows
 
 Kind: TypeAlias = Literal["answers", "watches"]
 
-# How a kind comes, as lines of text, and what is kept of it, in which order: what lies together packs well.
+# The columns of a kind's lines. Then the columns of its file, and their order: neighbours that are alike compress well.
 COLUMNS: Mapping[Kind, str] = {
     "answers": (
         "{'time': 'TIMESTAMP', 'user_id': 'BIGINT', 'server': 'VARCHAR', 'status': 'USMALLINT', 'milliseconds': 'UINTEGER', "
@@ -50,23 +50,25 @@ EMPTY: Mapping[Kind, str] = {
         "SELECT NULL::BIGINT AS user_id, NULL::VARCHAR AS film, NULL::TIMESTAMP AS begun, NULL::UINTEGER AS minutes WHERE false"
     ),
 }
-# What does not fit into memory while a query runs.
+# The folder for what does not fit into memory while a query runs.
 SCRATCH = ".scratch"
 KINDS: tuple[Kind, ...] = ("answers", "watches")
 UNREAD = "unread.json"
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+LONGEST_ERROR = 200
+MICROSECONDS = len("2026-01-01T00:00:00.123456")  # the resolution of a TIMESTAMP
 
 
-class Store:
-    """The Parquet files under one folder. Methods raise OSError or `database.Error` where the disk does not do its part."""
+class ParquetStore:
+    """The Parquet files under one folder. Methods raise OSError or `database.Error` when the disk fails."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def keep(self, source: str, mark: Mapping[str, Any], rows: Rows) -> None:
-        """Keep the answers and watches of a block: a file for each of its days, each whole or not there."""
+        """Write the answers and watches of a block: one file for each day. Each file is complete, or it does not exist."""
         name = f"{_slug(source)}~{_position(mark):015d}.parquet"
-        lines: dict[Kind, Sequence[str]] = {"answers": answer_lines(rows), "watches": watch_lines(rows)}
+        lines: dict[Kind, Sequence[str]] = {"answers": answer_lines(rows.answers), "watches": _watch_lines(rows)}
         days: dict[Kind, set[str]] = {
             "answers": {answer.time[:10] for answer in rows.answers},
             "watches": {time[:10] for time in rows.begun},
@@ -89,31 +91,31 @@ class Store:
             sync_folder(path.parent.parent)
 
     def roll_back(self, marks: Mapping[str, Mapping[str, Any]]) -> int:
-        """Remove what is of blocks beyond the record's marks, and everything where there are none; how many files that were."""
+        """Remove the files of blocks beyond the marks, or all files if there are no marks. Returns their number."""
         recorded = {_slug(source): _position(mark) for source, mark in marks.items()}
-        gone = 0
+        removed = 0
         for path in [path for kind in KINDS for path in sorted(self.folder.glob(f"{kind}/*/*.parquet"))]:
             slug, _, stop = path.stem.rpartition("~")
             if (slug and int(stop) > recorded.get(slug, -1)) or not marks:
                 path.unlink()
-                gone += 1
-        return gone
+                removed += 1
+        return removed
 
     def days(self, kind: Kind = "answers") -> list[str]:
-        """The days of which something is kept, oldest first."""
+        """The days with files, oldest first."""
         return sorted(path.name for path in self.folder.glob(f"{kind}/*") if DAY.fullmatch(path.name) and path.is_dir())
 
     def note_unread(self, sources: Sequence[str]) -> None:
-        """Of which sources something was left unread when the last collection ended."""
+        """Write which sources the last collection did not read to their end."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json_synced(self.folder / UNREAD, {"sources": [_slug(source) for source in sources]})
 
     def unread(self) -> list[str]:
-        """The same, as the files of their blocks begin. Raises StateError."""
+        """The sources of `note_unread`, as the prefixes of their file names. Raises StateError."""
         return [f"{slug}~" for slug in (read_json(self.folder / UNREAD) or {"sources": []})["sources"]]
 
     def relation(self, kind: Kind, days: Iterable[str], *, named: bool = False) -> str:
-        """What is kept of these days, as SQL to select from, with each row's `filename` if so asked; empty where nothing is."""
+        """The SQL relation of the files of these days. `named` adds the column `filename`."""
         paths = [path for day in days for path in sorted((self.folder / kind / day).glob("*.parquet"))]
         listed = ", ".join(quoted(str(path)) for path in paths)
         if not paths:
@@ -126,7 +128,7 @@ class Store:
             shutil.rmtree(self.folder / kind / day, ignore_errors=True)
 
     def bytes_of(self, day: str) -> int:
-        """What a day takes on the disk."""
+        """The size of a day on the disk, in bytes."""
         return sum(path.stat().st_size for kind in KINDS for path in (self.folder / kind / day).glob("*.parquet"))
 
 
@@ -136,11 +138,40 @@ def day_after(day: str, days: int) -> str:
 
 
 def _position(mark: Mapping[str, Any]) -> int:
-    """How far a source was read: its offset, or its lines."""
+    """How far a source was read: an offset, or a number of lines."""
     return int(mark.get("offset", mark.get("lines", 0)))
 
 
 def _slug(source: str) -> str:
-    """A source's name as that of a file: its last word, and enough of a checksum to tell it from others."""
+    """A source's name in a file name: its last characters, and a checksum that keeps sources apart."""
     word = re.sub(r"[^A-Za-z0-9.-]+", "-", source)[-40:].strip("-")
     return f"{word}-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+
+
+def digest_of(films: Iterable[str]) -> int:
+    """The digest of an answer's list in provenance, as a number: 64 bits of BLAKE2b of the ids, joined by commas."""
+    return int.from_bytes(hashlib.blake2b(",".join(films).encode(), digest_size=8).digest(), "big")
+
+
+def answer_lines(answers: Iterable[Recommendation]) -> list[str]:
+    """A tab-separated line for each recommendation, in the order of the stream."""
+    return [_answer_line(answer) for answer in answers]
+
+
+def _watch_lines(rows: Rows) -> list[str]:
+    """A tab-separated line for each row of watches: user, film, minutes and the time of the first minute."""
+    return [
+        "\t".join((*watch.split(",", 3)[:3], begun[:MICROSECONDS]))
+        for watch, begun in zip(rows.watches, rows.begun, strict=True)
+    ]
+
+
+def _answer_line(answer: Recommendation) -> str:
+    digest = digest_of(answer.films) if answer.films else ""
+    head = (answer.time[:MICROSECONDS], answer.user, _without_separators(answer.server), answer.status, answer.milliseconds)
+    return "\t".join(map(str, (*head, ",".join(answer.films), digest, _without_separators(answer.error))))
+
+
+def _without_separators(text: str) -> str:
+    """A text of the stream in which blanks replace tabs, line ends and other signs that cannot be printed."""
+    return "".join(sign if sign.isprintable() else " " for sign in text[:LONGEST_ERROR])

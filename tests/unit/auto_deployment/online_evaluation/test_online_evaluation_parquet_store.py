@@ -12,10 +12,9 @@ from auto_deployment.ingestion.events import DEFAULT_RULES, Recommendation
 from auto_deployment.ingestion.sources import FileSource
 from auto_deployment.ingestion.tables import Tables
 from auto_deployment.online_evaluation.database import QUERY
-from auto_deployment.online_evaluation.keeping import Telemetry
-from auto_deployment.online_evaluation.rows import answer_lines, digest_of
-from auto_deployment.online_evaluation.store import SCRATCH, Store
-from auto_deployment.online_evaluation.upkeep import WHOLE, clear, compact, mend, too_old
+from auto_deployment.online_evaluation.parquet_store import SCRATCH, ParquetStore, answer_lines, digest_of
+from auto_deployment.online_evaluation.retention import WHOLE, compact, drop_expired, expired_days, recover
+from auto_deployment.online_evaluation.telemetry import Telemetry
 from tests.unit.auto_deployment.online_evaluation.viewers import NOON, SOURCE, Scene, empty_rows
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def test_a_block_s_answers_and_watches_are_kept_by_day(tmp_path: Path) -> None:
     scene.answer(7, NOON, ["a+1999", "b+1999"])
     scene.fail(8, NOON + DAY)
     scene.begin(7, "a+1999", NOON + DAY, 12)
-    scene.tell()
+    scene.collect()
     assert scene.store.days() == ["2026-01-05", "2026-01-06"]
     digest = digest_of(["a+1999", "b+1999"])
     assert scene.all("answers") == [
@@ -84,7 +83,7 @@ def test_what_the_stream_says_cannot_end_a_field_or_a_line() -> None:
     """Tabs, line ends and unpaired halves of signs in an error are blanks; a long one is cut."""
     rows = empty_rows()
     rows.answers.append(Recommendation("2026-01-05T12:00:00.123456789", 7, "s:1", 0, (), "a\tb\rc\udc80" + 999 * "x", 1))
-    (line,) = answer_lines(rows)
+    (line,) = answer_lines(rows.answers)
     assert line.split("\t")[:2] == ["2026-01-05T12:00:00.123456", "7"]
     assert len(line.split("\t")) == 8
     assert line.split("\t")[-1].startswith("a b c xxx")
@@ -98,7 +97,7 @@ def test_the_same_block_again_changes_nothing(tmp_path: Path) -> None:
         scene.offset = 0
         scene.answer(7, NOON, ["a+1999"])
         scene.begin(7, "a+1999", NOON)
-        scene.tell()
+        scene.collect()
         first = files(tmp_path)
     assert files(tmp_path) == first
     assert (len(scene.all("answers")), len(scene.all("watches"))) == (1, 1)
@@ -115,16 +114,16 @@ def test_a_killed_collection_keeps_what_an_undisturbed_one_keeps(
     kept = telemetry(broken)
     written = 0
 
-    def dying(store: Store, source: str, mark: Mapping[str, Any], rows: Rows) -> None:
+    def dying(store: ParquetStore, source: str, mark: Mapping[str, Any], rows: Rows) -> None:
         nonlocal written
         undisturbed(store, source, mark, rows)
         written += 1
         if written == dies_at:
             raise KilledError
 
-    undisturbed = Store.keep
+    undisturbed = ParquetStore.keep
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "keep", dying)
+        patch.setattr(ParquetStore, "keep", dying)
         with pytest.raises(KilledError):
             list(collector(broken, kept).collect(FileSource([path], 20), lambda: True))
     list(collector(broken, telemetry(broken)).collect(FileSource([path], 20), lambda: True))
@@ -136,7 +135,7 @@ def test_what_lies_beyond_the_record_goes(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     for user in (1, 2, 3):
         scene.answer(user, NOON, ["a+1999"])
-        scene.tell()
+        scene.collect()
     assert scene.store.roll_back({SOURCE: {"offset": 2000}, "other/0": {"offset": 5}}) == 1
     assert [row[1] for row in scene.all("answers")] == [1, 2]
     assert scene.store.roll_back({"other/0": {"offset": 5}}) == 2
@@ -156,7 +155,7 @@ def packed_scene(folder: Path) -> Scene:
         scene.answer(at, NOON, ["a+1999"])
         scene.begin(1, "a+1999", NOON + timedelta(minutes=10 * at), 10)
         scene.begin(1, "a+1999", NOON + DAY)
-        scene.tell()
+        scene.collect()
     assert compact(scene.store, "2026-01-06") == 2
     return scene
 
@@ -175,7 +174,7 @@ def test_a_block_that_comes_later_joins_its_packed_day(tmp_path: Path) -> None:
     """A partition that lagged behind."""
     scene = packed_scene(tmp_path)
     scene.answer(9, NOON, ["a+1999"])
-    scene.tell()
+    scene.collect()
     assert compact(scene.store, "2026-01-06") == 1
     assert [row[1] for row in scene.all("answers")] == [0, 1, 2, 9]
 
@@ -185,7 +184,7 @@ def three_blocks(folder: Path) -> Scene:
     scene = Scene(folder)
     for user in (1, 2, 3):
         scene.answer(user, NOON, ["a+1999"])
-        scene.tell()
+        scene.collect()
     return scene
 
 
@@ -206,7 +205,7 @@ def test_a_killed_packing_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         patch.setattr("pathlib.Path.rename", dying)
         with pytest.raises(KilledError):
             compact(scene.store, "2026-01-06")
-    mend(scene.store.folder)
+    recover(scene.store.folder)
     assert [row[1] for row in scene.all("answers")] == [1, 2, 3]
     assert [path.name for path in (tmp_path / "telemetry" / "answers").iterdir()] == ["2026-01-05"]
 
@@ -224,20 +223,20 @@ def test_days_go_by_age_and_by_size_the_oldest_first(keep: int, most: float, dro
     """Age counts from the newest day, which stays whatever it takes."""
     days = [f"2026-01-0{day}" for day in range(1, 6)]
     expected = days[:dropped] if isinstance(dropped, int) else dropped
-    assert too_old(dict.fromkeys(days, 10), date(2026, 11, 23), keep, most) == expected
+    assert expired_days(dict.fromkeys(days, 10), date(2026, 11, 23), keep, most) == expected
 
 
 def test_a_day_that_is_yet_to_come_goes_and_makes_no_other_old() -> None:
     """Damage in a time; tomorrow may be today elsewhere."""
     sizes = dict.fromkeys(["2026-01-05", "2026-01-06", "2999-01-01"], 10)
-    assert too_old(sizes, date(2026, 1, 5), 3, 1e9) == ["2999-01-01"]
-    assert too_old({"2999-01-01": 1}, date(2026, 1, 5), 3, 1e9) == ["2999-01-01"]
+    assert expired_days(sizes, date(2026, 1, 5), 3, 1e9) == ["2999-01-01"]
+    assert expired_days({"2999-01-01": 1}, date(2026, 1, 5), 3, 1e9) == ["2999-01-01"]
 
 
 def test_a_day_that_goes_takes_its_answers_and_watches_along(tmp_path: Path) -> None:
     """Both kinds, and nothing else."""
     scene = packed_scene(tmp_path)
-    assert clear(scene.store, date(2026, 1, 6), 1, 1e9) == ["2026-01-05"]
+    assert drop_expired(scene.store, date(2026, 1, 6), 1, 1e9) == ["2026-01-05"]
     assert (scene.store.days("answers"), scene.store.days("watches")) == ([], ["2026-01-06"])
 
 
@@ -251,8 +250,8 @@ def test_what_fails_in_telemetry_is_told_and_fails_no_collection(tmp_path: Path)
     assert running.record.counts.lines == 80
     assert kept.problems
     assert all(problem.startswith("telemetry: ") for problem in kept.problems)
-    kept.settle()
-    assert kept.figures() is None
+    kept.compact()
+    assert kept.metrics() is None
 
 
 def test_a_kill_while_days_are_packed_costs_the_next_run_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,9 +270,9 @@ def test_a_kill_while_days_are_packed_costs_the_next_run_nothing(tmp_path: Path,
     assert "2026-01-05" not in scene.store.days()
     scratch = scene.store.folder / SCRATCH / f"{QUERY}999999999-x"
     scratch.mkdir()
-    kept.mend()
-    kept.settle()
-    kept.clear()
+    kept.recover()
+    kept.compact()
+    kept.drop_expired()
     assert [row[1] for row in scene.all("answers")] == [1, 2, 3, 4]
     assert (kept.problems, scratch.exists()) == ([], False)
 
@@ -282,7 +281,7 @@ def packing_scene(folder: Path) -> Scene:
     """Three blocks of a day and one of the next, in the data folder of a pipeline."""
     scene = three_blocks(folder / "data")
     scene.answer(4, NOON + DAY, ["a+1999"])
-    scene.tell()
+    scene.collect()
     return scene
 
 
@@ -301,7 +300,7 @@ def test_what_fails_again_and_again_is_told_once(tmp_path: Path) -> None:
 
 def test_an_error_that_nobody_thought_of_fails_no_run_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is logged whole, and told."""
-    monkeypatch.setattr("auto_deployment.online_evaluation.keeping.figures", lambda *_: 1 // 0)
+    monkeypatch.setattr("auto_deployment.online_evaluation.telemetry.compute_metrics", lambda *_: 1 // 0)
     kept = telemetry(tmp_path)
-    assert kept.figures() is None
+    assert kept.metrics() is None
     assert "ZeroDivisionError" in kept.problems[0]
