@@ -21,9 +21,9 @@ from auto_deployment.common.logs import FILE
 from scripts.lib.images.docker import client
 from scripts.ports import reserve
 from scripts.rehearse.__main__ import mail_settings
-from scripts.rehearse.place import ReleaseStack
-from scripts.rehearse.sinks import Mailbox
-from scripts.rehearse.stack import ROOT
+from scripts.rehearse.compose_stack import ROOT
+from scripts.rehearse.mailbox import Mailbox
+from scripts.rehearse.release_stack import ReleaseStack
 from tests.integration.checkout import Checkout
 from tests.integration.load import Load
 from tests.integration.post_office import open_post_office
@@ -119,7 +119,7 @@ def _release() -> str:
     with tempfile.TemporaryDirectory(prefix="logs-") as name:
         stack = ReleaseStack(Path(name) / "server", "movierec-logs", **mail_settings(port))
         try:
-            stack.up_anew()
+            stack.start_clean()
             stack.put_version(1)
             load = Load(stack.port, ENDLESS, CLIENTS, PAUSE)
             load.start()

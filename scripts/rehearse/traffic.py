@@ -1,4 +1,4 @@
-"""The simulator's visits while a release goes on, and what became of them."""
+"""The simulator's visits during a release, and their results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNENDING = 100_000_000
 
 @dataclass(frozen=True)
 class Visits:
-    """What became of all visits; `kinds` tells failures by their kind, `p99` is in milliseconds."""
+    """The results of all visits. `kinds`: the failures by kind, as text. `p99` in milliseconds."""
 
     requests: int = 0
     failed: int = 0
@@ -32,16 +32,16 @@ class Visits:
 
 
 def read_summary(text: str) -> Visits:
-    """The simulator's last word. Raises RunError where it said none."""
+    """Read the last summary in the simulator's output. Raises RunError if the output has no summary."""
     found = SUMMARY.findall(text)
     if not found:
-        raise RunError(f"the simulator said no summary: {text[-500:]!r}")
+        raise RunError(f"the simulator printed no summary; its output ends with {text[-500:]!r}")
     requests, _, failed, kinds, _, p99 = found[-1]
     return Visits(int(requests), int(failed), kinds, float(p99 or 0))
 
 
 class Traffic:
-    """`scripts/simulate visit` at a rate, from `start` to `stop`; a rate of 0 is no traffic."""
+    """Runs `scripts/simulate visit` at `rate` visits a second, from `start` to `stop`; without visits if the rate is 0."""
 
     def __init__(self, port: int, rate: float, output: Path, environment: Mapping[str, str]) -> None:
         self._command = [
@@ -53,22 +53,22 @@ class Traffic:
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Start the simulator."""
         if self._rate:
             self._process = subprocess.Popen(
                 self._command, cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
             )
 
     def stop(self) -> Visits:
-        """End after the visits that are under way. Raises RunError where the simulator failed by itself, or does not end."""
+        """Stop the simulator after its open visits. Raises RunError if the simulator failed or does not end."""
         if self._process is None:
             return Visits()
         process, self._process = self._process, None
         process.send_signal(signal.SIGINT)
         try:
-            _, told = process.communicate(timeout=END_SECONDS)
+            _, output = process.communicate(timeout=END_SECONDS)
         except subprocess.TimeoutExpired as error:
             process.kill()
             process.communicate()
             raise RunError(f"the simulator did not end within {END_SECONDS:g} s") from error
-        return read_summary(told)
+        return read_summary(output)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tests.bench.clients import closed_loop
 from tests.bench.measure import PAIRS, Row, interleaved, row
-from tests.stack.stack import SERVICES, Stack
+from tests.stack.stack import SERVICES, ComposeStack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 def run() -> list[Row]:
     """One row. Both stacks run from the start, so that pairs differ in nothing but whom they ask."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name, ExitStack() as opened:
-        ours = opened.enter_context(_up(Stack(Path(name) / "ours", "movierec-bench")))
+        ours = opened.enter_context(_up(ComposeStack(Path(name) / "ours", "movierec-bench")))
         hello = opened.enter_context(_up(_hello(Path(name) / "hello", ours)))
         for each in (ours, hello):
             closed_loop(each.port, WARM_UP, USERS)
@@ -32,16 +32,16 @@ def run() -> list[Row]:
     return [row("stack", "processor_time", pairs, "lower", GOAL, "us")]
 
 
-def _hello(folder: Path, ours: Stack) -> Stack:
+def _hello(folder: Path, ours: ComposeStack) -> ComposeStack:
     """The same stack with an image that says hello; the image is there when this returns."""
     image = "movierec-bench-hello"
     arguments = ["--build-arg", f"BASE={ours.name}:stable", "-f", str(HERE / "hello.Dockerfile")]
     ours.docker("build", "-q", "-t", f"{image}:stable", *arguments, str(HERE))
-    return Stack(folder, image, REQUEST_LOG="false")
+    return ComposeStack(folder, image, REQUEST_LOG="false")
 
 
 @contextmanager
-def _up(stack: Stack) -> Iterator[Stack]:
+def _up(stack: ComposeStack) -> Iterator[ComposeStack]:
     """NGINX and its services; of the baseline nothing is built, for its image is there."""
     try:
         stack.up("nginx", *SERVICES)
@@ -50,7 +50,7 @@ def _up(stack: Stack) -> Iterator[Stack]:
         stack.down()
 
 
-def _microseconds(asked: Stack) -> float:
+def _microseconds(asked: ComposeStack) -> float:
     """Processor time of NGINX and services, in microseconds a request."""
     before = asked.processor_seconds_so_far()
     closed_loop(asked.port, REQUESTS, USERS)

@@ -9,7 +9,7 @@ import pytest
 
 from auto_deployment.common.settings import load_settings
 from auto_deployment.pipeline.metrics import FOLDER, tell
-from tests.stack.stack import Stack
+from tests.stack.stack import ComposeStack
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
     """The whole stack of a clone made under umask 077, healthy; gone at the end, with its volumes.
 
     A retraining in a checkout of its own has left its metrics before.
@@ -25,7 +25,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     retraining = tmp_path_factory.mktemp("retraining")
     leave_metrics(retraining)
     folder = tmp_path_factory.mktemp("stack")
-    made = Stack(folder, "movierec-test", PIPELINE_METRICS_DIR=str(retraining / "logs" / FOLDER))
+    made = ComposeStack(folder, "movierec-test", PIPELINE_METRICS_DIR=str(retraining / "logs" / FOLDER))
     for path in (folder, *folder.rglob("*")):
         path.chmod(path.stat().st_mode & 0o700)
     made.down()

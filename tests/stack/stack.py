@@ -1,5 +1,13 @@
 """The rehearsal's stack, for the tests."""
 
-from scripts.rehearse.stack import ROOT, SERVICES, UP_SECONDS, Stack, StackError, copy_of_project, wait_until
+from scripts.rehearse.compose_stack import (
+    ROOT,
+    SERVICES,
+    UP_SECONDS,
+    ComposeStack,
+    ComposeStackError,
+    copy_of_project,
+    wait_until,
+)
 
-__all__ = ["ROOT", "SERVICES", "UP_SECONDS", "Stack", "StackError", "copy_of_project", "wait_until"]
+__all__ = ["ROOT", "SERVICES", "UP_SECONDS", "ComposeStack", "ComposeStackError", "copy_of_project", "wait_until"]

@@ -17,7 +17,7 @@ from tests.integration.load import Load
 from tests.stack.stack import ROOT, SERVICES, copy_of_project, wait_until
 
 if TYPE_CHECKING:
-    from tests.stack.stack import Stack
+    from tests.stack.stack import ComposeStack
 
 pytestmark = pytest.mark.stack
 
@@ -25,7 +25,7 @@ STARTED = Path("/var/lib/movierec-engine/started")
 REQUESTS = 6000  # an output that nobody reads holds some 300 lines
 
 
-def test_an_image_of_a_version_whose_files_are_not_there_is_not_built(stack: Stack, tmp_path: Path) -> None:
+def test_an_image_of_a_version_whose_files_are_not_there_is_not_built(stack: ComposeStack, tmp_path: Path) -> None:
     """Git names version 5, the model is not there: the build stops and says what to do."""
     folder = copy_of_project(tmp_path)
     (folder / "data" / "version.txt").write_text("5\n")
@@ -34,14 +34,14 @@ def test_an_image_of_a_version_whose_files_are_not_there_is_not_built(stack: Sta
     assert "git names version 5: run `dvc pull` and build again" in built.stderr
 
 
-def test_up_again_changes_nothing(stack: Stack) -> None:
+def test_up_again_changes_nothing(stack: ComposeStack) -> None:
     """The containers that are healthy are left alone."""
     before = {service: stack.container(service) for service in (*SERVICES, "nginx", "mysql")}
     stack.up()
     assert {service: stack.container(service) for service in before} == before
 
 
-def test_an_answer_is_computed_again_and_explained(stack: Stack) -> None:
+def test_an_answer_is_computed_again_and_explained(stack: ComposeStack) -> None:
     """`scripts/provenance` finds it by the client's own id, computes it again in its image, and tells the chain."""
     _, headers, body = stack.ask("/recommend/447528", headers={"X-Request-ID": "to-explain"})
     answer = headers["X-Answer-ID"]
@@ -55,7 +55,7 @@ def test_an_answer_is_computed_again_and_explained(stack: Stack) -> None:
     assert body.split(",")[0] in json.dumps(told)
 
 
-def test_nginx_takes_changed_files_on_request_only_and_refuses_invalid_ones(stack: Stack) -> None:
+def test_nginx_takes_changed_files_on_request_only_and_refuses_invalid_ones(stack: ComposeStack) -> None:
     """An upgrade of the checkout during a release must not come into force with the release's next reload."""
     server = stack.folder / "nginx" / "server.conf"
     before, kept = server.read_text(), str(PurePosixPath(docker_commands.CONFIGURATION).with_name("server.conf"))
@@ -77,12 +77,12 @@ def test_nginx_takes_changed_files_on_request_only_and_refuses_invalid_ones(stac
         stack.compose(*reload)
 
 
-def provenance(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+def provenance(stack: ComposeStack, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`scripts/provenance` in the stack's own copy of the project."""
     return stack.run(str(ROOT / ".venv" / "bin" / "python"), "-m", "auto_deployment.provenance", *arguments)
 
 
-def test_what_runs_comes_back_when_the_engine_restarts(stack: Stack) -> None:
+def test_what_runs_comes_back_when_the_engine_restarts(stack: ComposeStack) -> None:
     """All services answer again by themselves, and no row is lost."""
     if not STARTED.exists():
         pytest.skip("the engine is not one that scripts/dev engine started: nobody may restart it for a test")
@@ -92,11 +92,11 @@ def test_what_runs_comes_back_when_the_engine_restarts(stack: Stack) -> None:
     for service in SERVICES:
         stack.wait_ready(service, 120)
     wait_until(lambda: answers(stack), 60, "NGINX answers")
-    wait_until(lambda: stack.measured("count(up == 1)") != [], 120, "Prometheus measures")
+    wait_until(lambda: stack.query_prometheus("count(up == 1)") != [], 120, "Prometheus measures")
     assert before - Counter(row[0] for row in stack.rows("select answer_id from reccom")) == Counter()
 
 
-def test_no_request_fails_while_the_engine_hangs(stack: Stack) -> None:
+def test_no_request_fails_while_the_engine_hangs(stack: ComposeStack) -> None:
     """Nobody reads the containers' output then, while every try at the canary, which is stopped, is an error to tell."""
     if not STARTED.exists():
         pytest.skip("the engine is not one that scripts/dev engine started: nobody may stop it for a test")
@@ -112,10 +112,12 @@ def test_no_request_fails_while_the_engine_hangs(stack: Stack) -> None:
     assert load.failures == []
     assert load.statuses == Counter({200: REQUESTS})
     stack.wait_ready("canary")
-    wait_until(lambda: stack.measured("sum(request_log_lines_lost_total) > 0") != [], 60, "lines that were lost are counted")
+    wait_until(
+        lambda: stack.query_prometheus("sum(request_log_lines_lost_total) > 0") != [], 60, "lines that were lost are counted"
+    )
 
 
-def answers(stack: Stack) -> bool:
+def answers(stack: ComposeStack) -> bool:
     """Whether a recommendation is answered."""
     try:
         return stack.ask("/recommend/1")[0] == 200

@@ -15,7 +15,7 @@ from tests.stack.stack import SERVICES, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.stack.stack import Stack
+    from tests.stack.stack import ComposeStack
 
 pytestmark = pytest.mark.stack
 
@@ -25,12 +25,12 @@ PAUSE = 0.01
 HELD_SECONDS = 2.0
 
 
-def kill(stack: Stack, service: str) -> None:
+def kill(stack: ComposeStack, service: str) -> None:
     """Kill all its processes with -9; Docker starts the container again."""
     stack.docker("exec", "-u", "0", stack.container(service), "sh", "-c", "kill -9 1; kill -9 -1", check=False)
 
 
-def pause(stack: Stack, service: str) -> None:
+def pause(stack: ComposeStack, service: str) -> None:
     """Freeze it for a while."""
     container = stack.container(service)
     stack.docker("pause", container)
@@ -38,7 +38,7 @@ def pause(stack: Stack, service: str) -> None:
     stack.docker("unpause", container)
 
 
-def cut(stack: Stack, service: str) -> None:
+def cut(stack: ComposeStack, service: str) -> None:
     """Take its network away for a while."""
     container, network = stack.container(service), f"{stack.name}_front"
     stack.docker("network", "disconnect", network, container)
@@ -46,17 +46,17 @@ def cut(stack: Stack, service: str) -> None:
     stack.docker("network", "connect", "--ip", stack.address(service), "--alias", service, network, container)
 
 
-def recreate(stack: Stack, service: str) -> None:
+def recreate(stack: ComposeStack, service: str) -> None:
     """Make a new container of it."""
     stack.compose("up", "-d", "--no-deps", "--force-recreate", "--wait", service)
 
 
-def test_no_request_fails_while_services_die_hang_are_cut_off_or_made_again(stack: Stack) -> None:
+def test_no_request_fails_while_services_die_hang_are_cut_off_or_made_again(stack: ComposeStack) -> None:
     """50,000 requests from 16 clients: none fails, p99 stays below 600 ms, traffic comes back, each 200 has one row."""
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    steps: list[tuple[Callable[[Stack, str], None], str]] = [
+    steps: list[tuple[Callable[[ComposeStack, str], None], str]] = [
         (act, service) for act in (kill, pause, cut, recreate) for service in SERVICES
     ]
     chance.shuffle(steps)
@@ -81,7 +81,7 @@ def test_no_request_fails_while_services_die_hang_are_cut_off_or_made_again(stac
     account(stack, since, CLIENTS * len(steps))
 
 
-def gets_traffic(stack: Stack, service: str) -> bool:
+def gets_traffic(stack: ComposeStack, service: str) -> bool:
     """Whether one of the last 200 tries was answered by the service."""
     address = f"{stack.address(service)}:5000"
     return any(each["upstream_addr"].endswith(address) and each["status"] == 200 for each in stack.tries(last=200))
@@ -92,7 +92,7 @@ def now_as_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}"
 
 
-def account(stack: Stack, since: str, held: int) -> None:
+def account(stack: ComposeStack, since: str, held: int) -> None:
     """Each answer that left has exactly one row; rows beyond them are at most those that were held when something died."""
     answered = {each["answer_id"] for each in stack.tries() if each["status"] == 200 and each["answer_id"] > since}
 
@@ -107,7 +107,7 @@ def account(stack: Stack, since: str, held: int) -> None:
     assert len(beyond) <= held
 
 
-def test_a_canary_with_errors_reaches_no_client_and_still_gets_its_share(stack: Stack) -> None:
+def test_a_canary_with_errors_reaches_no_client_and_still_gets_its_share(stack: ComposeStack) -> None:
     """Of 6,000 requests none fails while every fifth answer of the canary is an error; it gets its 20 % of the first tries."""
     before = len(stack.tries())
     with stack.faulty_canary(FAULT_ERROR_SHARE="0.2"):
@@ -124,7 +124,7 @@ def test_a_canary_with_errors_reaches_no_client_and_still_gets_its_share(stack: 
     assert len(errors) / len(mine) == pytest.approx(0.2, abs=0.05)
 
 
-def test_answers_go_on_without_the_database_and_none_is_forgotten(stack: Stack, request: pytest.FixtureRequest) -> None:
+def test_answers_go_on_without_the_database_and_none_is_forgotten(stack: ComposeStack, request: pytest.FixtureRequest) -> None:
     """MySQL is away for 20 s (10 minutes in a soak) under load: no request fails or costs more, and each row arrives once."""
     seconds = 600 if request.config.getoption("--soak-hours") else 20
     since = now_as_id()
@@ -141,7 +141,7 @@ def test_answers_go_on_without_the_database_and_none_is_forgotten(stack: Stack, 
     account(stack, since, CLIENTS)
 
 
-def processor_seconds(stack: Stack, load: Load) -> float:
+def processor_seconds(stack: ComposeStack, load: Load) -> float:
     """Processor time of NGINX and services together for a load, in seconds."""
     before = stack.processor_seconds_so_far()
     load.start()
@@ -149,7 +149,7 @@ def processor_seconds(stack: Stack, load: Load) -> float:
     return stack.processor_seconds_so_far() - before
 
 
-def test_answers_go_on_without_prometheus(stack: Stack) -> None:
+def test_answers_go_on_without_prometheus(stack: ComposeStack) -> None:
     """And it goes on measuring when it is back."""
     stack.compose("stop", "prometheus")
     load = Load(stack.port, 1000, CLIENTS)
@@ -157,4 +157,4 @@ def test_answers_go_on_without_prometheus(stack: Stack) -> None:
     load.finish()
     stack.compose("start", "prometheus")
     assert load.failures == []
-    wait_until(lambda: stack.measured('up{job="service"} == 1') != [], 60, "services are measured again")
+    wait_until(lambda: stack.query_prometheus('up{job="service"} == 1') != [], 60, "services are measured again")

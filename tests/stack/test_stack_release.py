@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts.ports import reserve
-from scripts.rehearse.place import ReleaseStack
-from scripts.rehearse.sinks import Mailbox
+from scripts.rehearse.mailbox import Mailbox
+from scripts.rehearse.release_stack import ReleaseStack
 from tests.integration.load import Load
 from tests.log_sample import path_of, release_log, shape_of
 from tests.stack.stack import SERVICES, wait_until
@@ -57,8 +57,8 @@ class Site:
         wait_until(lambda: self.stack.step_under_way() == step, STEP_SECONDS, f"the step {step!r}")
 
     def status(self) -> dict[str, object]:
-        """What `status --json` says."""
-        return self.stack.told()
+        """The answer of `status --json`."""
+        return self.stack.status()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     stack = ReleaseStack(tmp_path_factory.mktemp("release"), "movierec-test-release", **told)
     mailbox.start()
     try:
-        stack.up_anew()
+        stack.start_clean()
         yield Site(stack, mailbox)
     finally:
         stack.down()
@@ -95,7 +95,9 @@ def all_serve(site: Site, version: int, services: tuple[str, ...] = SERVICES) ->
     told = site.status()["services"]
     assert isinstance(told, dict)
     by_status = {(told[each]["version"], told[each]["track"], told[each]["healthy"]) for each in services}
-    return by_status == {(version, "stable", True)} and {site.stack.served(each) for each in services} == {(version, "stable")}
+    return by_status == {(version, "stable", True)} and {site.stack.version_and_track(each) for each in services} == {
+        (version, "stable")
+    }
 
 
 def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
@@ -115,7 +117,7 @@ def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
             begun = time.monotonic()
             assert site.status()["running"]
             assert time.monotonic() - begun < BEGINS_WITHIN
-            status, said = site.stack.end(running)
+            status, said = site.stack.wait_for_end(running)
     assert status == 0, said
     kept = shape_of(path_of("release").read_text())
     assert shape_of(release_log(site.stack)) == kept, "make it again: scripts/dev logs release"
@@ -135,7 +137,7 @@ def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
     verdict = json.loads((folder / "verdict.json").read_text())
     assert {each["name"]: each["outcome"] for each in verdict["readings"]}["memory"] == "within"
     for each in verdict["readings"]:
-        (only,) = site.stack.measured(each["query"])
+        (only,) = site.stack.query_prometheus(each["query"])
         assert float(only["value"][1]) == pytest.approx(each["value"], rel=0.01, abs=1e-9), f"{each['name']}: {each['query']}"
 
 
@@ -206,7 +208,7 @@ def test_releases_that_are_killed_go_on_to_the_end_that_they_deserve(site: Site,
         assert site.stack.ends()[-1]["ending"] == ending, site.stack.ends()[-1]
         assert site.status()["running"] is None
         assert site.status()["in_service"] == serves
-        assert site.stack.ailments() == []
+        assert site.stack.problems() == []
         # Killed in the very second of telling, it tells once more.
         told = [mail.strip().split(":")[1].split(" by ")[0] for mail in site.mailbox.subjects[mails:]]
         assert set(told) == {f" {'version' if is_good else 'canary'} {version} {ending}"}, told
@@ -230,7 +232,7 @@ def release_killed(site: Site, chance: random.Random, most: int) -> int:
             assert running.stdout is not None
             running.stdout.close()
         running = site.stack.start("resume", CANARY_BAKE_MINUTES="1")
-    site.stack.end(running)
+    site.stack.wait_for_end(running)
     return kills
 
 
@@ -247,13 +249,13 @@ def test_a_newer_version_an_abort_and_a_rollback_reach_it_in_turn(site: Site) ->
         assert status == 0, said
         site.wait_for_step("bake")
         assert site.stack.deploy("promote")[0] == 0
-        assert site.stack.end(older)[0] == 0
+        assert site.stack.wait_for_end(older)[0] == 0
         assert all_serve(site, second)
         third = site.put_version()
         running = site.stack.start("release", "--no-shadow")
         site.wait_for_step("bake")
         assert site.stack.deploy("abort", "--by", "eve")[0] == 0
-        assert site.stack.end(running)[0] == 3
+        assert site.stack.wait_for_end(running)[0] == 3
         before = site.stack.ends()[-2]["replaces"]
         begun = time.monotonic()
         status, said = site.stack.deploy("rollback", str(before))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.stack.stack import Stack
+    from tests.stack.stack import ComposeStack
 
 pytestmark = pytest.mark.stack
 
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.stack
 WALLED = ("stable-1", "stable-2", "canary", "nginx", "mysql", "shipper", "prometheus", "alertmanager", "mtail", "node-exporter")
 
 
-def inspected(stack: Stack) -> dict[str, dict[str, Any]]:
+def inspected(stack: ComposeStack) -> dict[str, dict[str, Any]]:
     """What Docker says of each container, by service."""
     ids = stack.compose("ps", "-aq").stdout.split()
     told = json.loads(stack.docker("inspect", *ids).stdout)
     return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in told}
 
 
-def test_only_the_port_of_nginx_leaves_the_machine(stack: Stack) -> None:
+def test_only_the_port_of_nginx_leaves_the_machine(stack: ComposeStack) -> None:
     """Every other published port listens on the loopback address alone."""
     published = {
         (service, address["HostIp"])
@@ -37,7 +37,7 @@ def test_only_the_port_of_nginx_leaves_the_machine(stack: Stack) -> None:
     assert {service for service, _ in published} == {"nginx", "mysql", "prometheus", "alertmanager", "cadvisor"}
 
 
-def test_a_service_has_no_way_to_the_database(stack: Stack) -> None:
+def test_a_service_has_no_way_to_the_database(stack: ComposeStack) -> None:
     """The network of NGINX and services knows no MySQL; the port that the host uses is out of reach too."""
     program = (
         "import socket, sys\n"
@@ -54,7 +54,7 @@ def test_a_service_has_no_way_to_the_database(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("service", WALLED)
-def test_a_container_is_walled_in(stack: Stack, service: str) -> None:
+def test_a_container_is_walled_in(stack: ComposeStack, service: str) -> None:
     """Not root, root file system read-only, no capability, none to be gained, bounded memory and processes, restarted."""
     told = inspected(stack)[service]
     host = told["HostConfig"]
@@ -70,7 +70,7 @@ def test_a_container_is_walled_in(stack: Stack, service: str) -> None:
 
 
 @pytest.mark.parametrize("service", ["stable-1", "nginx", "mysql", "shipper"])
-def test_a_container_that_writes_its_root_or_wants_a_privilege_is_refused(stack: Stack, service: str) -> None:
+def test_a_container_that_writes_its_root_or_wants_a_privilege_is_refused(stack: ComposeStack, service: str) -> None:
     """The kernel says no: a read-only file system; no capability in any set; no new privileges."""
     written = stack.compose("exec", "-T", service, "sh", "-c", "echo x > /etc/x", check=False)
     assert "Read-only file system" in written.stderr
@@ -80,7 +80,7 @@ def test_a_container_that_writes_its_root_or_wants_a_privilege_is_refused(stack:
     assert {int(each, 16) for each in sets.values()} == {0}
 
 
-def test_secrets_are_their_readers_alone(stack: Stack) -> None:
+def test_secrets_are_their_readers_alone(stack: ComposeStack) -> None:
     """One folder a reader, 0700, its files 0400, the reader's own."""
     owners = {"mysql": 999, "migrate": 10001, "shipper": 10001, "alertmanager": 65534, "host": stack.folder.stat().st_uid}
     root = stack.folder / ".secrets"
@@ -92,7 +92,7 @@ def test_secrets_are_their_readers_alone(stack: Stack) -> None:
         assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o700] + [0o400] * (len(paths) - 1)
 
 
-def test_each_container_is_given_its_own_secrets_alone(stack: Stack) -> None:
+def test_each_container_is_given_its_own_secrets_alone(stack: ComposeStack) -> None:
     """No container but `init`, which has ended, sees another reader's folder."""
     mounted = {
         (service, mount["Source"].rpartition("/")[2])
@@ -103,7 +103,7 @@ def test_each_container_is_given_its_own_secrets_alone(stack: Stack) -> None:
     assert mounted == {("mysql", "mysql"), ("migrate", "migrate"), ("shipper", "shipper"), ("alertmanager", "alertmanager")}
 
 
-def test_no_secret_stands_in_configuration_image_or_log(stack: Stack) -> None:
+def test_no_secret_stands_in_configuration_image_or_log(stack: ComposeStack) -> None:
     """Neither in what `docker compose config` prints, nor in the image's history, a container's environment, or a log."""
     values = {path.read_text().strip() for path in (stack.folder / ".secrets").glob("*/*password*")}
     assert len(values) == 3
@@ -116,7 +116,7 @@ def test_no_secret_stands_in_configuration_image_or_log(stack: Stack) -> None:
     assert [(place, "a secret") for place, text in places.items() for value in values if value in text] == []
 
 
-def test_the_image_holds_serving_parts_only_and_is_small(stack: Stack) -> None:
+def test_the_image_holds_serving_parts_only_and_is_small(stack: ComposeStack) -> None:
     """At most 150 MB on top of its base, the model not counted; no pip-installed training library, no compiler, no tests."""
     size, base = (unpacked(stack, image) for image in (f"{stack.name}:stable", base_image(stack)))
     model = int(stack.compose("exec", "-T", "stable-1", "du", "-sb", "/srv/model").stdout.split()[0])
@@ -126,13 +126,13 @@ def test_the_image_holds_serving_parts_only_and_is_small(stack: Stack) -> None:
     stack.compose("exec", "-T", "stable-1", "python", "-c", look, *unwanted)
 
 
-def unpacked(stack: Stack, image: str) -> int:
+def unpacked(stack: ComposeStack, image: str) -> int:
     """Bytes of an image's files. The engine's own figure is of compressed layers under containerd's store."""
     options = ("--rm", "--network", "none", "--user", "0:0", "--entrypoint", "du")
     return int(stack.docker("run", *options, image, "--summarize", "--one-file-system", "--bytes", "/").stdout.split()[0])
 
 
-def base_image(stack: Stack) -> str:
+def base_image(stack: ComposeStack) -> str:
     """The base that app/Dockerfile names."""
     lines = (stack.folder / "app" / "Dockerfile").read_text().splitlines()
     return next(line.partition("=")[2] for line in lines if line.startswith("ARG PYTHON_IMAGE="))

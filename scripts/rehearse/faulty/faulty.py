@@ -1,4 +1,4 @@
-"""The service with faults before its answers, by `FAULT_*` in its environment. Its own metrics see them like real ones."""
+"""The service with faults, by `FAULT_*` in its environment. The service's metrics count these faults like real ones."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 ERROR_SHARE = float(os.environ.get("FAULT_ERROR_SHARE", "0"))
 SECONDS = float(os.environ.get("FAULT_SECONDS", "0"))
-# Shadow and warm-up find what is there from the start; this long after it, only users and the verdict can.
+# The faults begin this long after the start. Shadow and warm-up find a fault that is there from the start.
 AFTER_SECONDS = float(os.environ.get("FAULT_AFTER_SECONDS", "0"))
-# A worker that is killed at every so-manieth answer of its own; each has its own count, from its fork on.
+# Each worker is killed at this number of answers. A worker counts from its fork.
 WORKER_ANSWERS = int(os.environ.get("FAULT_WORKER_ANSWERS", "0"))
 DIES_SECONDS = float(os.environ.get("FAULT_DIES_SECONDS", "0"))
 
@@ -31,7 +31,7 @@ _answers = count(1)
 def main() -> Flask:
     """The application that Gunicorn loads, in its master."""
     if os.environ.get("FAULT_START"):
-        raise SystemExit("it does not start")
+        raise SystemExit("FAULT_START is set: the service does not start")
     app = real()
     app.config["FAULTS_FROM"] = time.monotonic() + AFTER_SECONDS
     app.before_request(fault)
@@ -41,7 +41,7 @@ def main() -> Flask:
 
 
 def fault() -> None:
-    """Wait, and fail at times."""
+    """Delay an answer, kill its worker or answer with status 500, as the environment says."""
     if request.path.startswith("/recommend/") and time.monotonic() > current_app.config["FAULTS_FROM"]:
         time.sleep(SECONDS)
         if WORKER_ANSWERS and next(_answers) >= WORKER_ANSWERS:
@@ -51,6 +51,6 @@ def fault() -> None:
 
 
 def die() -> None:
-    """End the master after a while: with a container's first process all others are killed. No signal of its own reaches it."""
+    """End the master after DIES_SECONDS, and with it the container. The master would ignore a signal from itself."""
     time.sleep(DIES_SECONDS)
     os._exit(1)

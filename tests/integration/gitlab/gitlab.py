@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scripts.rehearse.place import share_environments
+from scripts.rehearse.release_stack import share_environments
 from tests.integration.checkout import ROOT, Checkout
 from tests.integration.gitlab.tools import debian, gitlab_ci_local, library_path
 from tests.stack.stack import copy_of_project

@@ -13,7 +13,7 @@ import pytest
 
 from scripts.lib.images.docker import client
 from scripts.ports import reserve
-from scripts.rehearse.stack import PORTS, wait_until
+from scripts.rehearse.compose_stack import PORTS, wait_until
 from tests.integration.gitlab.conftest import Site, halves
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from scripts.rehearse.place import share_environments
+from scripts.rehearse.release_stack import share_environments
 from tests.integration.installing.index import Index, lock_of
 
 if TYPE_CHECKING:

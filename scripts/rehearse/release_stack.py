@@ -1,4 +1,4 @@
-"""A server of the rehearsal's own: a stack, versions of any number with faults, the command as operators call it."""
+"""A stack for rehearsals: versions with any number and any fault, released with the operators' own command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from scripts.check.image import ASK
-from scripts.rehearse.stack import ROOT, SERVICES, Stack, StackError
+from scripts.rehearse.compose_stack import ROOT, SERVICES, ComposeStack, ComposeStackError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,18 +32,18 @@ INSTALL_SECONDS = 2500.0
 
 
 def share_environments(checkout: Path) -> None:
-    """Let a checkout run with the packages of this one: it would install the same. Raises StackError."""
+    """Give another checkout the installed packages of this checkout, which saves an installation. Raises ComposeStackError."""
     command = [str(ROOT / "scripts" / "run"), "--install"]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=INSTALL_SECONDS, check=False)
     if done.returncode:
-        raise StackError(done.stderr.strip())
+        raise ComposeStackError(done.stderr.strip())
     (checkout / ".runtime").mkdir(exist_ok=True)
     if not (checkout / ".runtime" / "environments").exists():
         (checkout / ".runtime" / "environments").symlink_to(ROOT / ".runtime" / "environments")
 
 
-class ReleaseStack(Stack):
-    """A stack that versions are released to, with time compressed."""
+class ReleaseStack(ComposeStack):
+    """A stack for releases, with compressed time."""
 
     bake_seconds = BAKE_MINUTES * 60
 
@@ -54,20 +54,22 @@ class ReleaseStack(Stack):
         share_environments(self.folder)
 
     def put_version(self, number: int, **faults: str) -> None:
-        """Have the tree hold a version: the model that is served, under that number, in a service with faults or none."""
+        """Write a version to the checkout: the model in service under the version's number, and a service with these faults."""
         model = self.folder / "data" / "model"
         if not model.exists():
             self.docker("cp", f"{self.container('stable-1')}:/srv/model", str(model))
         metadata = json.loads((model / "metadata.json").read_text())
         (model / "metadata.json").write_text(json.dumps({**metadata, "version": number}))
         (self.folder / "data" / "version.txt").write_text(f"{number}\n")
-        told = " ".join(f"{name}={value}" for name, value in faults.items())
+        assignments = " ".join(f"{name}={value}" for name, value in faults.items())
         faulty = ROOT / "scripts" / "rehearse" / "faulty" / "faulty.py"
         (self.folder / "app" / "faulty.py").write_text(faulty.read_text())
-        (self.folder / "app" / "Dockerfile").write_text(self._dockerfile + (FAULTY.format(faults=told) if faults else ""))
+        (self.folder / "app" / "Dockerfile").write_text(
+            self._dockerfile + (FAULTY.format(faults=assignments) if faults else "")
+        )
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
-        """Call the command, in a group of its own."""
+        """Start `scripts/deploy.sh` in a process group of its own."""
         return subprocess.Popen(
             [str(self.folder / "scripts" / "deploy.sh"), *arguments],
             cwd=self.folder,
@@ -79,26 +81,26 @@ class ReleaseStack(Stack):
             start_new_session=True,
         )
 
-    def end(self, process: subprocess.Popen[str]) -> tuple[int, str]:
-        """Wait for a call's end: status, and what it said. Raises StackError where it does not come."""
+    def wait_for_end(self, process: subprocess.Popen[str]) -> tuple[int, str]:
+        """A command's exit status and output, once it ends. After RELEASE_SECONDS: kills it and raises ComposeStackError."""
         try:
-            said, _ = process.communicate(timeout=RELEASE_SECONDS)
+            output, _ = process.communicate(timeout=RELEASE_SECONDS)
         except subprocess.TimeoutExpired as error:
             self.kill(process)
-            raise StackError(f"{process.args!r} has not ended within {RELEASE_SECONDS:g} s") from error
-        return process.returncode, said
+            raise ComposeStackError(f"{process.args!r} has not ended within {RELEASE_SECONDS:g} s") from error
+        return process.returncode, output
 
     def deploy(self, *arguments: str, **settings: str) -> tuple[int, str]:
-        """Call the command and wait for its end."""
-        return self.end(self.start(*arguments, **settings))
+        """Run `scripts/deploy.sh` to its end; its exit status and its output. Raises ComposeStackError."""
+        return self.wait_for_end(self.start(*arguments, **settings))
 
     def kill(self, process: subprocess.Popen[str]) -> None:
-        """Kill a call with all that it started."""
+        """Kill a command and every process of its group."""
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
-    def told(self) -> dict[str, Any]:
-        """What `status --json` says."""
+    def status(self) -> dict[str, Any]:
+        """The answer of `status --json`."""
         command = [str(self.folder / "scripts" / "deploy.sh"), "status", "--json"]
         done = subprocess.run(
             command, cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=ASK_SECONDS, check=False
@@ -106,45 +108,47 @@ class ReleaseStack(Stack):
         return dict(json.loads(done.stdout))
 
     def state(self) -> dict[str, Any]:
-        """What the release keeps of itself; empty before the first one."""
+        """The content of the release's state.json; empty before the first release."""
         path = self.folder / ".stack" / "release" / "state.json"
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
     def step_under_way(self) -> str | None:
-        """The step of the release under way; None where there is none."""
+        """The step of the release under way; None if no release is."""
         under_way = self.state().get("under_way")
         return None if under_way is None else str(under_way["step"])
 
     def ends(self) -> list[dict[str, Any]]:
-        """How each release ended, oldest first."""
+        """The end of each release, oldest first."""
         return list(self.state().get("ends", ()))
 
-    def ready(self, service: str) -> dict[str, Any]:
-        """What a service says of itself, asked through nobody. Raises StackError where it says nothing."""
+    def readiness(self, service: str) -> dict[str, Any]:
+        """A service's answer on `/readyz`, asked inside its container. Raises ComposeStackError if it does not answer."""
         return dict(json.loads(self.compose("exec", "-T", service, "python", "-c", ASK, "/readyz").stdout))
 
-    def served(self, service: str) -> tuple[int, str]:
-        """Version and track of a service."""
-        told = self.ready(service)
-        return told["version"], told["track"]
+    def version_and_track(self, service: str) -> tuple[int, str]:
+        """The version and the track of a service. Raises ComposeStackError."""
+        ready = self.readiness(service)
+        return ready["version"], ready["track"]
 
     def answers_logged(self) -> int:
-        """How many requests for recommendations NGINX has logged."""
+        """The number of requests for recommendations in NGINX's log."""
         lines = self.compose("exec", "-T", "nginx", "sh", "-c", "cat /var/log/nginx/tries*.log").stdout.splitlines()
         return sum('"uri":"/recommend/' in line for line in lines)
 
-    def ailments(self) -> list[str]:
-        """What is not as a release should leave it: who does not run the version in service, what is still under way."""
+    def problems(self) -> list[str]:
+        """What a release should not leave: a release still under way, and each service without the version in service."""
         state, found = self.state(), []
         if state.get("under_way") is not None:
             found.append(f"still under way: {state['under_way']['step']}")
         for service in SERVICES:
             if state["slots"][service] is not None:
                 try:
-                    version, track = self.served(service)
-                except StackError:
+                    version, track = self.version_and_track(service)
+                except ComposeStackError:
                     found.append(f"{service} does not answer")
                 else:
                     if (version, track) != (state["in_service"], "stable"):
-                        found.append(f"{service} runs version {version} as {track}, in service is {state['in_service']}")
+                        found.append(
+                            f"{service} runs version {version} as {track}, but version {state['in_service']} is in service"
+                        )
         return found

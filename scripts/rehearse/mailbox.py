@@ -1,4 +1,4 @@
-"""A mail server of the rehearsal's own, which keeps the mails that people would get."""
+"""A mail server for rehearsals. It keeps the subjects of the mails."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 
 class Mailbox:
-    """Takes every mail on a port of the loopback address; `subjects` are theirs, oldest first."""
+    """Accepts every mail on a loopback port. `subjects` has the mails' subjects, oldest first."""
 
     def __init__(self, port: int) -> None:
         self.subjects: list[str] = []
         self._controller = Controller(self, hostname="127.0.0.1", port=port)
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
-        """Take a mail."""
+        """Accept a mail, and keep its subject."""
         content = envelope.content if isinstance(envelope.content, bytes) else b""
         self.subjects.append(str(message_from_bytes(content, policy=policy.default)["Subject"]))
         return "250 taken"
 
     def start(self) -> None:
-        """Listen."""
+        """Begin to listen."""
         self._controller.start()
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._controller.stop()

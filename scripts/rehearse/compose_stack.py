@@ -1,4 +1,4 @@
-"""A stack of one's own: a copy of the project, the real Compose file, other ports than the operator's."""
+"""A separate stack: a copy of the project with the real Compose file, on ports that do not collide with the operator's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PORTS = ("NGINX_PORT", "MYSQL_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "CA
 
 
 def copy_of_project(to: Path) -> Path:
-    """The project as a fresh clone would have it: what git keeps or would keep, with the changes not committed yet."""
+    """Copy the project's files, tracked or new but not ignored, with uncommitted changes. Returns `to`."""
     command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     environment = own_repository(os.environ)
     listed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=30).stdout
@@ -43,12 +43,12 @@ def copy_of_project(to: Path) -> Path:
     return to
 
 
-class StackError(RunError):
-    """The stack does not do what it should; the text has what it said."""
+class ComposeStackError(RunError):
+    """A command on the stack failed, or the stack did not reach a state in time. The message has the command's output."""
 
 
-class Stack:
-    """`docker compose` in a copy of the project, and what one wants to know of it. Every method may raise StackError."""
+class ComposeStack:
+    """`docker compose` in a copy of the project, and questions to its services. Every method may raise ComposeStackError."""
 
     def __init__(self, folder: Path, name: str, **settings: str) -> None:
         self.folder = copy_of_project(folder)
@@ -63,14 +63,14 @@ class Stack:
             "APP_IMAGE": name,
             **settings,
         }
-        told = self.docker("info", "--format", "{{.DockerRootDir}}", check=False)
-        if told.returncode:
-            raise StackError(f"no Docker engine answers, scripts/dev engine starts one: {told.stderr.strip()}")
-        self._environment["DOCKER_DATA_ROOT"] = told.stdout.strip()
+        info = self.docker("info", "--format", "{{.DockerRootDir}}", check=False)
+        if info.returncode:
+            raise ComposeStackError(f"no Docker engine answers, scripts/dev engine starts one: {info.stderr.strip()}")
+        self._environment["DOCKER_DATA_ROOT"] = info.stdout.strip()
 
     @property
     def environment(self) -> dict[str, str]:
-        """What its commands are called with."""
+        """A copy of the environment of the stack's commands."""
         return dict(self._environment)
 
     @property
@@ -79,7 +79,7 @@ class Stack:
         return self.ports["NGINX_PORT"]
 
     def docker(self, *arguments: str, check: bool = True, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
-        """One call of docker in the project's folder. Raises StackError with what it said where it fails."""
+        """Run docker in the project's folder. With `check`: raises ComposeStackError with docker's output if docker fails."""
         done = subprocess.run(
             [client(), *arguments],
             cwd=self.folder,
@@ -91,39 +91,39 @@ class Stack:
             check=False,
         )
         if check and done.returncode:
-            raise StackError(f"docker {' '.join(arguments)}: {done.stdout}{done.stderr}")
+            raise ComposeStackError(f"docker {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return done
 
     def run(self, *command: str, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
-        """A command in the project's folder, with the stack's settings."""
+        """Run a command in the project's folder, with the stack's environment."""
         return subprocess.run(
             command, cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=timeout, check=False
         )
 
     def compose(self, *arguments: str, check: bool = True, timeout: float = UP_SECONDS) -> subprocess.CompletedProcess[str]:
-        """One call of `docker compose`."""
+        """Run `docker compose`, see `docker`."""
         return self.docker("compose", *arguments, check=check, timeout=timeout)
 
     def up(self, *services: str) -> float:
-        """`docker compose up -d --wait`, of all services or these; how many seconds it took."""
-        begun = time.monotonic()
+        """Run `docker compose up -d --wait` for these services, or for all. Returns the seconds that it took."""
+        began = time.monotonic()
         self.compose("up", "-d", "--wait", *services, timeout=2 * UP_SECONDS)
-        return time.monotonic() - begun
+        return time.monotonic() - began
 
-    def up_anew(self) -> float:
-        """`up` after what one of the same name that was killed has left is gone: its database has other passwords."""
+    def start_clean(self) -> float:
+        """Remove the rest of a killed stack of this name: its database has other passwords. Then `up`; the seconds it took."""
         self.down()
         return self.up()
 
     def down(self) -> None:
-        """`docker compose down -v`, and all images of its name go too."""
+        """Run `docker compose down -v`, and remove every image of the stack's name."""
         self.compose("down", "-v", "--timeout", "10")
         images = self.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", self.name, check=False).stdout.split()
         if images:
             self.docker("image", "rm", "-f", *images, check=False)
 
     def left_behind(self) -> list[str]:
-        """Containers, volumes, networks and images of this stack that are still there."""
+        """The ids of the containers, volumes, networks and images that this stack has left."""
         mine = f"label=com.docker.compose.project={self.name}"
         kinds = (("ps", "-aq"), ("volume", "ls", "-q"), ("network", "ls", "-q"))
         listed = [self.docker(*kind, "--filter", mine).stdout for kind in kinds]
@@ -134,11 +134,11 @@ class Stack:
         return self.compose("ps", "-aq", service).stdout.strip()
 
     def address(self, service: str) -> str:
-        """A service's address in the network of NGINX and services, which this machine reaches too."""
+        """A service's address in the network of NGINX and the services. This machine can reach the address too."""
         return f"{self._net}.{11 + SERVICES.index(service)}"
 
     def is_ready(self, service: str) -> bool:
-        """Whether a service answers, asked directly."""
+        """Whether a service, asked without NGINX, is ready."""
         try:
             with NEIGHBOURS.open(f"http://{self.address(service)}:5000/readyz", timeout=1) as answer:
                 return bool(answer.status == 200)
@@ -146,18 +146,18 @@ class Stack:
             return False
 
     def wait_ready(self, service: str, seconds: float = 60.0) -> None:
-        """Wait until a service answers."""
+        """Wait until a service answers, at most `seconds`."""
         wait_until(lambda: self.is_ready(service), seconds, f"{service} answers")
 
     def ask(self, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], str]:
-        """One request through NGINX: status, headers, body."""
+        """Send one request through NGINX; status, headers and body of the answer."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
             connection.request(method, path, headers=headers or {})
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read().decode()
 
     def tries(self, last: int | None = None) -> list[dict[str, Any]]:
-        """NGINX's log of tries, rotated files included: all lines, or the `last` ones."""
+        """The lines of NGINX's log of tries, rotated files included; only the `last` ones if that is given."""
         oldest_first = "cd /var/log/nginx; cat $(ls tries-*.log 2>/dev/null) tries.log"
         if last is not None:
             oldest_first += f" | tail -n {last}"
@@ -168,8 +168,8 @@ class Stack:
         """A secret of the host side."""
         return (self.folder / ".secrets" / "host" / name).read_text()
 
-    def rows(self, query: str, *told: str | int) -> list[tuple[Any, ...]]:
-        """What MySQL answers to the host side."""
+    def rows(self, query: str, *arguments: str | int) -> list[tuple[Any, ...]]:
+        """The rows of a query to MySQL, with the host side's account."""
         with (
             closing(
                 MySQLConnection(
@@ -184,11 +184,11 @@ class Stack:
             ) as connection,
             connection.cursor() as cursor,
         ):
-            cursor.execute(query, told)
+            cursor.execute(query, arguments)
             return [tuple(row) for row in cursor.fetchall()]
 
-    def measured(self, query: str) -> list[dict[str, Any]]:
-        """What Prometheus answers to a query now; nothing while it starts."""
+    def query_prometheus(self, query: str) -> list[dict[str, Any]]:
+        """Prometheus's result for a query now; empty while Prometheus starts."""
         url = f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
         try:
             with NEIGHBOURS.open(url, timeout=10) as answer:
@@ -198,16 +198,16 @@ class Stack:
 
     @contextmanager
     def faulty_canary(self, **faults: str) -> Iterator[None]:
-        """The canary with faults, see `faulty/faulty.py`, and afterwards as it was."""
+        """Run the canary with faults of `faulty/faulty.py`, and afterwards the former canary again."""
         image = f"{self.name}:faulty"
         here = Path(__file__).parent / "faulty"
         arguments = _arguments({"BASE": f"{self.name}:stable", **faults})
         self.docker("build", "-q", "-t", image, *arguments, str(here), timeout=UP_SECONDS)
         try:
             self._environment["CANARY_TAG"] = "faulty"
-            tried = self.compose("up", "-d", "--no-deps", "--wait", "canary", check=False)
-            if tried.returncode:
-                raise StackError(tried.stderr + self.docker("logs", self.container("canary")).stderr)
+            done = self.compose("up", "-d", "--no-deps", "--wait", "canary", check=False)
+            if done.returncode:
+                raise ComposeStackError(done.stderr + self.docker("logs", self.container("canary")).stderr)
             yield
         finally:
             del self._environment["CANARY_TAG"]
@@ -215,19 +215,19 @@ class Stack:
             self.docker("image", "rm", "-f", image)
 
     def processor_seconds_so_far(self) -> float:
-        """What NGINX's and the services' processes have used so far: /proc/PID/stat of each, and of its ended children."""
+        """The processor seconds of NGINX and the services: of each process and its ended children, by /proc/PID/stat."""
         ticks = 0
         for service in ("nginx", *SERVICES):
             for pid in self.docker("top", self.container(service), "-eo", "pid").stdout.split()[1:]:
-                with suppress(FileNotFoundError, ProcessLookupError):  # a health check's, ended meanwhile
+                with suppress(FileNotFoundError, ProcessLookupError):  # a health check that has ended meanwhile
                     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                     ticks += sum(map(int, fields[11:13]))
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def logs(self) -> str:
         """The last lines of every container."""
-        told = self.compose("logs", "--no-color", "--tail", "12", check=False)
-        return self.compose("ps", "-a", check=False).stdout + told.stdout
+        logs = self.compose("logs", "--no-color", "--tail", "12", check=False)
+        return self.compose("ps", "-a", check=False).stdout + logs.stdout
 
 
 def _arguments(given: Mapping[str, str]) -> list[str]:
@@ -235,9 +235,9 @@ def _arguments(given: Mapping[str, str]) -> list[str]:
 
 
 def wait_until(holds: Callable[[], bool], seconds: float, what: str) -> None:
-    """Ask again and again until it holds. Raises StackError after so many seconds."""
+    """Poll until `holds` returns True. Raises ComposeStackError, which names `what`, after so many seconds."""
     until = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > until:
-            raise StackError(f"not within {seconds:g} s: {what}")
+            raise ComposeStackError(f"not reached in {seconds:g} s: {what}")
         time.sleep(0.2)
