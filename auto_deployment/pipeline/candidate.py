@@ -126,10 +126,19 @@ def _build(
     if settings.explore_share:
         shown = exposures(serving["top"], len(dataset.films))
         serving |= explore_arrays(serving, shown, seen, settings.random_state)
-    seed, told = settings.random_state, (version.number, version.trained_on)
-    made = beyond.Made(*told, name, seed, dataset, seen, popularity, serving)
-    for line in beyond.lines(beyond.write(settings.data_dir, made, evaluation.held_out)) if evaluation.held_out else []:
-        progress.say(line)
+    if evaluation.held_out is not None:
+        lists = beyond.VersionLists(
+            version=version.number,
+            trained_on=version.trained_on,
+            ranker=name,
+            seed=settings.random_state,
+            dataset=dataset,
+            seen=seen,
+            popularity=popularity,
+            serving=serving,
+        )
+        for line in beyond.lines(beyond.write(settings.data_dir, lists, evaluation.held_out)):
+            progress.say(line)
     metadata = _metadata(settings, version, evaluation, decision, dataset, name, choice)
     save(settings.data_dir / "model", metadata, serving, {**factory.factors.arrays(), **factory.kept(name, choice.tuning)})
     return metadata

@@ -238,7 +238,7 @@ class Pipeline:
     def _published(self, release: Release) -> notify.Notice:
         number = release.number
         path = self._places.report(number)
-        told, shown = read_json(path), read_json(beyond.path(self._data, number))
+        told, shown = read_json(path), beyond.read(self._data, number)
         if told is None:
             raise StateError(f"{path}: is missing: git checkout -- {path}")
         details = (

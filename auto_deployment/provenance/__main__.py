@@ -14,12 +14,13 @@ from app import __version__
 from app.provenance import DatabaseError
 from app.provenance.archive import Archive
 from auto_deployment.common.errors import RunError, WrongUseError, first_line
+from auto_deployment.common.json_file import write_synced
 from auto_deployment.common.settings import load_settings
+from auto_deployment.common.templates import render
 from auto_deployment.provenance import keeping, listing
 from auto_deployment.provenance.chain import gather
-from auto_deployment.provenance.page import page
 from auto_deployment.provenance.replay import compute, find_engine
-from auto_deployment.provenance.sections import text
+from auto_deployment.provenance.sections import sections, text
 from auto_deployment.provenance.version_files import VersionFiles
 from auto_deployment.versioning.repository import Places
 
@@ -98,7 +99,7 @@ class Commands:
         log = options.tries or (options.demo and options.demo / "nginx" / "logs")
         chain = gather(answer, self._files, find_engine(self._settings.app_image), log, here=options.here or bool(options.demo))
         if options.html is not None:
-            options.html.write_text(page(chain), encoding="utf-8")
+            write_synced(options.html, render("provenance/answer.html", chain=chain, sections=sections(chain)).encode())
         self._print(chain, text(chain))
         return 0
 

@@ -12,10 +12,11 @@ from auto_deployment import notify
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.json_file import read_json, write_json_synced, write_synced
 from auto_deployment.common.process import CommandError
-from auto_deployment.release import bake, docker_commands, metrics, page, shadow
+from auto_deployment.release import bake, docker_commands, metrics, shadow
 from auto_deployment.release.context import EVENTS
 from auto_deployment.release.image_commands import image_of, tag_of
 from auto_deployment.release.notices import notice_of
+from auto_deployment.release.page import page
 from auto_deployment.release.state import load, save
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _report(tools: Tools, end: End) -> None:
     """Its page. A page that cannot be drawn must not stop a notice."""
     folder = tools.folder / end.folder
     try:
-        write_synced(folder / REPORT, page.of_folder(folder, end, tools.limits).encode())
+        write_synced(folder / REPORT, page(folder, end, tools.limits).encode())
     except (RunError, OSError, ValueError, KeyError) as error:
         log.warning("%s cannot be written (%s)", folder / REPORT, error)
 

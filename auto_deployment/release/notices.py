@@ -29,20 +29,25 @@ def notice_of(end: End, readings: tuple[Mapping[str, Any], ...] = ()) -> Notice:
     """The notice of an end; `readings` are the values of its last verdict."""
     reasons = [f"- {reason}" for reason in end.reasons]
     measured = [f"{each['name']}: {each['said']}" for each in readings]
-    after = [SERVES[end.ending].format(version=end.version, replaces=end.replaces)]
-    if end.ending in AGAIN:
-        after.append(
-            f"Version {end.version} is not released again automatically. "
-            f"To release it: scripts/deploy.sh release --again, while data/version.txt says {end.version}."
-        )
     lasted = [
         f"version   {end.version}, replacing {end.replaces}",
         f"began     {utc(end.began)}, by {end.who}",
         f"ended     {utc(end.ended)}, after {minutes_of(end.ended - end.began)}",
         f"evidence  .stack/release/{end.folder}/report.html",
     ]
-    parts = (lasted, reasons, measured, after)
+    parts = (lasted, reasons, measured, in_service_after(end))
     return Notice(subject_of(end), "\n\n".join("\n".join(part) for part in parts if part) + "\n")
+
+
+def in_service_after(end: End) -> list[str]:
+    """Which version serves after an end, and what to do to release this version again."""
+    after = [SERVES[end.ending].format(version=end.version, replaces=end.replaces)]
+    if end.ending in AGAIN:
+        after.append(
+            f"Version {end.version} is not released again automatically. "
+            f"To release it: scripts/deploy.sh release --again, while data/version.txt says {end.version}."
+        )
+    return after
 
 
 def subject_of(end: End) -> str:

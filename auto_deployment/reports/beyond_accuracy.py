@@ -1,20 +1,23 @@
-"""The report of a version beyond its accuracy: what its lists show to whom, and whether they feed on themselves."""
+"""The report of a version beyond its accuracy: which films its lists show to which users, and whether watches follow them."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from pydantic import BaseModel
 
-from auto_deployment.common.json_file import read_json, write_json_synced, write_synced
+from auto_deployment.common.json_file import read_typed, write_json_synced, write_synced
+from auto_deployment.common.templates import render
 from auto_deployment.ingestion.users import table
 from auto_deployment.reports import exposure, feedback_loop, quality_by_group
-from auto_deployment.reports.beyond_accuracy_page import page
-from auto_deployment.reports.previous_version import read_model, read_shown, write_shown
+from auto_deployment.reports.exposure import Exposure
+from auto_deployment.reports.feedback_loop import NewWatches
+from auto_deployment.reports.previous_version import load_previous, read_shown, write_shown
+from auto_deployment.reports.quality_by_group import Quality, StepQuality
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from app.model import Array, ServingModel
@@ -27,8 +30,35 @@ VERSIONS = (1, 3, 10)
 TREND = 30
 
 
-class Made(NamedTuple):
-    """A version's lists, and what they were made from."""
+class FeedbackLoop(BaseModel):
+    """The watches since the last version, and the `overlap` of its lists with the new ones; None without its model."""
+
+    last_version: int | None
+    watched: NewWatches
+    overlap: float | None
+
+
+class BeyondAccuracyReport(BaseModel):
+    """The file `beyond_N.json`.
+
+    `most_shown` has films with their share of all places. `never_shown` has, by a number of versions, how many films were in no
+    list of the last so many; None where fewer versions were recorded.
+    """
+
+    version: int
+    trained_on: str
+    ranker: str
+    watch_rows: int | None = None
+    exposure: Exposure
+    most_shown: list[tuple[str, float]]
+    quality: Quality
+    steps: dict[str, StepQuality]
+    loop: FeedbackLoop
+    never_shown: dict[str, int | None]
+
+
+class VersionLists(NamedTuple):
+    """A version's lists, and the inputs that made them."""
 
     version: int
     trained_on: str
@@ -45,97 +75,94 @@ def path(data: Path, version: int) -> Path:
     return data / "versioning" / f"beyond_{version}.json"
 
 
-def write(data: Path, made: Made, held_out: HeldOut) -> dict[str, Any]:
-    """Make the report and its page, before the model in `data` is replaced; the report.
+def read(data: Path, version: int) -> BeyondAccuracyReport | None:
+    """The report of a version; None where there is no file. Raises StateError."""
+    return read_typed(path(data, version), BeyondAccuracyReport)
 
-    A run that was killed after that does it again with the same outcome: what compares with the last version stays.
+
+def write(data: Path, lists: VersionLists, held_out: HeldOut) -> BeyondAccuracyReport:
+    """Write the report and its page before the model in `data` is replaced. Returns the report.
+
+    A run that was killed afterwards writes the same report again: the comparison with the last version is kept.
     """
-    own = path(data, made.version)
-    last, again = read_model(data, made.version), read_json(own)
-    before = read_json(path(data, made.version - 1 if last is None else last.version)) or {}
-    counts = exposure.exposures(made.serving["top"], len(made.dataset.films))
-    shown = read_shown(data, made.version).with_lists(made.version, made.dataset.films, counts)
-    people = table.labels(table.read(data), made.dataset.users)
-    told = {
-        "version": made.version,
-        "trained_on": made.trained_on,
-        "ranker": made.ranker,
-        "watch_rows": made.dataset.rows["watches"],
-        "exposure": asdict(exposure.measure(made.serving["top"], counts, made.seen, made.popularity)),
-        "most_shown": most_shown(made.dataset.films, counts),
-        "quality": quality_by_group.by_group(held_out, made.ranker, people, made.seed),
-        "steps": quality_by_group.by_step(held_out, made.ranker, made.seed),
-        "loop": again["loop"] if last is None and again is not None else _loop(made, last, before),
-        "never_shown": {str(many): shown.never(made.version, made.dataset.films, many) for many in VERSIONS},
-    }
-    write_json_synced(own, told)
-    write_synced(own.with_suffix(".html"), page(told, earlier(data, made.version)).encode())
+    last, own = load_previous(data, lists.version), read(data, lists.version)
+    before = read(data, lists.version - 1 if last is None else last.version)
+    counts = exposure.exposures(lists.serving["top"], len(lists.dataset.films))
+    shown = read_shown(data, lists.version).with_lists(lists.version, lists.dataset.films, counts)
+    labels = table.labels(table.read(data), lists.dataset.users)
+    report = BeyondAccuracyReport(
+        version=lists.version,
+        trained_on=lists.trained_on,
+        ranker=lists.ranker,
+        watch_rows=lists.dataset.rows["watches"],
+        exposure=exposure.measure(lists.serving["top"], counts, lists.seen, lists.popularity),
+        most_shown=most_shown(lists.dataset.films, counts),
+        quality=quality_by_group.by_group(held_out, lists.ranker, labels, lists.seed),
+        steps=quality_by_group.by_step(held_out, lists.ranker, lists.seed),
+        loop=own.loop if last is None and own is not None else _loop(lists, last, before),
+        never_shown={str(count): shown.never(lists.version, lists.dataset.films, count) for count in VERSIONS},
+    )
+    write_json_synced(path(data, lists.version), report.model_dump(mode="json"))
+    write_synced(path(data, lists.version).with_suffix(".html"), page(report, earlier(data, lists.version)).encode())
     write_shown(data, shown)
-    return told
+    return report
 
 
-def most_shown(films: tuple[str, ...], counts: exposure.Counts) -> list[list[Any]]:
+def page(report: BeyondAccuracyReport, before: list[BeyondAccuracyReport]) -> str:
+    """The page of a report; `before` are the reports of earlier versions, the oldest first."""
+    even = np.linspace(0, 1, len(report.exposure.curve)).tolist()
+    return render("reports/beyond_accuracy.html", report=report, reports=[*before, report], even=even)
+
+
+def most_shown(films: tuple[str, ...], counts: exposure.Counts) -> list[tuple[str, float]]:
     """The films that most lists show, with their share of all places; at most 100."""
     best = np.argsort(-counts, kind="stable")[:MOST_SHOWN]
-    return [[films[at], round(float(counts[at] / counts.sum()), 6)] for at in best.tolist() if counts[at]]
+    return [(films[at], round(float(counts[at] / counts.sum()), 6)) for at in best.tolist() if counts[at]]
 
 
-def earlier(data: Path, version: int) -> list[dict[str, Any]]:
-    """The reports of the versions before, the oldest first, those that are there."""
-    found = [read_json(path(data, number)) for number in range(max(version - TREND, 0), version)]
-    return [each for each in found if each is not None]
+def earlier(data: Path, version: int) -> list[BeyondAccuracyReport]:
+    """The reports of at most 30 versions before `version`, the oldest first. A version without a report is left out."""
+    reports = (read(data, number) for number in range(max(version - TREND, 0), version))
+    return [report for report in reports if report is not None]
 
 
-def _loop(made: Made, last: ServingModel | None, before: Mapping[str, Any]) -> dict[str, Any]:
-    """What was watched since the last version; `before` is its report, empty where it is not there."""
-    rows_before, most = _rows_before(last, before), [film for film, _ in before.get("most_shown", [])]
-    found = (
-        feedback_loop.Watched()
-        if rows_before is None
-        else feedback_loop.watched(feedback_loop.new_pairs(made.dataset, rows_before), last, most)
-    )
-    return {
-        "last_version": None if last is None else last.version,
-        "watched": asdict(found),
-        "overlap": None
-        if last is None
-        else feedback_loop.overlap(last, made.dataset.users, made.dataset.films, made.serving["top"]),
-    }
+def _loop(lists: VersionLists, last: ServingModel | None, before: BeyondAccuracyReport | None) -> FeedbackLoop:
+    """The comparison with the last version: its model is `last`, its report `before`; each is None where it is not here."""
+    rows_before = before.watch_rows if before is not None else None
+    if rows_before is None and last is not None:
+        rows_before = last.metadata.get("data", {}).get("clean_watch.csv", {}).get("rows")
+    watched, overlap = NewWatches(), None
+    if rows_before is not None:
+        films = [film for film, _ in before.most_shown] if before is not None else []
+        watched = feedback_loop.watched(feedback_loop.new_pairs(lists.dataset, rows_before), last, films)
+    if last is not None:
+        overlap = feedback_loop.overlap(last, lists.dataset.users, lists.dataset.films, lists.serving["top"])
+    return FeedbackLoop(last_version=None if last is None else last.version, watched=watched, overlap=overlap)
 
 
-def _rows_before(last: ServingModel | None, before: Mapping[str, Any]) -> int | None:
-    """The rows that the table of watches had in the last version, by its report or by its model; None where neither says it."""
-    told: int | None = before.get("watch_rows")
-    if told is None and last is not None:
-        told = last.metadata.get("data", {}).get("clean_watch.csv", {}).get("rows")
-    return told
-
-
-def lines(told: Mapping[str, Any]) -> list[str]:
-    """The report as a person reads it on a phone."""
-    shown, after = told["exposure"], told["loop"]
+def lines(report: BeyondAccuracyReport) -> list[str]:
+    """The report's main numbers as lines for log and mail."""
+    shown, watched = report.exposure, report.loop.watched
     text = [
-        f"lists show {shown['coverage']:.1%} of the films, Gini {shown['gini']:.2f}; novelty {shown['novelty']:.1f} bits, of "
-        f"what is seen {shown['history_novelty']:.1f}; {shown['bare_popular']:.1%} of the users get the bare popular list",
-        *_gaps(told["quality"]),
+        f"lists show {shown.coverage:.1%} of the films, Gini {shown.gini:.2f}; novelty {shown.novelty:.1f} bits, of watched "
+        f"and rated films {shown.history_novelty:.1f}; {shown.bare_popular:.1%} of the users get only the popular list",
+        *_gaps(report.quality),
     ]
-    own, popular = after["watched"]["in_own_list"], after["watched"]["in_popular_list"]
-    if own is not None:
+    if watched.in_own_list is not None:
         text.append(
-            f"{after['watched']['pairs']:,} films watched since version {after['last_version']}: {own:.1%} stood in the user's "
-            f"list, {popular:.1%} in the popular one; lists overlap with the last by {after['overlap'] or 0:.0%}"
+            f"{watched.pairs:,} films watched since version {report.loop.last_version}: {watched.in_own_list:.1%} were in the "
+            f"user's list, {watched.in_popular_list:.1%} in the popular one; {report.loop.overlap or 0:.0%} of a user's list "
+            "was in the last one too"
         )
     return text
 
 
-def _gaps(measured: Mapping[str, Any]) -> list[str]:
+def _gaps(quality: Quality) -> list[str]:
     """The largest gap of each attribute in Recall@20."""
-    found: Sequence[tuple[str, Any]] = [(name, each["recall_at_20"]["gap"]) for name, each in measured["by"].items()]
-    known = [(name, gap) for name, gap in found if gap is not None]
-    if not known:
-        return ["quality by age, gender and occupation: too few users with known ones"]
+    gaps = [(name, splits["recall_at_20"].gap) for name, splits in quality.by.items()]
     return [
-        f"by {name}: Recall@20 {gap['highest']} above {gap['lowest']} by {gap['interval'][0]:.3f} ({gap['interval'][1]:.3f} to "
-        f"{gap['interval'][2]:.3f}), by chance up to {gap['by_chance']:.3f}"
-        for name, gap in known
-    ]
+        f"by {name}: Recall@20 of {gap.highest} is above {gap.lowest} by {gap.interval.mean:.3f} ({gap.interval.low:.3f} to "
+        f"{gap.interval.high:.3f}), by chance up to {gap.by_chance:.3f}"
+        for name, gap in gaps
+        if gap is not None
+    ] or ["quality by age, gender and occupation: too few users with known ones"]

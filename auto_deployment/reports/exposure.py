@@ -1,4 +1,4 @@
-"""Whom and what the lists of a version reach: how much of the catalogue, how evenly, how well known. Pure."""
+"""What the lists of a version show: how much of the catalogue, how evenly, and how popular the films are. Pure."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ CURVE_POINTS = 21
 class Exposure:
     """What the first 20 films of all users' lists show.
 
-    `gini` of the films' places in lists: 0 all alike, towards 1 a few have all. Novelty is the mean self-information of a film
-    in bits: -log2 of the share of users who rated or watched it. `audience` is the mean of that share itself. Both of what is
-    recommended and of what users have seen. `bare_popular` is the share of users whose list is the popular films that they
-    have not seen. `curve[i]` is the share of places that the most shown i/20 of the films have.
+    `gini` is of the films' places in lists: 0 where all films have alike, near 1 where few films have all. `audience` is the
+    mean share of users who rated or watched a film. `novelty` is the mean of -log2 of that share, in bits. Both are of films in
+    lists; with `history_` they are of films that users watched or rated. `bare_popular` is the share of users whose list is
+    the popular films without those they know. `curve[i]` is the share of places of the most shown i/20 of the films.
     """
 
     users: int
@@ -45,7 +45,7 @@ class Exposure:
 
 
 def exposures(top: Array, films: int) -> Counts:
-    """How many of the lists (rows of `top`) show each film among the first 20."""
+    """The number of lists (rows of `top`) that show each film among the first 20."""
     counts = np.zeros(films + 1, dtype=np.int64)
     for start in range(0, len(top), BLOCK_USERS):
         rows = np.minimum(top[start : start + BLOCK_USERS, :AT].astype(np.int64), films)  # an empty place is the highest number
@@ -54,7 +54,7 @@ def exposures(top: Array, films: int) -> Counts:
 
 
 def gini(counts: npt.NDArray[np.int64]) -> float:
-    """The Gini coefficient of counts; 0 where there is nothing to share."""
+    """The Gini coefficient of counts; 0 where all counts are 0."""
     total, n = int(counts.sum()), len(counts)
     if not total:
         return 0.0
@@ -63,13 +63,13 @@ def gini(counts: npt.NDArray[np.int64]) -> float:
 
 
 def top_share(counts: npt.NDArray[np.int64], share: float) -> float:
-    """The share of all that the films with the most have, so large a share of the films (at least one)."""
+    """The part of all counts that the highest `share` of them (at least one) has."""
     most = max(1, round(share * len(counts)))
     return float(np.sort(counts)[::-1][:most].sum() / max(counts.sum(), 1))
 
 
 def measure(top: Array, shown: Counts, seen: Seen, popularity: Popularity) -> Exposure:
-    """Of the lists `top` (see `app.model`), whose films have `shown` places; `seen` is what each user has rated or watched."""
+    """Measure the lists `top` (see `app.model`). `shown` has each film's places, `seen` each user's rated and watched films."""
     audience = np.bincount(seen.films, minlength=len(shown))
     share = np.maximum(audience, 1) / max(len(top), 1)
     information = -np.log2(share)
@@ -92,7 +92,7 @@ def _mean(values: npt.NDArray[np.float64], weights: Counts) -> float:
 
 
 def _bare(top: Array, seen: Seen, popularity: Popularity) -> float:
-    """Of at most `MOST_BLOCKS` blocks of users, spread evenly: enough for a share at any size."""
+    """The share among at most `MOST_BLOCKS` blocks of users, spread evenly: the sample is large enough at any size."""
     starts = np.arange(0, len(top), BLOCK_USERS)
     if len(starts) > MOST_BLOCKS:
         starts = starts[np.linspace(0, len(starts) - 1, MOST_BLOCKS).astype(np.int64)]

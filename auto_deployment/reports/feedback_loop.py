@@ -1,4 +1,4 @@
-"""Whether what we recommend becomes all that is watched: new watches against the last version's lists. Pure."""
+"""Whether users watch only what we recommend: new watches compared with the last version's lists. Pure."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Watched:
+class NewWatches:
     """New pairs of user and film since the last version, and how concentrated they are over all films of the catalogue.
 
-    Shares of pairs whose film the last version had in three places: this user's list, the popular list, and its most shown
-    films. A user whom it did not know is held against the popular list. Everything is None if nothing says which pairs are
-    new. Everything but the number is None if there are no new pairs.
+    Each share is of the pairs whose film the last version showed: in this user's list, in the popular list, or among its most
+    shown films. Users unknown to the last version count as having had the popular list. All fields are None where the new pairs
+    are not known. All but `pairs` are None where there is no new pair.
     """
 
     pairs: int | None = None
@@ -47,15 +47,15 @@ class Pairs(NamedTuple):
 
 
 def new_pairs(dataset: Dataset, rows_before: int) -> Pairs:
-    """What was watched, without the pairs that are in the first so many rows of the table of watches."""
+    """The pairs that were watched, without those in the first `rows_before` rows of the table of watches."""
     new = dataset.watches[dataset.first_rows >= rows_before]
     return Pairs(dataset.users[new.user], new.film, dataset.films)
 
 
-def watched(pairs: Pairs, last: ServingModel | None, most_shown: Sequence[str]) -> Watched:
-    """Of `pairs` that are new; `most_shown` are the films that the last version's lists showed most, if known."""
+def watched(pairs: Pairs, last: ServingModel | None, most_shown: Sequence[str]) -> NewWatches:
+    """Count new `pairs`, by the lists of `last`. `most_shown` are the films that its lists showed most, empty if not known."""
     if not len(pairs.user):
-        return Watched(0)
+        return NewWatches(0)
     counts = np.bincount(pairs.film, minlength=len(pairs.films)).astype(np.int64)
     shown = pd.Index(pairs.films).isin(most_shown)[pairs.film]
     shares: dict[str, float | None] = {"in_most_shown": _mean(shown) if most_shown else None}
@@ -64,11 +64,11 @@ def watched(pairs: Pairs, last: ServingModel | None, most_shown: Sequence[str]) 
         own = lists_for(last, pairs.user)
         shares["in_own_list"] = _mean((own == rows[:, None]).any(axis=1))
         shares["in_popular_list"] = _mean(np.isin(rows, last.cold[0, :AT]))
-    return Watched(len(pairs.user), gini(counts), top_share(counts, 0.01), **shares)
+    return NewWatches(len(pairs.user), gini(counts), top_share(counts, 0.01), **shares)
 
 
 def lists_for(model: ServingModel, users: Rows) -> Array:
-    """The first 20 films that a model has for each of `users`, as rows of its films; of an unknown one the popular list's."""
+    """The first 20 films of a model for each of `users`, as rows of its films; an unknown user gets the popular list."""
     at = np.minimum(np.searchsorted(model.users, users), max(len(model.users) - 1, 0))
     lists: Array = np.tile(model.cold[0, :AT], (len(users), 1)).astype(np.int64)
     known = model.users[at] == users if len(model.users) else np.zeros(len(users), dtype=bool)
@@ -78,14 +78,14 @@ def lists_for(model: ServingModel, users: Rows) -> Array:
 
 
 def overlap(last: ServingModel, users: Rows, films: tuple[str, ...], top: Array) -> float | None:
-    """The mean share of a user's first 20 films that they had in the last version too; over users whom both know."""
+    """The mean share of a user's first 20 films that were in the last list too, over users in both models; None without one."""
     both = np.flatnonzero(np.isin(users, last.users))
     if not len(both):
         return None
-    some = both[np.linspace(0, len(both) - 1, min(len(both), 20_000)).astype(np.int64)]
+    sample = both[np.linspace(0, len(both) - 1, min(len(both), 20_000)).astype(np.int64)]
     row_of = np.append(pd.Index(last.films).get_indexer(pd.Index(films)), -1)
-    mine = row_of[np.minimum(top[some, :AT].astype(np.int64), len(films))]
-    theirs = lists_for(last, users[some])
+    mine = row_of[np.minimum(top[sample, :AT].astype(np.int64), len(films))]
+    theirs = lists_for(last, users[sample])
     kept = [np.isin(ours, others).sum() for ours, others in zip(mine, theirs, strict=True)]
     return float(np.sum(kept) / max((mine >= 0).sum(), 1))
 

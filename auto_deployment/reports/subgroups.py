@@ -1,4 +1,4 @@
-"""How good a version is for groups of users: means with intervals, and the largest gap compared with gaps by chance. Pure."""
+"""The quality of a version for groups of users: means with intervals, and the largest gap compared with chance. Pure."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SHUFFLES = 500
 
 
 @dataclass(frozen=True)
-class Gap:
+class GroupGap:
     """The largest difference between two groups' means.
 
-    `interval` is of these two, by bootstrap. With random groups of the same sizes the largest gap stays below `by_chance` in
-    95 % of the draws. The largest of several differences is large by chance too.
+    `interval` is the bootstrap interval of this difference. The largest of several differences is large by chance too: random
+    groups of the same sizes have a largest gap below `by_chance` in 95 % of the draws.
     """
 
     highest: str
@@ -35,26 +35,26 @@ class Gap:
 
 @dataclass(frozen=True)
 class Split:
-    """A measure by the groups of one attribute; a group of fewer than `FEWEST_USERS` users is only counted, in `too_small`."""
+    """A measure by the groups of one attribute; groups of fewer than `FEWEST_USERS` users are only counted, in `too_small`."""
 
     groups: dict[str, Interval] = field(default_factory=dict)
     users: dict[str, int] = field(default_factory=dict)
     too_small: dict[str, int] = field(default_factory=dict)
-    gap: Gap | None = None
+    gap: GroupGap | None = None
 
 
 def split(values: Floats, labels: Labels, seed: int) -> Split:
-    """The mean of users' `values` in each group; a user whose label is empty is in none."""
+    """The mean of users' `values` in each group; a user with an empty label is in no group."""
     names, counts = np.unique(labels[labels != ""], return_counts=True)
     sizes = dict(zip(names.tolist(), counts.tolist(), strict=True))
     large = [name for name, size in sizes.items() if size >= FEWEST_USERS]
-    found = {name: interval(values[labels == name], seed) for name in large}
-    groups = {name: each for name, each in found.items() if each is not None}
+    means = {name: interval(values[labels == name], seed) for name in large}
+    groups = {name: mean for name, mean in means.items() if mean is not None}
     small = {name: size for name, size in sizes.items() if name not in groups}
     return Split(groups, {name: sizes[name] for name in groups}, small, _gap(values, labels, groups, seed))
 
 
-def _gap(values: Floats, labels: Labels, groups: dict[str, Interval], seed: int) -> Gap | None:
+def _gap(values: Floats, labels: Labels, groups: dict[str, Interval], seed: int) -> GroupGap | None:
     if len(groups) < 2:
         return None
     highest, lowest = (pick(groups, key=lambda name: groups[name].mean) for pick in (max, min))
@@ -62,7 +62,7 @@ def _gap(values: Floats, labels: Labels, groups: dict[str, Interval], seed: int)
     ours, theirs = (_bootstrap(values[labels == name], draw) for name in (highest, lowest))
     low, high = np.quantile(ours - theirs, [(1 - CERTAINTY) / 2, (1 + CERTAINTY) / 2])
     mean = groups[highest].mean - groups[lowest].mean
-    return Gap(highest, lowest, Interval(mean, float(low), float(high)), _by_chance(values, labels, list(groups), draw))
+    return GroupGap(highest, lowest, Interval(mean, float(low), float(high)), _by_chance(values, labels, list(groups), draw))
 
 
 def _bootstrap(values: Floats, draw: np.random.Generator, times: int = 1000) -> Floats:

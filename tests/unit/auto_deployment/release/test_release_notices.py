@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from auto_deployment.common.svg import Line, chart
-from auto_deployment.release import page, shadow_result, status
+from auto_deployment.common.json_file import write_json_synced
+from auto_deployment.release import shadow_result, status
 from auto_deployment.release.analysis.comparison import Limits
 from auto_deployment.release.analysis.evidence import Evidence, Look
 from auto_deployment.release.analysis.verdict import verdict
 from auto_deployment.release.notices import notice_of, subject_of
+from auto_deployment.release.page import page
 from auto_deployment.release.probe import Asked
 from auto_deployment.release.state import End
 from auto_deployment.release.state_machine import Ending
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 END = End(7, Ending.ABORTED, ("mean 700 ms, limit 500 ms",), "ann", 0.0, 900.0, 6, "7-x")
 POPULAR = ("a", "b", "c")
@@ -171,35 +175,30 @@ def look(number: int) -> Look:
     return Look(60.0 * number, dict.fromkeys(("canary", "stable-1", "stable-2"), counters))
 
 
-def test_a_page_shows_the_bake_and_needs_no_network() -> None:
-    """Four figures, every measure with its query; no script, no address of anybody."""
+def test_a_page_shows_the_bake_and_needs_no_network(tmp_path: Path) -> None:
+    """Four charts, every measure with its query; no script, no address of anybody."""
     evidence = Evidence("7", 0.0, looks=tuple(map(look, range(20))), until=1200.0)
     judged = verdict(evidence, Limits(), 20.0).to_dict()
-    events = [{"at": 0.0, "step": "bake", "said": "<b>"}]
-    text = page.render(END, page.Told(evidence.to_dict(), judged, judged, None, events), Limits())
+    write_json_synced(tmp_path / "evidence.json", evidence.to_dict())
+    for name in ("verdict.json", "self_test.json"):
+        write_json_synced(tmp_path / name, judged)
+    (tmp_path / "events.jsonl").write_text(json.dumps({"at": 0.0, "step": "bake", "said": "<b>"}) + "\n")
+    text = page(tmp_path, END, Limits())
     assert text.count("<svg") == 4
     assert "mean 700 ms, limit 500 ms" in text
     assert "flask_http_request_duration_seconds" in text
     assert text.count("<td>advisory</td>") == 2
     assert "&lt;b&gt;" in text
+    assert "<b>" not in text
     for foreign in ("<script", "http://", "https://", "src=", "@import"):
         assert foreign not in text
 
 
-def test_a_page_of_a_release_without_a_bake_says_so() -> None:
-    """The shadow's figures are there."""
-    found = shadowed(asked(0.7)).to_dict()
-    text = page.render(END, page.Told(None, None, None, found, []), Limits())
-    assert "No look was taken." in text
+def test_a_page_of_a_release_without_a_bake_says_so(tmp_path: Path) -> None:
+    """The shadow's numbers are there, and what to do."""
+    write_json_synced(tmp_path / "shadow.json", shadowed(asked(0.7)).to_dict())
+    text = page(tmp_path, END, Limits())
+    assert "ended before its bake had a sample" in text
     assert "overlap of the first ten" in text
-
-
-def test_a_chart_leaves_gaps_where_there_is_no_number() -> None:
-    """It is well-formed, has its limit, and draws each run apart."""
-    figure = chart("Mean & more", "ms", [0.0, 1.0, 2.0, 3.0], [Line("canary", [1.0, float("nan"), 2.0, 3.0])], 5.0)
-    svg = ET.fromstring(figure[figure.index("<svg") : figure.index("</figure>")])  # noqa: S314 - our own
-    assert len(svg.findall("polyline")) == 2
-    assert len(svg.findall("circle")) == 3
-    assert any(each.get("stroke-dasharray") for each in svg.findall("line"))
-    assert "Mean &amp; more" in figure
-    assert chart("Nothing", "", [], [Line("a", [])]).count("<circle") == 0
+    assert "700.0 ms" in text
+    assert "scripts/deploy.sh release --again" in text

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from app.model import ServingModel, load_serving
-from auto_deployment.reports.feedback_loop import Pairs, Watched, lists_for, new_pairs, overlap, watched
-from auto_deployment.reports.previous_version import Shown, read_model, read_shown, write_shown
+from auto_deployment.reports.feedback_loop import NewWatches, Pairs, lists_for, new_pairs, overlap, watched
+from auto_deployment.reports.previous_version import Shown, load_previous, read_shown, write_shown
 from auto_deployment.training.dataset import build
 from tests.unit.app import samples
 from tests.unit.app.samples import FEW, FILMS, FULL
@@ -66,7 +66,7 @@ def test_all_watching_the_same_few_films_is_concentrated() -> None:
 def test_no_new_pair_is_no_figure(last: ServingModel) -> None:
     """A version made of the same watches as the last one says nothing of what is watched."""
     told = watched(pairs_of([], []), last, [FILMS[0]])
-    assert told == Watched(0)
+    assert told == NewWatches(0)
 
 
 def test_without_a_last_version_only_concentration_is_told() -> None:
@@ -103,17 +103,17 @@ def test_films_that_are_never_shown_are_counted_over_versions(tmp_path: Path) ->
     assert again == shown
     write_shown(tmp_path, shown)
     kept = read_shown(tmp_path, 9)
-    assert kept == Shown(4, {"a": 5, "b": 4})
+    assert kept == Shown(since=4, films={"a": 5, "b": 4})
     assert [kept.never(5, films, versions) for versions in (1, 2, 3)] == [2, 1, None]
 
 
 def test_only_an_earlier_version_is_the_last_one(tmp_path: Path) -> None:
     """A run that was killed finds its own model; a damaged one, or none, is no reason to fail."""
     samples.save(tmp_path / "model")
-    assert read_model(tmp_path, samples.VERSION) is None
-    found = read_model(tmp_path, samples.VERSION + 1)
+    assert load_previous(tmp_path, samples.VERSION) is None
+    found = load_previous(tmp_path, samples.VERSION + 1)
     assert found is not None
     assert found.version == samples.VERSION
     (tmp_path / "model" / "metadata.json").write_text("{")
-    assert read_model(tmp_path, samples.VERSION + 1) is None
-    assert read_model(tmp_path / "none", 1) is None
+    assert load_previous(tmp_path, samples.VERSION + 1) is None
+    assert load_previous(tmp_path / "none", 1) is None

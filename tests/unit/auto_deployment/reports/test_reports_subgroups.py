@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from auto_deployment.evaluation.held_out import HeldOut, RatingErrors
-from auto_deployment.ranking.metrics import PerUser
+from auto_deployment.ranking.metrics import Interval, PerUser
 from auto_deployment.reports.quality_by_group import by_group, by_step, user_errors
 from auto_deployment.reports.subgroups import FEWEST_USERS, split
 
@@ -59,29 +59,35 @@ def held_out() -> HeldOut:
     return HeldOut(figures, absent, np.arange(103), RatingErrors(users, even))
 
 
+def mean_of(interval: Interval | None) -> float:
+    """The mean of an interval that must be there."""
+    assert interval is not None
+    return interval.mean
+
+
 def test_quality_by_group_is_that_of_the_ranker_in_use() -> None:
     """For every measure, over the users whose group is known."""
     parity = np.where(np.arange(103) % 2 == 0, "even", "odd")
-    told = by_group(held_out(), "ease", {"parity": parity}, 0)
-    assert told["users"] == 100
-    assert told["all"]["ndcg_at_10"].mean == 0.5
+    quality = by_group(held_out(), "ease", {"parity": parity}, 0)
+    assert quality.users == 100
+    assert mean_of(quality.all["ndcg_at_10"]) == 0.5
     for measure in ("ndcg_at_10", "recall_at_20", "rmse"):
-        found = told["by"]["parity"][measure]
-        assert {name: each[0] for name, each in found["groups"].items()} == {"even": 1.0, "odd": 0.0}
-        assert (found["gap"]["highest"], found["users"]) == ("even", {"even": 50, "odd": 50})
+        found = quality.by["parity"][measure]
+        assert {name: each.mean for name, each in found.groups.items()} == {"even": 1.0, "odd": 0.0}
+        assert (found.gap and found.gap.highest, found.users) == ("even", {"even": 50, "odd": 50})
 
 
 def test_quality_by_step_counts_every_user_once() -> None:
     """From nothing known, by the popular list, to 20 films and more; each step beside the popular list."""
-    told = by_step(held_out(), "ease", 0)
-    assert {name: each["users"] for name, each in told.items()} == {
+    steps = by_step(held_out(), "ease", 0)
+    assert {name: each.users for name, each in steps.items()} == {
         "nothing known": 2,
         "1 film": 1,
         "2 to 4 films": 3,
         "5 to 19 films": 15,
         "20 films and more": 81,
     }
-    assert told["nothing known"]["recall_at_20"].mean == pytest.approx(0.1)
-    assert told["nothing known"]["recall_above_popularity"] is None
-    assert told["2 to 4 films"]["recall_above_popularity"].mean == pytest.approx(1 / 3)
-    assert told["1 film"]["recall_at_20"] is None
+    assert mean_of(steps["nothing known"].recall_at_20) == pytest.approx(0.1)
+    assert steps["nothing known"].recall_above_popularity is None
+    assert mean_of(steps["2 to 4 films"].recall_above_popularity) == pytest.approx(1 / 3)
+    assert steps["1 film"].recall_at_20 is None
