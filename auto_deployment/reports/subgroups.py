@@ -23,8 +23,8 @@ SHUFFLES = 500
 class GroupGap:
     """The largest difference between two groups' means.
 
-    `interval` is the bootstrap interval of this difference. The largest of several differences is large by chance too: random
-    groups of the same sizes have a largest gap below `by_chance` in 95 % of the draws.
+    `interval` is the bootstrap interval of this difference. The largest of several differences is large by chance too.
+    Random groups of the same sizes have a largest gap below `by_chance` in 95 % of the draws.
     """
 
     highest: str
