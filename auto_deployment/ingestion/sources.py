@@ -18,7 +18,7 @@ from auto_deployment.ingestion.kafka.client import OffsetGoneError, StreamError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from auto_deployment.ingestion.kafka.client import Batch, Client
+    from auto_deployment.ingestion.kafka.client import Client, MessageBatch
 
     Marks: TypeAlias = Mapping[str, Mapping[str, Any]]
 
@@ -267,7 +267,7 @@ def _check_not_anew(key: str, read: int, end: int) -> None:
         )
 
 
-def _within(batch: Batch, held: int) -> tuple[int, int]:
+def _within(batch: MessageBatch, held: int) -> tuple[int, int]:
     """How many values of a batch come into a block that holds so many bytes, and how many it holds then."""
     size = sum(map(len, batch.values))
     if held + size < BLOCK_BYTES:

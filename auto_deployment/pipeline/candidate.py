@@ -16,7 +16,7 @@ from auto_deployment.common.errors import RefusedError, WrongUseError
 from auto_deployment.evaluation.evaluate import FEWEST_RATINGS, beside, count_steps, evaluate
 from auto_deployment.evaluation.gate import decide
 from auto_deployment.ingestion.tables import Tables
-from auto_deployment.ingestion.users import table
+from auto_deployment.ingestion.users import demographics
 from auto_deployment.ranking.diverse_popular import varied
 from auto_deployment.ranking.exploration import explore_arrays
 from auto_deployment.ranking.factory import RankerFactory
@@ -163,7 +163,7 @@ def _metadata(
         path.name: {"md5": md5_of(path), "rows": dataset.rows[name]}
         for name, path in (("ratings", tables.ratings), ("watches", tables.watches))
     }
-    people = settings.data_dir / table.FILE
+    people = settings.data_dir / demographics.FILE
     if people.exists():
         data[people.name] = {"md5": md5_of(people), "rows": _rows(people)}
     return {

@@ -23,10 +23,10 @@ from auto_deployment.evaluation import champion
 from auto_deployment.ingestion.collect_with_progress import collect_showing, collected
 from auto_deployment.ingestion.collector import RECORD, Collector, lag_grows
 from auto_deployment.ingestion.events import rules_of
-from auto_deployment.ingestion.kafka.factory import open_client
+from auto_deployment.ingestion.kafka.client_factory import open_client
 from auto_deployment.ingestion.sources import FileSource, TopicSource, check_readable
 from auto_deployment.ingestion.tables import Tables
-from auto_deployment.ingestion.users import fetch
+from auto_deployment.ingestion.users.fetch import fetch_recent_users
 from auto_deployment.online_evaluation import metrics_text
 from auto_deployment.online_evaluation.metrics import OnlineMetrics
 from auto_deployment.online_evaluation.telemetry import Telemetry
@@ -177,7 +177,7 @@ class Pipeline:
             self._progress.say(line)
         if self._lag:
             self._progress.say(f"{self._lag:,} lines of the stream are left unread")
-        for line in fetch.ask_lately_seen(self._settings, lambda: not self._stop.asked()):
+        for line in fetch_recent_users(self._settings, lambda: not self._stop.asked()):
             self._progress.say(line)
         return collector, hints
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from auto_deployment.common.json_file import read_typed, write_json_synced, write_synced
 from auto_deployment.common.templates import render
-from auto_deployment.ingestion.users import table
+from auto_deployment.ingestion.users import demographics
 from auto_deployment.reports import exposure, feedback_loop, quality_by_group
 from auto_deployment.reports.exposure import Exposure
 from auto_deployment.reports.feedback_loop import NewWatches
@@ -89,7 +89,7 @@ def write(data: Path, lists: VersionLists, held_out: HeldOut) -> BeyondAccuracyR
     before = read(data, lists.version - 1 if last is None else last.version)
     counts = exposure.exposures(lists.serving["top"], len(lists.dataset.films))
     shown = read_shown(data, lists.version).with_lists(lists.version, lists.dataset.films, counts)
-    labels = table.labels(table.read(data), lists.dataset.users)
+    labels = demographics.labels(demographics.read(data), lists.dataset.users)
     report = BeyondAccuracyReport(
         version=lists.version,
         trained_on=lists.trained_on,

@@ -20,8 +20,8 @@ from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
 from auto_deployment.ingestion.collector import Collector
 from auto_deployment.ingestion.events import DEFAULT_RULES
 from auto_deployment.ingestion.kafka import confluent_client, kafka_python_client
-from auto_deployment.ingestion.kafka.client import Batch
-from auto_deployment.ingestion.kafka.factory import open_client
+from auto_deployment.ingestion.kafka.client import MessageBatch
+from auto_deployment.ingestion.kafka.client_factory import open_client
 from auto_deployment.ingestion.rows import Counts, Rows
 from auto_deployment.ingestion.sources import TopicSource
 from auto_deployment.ingestion.tables import RATING_HEADER, Tables
@@ -189,11 +189,11 @@ class _MadeUp:
     def offsets_at(self, milliseconds: int) -> dict[int, int]:  # noqa: ARG002 - the interface
         return {0: 0}
 
-    def read(self, partition: int, start: int, stop: int) -> Iterator[Batch]:  # noqa: ARG002 - the interface
+    def read(self, partition: int, start: int, stop: int) -> Iterator[MessageBatch]:  # noqa: ARG002 - the interface
         pairs = self._lines // 100
         for first in range(start, stop, 10_000):
             offsets = list(range(first, min(first + 10_000, stop)))
-            yield Batch(offsets, [_LINE % (at % pairs, at % pairs % 977) for at in offsets])
+            yield MessageBatch(offsets, [_LINE % (at % pairs, at % pairs % 977) for at in offsets])
 
     def close(self) -> None:
         pass

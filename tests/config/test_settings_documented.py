@@ -13,7 +13,7 @@ from app.settings import MigrateSettings, ServiceSettings, ShipperSettings
 from app.stack.init import PASSWORDS
 from app.wsgi import MIB, SEGMENT_BYTES
 from auto_deployment.common.settings import Settings
-from auto_deployment.ingestion.users.fetch import SECONDS_AT_MOST, USERS_AT_MOST
+from auto_deployment.ingestion.users.fetch import RUN_LIMITS
 from auto_deployment.online_evaluation.watched_counts import WATCHED_MINUTES
 from auto_deployment.release.analysis.comparison import Limits
 
@@ -135,8 +135,8 @@ def test_removed_settings_are_documented_with_the_value_that_is_fixed_now() -> N
         "CANARY_MIN_WATCHED": Limits().min_watched,
         "CANARY_WATCHED_MINUTES": WATCHED_MINUTES,
         "JOURNAL_SEGMENT_MB": SEGMENT_BYTES / MIB,
-        "USER_API_SECONDS": SECONDS_AT_MOST,
-        "USER_API_USERS": USERS_AT_MOST,
+        "USER_API_SECONDS": RUN_LIMITS.seconds,
+        "USER_API_USERS": RUN_LIMITS.users,
     }
     assert {name: float(value.replace(",", "")) for name, _, value in rows} == fixed
     assert REMOVED.keys().isdisjoint({*in_example(), *in_compose()})

@@ -1,4 +1,4 @@
-"""What collection needs of a broker: one small interface, with a client for each library behind it."""
+"""The interface of a Kafka client. Each library has its own implementation."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from auto_deployment.common.errors import RunError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PATIENCE_SECONDS = 60.0
+CONNECT_SECONDS = 15.0
+
 
 class StreamError(RunError):
-    """The broker does not answer within its time, or does not have the topic; the text says what to look at."""
+    """The broker does not answer in time, or has no such topic. The text says what to check."""
 
 
 class OffsetGoneError(Exception):
-    """Retention has removed the offset that was asked for; the partition now begins later."""
+    """Kafka's retention has removed the requested offset. The partition now begins later."""
 
     def __init__(self, partition: int, offset: int) -> None:
         super().__init__(f"partition {partition}: offset {offset} is gone")
@@ -24,29 +27,29 @@ class OffsetGoneError(Exception):
         self.offset = offset
 
 
-class Batch(NamedTuple):
-    """Messages: their offsets in the partition, ascending, and their bytes, as many; a message without a value has none.
+class MessageBatch(NamedTuple):
+    """Messages as two lists of equal length: ascending offsets in the partition, and values. A missing value is `b""`.
 
-    Two lists, as an object for each message takes as long as reading it from the broker.
+    An object for each message would take as long as reading the message from the broker.
     """
 
     offsets: list[int]
     values: list[bytes]
 
-    def before(self, stop: int) -> Batch:
-        """Those with offsets below `stop`."""
+    def before(self, stop: int) -> MessageBatch:
+        """The messages with offsets below `stop`."""
         count = bisect_left(self.offsets, stop)
-        return self if count == len(self.offsets) else Batch(self.offsets[:count], self.values[:count])
+        return self if count == len(self.offsets) else MessageBatch(self.offsets[:count], self.values[:count])
 
 
 class Client(Protocol):
-    """Reads one topic of a broker. Every wait ends, in a StreamError at last; a broker that restarts is waited for.
+    """Reads one topic of a broker. It waits for a broker that restarts, and raises StreamError when the wait is too long.
 
-    Nothing is committed to the broker: offsets are kept with the rows that they produced.
+    Nothing is committed to the broker: we keep the offsets with the rows.
     """
 
     def partitions(self) -> list[int]:
-        """The topic's partitions, ascending. Raises StreamError where the broker is away or has no such topic."""
+        """The topic's partitions, ascending. Raises StreamError if the broker does not answer or has no such topic."""
         ...
 
     def first_offsets(self) -> dict[int, int]:
@@ -58,16 +61,16 @@ class Client(Protocol):
         ...
 
     def offsets_at(self, milliseconds: int) -> dict[int, int]:
-        """The first offset at or after a time, in milliseconds since 1970; the end offset where there is none."""
+        """The first offset at or after a time in milliseconds since 1970, or the end offset if there is none."""
         ...
 
-    def read(self, partition: int, start: int, stop: int) -> Iterator[Batch]:
-        """The messages with `start <= offset < stop`, in order, in batches; offsets without a message are passed over.
+    def read(self, partition: int, start: int, stop: int) -> Iterator[MessageBatch]:
+        """The messages with `start <= offset < stop`, in order, in batches. Some offsets have no message.
 
-        Raises OffsetGoneError where `start` is before the partition's first offset, StreamError where it waits in vain.
+        Raises OffsetGoneError if `start` is before the partition's first offset, StreamError if the broker does not answer.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         ...

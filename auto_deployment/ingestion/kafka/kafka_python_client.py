@@ -1,4 +1,4 @@
-"""The broker's client on kafka-python: pure Python, in one thread with one of the library's own."""
+"""The Kafka client on kafka-python: pure Python, in our thread and one thread of the library."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ from kafka.net.compat import KafkaNetClient  # type: ignore[import-untyped]
 from kafka.net.selector import NetworkSelector  # type: ignore[import-untyped]
 
 from auto_deployment.common.errors import WrongUseError
-from auto_deployment.ingestion.kafka.client import Batch, StreamError
-from auto_deployment.ingestion.kafka.kafka_python_network import WatchedConnections, redirect_library_logs
+from auto_deployment.ingestion.kafka.client import CONNECT_SECONDS, PATIENCE_SECONDS, MessageBatch, StreamError
+from auto_deployment.ingestion.kafka.kafka_python_network import ReportingConnections, redirect_library_logs
 from auto_deployment.ingestion.kafka.retry import (
-    CONNECT_SECONDS,
-    PATIENCE_SECONDS,
     PAUSE_SECONDS,
     TOPIC_SECONDS,
     Outage,
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# Larger ones are slower: 700 new objects start the garbage collector, and what was read leaves the processor's cache.
+# Larger batches are slower: 700 new objects start the garbage collector, and the messages leave the processor's cache.
 BATCH = 500
 POLL_MS = 200
 REFRESH_MS = 3_000
@@ -49,12 +47,12 @@ CLOSE_MS = 2_000
 
 
 class KafkaPythonClient:
-    """See `Client`. One thread uses it, one `read` at a time goes on fastest; aborted transactions are not read."""
+    """See `Client`. For one thread. One `read` at a time is fastest. Aborted transactions are not read."""
 
     def __init__(self, settings: Settings, patience: float = PATIENCE_SECONDS, connect: float = CONNECT_SECONDS) -> None:
-        """Connects within `connect` seconds; an outage later on is waited out for `patience` seconds.
+        """Connects within `connect` seconds. During a later outage the client waits for `patience` seconds.
 
-        Raises StreamError where the broker is away or refuses, WrongUseError where a file of certificates cannot be used.
+        Raises StreamError if the broker does not answer or refuses us, WrongUseError if a certificate file cannot be used.
         """
         redirect_library_logs()
         self._servers = str(settings.kafka_bootstrap_servers)
@@ -85,7 +83,7 @@ class KafkaPythonClient:
         until = time.monotonic() + TOPIC_SECONDS
         while True:
             if not self._is_up_to_date():
-                self._outage.go_on("an answer")
+                self._outage.check("an answer")
             elif found := self._connections.cluster.partitions_for_topic(self._topic):
                 return sorted(found)
             elif time.monotonic() > until:
@@ -95,33 +93,33 @@ class KafkaPythonClient:
     def first_offsets(self) -> dict[int, int]:
         """See `Client`."""
         wanted = self._all()
-        return _by_partition(self._ask(lambda limit: self._consumer.beginning_offsets(wanted, timeout_ms=limit)))
+        return _by_partition(self._request(lambda limit: self._consumer.beginning_offsets(wanted, timeout_ms=limit)))
 
     def end_offsets(self) -> dict[int, int]:
-        """See `Client`. Where a transaction is open, the offset at which it began."""
+        """See `Client`. The start of a transaction that is still open counts as the end."""
         wanted = self._all()
-        return _by_partition(self._ask(lambda limit: self._consumer.end_offsets(wanted, timeout_ms=limit)))
+        return _by_partition(self._request(lambda limit: self._consumer.end_offsets(wanted, timeout_ms=limit)))
 
     def offsets_at(self, milliseconds: int) -> dict[int, int]:
         """See `Client`."""
         ends = self.end_offsets()
         wanted = {TopicPartition(self._topic, partition): max(milliseconds, 0) for partition in ends}
-        found = self._ask(lambda limit: self._consumer.offsets_for_times(wanted, timeout_ms=limit))
+        found = self._request(lambda limit: self._consumer.offsets_for_times(wanted, timeout_ms=limit))
         return {where.partition: at.offset if at else ends[where.partition] for where, at in found.items()}
 
-    def read(self, partition: int, start: int, stop: int) -> Iterator[Batch]:
-        """See `Client`. A read that goes on where the last one ended uses what was fetched ahead."""
+    def read(self, partition: int, start: int, stop: int) -> Iterator[MessageBatch]:
+        """See `Client`. A read that starts where the last one ended uses the prefetched messages."""
         position = start
         self._outage.end()
         while position < stop:
             self._move(partition, position)
             records, after = self._poll(partition, position, min(BATCH, stop - position))
             if after == position:
-                self._outage.go_on(f"offset {position} of partition {partition}")
+                self._outage.check(f"offset {position} of partition {partition}")
                 continue
             self._outage.end()
             self._at, position = (partition, after), after
-            batch = Batch([each.offset for each in records], [each.value or b"" for each in records]).before(stop)
+            batch = MessageBatch([each.offset for each in records], [each.value or b"" for each in records]).before(stop)
             if batch.offsets:
                 yield batch
 
@@ -130,14 +128,14 @@ class KafkaPythonClient:
         self._consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
 
     def _make_network(self, **options: object) -> KafkaNetClient:
-        """The library's network, with connections that say why they fail."""
+        """The library's network, with connections that report why they fail."""
         net = NetworkSelector(**options)
-        self._connections = WatchedConnections(net, self._outage, self._servers, **options)
+        self._connections = ReportingConnections(net, self._outage, self._servers, **options)
         self._network = KafkaNetClient(net, self._connections, **options)
         return self._network
 
     def _abandon_network(self) -> None:
-        """End the thread of a consumer that was not made, and so cannot be closed."""
+        """End the network thread after the consumer's constructor failed."""
         if self._network is not None:
             self._network.close()
 
@@ -156,17 +154,17 @@ class KafkaPythonClient:
     def _all(self) -> list[TopicPartition]:
         return [TopicPartition(self._topic, partition) for partition in self.partitions()]
 
-    def _ask(self, question: Callable[[int], T]) -> T:
-        """The answer to a question that is given its limit in milliseconds."""
+    def _request(self, send: Callable[[int], T]) -> T:
+        """The result of `send`, which gets its time limit in milliseconds."""
         try:
-            return question(int(self._patience * 1000))
+            return send(int(self._patience * 1000))
         except RetriableError as error:
             raise self._outage.failure(self._patience, "an answer") from error
         except KafkaError as error:
             raise not_readable(self._topic, str(error)) from error
 
     def _move(self, partition: int, position: int) -> None:
-        """Read on from `position`, unless that is where the consumer stands anyway."""
+        """Move the consumer to `position`, unless it is there already."""
         if self._at != (partition, position):
             where = TopicPartition(self._topic, partition)
             self._consumer.assign([where])
@@ -174,7 +172,7 @@ class KafkaPythonClient:
             self._at = (partition, position)
 
     def _poll(self, partition: int, position: int, most: int) -> tuple[list[Any], int]:
-        """Messages, and where the consumer stands after them: it passes over offsets that hold none."""
+        """At most `most` messages, and the position of the consumer after them."""
         where = TopicPartition(self._topic, partition)
         try:
             records: list[Any] = self._consumer.poll(timeout_ms=POLL_MS, max_records=most).get(where, [])
@@ -195,7 +193,7 @@ class KafkaPythonClient:
 
 
 def consumer_options(settings: Settings) -> dict[str, Any]:
-    """The library's options. Raises WrongUseError where a file of certificates cannot be used."""
+    """The library's options. Raises WrongUseError if a certificate file cannot be used."""
     password = settings.kafka_security_password
     protocol = settings.kafka_security_protocol or "PLAINTEXT"
     return {
@@ -205,7 +203,7 @@ def consumer_options(settings: Settings) -> dict[str, Any]:
         "enable_auto_commit": False,
         "auto_offset_reset": "none",
         "isolation_level": "read_committed",
-        # In Python it takes two thirds of the reading; the broker checks what it is given, and librdkafka does without too.
+        # In Python the check takes two thirds of the reading time. The broker checks the messages, too.
         "check_crcs": False,
         "metrics_enabled": False,
         "fetch_max_wait_ms": 100,
@@ -230,7 +228,7 @@ def _tls(settings: Settings) -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    """Keeps an encrypted key from being asked for on the terminal."""
+    """An empty password: without it OpenSSL would ask on the terminal for the password of an encrypted key."""
     return ""
 
 

@@ -1,4 +1,4 @@
-"""kafka-python's network, watched: it keeps to itself why a connection fails, and tries again for as long as it may."""
+"""kafka-python's network with reasons: the library alone hides why a connection fails, and retries without an end."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ log = logging.getLogger(__name__)
 _LOGIN_ERRORS = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, IllegalSaslStateError)
 
 
-class WatchedConnections(KafkaConnectionManager):  # type: ignore[misc]
-    """The library's connections, which tell an `Outage` why they fail.
+class ReportingConnections(KafkaConnectionManager):  # type: ignore[misc]
+    """The library's connections, which report to an `Outage` why they fail.
 
-    Until `is_open` a refusal ends the attempt to connect at once, afterwards it is treated as any other outage.
+    Until `is_open`, a refusal ends the attempt to connect at once. Later a refusal is an outage like any other.
     """
 
     def __init__(self, net: NetworkSelector, outage: Outage, servers: str, **options: object) -> None:
         super().__init__(net, **options)
-        # The consumer's own option of this name does not get as far as the requests.
+        # The consumer does not pass its own option of this name to its requests.
         self.cluster.config["allow_auto_create_topics"] = False
         self.is_open = False
         self._outage = outage
         self._servers = servers
 
     def get_connection(self, node_id: int | str, *arguments: object, **options: object) -> KafkaConnection:
-        """The library's own, watched. Raises StreamError where the last one was refused while the client is opened."""
+        """The library's connection. Raises StreamError if the last one was refused while the client opens."""
         if self._outage.refusal and not self.is_open:
             raise self._outage.refusal
         connection = super().get_connection(node_id, *arguments, **options)
@@ -55,12 +55,12 @@ class WatchedConnections(KafkaConnectionManager):  # type: ignore[misc]
             self._outage.refuse(not_trusted(self._servers, str(error)))
         elif isinstance(error, _LOGIN_ERRORS):
             self._outage.refuse(not_authenticated(self._servers, str(error)))
-        elif _was_cut_off_at_login(connection, error):
+        elif _was_closed_at_login(connection, error):
             self._outage.refuse(not_authenticated(self._servers, "the broker closes the connection at the login"))
 
 
 class _Relay(logging.Handler):
-    """Hands what the library says on to this module's log, where it is a detail: it calls every lost connection an error."""
+    """Writes the library's messages to this module's log as details. The library calls every lost connection an error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler`."""
@@ -68,7 +68,7 @@ class _Relay(logging.Handler):
 
 
 def redirect_library_logs() -> None:
-    """Have the library's log go through ours."""
+    """Send the library's log through ours."""
     library = logging.getLogger("kafka")
     library.setLevel(logging.WARNING)
     library.propagate = False
@@ -76,15 +76,15 @@ def redirect_library_logs() -> None:
         library.addHandler(_Relay())
 
 
-def _was_cut_off_at_login(connection: KafkaConnection, error: BaseException) -> bool:
-    """Whether the broker closed a connection on which it had answered the first question, and the login was what came next.
+def _was_closed_at_login(connection: KafkaConnection, error: BaseException) -> bool:
+    """Whether the broker closed a connection after its first answer, when the login came next.
 
-    A broker answers a bad login and closes; the library drops an answer that arrives together with the end.
+    A broker answers a bad login and closes the connection. The library drops an answer that arrives with the end.
     """
     has_begun = connection.init_future.failed() and connection.broker_version_data is not None
     return has_begun and connection.config["sasl_mechanism"] is not None and "socket disconnected" in str(error)
 
 
 def _is_about_certificates(error: object) -> bool:
-    """Whether this is TLS saying that a certificate, ours or the broker's, is missing or not trusted."""
+    """Whether the error is about a certificate, ours or the broker's, that is missing or not trusted."""
     return isinstance(error, ssl.SSLError) and any(word in str(error).upper() for word in ("CERT", "UNKNOWN_CA"))

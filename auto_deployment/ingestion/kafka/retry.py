@@ -1,4 +1,4 @@
-"""Patience with a broker: what a client knows about its connections, how long it waits, and in which words it gives up."""
+"""Outages of a broker: how long a client waits, and the errors with which it gives up."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 60.0
-CONNECT_SECONDS = 15.0
 ADVERTISED_SECONDS = 5.0
-# A topic that was made this moment is not known at once; one that is absent for so long does not exist.
+# A new topic is not known at once. A topic that is absent for this long does not exist.
 TOPIC_SECONDS = 2.0
 PAUSE_SECONDS = 0.1
-TOLD_AFTER_SECONDS = 5.0
+WARN_AFTER_SECONDS = 5.0
 
 
 class Outage:
-    """The time without progress, and what the library said meanwhile. `note` and `refuse` may be called from any thread."""
+    """The time without progress, and the library's last error. Any thread may call `note` and `refuse`."""
 
     def __init__(self, servers: str, patience: float) -> None:
         self._servers = servers
@@ -33,60 +31,60 @@ class Outage:
         self.end()
 
     def end(self) -> None:
-        """There is progress."""
+        """Reset: there is progress."""
         self._since: float | None = None
-        self._told = False
+        self._has_warned = False
         self._reason = ""
         self.refusal: StreamError | None = None
 
     def note(self, reason: str) -> None:
-        """Keep what the library says of a connection that was lost or not made; the last one counts."""
+        """Keep the library's reason for a failed or lost connection. The last reason counts."""
         self._reason = reason
         self.refusal = None
 
     def refuse(self, error: StreamError) -> None:
-        """Keep that the broker answers, but will not have us, or we not it."""
+        """Keep a refusal: the broker answers, but one side rejects the other."""
         self.refusal = error
 
-    def wait(self, what: str, patience: float | None = None) -> None:
-        """Pause for a moment; see `go_on`."""
-        self.go_on(what, patience)
+    def wait(self, awaited: str, patience: float | None = None) -> None:
+        """Pause for a moment: see `check`."""
+        self.check(awaited, patience)
         time.sleep(PAUSE_SECONDS)
 
-    def go_on(self, what: str, patience: float | None = None) -> None:
-        """There was no progress. Raises StreamError when that lasted for all the patience; `what` is waited for."""
+    def check(self, awaited: str, patience: float | None = None) -> None:
+        """Note that there was no progress. Raises StreamError after `patience` seconds, with a message that names `awaited`."""
         patience = self._patience if patience is None else patience
         now = time.monotonic()
         self._since = now if self._since is None else self._since
         if now - self._since >= patience:
-            raise self.failure(patience, what)
-        if now - self._since >= TOLD_AFTER_SECONDS and not self._told:
-            self._told = True
-            log.warning("%s: still waiting for %s, up to %g s%s", self._servers, what, patience, _bracketed(self._reason))
+            raise self.failure(patience, awaited)
+        if now - self._since >= WARN_AFTER_SECONDS and not self._has_warned:
+            self._has_warned = True
+            log.warning("%s: still waiting for %s, up to %g s%s", self._servers, awaited, patience, _bracketed(self._reason))
 
-    def failure(self, seconds: float, what: str) -> StreamError:
-        """The error to give up with after so long."""
-        return self.refusal or away(self._servers, seconds, what, self._reason)
+    def failure(self, seconds: float, awaited: str) -> StreamError:
+        """The error to raise after `seconds` without progress."""
+        return self.refusal or no_answer(self._servers, seconds, awaited, self._reason)
 
 
-def away(servers: str, seconds: float, what: str, reason: str) -> StreamError:
+def no_answer(servers: str, seconds: float, awaited: str, reason: str) -> StreamError:
     """The broker does not answer."""
     return StreamError(
-        f"no answer from {servers} within {seconds:g} s, waiting for {what}{_bracketed(reason)}: "
+        f"no answer from {servers} within {seconds:g} s, waiting for {awaited}{_bracketed(reason)}: "
         "is the broker up, and are KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL right?"
     )
 
 
 def check_advertised(servers: str, brokers: Iterable[tuple[str, int]], seconds: float = ADVERTISED_SECONDS) -> None:
-    """Wait until each broker takes connections at the host and port that it advertises: clients read from there.
+    """Wait until each broker accepts connections at its advertised host and port, where clients read.
 
-    `brokers`: the advertised host and port of each. Raises StreamError when none can be reached within `seconds`. When only
-    some cannot, the log says so: they may have just died, and their partitions may have gone to others.
+    `brokers` has these hosts and ports. Raises StreamError if no broker can be reached within `seconds`. If only some brokers
+    cannot be reached, a warning is logged: they may have just died, and other brokers may have their partitions.
     """
     every, until = set(brokers), time.monotonic() + seconds
     reasons = {address: "no answer" for address in every if f"{address[0]}:{address[1]}" not in servers.split(",")}
-    # The threads may outlive this call, because nothing limits the look-up of a name.
-    threads = [Thread(target=_knock, args=(address, until, reasons), daemon=True) for address in reasons]
+    # The threads may outlive this call, because the look-up of a name has no time limit.
+    threads = [Thread(target=_connect, args=(address, until, reasons), daemon=True) for address in reasons]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -94,17 +92,17 @@ def check_advertised(servers: str, brokers: Iterable[tuple[str, int]], seconds: 
     if not reasons:
         return
     found = ", ".join(f"{host}:{port} ({reason})" for (host, port), reason in sorted(reasons.copy().items()))
-    told = (
+    problem = (
         f"{servers} answers, but this machine cannot reach the addresses that its brokers advertise: {found}: "
         "correct the broker's advertised.listeners, or make the names known here"
     )
     if len(reasons) == len(every):
-        raise StreamError(told)
-    log.warning("%s", told)
+        raise StreamError(problem)
+    log.warning("%s", problem)
 
 
-def _knock(address: tuple[str, int], until: float, reasons: dict[tuple[str, int], str]) -> None:
-    """Try to connect, again and again, until the broker is reached, which takes its reason away, or the time is over."""
+def _connect(address: tuple[str, int], until: float, reasons: dict[tuple[str, int], str]) -> None:
+    """Try to connect until the time is over. A reached broker is removed from `reasons`."""
     while (left := until - time.monotonic()) > 0:
         try:
             socket.create_connection(address, timeout=left).close()
@@ -122,7 +120,7 @@ def no_topic(servers: str, topic: str) -> StreamError:
 
 
 def not_authenticated(servers: str, reason: str) -> StreamError:
-    """The broker does not accept who we say we are."""
+    """The broker does not accept our login."""
     return StreamError(
         f"authentication failed at {servers}{_bracketed(reason)}: "
         "check KAFKA_SECURITY_USER, KAFKA_SECURITY_PASSWORD and KAFKA_SECURITY_MECHANISM"
@@ -138,17 +136,17 @@ def not_trusted(servers: str, reason: str) -> StreamError:
 
 
 def not_readable(topic: str, reason: str) -> StreamError:
-    """The broker answers with an error that time does not mend."""
+    """The broker answers with a permanent error."""
     return StreamError(f"topic {topic} cannot be read ({reason}): check the topic, and the rights of KAFKA_SECURITY_USER")
 
 
 def no_codec(topic: str, reason: str) -> StreamError:
-    """The messages are compressed in a way that this library cannot undo here."""
+    """The library cannot decompress the messages here."""
     return StreamError(f"topic {topic} cannot be read ({reason}): set KAFKA_CLIENT=confluent-kafka, which knows all codecs")
 
 
 def out_of_range(topic: str, partition: int, offset: int, first: int) -> Exception:
-    """An offset was asked for that the partition, which now begins at `first`, has no more, or not yet."""
+    """The error for an offset that the partition, which now begins at `first`, has no longer, or not yet."""
     if offset < first:
         return OffsetGoneError(partition, offset)
     return StreamError(f"topic {topic} partition {partition} ends before offset {offset}: was the topic made anew?")

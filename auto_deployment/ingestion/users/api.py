@@ -1,4 +1,4 @@
-"""The film service's API: who a user is. Asked politely, for so long and for so many, and never so that a run depends on it."""
+"""The client of the film service's user API. It limits its requests, and no run depends on its answers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import requests
 
-from auto_deployment.ingestion.users import table
-from auto_deployment.ingestion.users.table import Person
+from auto_deployment.ingestion.users import demographics
+from auto_deployment.ingestion.users.demographics import Person
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,94 +19,95 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 4
-MOST_IN_ONE = 200  # users in one request, in the form that the film service has since 2026
+THREADS = 4
+GROUP_USERS = 200  # users in one request, in the form that the film service has since 2026
 ANSWER_SECONDS = 5.0
-# After each try, where the service does not say for how long; after the last one other users are asked about.
+# Seconds after each try, unless the service gives another time. After the last try the next users follow.
 PAUSES = (1.0, 2.0, 0.0)
 LONGEST_PAUSE = 5.0
 OLDEST, LONGEST_WORD = 130, 64
-UNKNOWN = "user not found"  # the message that comes with a 404 about a user; one about the path, or a proxy's, has another
+UNKNOWN = "user not found"  # the message of a 404 about a user; a wrong path or a proxy has another message
 
 
-class AwayError(Exception):
-    """The API does not answer about a user, or not as it should."""
+class ApiError(Exception):
+    """The API gives no valid answer about a user."""
 
 
-class Asked(NamedTuple):
-    """The result of a run: users with an answer, users that the service knows, and users without a valid answer.
+class FetchResult(NamedTuple):
+    """The number of users with an answer, of users that the service knows, and of users without a valid answer.
 
-    `problem` is the first thing that was wrong; `away` says that it was wrong with a whole batch, which ended the asking.
+    `problem` is the first error. `is_away` means that no user of a batch got an answer, and that the run stopped asking.
     """
 
-    people: int
+    answered: int
     known: int
     failed: int = 0
     problem: str = ""
-    away: bool = False
+    is_away: bool = False
 
 
-class Limits(NamedTuple):
-    """A run asks about so many users, for so long."""
+class FetchLimits(NamedTuple):
+    """The most users that a run asks about, and the most seconds."""
 
     users: int
     seconds: float
 
 
-def collect(data: Path, url: str, wanted: Sequence[int], limits: Limits, go_on: Callable[[], bool]) -> Asked:
-    """Ask about the users of `wanted` who are not in the table of `data` yet, in this order, and put them there.
+def fetch(data: Path, url: str, users: Sequence[int], limits: FetchLimits, may_continue: Callable[[], bool]) -> FetchResult:
+    """Ask about the `users` who are not in the table of the folder `data` yet, in this order, and add them to the table.
 
-    Ends at the limits, when `go_on` says no, or when no user of a batch gets an answer. Answers so far are kept, and the next
-    run asks again about users without one. Never raises for it.
+    Ends at the limits, when `may_continue` returns False, or when no user of a batch gets an answer. The answers so far are
+    kept. The next run asks again about users without one. Raises StateError or OSError for the table, nothing for the API.
     """
-    people = table.read(data)
+    people = demographics.read(data)
     found: dict[int, Person] = {}
-    failures: list[AwayError] = []
+    failures: list[ApiError] = []
     until, away = time.monotonic() + limits.seconds, False
-    todo = list(islice((user for user in dict.fromkeys(wanted) if user not in people), limits.users))
-    with requests.Session() as session, ThreadPoolExecutor(AT_ONCE) as pool:
-        found |= _in_groups(session, url, todo, until, go_on)
+    todo = list(islice((user for user in dict.fromkeys(users) if user not in people), limits.users))
+    with requests.Session() as session, ThreadPoolExecutor(THREADS) as pool:
+        found |= _ask_groups(session, url, todo, until, may_continue)
         singles = (user for user in todo if user not in found)
-        while not away and (users := list(islice(singles, 8 * AT_ONCE))):
-            answers = list(pool.map(lambda user: _answer(session, url, user, until), users))
-            found |= {user: each for user, each in zip(users, answers, strict=True) if isinstance(each, Person)}
-            failures += [each for each in answers if isinstance(each, AwayError)]
-            away = all(isinstance(each, AwayError) for each in answers)
-            if None in answers or time.monotonic() > until or not go_on():
+        while not away and (batch := list(islice(singles, 8 * THREADS))):
+            answers = list(pool.map(lambda user: _ask_one(session, url, user, until), batch))
+            found |= {user: each for user, each in zip(batch, answers, strict=True) if isinstance(each, Person)}
+            failures += [each for each in answers if isinstance(each, ApiError)]
+            away = all(isinstance(each, ApiError) for each in answers)
+            if None in answers or time.monotonic() > until or not may_continue():
                 break
     if found:
-        table.write(data, {**people, **found})
+        demographics.write(data, {**people, **found})
     problem = str(failures[0]) if failures else ""
-    return Asked(len(found), sum(each != Person() for each in found.values()), len(failures), problem, away)
+    known = sum(each != Person() for each in found.values())
+    return FetchResult(answered=len(found), known=known, failed=len(failures), problem=problem, is_away=away)
 
 
-def _in_groups(
-    session: requests.Session, url: str, users: Sequence[int], until: float, go_on: Callable[[], bool]
+def _ask_groups(
+    session: requests.Session, url: str, users: Sequence[int], until: float, may_continue: Callable[[], bool]
 ) -> dict[int, Person]:
-    """The people whom the service describes in answers about many users; it does not have to know that form."""
+    """The answers to requests about many users. Empty if the service does not know this form."""
     found: dict[int, Person] = {}
-    for start in range(0, len(users) - 1, MOST_IN_ONE):
-        group = several(session, url, users[start : start + MOST_IN_ONE], until)
+    for start in range(0, len(users) - 1, GROUP_USERS):
+        group = ask_group(session, url, users[start : start + GROUP_USERS], until)
         if not group or time.monotonic() > until:
             return found | group
         found |= group
-        if not go_on():
+        if not may_continue():
             break
     return found
 
 
-def several(session: requests.Session, url: str, users: Sequence[int], until: float) -> dict[int, Person]:
-    """What `/user/<id>,<id>,...` says, by user: a list of documents with `user_id`, or an object of documents by id.
+def ask_group(session: requests.Session, url: str, users: Sequence[int], until: float) -> dict[int, Person]:
+    """The answer of `/user/<id>,<id>,...`, by user.
 
-    Empty when the service does not answer in this form. Users whom the answer leaves out are missing.
+    The service may send a list of documents with `user_id`, or an object of documents by id. Empty if the service does not
+    answer in this form. Users without a document are missing.
     """
-    wanted = set(users)
     for pause in PAUSES:
         try:
             answer = session.get(f"{url.rstrip('/')}/user/{','.join(map(str, users))}", timeout=ANSWER_SECONDS)
             if answer.status_code != requests.codes.too_many_requests:
                 documents = _documents(answer.json()) if answer.ok else {}
-                return {user: person_of(each) for user, each in documents.items() if user in wanted}
+                return {user: person_of(each) for user, each in documents.items() if user in users}
         except (requests.RequestException, ValueError):
             return {}
         wait = _number(answer.headers.get("Retry-After"), pause)
@@ -116,24 +117,26 @@ def several(session: requests.Session, url: str, users: Sequence[int], until: fl
     return {}
 
 
-def _documents(told: object) -> dict[int, dict[str, Any]]:
-    """Documents of users by id. Raises ValueError for an id that is none."""
-    pairs = told.items() if isinstance(told, dict) else [(None, each) for each in told] if isinstance(told, list) else []
+def _documents(answer: object) -> dict[int, dict[str, Any]]:
+    """The documents of users by id. Raises ValueError for a wrong id."""
+    pairs = (
+        answer.items() if isinstance(answer, dict) else [(None, each) for each in answer] if isinstance(answer, list) else []
+    )
     found = [(key, each) for key, each in pairs if isinstance(each, dict) and "message" not in each]
     return {int(str(each.get("user_id", key))): each for key, each in found}
 
 
-def _answer(session: requests.Session, url: str, user: int, until: float) -> Person | AwayError | None:
+def _ask_one(session: requests.Session, url: str, user: int, until: float) -> Person | ApiError | None:
     try:
-        return person(session, url, user, until)
-    except AwayError as error:
+        return ask(session, url, user, until)
+    except ApiError as error:
         return error
 
 
-def person(session: requests.Session, url: str, user: int, until: float) -> Person | None:
-    """What `/user/<id>` says; nothing of a user whom the service does not know. None where the time is up before it is had.
+def ask(session: requests.Session, url: str, user: int, until: float) -> Person | None:
+    """The answer of `/user/<id>`, an empty `Person` for a user whom the service does not know. None if the time is over.
 
-    Raises AwayError if the service gives no answer.
+    Raises ApiError if the service gives no answer.
     """
     problem = ""
     for pause in PAUSES:
@@ -145,8 +148,8 @@ def person(session: requests.Session, url: str, user: int, until: float) -> Pers
             if answer.ok:
                 return person_of(answer.json())
             problem = f"status {answer.status_code}"
-            told = _number(answer.headers.get("Retry-After"), pause)
-            wait = told if told >= 0 else pause
+            retry_after = _number(answer.headers.get("Retry-After"), pause)
+            wait = retry_after if retry_after >= 0 else pause
         except (requests.RequestException, ValueError) as error:
             problem = type(error).__name__
         if wait > LONGEST_PAUSE:
@@ -154,38 +157,38 @@ def person(session: requests.Session, url: str, user: int, until: float) -> Pers
         if time.monotonic() + wait > until:
             return None
         time.sleep(wait)
-    raise AwayError(f"/user/{user}: {problem}")
+    raise ApiError(f"/user/{user}: {problem}")
 
 
 def _is_unknown(answer: requests.Response) -> bool:
     if answer.status_code != requests.codes.not_found:
         return False
     try:
-        told = answer.json()
+        document = answer.json()
     except ValueError:
         return False
-    return isinstance(told, dict) and told.get("message") == UNKNOWN
+    return isinstance(document, dict) and document.get("message") == UNKNOWN
 
 
-def person_of(told: object) -> Person:
-    """What a document says. Raises ValueError where it is none; a field that cannot be right is left out."""
-    if not isinstance(told, dict):
-        raise ValueError("not an object")  # noqa: TRY004 - what came is wrong, not its type in our code
-    gender, job = (_word(told.get(name)) for name in ("gender", "occupation"))
-    return Person(_age(told.get("age")), gender, job)
+def person_of(document: object) -> Person:
+    """The user of a document. A field that cannot be right stays empty. Raises ValueError for anything but an object."""
+    if not isinstance(document, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - the answer is wrong, not a type in our code
+    gender, job = (_word(document.get(name)) for name in ("gender", "occupation"))
+    return Person(_age(document.get("age")), gender, job)
 
 
-def _age(told: Any) -> int | None:  # noqa: ANN401 - whatever JSON can hold
-    number = _number(told, -1.0)
+def _age(value: Any) -> int | None:  # noqa: ANN401 - any JSON value
+    number = _number(value, -1.0)
     return int(number) if 0 < number <= OLDEST else None
 
 
-def _number(told: Any, otherwise: float) -> float:  # noqa: ANN401 - whatever JSON can hold
+def _number(value: Any, default: float) -> float:  # noqa: ANN401 - any JSON value
     try:
-        return float(told)
+        return float(value)
     except (TypeError, ValueError, OverflowError):
-        return otherwise
+        return default
 
 
-def _word(told: object) -> str:
-    return told if isinstance(told, str) and len(told) <= LONGEST_WORD and told.isprintable() else ""
+def _word(value: object) -> str:
+    return value if isinstance(value, str) and len(value) <= LONGEST_WORD and value.isprintable() else ""

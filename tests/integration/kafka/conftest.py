@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from auto_deployment.ingestion.kafka.factory import open_client
+from auto_deployment.ingestion.kafka.client_factory import open_client
 from tests.integration.kafka.broker import Broker
 from tests.integration.kafka.jars import MissingToolError, kafka_libs
 from tests.integration.kafka.lines import LINES, settings_for

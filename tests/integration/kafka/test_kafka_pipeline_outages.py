@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.ingestion.kafka.retry import CONNECT_SECONDS, PATIENCE_SECONDS
+from auto_deployment.ingestion.kafka.client import CONNECT_SECONDS, PATIENCE_SECONDS
 from tests.integration.conftest import wait_until
 from tests.integration.kafka.broker import Broker
 from tests.integration.kafka.conftest import new_name

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from auto_deployment.common.errors import WrongUseError
-from auto_deployment.ingestion.kafka.client import Batch, OffsetGoneError, StreamError
+from auto_deployment.ingestion.kafka.client import MessageBatch, OffsetGoneError, StreamError
 from auto_deployment.ingestion.sources import Block, FileSource, Gap, TopicSource
 
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ class Topic:
         """An offset a millisecond."""
         return {partition: min(milliseconds, end) for partition, end in self.end_offsets().items()}
 
-    def read(self, partition: int, start: int, stop: int) -> Iterator[Batch]:
+    def read(self, partition: int, start: int, stop: int) -> Iterator[MessageBatch]:
         """In batches of two."""
         if start < self.begins[partition]:
             raise OffsetGoneError(partition, start)
         held = [each for each in self.offsets[partition] if start <= each < stop]
         for at in range(0, len(held), 2):
             offsets = held[at : at + 2]
-            yield Batch(offsets, [f"line {offset}".encode() for offset in offsets])
+            yield MessageBatch(offsets, [f"line {offset}".encode() for offset in offsets])
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -5,8 +5,8 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.progress import Progress
-from auto_deployment.ingestion.users import table as users_table
-from auto_deployment.ingestion.users.table import Person
+from auto_deployment.ingestion.users import demographics
+from auto_deployment.ingestion.users.demographics import Person
 from auto_deployment.pipeline.candidate import train_version
 from tests.unit.auto_deployment.pipeline.test_pipeline_candidate import VERSION, collected
 from tests.unit.auto_deployment.samples import stream
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def test_the_metadata_names_the_table_of_people(tmp_path: Path) -> None:
     """The report by groups depends on the table, which neither git nor DVC has."""
     settings = collected(tmp_path, stream(), ranker="popularity", trainer="sgd")
-    users_table.write(settings.data_dir, {7: Person(33, "F"), 8: Person(33, "M"), 9: Person()})
+    demographics.write(settings.data_dir, {7: Person(33, "F"), 8: Person(33, "M"), 9: Person()})
     metadata = train_version(settings, VERSION, Progress(StringIO()))
-    table = (settings.data_dir / users_table.FILE).read_bytes()
-    assert metadata["data"][users_table.FILE] == {"md5": hashlib.md5(table, usedforsecurity=False).hexdigest(), "rows": 3}
+    table = (settings.data_dir / demographics.FILE).read_bytes()
+    assert metadata["data"][demographics.FILE] == {"md5": hashlib.md5(table, usedforsecurity=False).hexdigest(), "rows": 3}

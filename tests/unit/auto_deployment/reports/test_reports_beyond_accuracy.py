@@ -13,8 +13,8 @@ import pytest
 from app.exploring import Exploring, recommender_of
 from app.model import load_serving
 from auto_deployment.common.progress import Progress
-from auto_deployment.ingestion.users import table
-from auto_deployment.ingestion.users.table import Person
+from auto_deployment.ingestion.users import demographics
+from auto_deployment.ingestion.users.demographics import Person
 from auto_deployment.pipeline.candidate import train_version
 from auto_deployment.reports import beyond_accuracy
 from auto_deployment.reports.beyond_accuracy import BeyondAccuracyReport
@@ -51,7 +51,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
     folder = tmp_path_factory.mktemp("two")
     settings = collected(folder, stream(), ranker="popularity")
     people = {user: Person(20 if user % 2 else 50, "F" if user < 132 else "M", "artist") for user in (5, 7, *range(100, 160))}
-    table.write(settings.data_dir, people)
+    demographics.write(settings.data_dir, people)
     train_version(settings, VERSION, Progress(StringIO()))
     again = settings.model_copy(update={"explore_share": 0.5})
     model, said = load_serving(settings.data_dir / "model"), StringIO()

@@ -42,7 +42,7 @@ def test_time_in_which_nobody_waits_does_not_count() -> None:
     outage = Outage("a:1", patience=0.05)
     outage.end()
     time.sleep(0.1)
-    outage.go_on("tea")
+    outage.check("tea")
 
 
 def test_a_refusal_is_what_the_error_says_in_the_end() -> None:
@@ -50,21 +50,21 @@ def test_a_refusal_is_what_the_error_says_in_the_end() -> None:
     outage = Outage("a:1", patience=0)
     outage.refuse(not_authenticated("a:1", "bad password"))
     with pytest.raises(StreamError, match=r"authentication failed at a:1 \(bad password\)"):
-        outage.go_on("tea")
+        outage.check("tea")
     outage.note("connection refused")
     with pytest.raises(StreamError, match="no answer from a:1"):
-        outage.go_on("tea")
+        outage.check("tea")
 
 
 def test_a_long_wait_is_told_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A warning for each outage, not for each attempt."""
-    monkeypatch.setattr(module, "TOLD_AFTER_SECONDS", 0)
+    monkeypatch.setattr(module, "WARN_AFTER_SECONDS", 0)
     outage = Outage("a:1", patience=30)
     with caplog.at_level(logging.DEBUG):
         for _ in range(3):
-            outage.go_on("tea")
+            outage.check("tea")
         outage.end()
-        outage.go_on("coffee")
+        outage.check("coffee")
     assert [record.message for record in caplog.records] == [
         "a:1: still waiting for tea, up to 30 s",
         "a:1: still waiting for coffee, up to 30 s",

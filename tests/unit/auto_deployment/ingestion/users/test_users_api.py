@@ -11,15 +11,16 @@ import pytest
 
 from auto_deployment.common.json_file import StateError
 from auto_deployment.common.settings import Settings
-from auto_deployment.ingestion.users import fetch, table, visitors
-from auto_deployment.ingestion.users.api import PAUSES, Asked, Limits, collect, person_of
-from auto_deployment.ingestion.users.table import Person
+from auto_deployment.ingestion.users import demographics
+from auto_deployment.ingestion.users.api import PAUSES, FetchLimits, FetchResult, fetch, person_of
+from auto_deployment.ingestion.users.demographics import Person
+from auto_deployment.ingestion.users.fetch import fetch_recent_users, recent_users
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-MANY = Limits(1000, 20.0)
+MANY = FetchLimits(1000, 20.0)
 
 
 def document_of(user: int) -> dict[str, object]:
@@ -124,11 +125,11 @@ def serving(service: Service) -> Iterator[Service]:
 def test_users_are_asked_about_once_and_remembered(tmp_path: Path) -> None:
     """Also those whom the service does not know; the next run asks about new ones alone."""
     with serving(Service()) as service:
-        assert collect(tmp_path, service.url, [4, 7, 4], MANY, lambda: True) == Asked(2, 1)
-        assert collect(tmp_path, service.url, [7, 8, 4], MANY, lambda: True) == Asked(1, 1)
+        assert fetch(tmp_path, service.url, [4, 7, 4], MANY, lambda: True) == FetchResult(2, 1)
+        assert fetch(tmp_path, service.url, [7, 8, 4], MANY, lambda: True) == FetchResult(1, 1)
     assert sorted(service.asked) == [4, 7, 8]
     artist = "artist, K-12"
-    assert table.read(tmp_path) == {4: Person(24, "F", artist), 7: Person(), 8: Person(28, "F", artist)}
+    assert demographics.read(tmp_path) == {4: Person(24, "F", artist), 7: Person(), 8: Person(28, "F", artist)}
 
 
 @pytest.mark.parametrize(
@@ -142,24 +143,24 @@ def test_users_are_asked_about_once_and_remembered(tmp_path: Path) -> None:
 def test_many_users_are_asked_about_in_one_request(tmp_path: Path, bulk: Callable[[dict[int, object]], object]) -> None:
     """In groups of 200, where the service knows that form; users whom an answer leaves out are asked about one by one."""
     with serving(Service(bulk=bulk, strict=True)) as service:
-        assert collect(tmp_path, service.url, range(450), MANY, lambda: True) == Asked(450, 225)
+        assert fetch(tmp_path, service.url, range(450), MANY, lambda: True) == FetchResult(450, 225)
     assert [len(group) for group in service.groups] == [200, 200, 200, 200, 50, 50]
     assert {user % 2 for user in service.asked} == {1}
-    assert table.read(tmp_path)[4] == Person(24, "F", "artist, K-12")
+    assert demographics.read(tmp_path)[4] == Person(24, "F", "artist, K-12")
 
 
 @pytest.mark.parametrize("document", [{"user_id": 4, "age": 24}, [], "text", [{"user_id": "x"}], [[1]]])
 def test_a_service_without_the_form_for_many_users_is_asked_about_each(tmp_path: Path, document: object) -> None:
     """Also one that answers about the first user alone, or with nothing of use."""
     with serving(Service(bulk=lambda _documents: document)) as service:
-        assert collect(tmp_path, service.url, range(4, 8), MANY, lambda: True) == Asked(4, 2)
+        assert fetch(tmp_path, service.url, range(4, 8), MANY, lambda: True) == FetchResult(4, 2)
     assert (len(service.groups), sorted(service.asked)) == (1, [4, 5, 6, 7])
 
 
 def test_a_service_that_wants_it_slower_gets_it_slower(tmp_path: Path) -> None:
     """Each is asked again, at most four at once."""
     with serving(Service(strict=True)) as service:
-        assert collect(tmp_path, service.url, range(40), MANY, lambda: True) == Asked(40, 20)
+        assert fetch(tmp_path, service.url, range(40), MANY, lambda: True) == FetchResult(40, 20)
     assert len(service.asked) == 80
     assert service.most_at_once <= 4
 
@@ -174,9 +175,9 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_service_that_goes_away_is_told_and_what_it_said_is_kept(tmp_path: Path) -> None:
     """After its tries, with status and path: 50 of 100 users are in the table; after a batch of none no other is begun."""
     with serving(Service(down_from=50)) as service:
-        asked = collect(tmp_path, service.url, range(100), MANY, lambda: True)
-    assert asked == Asked(50, 25, 46, "/user/50: status 503", away=True)
-    assert list(table.read(tmp_path)) == list(range(50))
+        result = fetch(tmp_path, service.url, range(100), MANY, lambda: True)
+    assert result == FetchResult(50, 25, 46, "/user/50: status 503", is_away=True)
+    assert list(demographics.read(tmp_path)) == list(range(50))
     assert service.asked.count(50) == 3
     assert set(service.asked) == set(range(96))
 
@@ -188,8 +189,8 @@ def test_a_user_whom_the_service_cannot_answer_about_stops_nobody_else(tmp_path:
     broken = dict.fromkeys((98, 42), (500, {"message": "sorry"}))
     with serving(Service(answers=broken)) as service:
         settings = Settings(_env_file=None, data_dir=tmp_path, user_api_url=service.url)
-        lines, _ = [fetch.ask_lately_seen(settings, lambda: True) for _ in range(2)]
-    assert sorted(table.read(tmp_path)) == sorted({*range(100)} - {*broken})
+        lines, _ = [fetch_recent_users(settings, lambda: True) for _ in range(2)]
+    assert sorted(demographics.read(tmp_path)) == sorted({*range(100)} - {*broken})
     assert lines == [
         "98 users asked about, of whom the film service knows 48",
         "the film service's API did not answer about 2 (/user/98: status 500): the next run asks again",
@@ -200,15 +201,15 @@ def test_a_user_whom_the_service_cannot_answer_about_stops_nobody_else(tmp_path:
 def test_what_no_time_is_left_for_is_not_the_services_fault(tmp_path: Path) -> None:
     """Users who would have to be asked about again after the end; others are not asked about in the pause before it."""
     with serving(Service(strict=True, retry_after="4")) as service:
-        assert collect(tmp_path, service.url, range(100), Limits(100, 3.0), lambda: True) == Asked(0, 0)
+        assert fetch(tmp_path, service.url, range(100), FetchLimits(100, 3.0), lambda: True) == FetchResult(0, 0)
     assert sorted(service.asked) == list(range(32))
 
 
 def test_a_service_that_wants_a_long_pause_is_left_alone(tmp_path: Path) -> None:
     """Until the next run: nobody is asked about again before."""
     with serving(Service(strict=True, retry_after="3600")) as service:
-        asked = collect(tmp_path, service.url, range(100), MANY, lambda: True)
-    assert (asked.people, asked.failed, asked.away) == (0, 32, True)
+        result = fetch(tmp_path, service.url, range(100), MANY, lambda: True)
+    assert (result.answered, result.failed, result.is_away) == (0, 32, True)
     assert sorted(service.asked) == list(range(32))
 
 
@@ -217,7 +218,7 @@ def test_a_service_that_wants_a_long_pause_is_left_alone(tmp_path: Path) -> None
 def test_a_pause_that_is_no_number_of_seconds_is_our_own(tmp_path: Path, pause: str) -> None:
     """And the user is asked about again."""
     with serving(Service(strict=True, retry_after=pause)) as service:
-        assert collect(tmp_path, service.url, [4], MANY, lambda: True) == Asked(1, 1)
+        assert fetch(tmp_path, service.url, [4], MANY, lambda: True) == FetchResult(1, 1)
 
 
 @pytest.mark.usefixtures("without_pauses")
@@ -227,16 +228,18 @@ def test_a_pause_that_is_no_number_of_seconds_is_our_own(tmp_path: Path, pause: 
 def test_a_404_that_is_not_about_the_user_is_no_answer(tmp_path: Path, document: object) -> None:
     """A wrong path, or a proxy that has lost the service: nobody is put down as unknown for ever."""
     with serving(Service(answers={7: (404, document)})) as service:
-        assert collect(tmp_path, service.url, [7], MANY, lambda: True) == Asked(0, 0, 1, "/user/7: status 404", away=True)
-    assert table.read(tmp_path) == {}
+        assert fetch(tmp_path, service.url, [7], MANY, lambda: True) == FetchResult(
+            0, 0, 1, "/user/7: status 404", is_away=True
+        )
+    assert demographics.read(tmp_path) == {}
 
 
 def test_a_run_asks_about_so_many_users_and_for_so_long(tmp_path: Path) -> None:
     """It ends at either limit, and where it is asked to stop, after the block that it is in."""
     with serving(Service()) as service:
-        assert collect(tmp_path, service.url, range(500), Limits(10, 20.0), lambda: True).people == 10
-        assert collect(tmp_path, service.url, range(500), Limits(500, 0.0), lambda: True).people == 32
-        assert collect(tmp_path, service.url, range(500), MANY, lambda: False).people == 32
+        assert fetch(tmp_path, service.url, range(500), FetchLimits(10, 20.0), lambda: True).answered == 10
+        assert fetch(tmp_path, service.url, range(500), FetchLimits(500, 0.0), lambda: True).answered == 32
+        assert fetch(tmp_path, service.url, range(500), MANY, lambda: False).answered == 32
 
 
 @pytest.mark.usefixtures("without_pauses")
@@ -246,22 +249,22 @@ def test_nobody_listening_fails_nothing(tmp_path: Path) -> None:
     service.server_close()
     settings = Settings(_env_file=None, data_dir=tmp_path, user_api_url=service.url)
     visit(tmp_path, "recent.jsonl", 1)
-    (asked, away) = fetch.ask_lately_seen(settings, lambda: True)
-    assert asked.startswith("0 users asked about")
-    assert "is away (/user/1: ConnectionError)" in away
-    assert not (tmp_path / table.FILE).exists()
+    (asked_line, away_line) = fetch_recent_users(settings, lambda: True)
+    assert asked_line.startswith("0 users asked about")
+    assert "is away (/user/1: ConnectionError)" in away_line
+    assert not (tmp_path / demographics.FILE).exists()
 
 
 def test_without_an_address_nobody_is_asked(tmp_path: Path) -> None:
     """And nothing is said."""
-    assert fetch.ask_lately_seen(Settings(_env_file=None, data_dir=tmp_path), lambda: True) == []
+    assert fetch_recent_users(Settings(_env_file=None, data_dir=tmp_path), lambda: True) == []
 
 
 def test_a_damaged_table_is_told_and_fails_nothing(tmp_path: Path) -> None:
     """Not even the asking: the table would be lost."""
-    (tmp_path / table.FILE).write_text("user,age\n1,2\n")
+    (tmp_path / demographics.FILE).write_text("user,age\n1,2\n")
     settings = Settings(_env_file=None, data_dir=tmp_path, user_api_url="http://127.0.0.1:9")
-    (line,) = fetch.ask_lately_seen(settings, lambda: True)
+    (line,) = fetch_recent_users(settings, lambda: True)
     assert "remove it" in line
 
 
@@ -292,14 +295,14 @@ def test_what_is_no_document_is_refused() -> None:
 )
 def test_a_table_that_is_none_is_refused_with_its_path(tmp_path: Path, text: str) -> None:
     """And with what to do."""
-    (tmp_path / table.FILE).write_text(text)
+    (tmp_path / demographics.FILE).write_text(text)
     with pytest.raises(StateError, match=r"demographics\.csv: .*remove it"):
-        table.read(tmp_path)
+        demographics.read(tmp_path)
 
 
 def test_ages_fall_into_bands() -> None:
     """By their bounds; an age that is not known is in none."""
-    assert [table.band(age) for age in (None, 8, 17, 18, 24, 25, 54, 55, 129)] == [
+    assert [demographics.age_band(age) for age in (None, 8, 17, 18, 24, 25, 54, 55, 129)] == [
         "",
         *["under 18"] * 2,
         *["18 to 24"] * 2,
@@ -312,7 +315,7 @@ def test_ages_fall_into_bands() -> None:
 def test_a_gender_has_one_group_however_it_is_written() -> None:
     """The table keeps what the service says; another word than these is a group of its own."""
     people = {user: Person(30, gender) for user, gender in enumerate(("F", "f", " female", "M", "male", "x", "X ", ""))}
-    labels = table.labels(people, np.arange(len(people)))
+    labels = demographics.labels(people, np.arange(len(people)))
     assert labels["gender"].tolist() == ["F", "F", "F", "M", "M", "x", "x", ""]
 
 
@@ -327,6 +330,6 @@ def test_who_came_last_is_looked_at_first(tmp_path: Path) -> None:
     visit(tmp_path, "recent.jsonl", 1, 2)
     visit(tmp_path, "recent_since_9.jsonl", 3, 1)
     visit(tmp_path, "recent_since_10.jsonl", 5, 3, 5)
-    assert visitors.read(tmp_path, 100) == [5, 3, 1, 2]
-    assert visitors.read(tmp_path, 2) == [5, 3]
-    assert visitors.read(tmp_path / "none", 2) == []
+    assert recent_users(tmp_path, 100) == [5, 3, 1, 2]
+    assert recent_users(tmp_path, 2) == [5, 3]
+    assert recent_users(tmp_path / "none", 2) == []

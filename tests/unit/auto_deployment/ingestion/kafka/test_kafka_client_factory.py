@@ -11,7 +11,7 @@ import pytest
 from auto_deployment.common.errors import WrongUseError
 from auto_deployment.common.settings import load_settings
 from auto_deployment.ingestion.kafka.client import StreamError
-from auto_deployment.ingestion.kafka.factory import open_client
+from auto_deployment.ingestion.kafka.client_factory import open_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ def test_only_the_library_that_is_chosen_is_imported(library: str, nobody: str) 
     program = (
         "import sys\n"
         "from auto_deployment.common.errors import RunError\n"
-        "from auto_deployment.ingestion.kafka.factory import open_client\n"
+        "from auto_deployment.ingestion.kafka.client_factory import open_client\n"
         "from auto_deployment.common.settings import load_settings\n"
         f"settings = load_settings(_env_file=None, kafka_bootstrap_servers={nobody!r}, kafka_client={library!r})\n"
         f"before = [name for name in {list(LIBRARIES.values())} if name in sys.modules]\n"

@@ -1,4 +1,4 @@
-"""The client that the settings ask for. Only the library that is chosen gets imported."""
+"""The Kafka client that the settings choose. Only the chosen library is imported."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import WrongUseError
-from auto_deployment.ingestion.kafka.retry import CONNECT_SECONDS, PATIENCE_SECONDS
+from auto_deployment.ingestion.kafka.client import CONNECT_SECONDS, PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from auto_deployment.common.settings import Settings
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def open_client(settings: Settings, patience: float = PATIENCE_SECONDS, connect: float = CONNECT_SECONDS) -> Client:
     """A client of the settings' broker and topic, connected within `connect` seconds.
 
-    `patience` is how long, in seconds, it waits out an outage later on. Raises WrongUseError where no broker is named or a
-    file of certificates cannot be used, StreamError where the broker is away or refuses.
+    During a later outage the client waits for `patience` seconds. Raises WrongUseError if no broker is named or a certificate
+    file cannot be used, StreamError if the broker does not answer or refuses the client.
     """
     if settings.kafka_bootstrap_servers is None:
         raise WrongUseError("KAFKA_BOOTSTRAP_SERVERS is not set: name the broker, or read files with --input")

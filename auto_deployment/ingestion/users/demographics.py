@@ -1,4 +1,4 @@
-"""What the film service answered about its users: a table that is kept between runs, written aside and renamed."""
+"""The table of users' demographics, as the film service answered. The table is kept between runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Labels = npt.NDArray[np.str_]
 
-FILE = "demographics.csv"  # of a data folder
+FILE = "demographics.csv"  # in a data folder
 HEADER = ("user_id", "age", "gender", "occupation")
 BANDS = ((18, "under 18"), (25, "18 to 24"), (35, "25 to 34"), (45, "35 to 44"), (55, "45 to 54"), (200, "55 and more"))
 ATTRIBUTES = ("age", "gender", "occupation")
@@ -26,7 +26,7 @@ GENDERS = {"f": "F", "female": "F", "m": "M", "male": "M"}
 
 
 class Person(NamedTuple):
-    """What is known of a user; nothing of it is where the service knows no such user."""
+    """The demographics of a user. All fields are empty if the film service does not know the user."""
 
     age: int | None = None
     gender: str = ""
@@ -34,7 +34,7 @@ class Person(NamedTuple):
 
 
 def read(data: Path) -> dict[int, Person]:
-    """The people of a data folder, by user id; nobody where there is no table. Raises StateError where it is damaged."""
+    """The table of a data folder, by user id. Empty without a file. Raises StateError for a damaged table."""
     path = data / FILE
     try:
         text = path.read_text(encoding="utf-8")
@@ -44,9 +44,9 @@ def read(data: Path) -> dict[int, Person]:
     try:
         people = {int(user): Person(int(age) if age else None, gender, job) for user, age, gender, job in rows}
     except ValueError as error:
-        raise StateError(f"{path}: not a table of {','.join(HEADER)} ({error}): remove it, it is collected again") from error
+        raise StateError(f"{path}: not a table of {','.join(HEADER)} ({error}): remove it, it is fetched again") from error
     if tuple(header) != HEADER:
-        raise StateError(f"{path}: its header is not {','.join(HEADER)}: remove it, it is collected again")
+        raise StateError(f"{path}: its header is not {','.join(HEADER)}: remove it, it is fetched again")
     return people
 
 
@@ -59,14 +59,14 @@ def write(data: Path, people: Mapping[int, Person]) -> None:
     write_synced(data / FILE, text.getvalue().encode())
 
 
-def band(age: int | None) -> str:
-    """The age band; empty where the age is not known."""
+def age_band(age: int | None) -> str:
+    """The age band. Empty if the age is not known."""
     return "" if age is None else next((name for below, name in BANDS if age < below), "")
 
 
 def labels(people: Mapping[int, Person], users: npt.NDArray[np.int64]) -> dict[str, Labels]:
-    """The group of each of `users` by attribute; empty where it is not known."""
+    """The group of each user, by attribute: arrays as long as `users`. Empty texts stand for unknown values."""
     known = [people.get(user, Person()) for user in users.tolist()]
     genders = [GENDERS.get(word, word) for word in (each.gender.strip().lower() for each in known)]
-    columns = ([band(each.age) for each in known], genders, [each.occupation for each in known])
+    columns = ([age_band(each.age) for each in known], genders, [each.occupation for each in known])
     return {name: np.array(column, dtype=np.str_) for name, column in zip(ATTRIBUTES, columns, strict=True)}
