@@ -19,7 +19,7 @@ from auto_deployment.common.settings import load_settings
 from auto_deployment.common.signals import Stop
 from auto_deployment.pipeline import metrics
 from auto_deployment.pipeline.restore import LOCK
-from auto_deployment.pipeline.run import GOES_ON, Pipeline
+from auto_deployment.pipeline.run import CONTINUES, Pipeline, RunOptions
 from auto_deployment.release.state import in_service
 
 if TYPE_CHECKING:
@@ -43,19 +43,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"auto_deploy: {error}\n")
         return error.status
     except OSError as error:
-        # No run could begin, or end: the folder of data or logs is not to be written.
-        sys.stderr.write(f"auto_deploy: {error.filename or 'the disk'}: {error.strerror or error}\n")
-        notify.tell(notify.failed("start", f"{error.filename or 'the disk'}: {error.strerror or error}", GOES_ON), channels)
+        # The folder of the data or of the logs cannot be written, so no run can begin or end.
+        reason = f"{error.filename or 'the disk'}: {error.strerror or error}"
+        sys.stderr.write(f"auto_deploy: {reason}\n")
+        notify.tell(notify.failed("start", reason, CONTINUES), channels)
         return 1
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None) -> RunOptions:
     parser = argparse.ArgumentParser(prog="python -m auto_deployment.auto_deploy", description="one retraining run")
     parser.add_argument("--version", action="version", version=f"movierec {__version__}")
-    parser.add_argument("--input", metavar="FILE", type=Path, action="append", help="stream lines from files, not from Kafka")
+    parser.add_argument(
+        "--input", metavar="FILE", type=Path, action="append", default=[], help="stream lines from files, not from Kafka"
+    )
     parser.add_argument("--no-push", action="store_true", help="make the version here; the next run without it pushes")
     parser.add_argument("--collect-only", action="store_true", help="append to the tables and stop")
-    return parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
+    return RunOptions(inputs=parsed.input, push=not parsed.no_push, collect_only=parsed.collect_only)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import copy
 import time
 from typing import TYPE_CHECKING
 
-from auto_deployment.ingestion.collector import RECORD, Collector, check_trainable
+from auto_deployment.ingestion.collector import FILE, Collector, check_trainable
 from auto_deployment.ingestion.events import rules_of
 from auto_deployment.ingestion.rows import worded
 from auto_deployment.ingestion.sources import FileSource
@@ -39,23 +39,23 @@ def short(counts: Counts) -> str:
 
 def collect_files(paths: Sequence[Path], settings: Settings, progress: Progress) -> Counts:
     """Append files of stream lines to the tables of a data folder. Raises RefusedError where too many lines are no events."""
-    collector = Collector(Tables(settings.data_dir), settings.data_dir / RECORD, rules_of(settings))
+    collector = Collector(Tables(settings.data_dir), settings.data_dir / FILE, rules_of(settings))
     source = FileSource(paths)
     collect_showing(collector, source, progress, lambda: True)
-    for line in collected(collector.record.counts):
+    for line in collected(collector.state.counts):
         progress.say(line)
     collector.judge(settings.max_reject_share, source.hints())
-    check_trainable(collector.record.counts)
-    return collector.record.counts
+    check_trainable(collector.state.counts)
+    return collector.state.counts
 
 
 def collect_showing(collector: Collector, source: Source, progress: Progress, go_on: Callable[[], bool]) -> None:
     """Collect, showing how much of it is done, how fast, and what became of it."""
-    before, begun = copy.deepcopy(collector.record.counts), time.monotonic()
-    total = source.left(source.plan(collector.record.marks), collector.record.marks)
+    before, begun = copy.deepcopy(collector.state.counts), time.monotonic()
+    total = source.left(source.plan(collector.state.marks), collector.state.marks)
     with progress.task("collect", total, source.unit) as task:
         for left in collector.collect(source, go_on):
-            counts = collector.record.counts.since(before)
+            counts = collector.state.counts.since(before)
             rate = counts.lines / max(time.monotonic() - begun, 1e-3)
             task.note(f"{rate:,.0f} lines/s, {short(counts)}")
             task.advance_to(total - left)

@@ -1,19 +1,20 @@
 """Lines of the stream become rows of the tables, block by block, each exactly once; what is not taken is kept aside.
 
-One record has the marks and the files' sizes. One rename replaces it after each block's rows are on the disk. A run that was
-killed is cut back to its record and goes on: its tables are those of an undisturbed one to the byte.
+The state file has the marks and the files' sizes. One rename replaces it after each block's rows are on the disk. After a kill
+the next run cuts the tables back to the state. Its tables are those of an undisturbed run, to the byte.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from auto_deployment.common.errors import RefusedError
 from auto_deployment.common.intervals import wilson
-from auto_deployment.common.json_file import StateError, read_json, write_json_synced
+from auto_deployment.common.json_file import StateError, read_typed, write_json_synced
 from auto_deployment.ingestion.rows import Counts, rows_of, worded
 from auto_deployment.ingestion.sources import Gap, Plan
 
@@ -29,58 +30,48 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RECORD = "collected.json"  # of a data folder
+FILE = "collected.json"  # in a data folder
 FEWEST_JUDGED, FEWEST_ALL = 20, 3
 PLURALS = {"rating": "ratings", "watch": "watches", "recommendation": "recommendation requests", "new_account": "new accounts"}
 SCALES = (5, 10, 100)  # the usual highest ratings
-RECORD_FORMAT = 1
 
 
-@dataclass
-class Record:
-    """How far the stream was read, and what came of it since the last version: one JSON file.
+class CollectionState(BaseModel):
+    """How far the stream was read, and what became of it since the last version: one JSON file.
 
-    `marks` are by source, and `plans` of runs under way by the source's name. `sizes` of the files are in bytes, `gaps` were
-    made by retention. `lags` were left at the ends of the last runs, the newest last. The counts began after `version`.
-    `judged` are the counts at the end of the last collection that was judged, `last` that collection's own, and `refused` is
-    the judgement. `scale` is that of the ratings of the last version, from the lowest to the highest; None before the first.
+    `marks` are by source, and `plans` of unfinished runs by the source's name. `sizes` of the files are in bytes. Kafka's
+    retention made the `gaps`. `lags` are the unread lines at the ends of the last runs, the newest last. The counts began after
+    `version`. `judged` are the counts at the end of the last collection that was judged, and `last` are that collection's own.
+    `refused` is the result. `scale` is that of the ratings of the last version, lowest to highest; None before the first.
     """
 
-    marks: dict[str, dict[str, Any]] = field(default_factory=dict)
-    plans: dict[str, Plan] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
-    counts: Counts = field(default_factory=Counts)
-    gaps: list[dict[str, Any]] = field(default_factory=list)
-    lags: list[int] = field(default_factory=list)
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal[1]
+    marks: dict[str, dict[str, Any]] = {}
+    plans: dict[str, Plan] = {}
+    sizes: dict[str, int] = {}
+    counts: Counts = Field(default_factory=Counts)
+    gaps: list[dict[str, Any]] = []
+    lags: list[int] = []
     version: int = 0
-    judged: Counts = field(default_factory=Counts)
-    last: Counts = field(default_factory=Counts)
+    judged: Counts = Field(default_factory=Counts)
+    last: Counts = Field(default_factory=Counts)
     refused: bool = False
     scale: list[float] | None = None
 
     def save(self, path: Path) -> None:
         """Replace the file."""
-        plans = {name: plan._asdict() for name, plan in self.plans.items()}
-        counts = {name: each.to_dict() for name, each in vars(self).items() if isinstance(each, Counts)}
-        write_json_synced(path, {"format": RECORD_FORMAT, **vars(self), "plans": plans, **counts})
+        write_json_synced(path, self.model_dump())
 
     @staticmethod
-    def load(path: Path) -> Record | None:
-        """The record in the file; None where there is none. Raises StateError where it is not one."""
-        told = read_json(path)
-        if told is None:
-            return None
-        try:
-            if told.pop("format") != RECORD_FORMAT:
-                raise StateError(f"{path}: another format than {RECORD_FORMAT}")
-            plans = {name: Plan(**plan) for name, plan in told.pop("plans").items()}
-            counts = Counts.from_dict(told.pop("counts"))
+    def load(path: Path) -> CollectionState | None:
+        """The state in the file; None where there is no file. Raises StateError where the file cannot be read."""
+        state = read_typed(path, CollectionState)
+        if state is not None and "judged" not in state.model_fields_set:
             # Software 1.0 judged all lines since the last version again and again: those are judged.
-            judged = Counts.from_dict(told.pop("judged")) if "judged" in told else copy.deepcopy(counts)
-            last = Counts.from_dict(told.pop("last", {}))
-            return Record(**told, plans=plans, counts=counts, judged=judged, last=last)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise StateError(f"{path}: not a record of the collection ({error!r})") from error
+            state.judged = copy.deepcopy(state.counts)
+        return state
 
 
 class Keeper(Protocol):
@@ -99,52 +90,52 @@ class Collector:
     """Appends sources to the tables of a data folder, exactly once."""
 
     def __init__(self, tables: Tables, path: Path, rules: Rules, keeper: Keeper | None = None) -> None:
-        """`path` is the record's file; what a killed run wrote after it is cut off. Raises StateError or TableError."""
+        """`path` is the state's file; what a killed run wrote after it is cut off. Raises StateError or TableError."""
         self._tables = tables
         self._path = path
         self._rules = rules
         self._keeper = keeper
-        record = Record.load(path)
-        if record is None and any(tables.sizes().values()):
+        state = CollectionState.load(path)
+        if state is None and any(tables.sizes().values()):
             raise StateError(
                 f"{path}: is missing, but there are rows that it has to account for: restore it, or move them away"
             )
-        self.record = record or Record()
+        self.state = state or CollectionState(format=1)
         self.capped = False
-        tables.roll(self.record.version)
-        cut = tables.roll_back(self.record.sizes)
+        tables.roll(self.state.version)
+        cut = tables.roll_back(self.state.sizes)
         if cut:
             log.warning("took back %d bytes that a run wrote without recording them; their lines are read again", cut)
         if keeper is not None:
-            keeper.roll_back(self.record.marks)
+            keeper.roll_back(self.state.marks)
 
     def collect(self, source: Source, go_on: Callable[[], bool]) -> Iterator[int]:
         """Read what `source` has now, or what a killed run of it left; yields how much is left after each block.
 
         `go_on` is asked before each block: a run that may not go on ends at a block's edge, and is `capped`.
         """
-        record = self.record
-        resumed = source.name in record.plans
+        state = self.state
+        resumed = source.name in state.plans
         if not resumed:
-            record.plans[source.name] = source.plan(record.marks)
-            record.marks |= source.begin(record.plans[source.name], record.marks)
-            record.save(self._path)
-        plan = source.still_there(record.plans[source.name], record.marks) if resumed else record.plans[source.name]
-        for block in source.blocks(plan, record.marks):
+            state.plans[source.name] = source.plan(state.marks)
+            state.marks |= source.begin(state.plans[source.name], state.marks)
+            state.save(self._path)
+        plan = source.still_there(state.plans[source.name], state.marks) if resumed else state.plans[source.name]
+        for block in source.blocks(plan, state.marks):
             self._take(block)
-            yield source.left(plan, record.marks)
+            yield source.left(plan, state.marks)
             if not go_on():
-                resumed, self.capped = False, source.left(plan, record.marks) > 0
+                resumed, self.capped = False, source.left(plan, state.marks) > 0
                 break
-        del record.plans[source.name]
-        record.save(self._path)
+        del state.plans[source.name]
+        state.save(self._path)
         if resumed:  # what that run read is not all that this one was asked for
             yield from self.collect(source, go_on)
 
     def note_lag(self, lag: int) -> None:
         """Remember what a run left unread; the last three are kept."""
-        self.record.lags = [*self.record.lags, lag][-3:]
-        self.record.save(self._path)
+        self.state.lags = [*self.state.lags, lag][-3:]
+        self.state.save(self._path)
 
     def judge(self, max_share: float, hints: Sequence[str] = ()) -> None:
         """Judge what came in since the last collection that was judged, once, whatever becomes of it.
@@ -152,33 +143,33 @@ class Collector:
         Raises RefusedError when too much of it was rejected: see `check_rejects`. What was taken stays. The message
         names the file of the rejected lines.
         """
-        record = self.record
-        record.last, record.judged = record.counts.since(record.judged), copy.deepcopy(record.counts)
-        record.refused = True
+        state = self.state
+        state.last, state.judged = state.counts.since(state.judged), copy.deepcopy(state.counts)
+        state.refused = True
         try:
-            check_rejects(record.last, max_share, self._rules, hints)
-            record.refused = False
+            check_rejects(state.last, max_share, self._rules, hints)
+            state.refused = False
         except RefusedError as error:
             kept = f"{self._tables.quarantine} has these lines with their reasons, the tables have the others"
             raise RefusedError(f"{error}; {kept}; the form of a line: docs/stream.md", error.figures, error.limit) from error
         finally:
-            record.save(self._path)
+            state.save(self._path)
 
     def begin_version(self, number: int) -> None:
         """Version `number` holds all rows so far: counts and gaps begin anew, once."""
-        if self.record.version < number:
+        if self.state.version < number:
             self._tables.roll(number)
-            self.record.counts, self.record.judged = Counts(), Counts()
-            self.record.gaps, self.record.version = [], number
-            self.record.scale = [self._rules.rating_min, self._rules.rating_max]
-            self.record.sizes = self._tables.sizes()
-            self.record.save(self._path)
+            self.state.counts, self.state.judged = Counts(), Counts()
+            self.state.gaps, self.state.version = [], number
+            self.state.scale = [self._rules.rating_min, self._rules.rating_max]
+            self.state.sizes = self._tables.sizes()
+            self.state.save(self._path)
 
     def _take(self, block: Block | Gap) -> None:
-        record = self.record
+        state = self.state
         if isinstance(block, Gap):
             log.error("%s: offsets %d to %d are gone, retention was faster", block.source, block.start, block.stop - 1)
-            record.gaps.append(
+            state.gaps.append(
                 {"source": block.source, "start": block.start, "stop": block.stop, "lines": block.stop - block.start}
             )
         else:
@@ -186,10 +177,10 @@ class Collector:
             self._tables.append(rows)
             if self._keeper is not None:
                 self._keeper.keep(block.source, block.mark, rows)
-            record.counts.add(rows.counts)
-        record.marks[block.source] = block.mark
-        record.sizes = self._tables.sizes()
-        record.save(self._path)
+            state.counts.add(rows.counts)
+        state.marks[block.source] = block.mark
+        state.sizes = self._tables.sizes()
+        state.save(self._path)
 
 
 def lag_grows(lags: list[int]) -> bool:

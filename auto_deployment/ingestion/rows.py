@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import with_config
+
 from auto_deployment.ingestion.events import (
     DEFAULT_RULES,
     NewAccount,
@@ -22,8 +24,6 @@ from auto_deployment.ingestion.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from auto_deployment.ingestion.sources import Block
 
 
@@ -41,6 +41,7 @@ class Aside(NamedTuple):
     number: int
 
 
+@with_config(extra="forbid")
 @dataclass
 class Counts:
     """What became of the lines. Every line is in exactly one of `kinds` and `rejected`; `repaired` is a part of `kinds`.
@@ -72,16 +73,6 @@ class Counts:
         kinds, rejected = self.kinds - before.kinds, self.rejected - before.rejected
         of_kinds = self.rejected_kinds - before.rejected_kinds
         return Counts(self.lines - before.lines, kinds, self.repaired - before.repaired, rejected, of_kinds)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
-
-    @staticmethod
-    def from_dict(told: Mapping[str, Any]) -> Counts:
-        """Counts that `to_dict` gave, also in software 1.0. Raises KeyError or TypeError for anything else."""
-        counters = {name: Counter(value) for name, value in told.items() if isinstance(value, dict)}
-        return Counts(**{**told, **counters})
 
 
 @dataclass

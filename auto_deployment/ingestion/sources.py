@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
@@ -56,7 +57,8 @@ class Gap(NamedTuple):
     mark: dict[str, Any]
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True)
+class Plan:
     """What a run reads: of each source from its start to its end, fixed before the first row."""
 
     starts: dict[str, int]

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.json_file import read_json, replacing
-from auto_deployment.ingestion.collector import RECORD
-from auto_deployment.ingestion.rows import Counts
+from auto_deployment.ingestion import collector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from auto_deployment.common.settings import Settings
+    from auto_deployment.ingestion.rows import Counts
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +144,9 @@ def _known(data: Path) -> Known:
     version = int((data / "version.txt").read_text(encoding="ascii")) if (data / "version.txt").exists() else 0
     report = read_json(data / "versioning" / f"report_{version}.json") or {}
     trained_on = datetime.fromisoformat(report["trained_on"]).timestamp() if "trained_on" in report else None
-    record = read_json(data / RECORD) or {}
-    last = Counts.from_dict(record["last"]) if "last" in record else None
-    return Known(version, trained_on, record.get("lags", ()), last, bool(record.get("refused")))
+    state = collector.CollectionState.load(data / collector.FILE)
+    if state is None:
+        return Known(version=version, trained_on=trained_on, lags=())
+    # Software 1.0 kept no counts of a single collection.
+    last = state.last if "last" in state.model_fields_set else None
+    return Known(version=version, trained_on=trained_on, lags=state.lags, last=last, refused=state.refused)

@@ -1,27 +1,29 @@
-"""A version that is being published, as a file: its data and its stage. Any later run can continue from the file."""
+"""A version that is being made and published, as a file. Any later run can continue from the file."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from auto_deployment.common.json_file import StateError, read_json, write_json_synced
+from pydantic import BaseModel, ConfigDict
+
+from auto_deployment.common.json_file import read_typed, write_json_synced
 from auto_deployment.ingestion.rows import Counts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-RELEASE = "release.json"
+FILE = "release.json"
 
 Stage: TypeAlias = Literal["begun", "committed", "pushed", "tracked"]
 
 
-@dataclass
-class Release:
+class PendingVersion(BaseModel):
     """Version `number`: the rows of each table from `starts` to `stops` (bytes), made by the code of commit `base`.
 
     `marks` say how far the stream is in it. `lines`, `gaps` and `lag` are what the report says about its collection.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     number: int
     base: str
@@ -30,26 +32,17 @@ class Release:
     starts: dict[str, int]
     stops: dict[str, int]
     marks: dict[str, dict[str, Any]]
-    lines: dict[str, Any]
+    lines: Counts
     gaps: list[dict[str, Any]]
     lag: int
     stage: Stage = "begun"
 
-    @property
-    def counts(self) -> Counts:
-        """What became of the lines that came in since the last version."""
-        return Counts.from_dict(self.lines)
-
     def save(self, path: Path, stage: Stage) -> None:
-        """Note that the release has come to `stage`."""
+        """Record that the version has come to `stage`."""
         self.stage = stage
-        write_json_synced(path, asdict(self))
+        write_json_synced(path, self.model_dump())
 
     @staticmethod
-    def load(path: Path) -> Release | None:
-        """The release in the file; None where none is under way. Raises StateError where it cannot be read."""
-        told = read_json(path)
-        try:
-            return None if told is None else Release(**told)
-        except TypeError as error:
-            raise StateError(f"{path}: not a release ({error})") from error
+    def load(path: Path) -> PendingVersion | None:
+        """The version in the file; None where no version is pending. Raises StateError where the file cannot be read."""
+        return read_typed(path, PendingVersion)

@@ -1,7 +1,7 @@
 """Build the tables again from the parts of all versions.
 
-Rows collected after the last version are not in the parts. Their offsets are forgotten too, and the next run reads these lines
-again, as far back as the stream's retention goes.
+Rows collected after the last version are not in the parts. Their offsets are dropped too. The next run reads these lines again,
+as far back as the stream's retention goes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from pathlib import Path
 
 from auto_deployment.common.json_file import StateError, read_json
 from auto_deployment.common.process import CommandError
-from auto_deployment.ingestion.collector import RECORD, Record
+from auto_deployment.ingestion import collector
 from auto_deployment.ingestion.tables import Tables
-from auto_deployment.pipeline.pending_version import RELEASE, Release
+from auto_deployment.pipeline import pending_version
+from auto_deployment.pipeline.pending_version import PendingVersion
 from auto_deployment.versioning.repository import TABLES, Places, Versions, rebuild
 
 log = logging.getLogger(__name__)
@@ -23,14 +24,14 @@ LOCK = ".run.lock"
 
 
 def restore(places: Places, versions: Versions, *, anew: bool = False) -> bool:
-    """Where there is no record of the collection, as in a fresh clone, or `anew`: tables and record as of the last version.
+    """Build tables and collection state as of the last version where there is no state, as in a fresh clone, or `anew`.
 
-    `anew` a release that no commit names yet is given up: its rows go with the tables. Whether anything was done. Raises
-    StateError where the parts do not add up to what the last version recorded.
+    `anew` also drops a pending version that no commit names: its rows go with the tables. Returns whether anything was done.
+    Raises StateError where the parts do not add up to the sizes that the last version recorded.
     """
-    path = places.data / RECORD
+    path = places.data / collector.FILE
     if anew:
-        _give_up(places, versions)
+        _drop_pending(places, versions)
     offsets = read_json(places.offsets)
     if offsets is None or (path.exists() and not anew):
         return False
@@ -44,28 +45,31 @@ def restore(places: Places, versions: Versions, *, anew: bool = False) -> bool:
             raise StateError(f"{table}: {table.stat().st_size:,} bytes from its parts instead of {expected:,}: is one damaged?")
     tables = Tables(places.data)
     tables.roll(max(numbers))
-    Record(marks=offsets["marks"], sizes={**tables.sizes(), **offsets["sizes"]}, version=max(numbers)).save(path)
+    collector.CollectionState(
+        format=1, marks=offsets["marks"], sizes={**tables.sizes(), **offsets["sizes"]}, version=max(numbers)
+    ).save(path)
     _drop_old(versions, max(numbers))
     return True
 
 
-def _give_up(places: Places, versions: Versions) -> None:
-    """Forget a release that is begun and not committed."""
-    release = Release.load(places.data / RELEASE)
-    if release is not None and release.stage == "begun" and not versions.is_committed(release.number):
-        log.info("giving up version %d, which no commit names yet", release.number)
-        versions.discard(release.number)
-        (places.data / RELEASE).unlink()
+def _drop_pending(places: Places, versions: Versions) -> None:
+    """Drop a pending version that is not committed."""
+    path = places.data / pending_version.FILE
+    pending = PendingVersion.load(path)
+    if pending is not None and pending.stage == "begun" and not versions.is_committed(pending.number):
+        log.info("giving up version %d, which no commit names yet", pending.number)
+        versions.discard(pending.number)
+        path.unlink()
 
 
 def _drop_old(versions: Versions, number: int) -> None:
-    """As after a push, if the DVC remote is known to have them."""
+    """Drop the older parts, as after a push, if the DVC remote certainly has them."""
     try:
-        waiting = versions.unpushed()
+        unpushed = versions.unpushed()
     except CommandError as error:
-        log.warning("older parts stay here: whether they were pushed cannot be asked: %s", error.words)
+        log.warning("older parts stay here: git cannot say whether they were pushed: %s", error.words)
         return
-    if not waiting:
+    if not unpushed:
         versions.drop_old(number)
 
 

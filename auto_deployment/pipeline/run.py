@@ -1,7 +1,7 @@
-"""The pipeline, the one place where the order of the steps stands.
+"""The pipeline: the one place that defines the order of the steps.
 
-Collect, check, train, gate, version, push, track, tell. A version that is being published is on record, and each of its steps
-can be done again. After a kill, or with a remote away, the next run continues from the record.
+Collect, check, train, gate, version, push, track, notify. A file records the pending version, and each of its steps can run
+again. After a kill, or while a remote is unreachable, the next run continues from the file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.model import read_metadata
 from app.provenance import tracking_row
@@ -20,8 +20,10 @@ from auto_deployment.common.errors import RefusedError, RunError, WrongUseError
 from auto_deployment.common.json_file import StateError, read_json, write_json_synced
 from auto_deployment.common.signals import Stop, StoppedError
 from auto_deployment.evaluation import champion
-from auto_deployment.ingestion.collect_with_progress import collect_showing, collected
-from auto_deployment.ingestion.collector import RECORD, Collector, lag_grows
+from auto_deployment.ingestion import collector
+from auto_deployment.ingestion.collect_with_progress import collect_showing
+from auto_deployment.ingestion.collect_with_progress import collected as counts_text
+from auto_deployment.ingestion.collector import CollectionState, Collector, lag_grows
 from auto_deployment.ingestion.events import rules_of
 from auto_deployment.ingestion.kafka.client_factory import open_client
 from auto_deployment.ingestion.sources import FileSource, TopicSource, check_readable
@@ -30,16 +32,16 @@ from auto_deployment.ingestion.users.fetch import fetch_recent_users
 from auto_deployment.online_evaluation import metrics_text
 from auto_deployment.online_evaluation.metrics import OnlineMetrics
 from auto_deployment.online_evaluation.telemetry import Telemetry
+from auto_deployment.pipeline import pending_version, tracking
 from auto_deployment.pipeline.candidate import Version, train_version
-from auto_deployment.pipeline.pending_version import RELEASE, Release
+from auto_deployment.pipeline.pending_version import PendingVersion
 from auto_deployment.pipeline.restore import restore
-from auto_deployment.pipeline.tracking import put_rows
+from auto_deployment.pipeline.tracking import TrackingQueue
 from auto_deployment.reports import beyond_accuracy as beyond
 from auto_deployment.reports import version_report
 from auto_deployment.versioning.repository import TABLES, Places, Versions, set_version, write_parts
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from auto_deployment.common.progress import Progress
@@ -48,12 +50,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PENDING = "tracking_pending.json"
-GOES_ON = "Nothing is lost: the next run continues from there. The log has the details."
+CONTINUES = "Nothing is lost: the next run continues from there. The log has the details."
+
+
+class RunOptions(NamedTuple):
+    """What one run does. Without `inputs`, files of stream lines, it reads the Kafka topic."""
+
+    inputs: Sequence[Path] = ()
+    push: bool = True
+    collect_only: bool = False
 
 
 class Pipeline:
-    """One run. `step` is what it does now, for the message about its end.
+    """One run. `step` names the running step, for the message about the run's end.
 
     `in_service` reads the version in service from a checkout; None before the first release.
     """
@@ -61,7 +70,7 @@ class Pipeline:
     def __init__(
         self,
         settings: Settings,
-        options: argparse.Namespace,
+        options: RunOptions,
         progress: Progress,
         channels: Sequence[notify.Channel],
         stop: Stop,
@@ -77,64 +86,67 @@ class Pipeline:
         self._places = Places(Path.cwd(), self._data)
         self._versions = Versions(self._places, settings.git_remote, settings.git_branch, settings.dvc_remote)
         self._telemetry = Telemetry(settings)
+        self._tracking = TrackingQueue(self._data / tracking.FILE, settings.database_url)
+        self._pending_file = self._data / pending_version.FILE
+        self._state_file = self._data / collector.FILE
         self._lag = 0
         self.step = "check"
 
     def run(self) -> int:
-        """Do it, and tell how it ended; the exit status."""
+        """Run all steps, and notify people of the end. Returns the exit status."""
         try:
             notice = self._run()
         except StoppedError as stopped:
-            log.warning("stopped before the step '%s'; the next run goes on", self.step)
+            log.warning("stopped before the step '%s'; the next run continues there", self.step)
             return stopped.status
         except RefusedError as error:
             notice = notify.refused([str(error)], error.figures, error.limit)
             return self._end(notice, error.status, str(error))
         except RunError as error:
-            return self._end(notify.failed(self.step, str(error), GOES_ON), error.status, f"{self.step}: {error}")
+            return self._end(notify.failed(self.step, str(error), CONTINUES), error.status, f"{self.step}: {error}")
         except Exception as error:
             log.exception("the step '%s' failed", self.step)
-            return self._end(notify.failed(self.step, repr(error), GOES_ON), 1, f"{self.step}: {error!r} (see the log)")
+            return self._end(notify.failed(self.step, repr(error), CONTINUES), 1, f"{self.step}: {error!r} (see the log)")
         if notice is not None:
             notify.tell(notice, self._channels)
         return 0
 
     def _run(self) -> notify.Notice | None:
-        release = Release.load(self._data / RELEASE)
+        pending = PendingVersion.load(self._pending_file)
         self._begin_step("check")
-        for path in self._options.input or ():
+        for path in self._options.inputs:
             check_readable(path)
         self._check_scale()
-        if self._options.collect_only and release is not None and release.stage != "begun":
-            # The stream's retention does not wait for a remote that is away.
+        if self._options.collect_only and pending is not None and pending.stage != "begun":
+            # Kafka's retention deletes lines even while a remote is unreachable: collect first.
             self._collect_and_warn()
             self._begin_step("check")
-            self._versions.check_tree(release.number)
-            self._finish(release)
+            self._versions.check_tree(pending.number)
+            self._publish(pending)
             return None
-        if not self._options.collect_only or release is not None:
-            self._versions.check_tree(release.number if release else None)
+        if not self._options.collect_only or pending is not None:
+            self._versions.check_tree(pending.number if pending else None)
         restore(self._places, self._versions)
         self._telemetry.recover()
-        if release is not None:
-            log.info("going on with version %d, which an earlier run began (%s)", release.number, release.stage)
-            was_waiting = release.stage != "begun"
-            self._finish(release)
-            if self._options.collect_only or not was_waiting:
+        if pending is not None:
+            log.info("continuing version %d, which an earlier run began (%s)", pending.number, pending.stage)
+            was_committed = pending.stage != "begun"
+            self._publish(pending)
+            if self._options.collect_only or not was_committed:
                 return None
-        collector = self._collect_and_warn()
+        collected = self._collect_and_warn()
         if self._options.collect_only:
             return None
-        begun = self._begin(collector)
+        begun = self._begin(collected.state)
         if begun is None:
             return self._nothing_new()
-        self._finish(begun)
+        self._publish(begun)
         return None
 
     def _check_scale(self) -> None:
-        """Refuse another scale than that of the last version's ratings: the table has one. Raises WrongUseError."""
-        path, model = self._data / RECORD, self._data / "model"
-        scale = (read_json(path) or {}).get("scale")
+        """Refuse another scale than that of the last version: a table has one scale. Raises WrongUseError."""
+        state, model = CollectionState.load(self._state_file), self._data / "model"
+        scale = state.scale if state is not None else None
         if scale is None and self._versions.current() > 0 and model.exists():  # software 1.0 recorded no scale
             scale = read_metadata(model).get("scale")
         lowest, highest = self._settings.scale
@@ -142,182 +154,171 @@ class Pipeline:
             raise WrongUseError(
                 f"RATING_MIN and RATING_MAX say {lowest:g} to {highest:g}, but the last version's ratings go from {scale[0]:g} "
                 f"to {scale[1]:g}, and one table cannot hold two scales: set them back, or begin anew with an empty DATA_DIR. "
-                f'If the table\'s ratings are on the new scale, write "scale": [{lowest:g}, {highest:g}] to {path}'
+                f'If the table\'s ratings are on the new scale, write "scale": [{lowest:g}, {highest:g}] to {self._state_file}'
             )
 
     def _collect_and_warn(self) -> Collector:
-        """Collect; alarm when it falls behind. What else waits for the database and needs no version is put there.
+        """Collect; notify people of a growing lag. Insert the `tracking` rows that wait for the database.
 
         Raises RefusedError when the collection, judged by itself, has too many rejects.
         """
-        collector, hints = self._collect()
-        if not self._options.input and lag_grows(lags := collector.record.lags):
+        collected, hints = self._collect()
+        if not self._options.inputs and lag_grows(lags := collected.state.lags):
             notify.tell(notify.lag_alarm(lags[-1], lags[-2]), self._channels)
-        self._put_pending()
-        collector.judge(self._settings.max_reject_share, hints)
-        return collector
+        self._tracking.retry()
+        collected.judge(self._settings.max_reject_share, hints)
+        return collected
 
     def _collect(self) -> tuple[Collector, Sequence[str]]:
-        """Append what the stream, or the files, have now; with it what the source may be, if no stream lines."""
+        """Append the new lines of the stream, or of the files. Also returns hints where the input has no stream lines."""
         self._begin_step("collect")
-        collector = Collector(Tables(self._data), self._data / RECORD, rules_of(self._settings), self._telemetry)
+        collected = Collector(Tables(self._data), self._state_file, rules_of(self._settings), self._telemetry)
         until = time.monotonic() + 60 * self._settings.collect_minutes
         with self._source() as source:
-            collect_showing(collector, source, self._progress, lambda: time.monotonic() < until and not self._stop.asked())
+            collect_showing(collected, source, self._progress, lambda: time.monotonic() < until and not self._stop.asked())
             self._stop.check()
             hints = source.hints() if isinstance(source, FileSource) else []
             if isinstance(source, TopicSource):
-                # What came in since the run began is the next one's, and no lag.
-                lags = source.lags(collector.record.marks) if collector.capped else {}
+                # Lines that came in since the run began belong to the next run, and are no lag.
+                lags = source.lags(collected.state.marks) if collected.capped else {}
                 self._lag = sum(lags.values())
-                collector.note_lag(self._lag)
+                collected.note_lag(self._lag)
                 self._telemetry.note_unread([key for key, lag in lags.items() if lag])
         self._telemetry.drop_expired()
-        for line in collected(collector.record.counts):
+        for line in counts_text(collected.state.counts):
             self._progress.say(line)
         if self._lag:
             self._progress.say(f"{self._lag:,} lines of the stream are left unread")
         for line in fetch_recent_users(self._settings, lambda: not self._stop.asked()):
             self._progress.say(line)
-        return collector, hints
+        return collected, hints
 
     @contextmanager
     def _source(self) -> Iterator[Source]:
-        if self._options.input:
-            yield FileSource(self._options.input)
+        if self._options.inputs:
+            yield FileSource(self._options.inputs)
             return
         with closing(open_client(self._settings)) as client:
             yield TopicSource(client, self._settings.kafka_topic, self._settings.collect_begin(time.time()))
 
-    def _begin(self, collector: Collector) -> Release | None:
-        """Record a release of all rows so far; None where no row is new."""
+    def _begin(self, state: CollectionState) -> PendingVersion | None:
+        """Record a version of all rows so far; None where no row is new."""
         self._begin_step("begin")
-        record, offsets = collector.record, read_json(self._places.offsets)
-        starts = {table: int((offsets or {"sizes": {}})["sizes"].get(table, 0)) for table in TABLES}
-        stops = {table: record.sizes.get(table, 0) for table in TABLES}
+        offsets = read_json(self._places.offsets) or {"sizes": {}}
+        starts = {table: int(offsets["sizes"].get(table, 0)) for table in TABLES}
+        stops = {table: state.sizes.get(table, 0) for table in TABLES}
         if starts == stops:
             return None
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        release = Release(
-            self._versions.current() + 1,
-            self._versions.head(),
-            now,
-            now,
-            starts,
-            stops,
-            record.marks,
-            record.counts.to_dict(),
-            record.gaps,
-            self._lag,
+        pending = PendingVersion(
+            number=self._versions.current() + 1,
+            base=self._versions.head(),
+            data_creation=now,
+            trained_on=now,
+            starts=starts,
+            stops=stops,
+            marks=state.marks,
+            lines=state.counts,
+            gaps=state.gaps,
+            lag=self._lag,
         )
-        release.save(self._data / RELEASE, "begun")
-        return release
+        pending.save(self._pending_file, "begun")
+        return pending
 
-    def _finish(self, release: Release) -> None:
+    def _publish(self, pending: PendingVersion) -> None:
         """Bring a version from its stage to its end, and notify people.
 
-        After a kill the notice may come twice, but it always comes.
+        After a kill people may get the notice twice, but they always get it.
         """
-        if release.stage == "begun":
-            # A kill may have come right after the commit: what it names is the version, and is not made a second time.
-            if self._versions.is_committed(release.number):
-                self._versions.check_own(release.number, release.marks)
+        if pending.stage == "begun":
+            # The kill may have come right after the commit. The commit is the version then, and is not made again.
+            if self._versions.is_committed(pending.number):
+                self._versions.check_own(pending.number, pending.marks)
             else:
-                # The code may have been mended since the release was begun.
-                release.base = self._versions.head()
-                release.save(self._data / RELEASE, "begun")
-                self._train(release)
-            self._commit(release)
-        if release.stage == "committed" and not self._options.no_push:
-            self._push(release)
-        if release.stage in ("committed", "pushed"):
-            self._track(release)
-        notify.tell(self._published(release), self._channels)
-        (self._data / RELEASE).unlink()
+                # The code may have been repaired since the version was begun.
+                pending.base = self._versions.head()
+                pending.save(self._pending_file, "begun")
+                self._train(pending)
+            self._commit(pending)
+        if pending.stage == "committed" and self._options.push:
+            self._push(pending)
+        if pending.stage in ("committed", "pushed"):
+            self._track(pending)
+        notify.tell(self._published(pending.number), self._channels)
+        self._pending_file.unlink()
 
-    def _published(self, release: Release) -> notify.Notice:
-        number = release.number
+    def _published(self, number: int) -> notify.Notice:
         path = self._places.report(number)
-        told, shown = read_json(path), beyond.read(self._data, number)
-        if told is None:
+        report, beyond_report = read_json(path), beyond.read(self._data, number)
+        if report is None:
             raise StateError(f"{path}: is missing: git checkout -- {path}")
         details = (
-            version_report.lines(told)
-            + (beyond.lines(shown) if shown else [])
-            + metrics_text.summary(told["telemetry"] and OnlineMetrics.model_validate(told["telemetry"]))
+            version_report.lines(report)
+            + (beyond.lines(beyond_report) if beyond_report else [])
+            + metrics_text.summary(report.get("telemetry") and OnlineMetrics.model_validate(report["telemetry"]))
             + self._telemetry.problems
         )
-        rmse, ratings = told["gate"]["rmse"], told["data"]["ratings"]["pairs"]
-        return notify.published(number, rmse, ratings, details, pushed=not self._options.no_push)
+        rmse, ratings = report["gate"]["rmse"], report["data"]["ratings"]["pairs"]
+        return notify.published(number, rmse, ratings, details, pushed=self._options.push)
 
-    def _train(self, release: Release) -> None:
-        """Train, judge, and write artifact and report. A refused candidate leaves its rows for the next run."""
+    def _train(self, pending: PendingVersion) -> None:
+        """Train, judge, and write model and report. The rows of a refused candidate stay for the next run."""
         self._begin_step("train")
-        version = Version(release.number, release.base, release.data_creation, release.trained_on)
-        before = read_json(self._places.report(release.number - 1))
+        version = Version(
+            number=pending.number,
+            git_commit=pending.base,
+            data_creation=pending.data_creation,
+            trained_on=pending.trained_on,
+        )
+        previous = read_json(self._places.report(pending.number - 1))
         try:
-            metadata = train_version(self._settings, version, self._progress, champion.recipe_of(self._champion(release)))
+            metadata = train_version(self._settings, version, self._progress, champion.recipe_of(self._champion(pending)))
         except RefusedError:
-            # An earlier run may have let it pass, and been broken off when its files were written.
-            self._versions.discard(release.number)
-            (self._data / RELEASE).unlink()
+            # An earlier run may have passed the gate, and been killed while it wrote its files.
+            self._versions.discard(pending.number)
+            self._pending_file.unlink()
             raise
         self._telemetry.keep_popular(self._data / "model", Tables(self._data))
-        told = version_report.report(metadata, release.counts, release.gaps, release.lag, before)
+        report = version_report.report(metadata, pending.lines, pending.gaps, pending.lag, previous)
         metrics = self._telemetry.metrics()
-        told["telemetry"] = metrics and metrics.model_dump(mode="json")
-        write_json_synced(self._places.report(release.number), told)
-        for line in version_report.clock_lines(told):
+        report["telemetry"] = metrics and metrics.model_dump(mode="json")
+        write_json_synced(self._places.report(pending.number), report)
+        for line in version_report.clock_lines(report):
             log.warning("%s", line)
 
-    def _champion(self, release: Release) -> Mapping[str, Any] | None:
+    def _champion(self, pending: PendingVersion) -> Mapping[str, Any] | None:
         """The report of the version in service."""
         server = self._settings.server_dir or self._places.root
         return champion.report_in_service(
-            lambda: self._in_service(server), release.number - 1, lambda number: read_json(self._places.report(number))
+            lambda: self._in_service(server), pending.number - 1, lambda number: read_json(self._places.report(number))
         )
 
-    def _commit(self, release: Release) -> None:
+    def _commit(self, pending: PendingVersion) -> None:
         self._begin_step("version")
-        write_parts(self._places, release.number, {table: (release.starts[table], release.stops[table]) for table in TABLES})
-        write_json_synced(self._places.offsets, {"version": release.number, "marks": release.marks, "sizes": release.stops})
-        set_version(self._places, release.number)
-        self._versions.commit(release.number)
-        Collector(Tables(self._data), self._data / RECORD, rules_of(self._settings)).begin_version(release.number)
+        write_parts(self._places, pending.number, {table: (pending.starts[table], pending.stops[table]) for table in TABLES})
+        write_json_synced(self._places.offsets, {"version": pending.number, "marks": pending.marks, "sizes": pending.stops})
+        set_version(self._places, pending.number)
+        self._versions.commit(pending.number)
+        Collector(Tables(self._data), self._state_file, rules_of(self._settings)).begin_version(pending.number)
         self._telemetry.compact()
-        release.save(self._data / RELEASE, "committed")
+        pending.save(self._pending_file, "committed")
 
-    def _push(self, release: Release) -> None:
+    def _push(self, pending: PendingVersion) -> None:
         self._begin_step("push")
         self._versions.push()
-        release.save(self._data / RELEASE, "pushed")
-        self._versions.drop_old(release.number)
+        pending.save(self._pending_file, "pushed")
+        self._versions.drop_old(pending.number)
 
-    def _track(self, release: Release) -> None:
-        """Put the `tracking` row, and those of earlier versions that the database has missed."""
+    def _track(self, pending: PendingVersion) -> None:
+        """Insert the `tracking` row, and the waiting rows of earlier versions."""
         self._begin_step("track")
-        row = tracking_row(read_metadata(self._data / "model"), self._data / "model")
-        others = [each for each in self._pending() if each["version_number"] != release.number]
-        self._put([*others, row])
-        release.save(self._data / RELEASE, "tracked")
-
-    def _put_pending(self) -> None:
-        """Put the `tracking` rows of earlier versions that the database has missed: no new version may come for long."""
-        if (pending := self._pending()) and self._settings.database_url is not None:
-            self._put(pending)
-
-    def _pending(self) -> list[Mapping[str, Any]]:
-        rows: list[Mapping[str, Any]] = (read_json(self._data / PENDING) or {"rows": []})["rows"]
-        return rows
-
-    def _put(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Put `tracking` rows; those that could not be are pending."""
-        write_json_synced(self._data / PENDING, {"rows": put_rows(self._settings.database_url, rows)})
+        self._tracking.put(tracking_row(read_metadata(self._data / "model"), self._data / "model"))
+        pending.save(self._pending_file, "tracked")
 
     def _nothing_new(self) -> notify.Notice:
-        """No version is made; what `--no-push` has kept back is pushed now."""
+        """No row is new: no version is made. Versions that `--no-push` kept here are pushed now."""
         self._progress.say("nothing new: no version is made")
-        if self._options.no_push or not (late := self._versions.unpushed()):
+        if not self._options.push or not (late := self._versions.unpushed()):
             return notify.nothing_new()
         self._begin_step("push")
         self._versions.push()
@@ -330,7 +331,7 @@ class Pipeline:
         self._progress.heading(name)
         log.info("step %s", name)
 
-    def _end(self, notice: notify.Notice, status: int, said: str) -> int:
-        log.error("%s", said)
+    def _end(self, notice: notify.Notice, status: int, message: str) -> int:
+        log.error("%s", message)
         notify.tell(notice, self._channels)
         return status

@@ -134,7 +134,7 @@ def _collect(broker: Broker, library: str, folder: Path) -> None:
     with closing(open_client(settings_for(broker, library))) as client:
         for _ in collector.collect(TopicSource(client, TOPIC_OF_LINES), lambda: True):
             pass
-    assert collector.record.counts.lines == LINES
+    assert collector.state.counts.lines == LINES
 
 
 def _bare_kafka_python(broker: Broker) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from auto_deployment.common.progress import Progress, Task
 from auto_deployment.ingestion import collect_with_progress
-from auto_deployment.ingestion.collector import RECORD, Collector
+from auto_deployment.ingestion.collector import FILE, Collector
 from auto_deployment.ingestion.events import Rules
 from auto_deployment.ingestion.sources import FileSource
 from auto_deployment.ingestion.tables import Tables
@@ -115,10 +115,10 @@ def test_a_second_collection_tells_its_own_rate(tmp_path: Path, monkeypatch: pyt
     for lines in (3000, 5):
         path.write_bytes(b"2024-10-14T15:22:01,70999,GET /rate/carcasses+2009=4\n" * lines)
         path = path.rename(tmp_path / f"{lines}.log")
-        collector = Collector(Tables(tmp_path), tmp_path / RECORD, Rules())
+        collector = Collector(Tables(tmp_path), tmp_path / FILE, Rules())
         collect_with_progress.collect_showing(collector, FileSource([path]), Progress(StringIO()), lambda: True)
     assert noted == [
         "3,000 lines/s, 3,000 taken, 0 repaired, none quarantined",
         "5 lines/s, 5 taken, 0 repaired, none quarantined",
     ]
-    assert collector.record.counts.lines == 3005
+    assert collector.state.counts.lines == 3005

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from auto_deployment.common.errors import RefusedError, WrongUseError
 from auto_deployment.common.json_file import StateError
-from auto_deployment.ingestion.collector import Collector, Record, check_rejects, check_trainable, lag_grows
+from auto_deployment.ingestion.collector import CollectionState, Collector, check_rejects, check_trainable, lag_grows
 from auto_deployment.ingestion.events import DEFAULT_RULES, Rules
 from auto_deployment.ingestion.rows import Aside, Counts, rows_of, worded
 from auto_deployment.ingestion.sources import LONGEST_READ, Block, FileSource, Gap, Plan
@@ -62,7 +62,7 @@ def collect(folder: Path, *paths: Path, block_lines: int = 100_000, go_on: Calla
     """A whole run over files; the counts of all runs."""
     collector = collector_of(folder)
     list(collector.collect(FileSource(paths, block_lines), go_on))
-    return collector.record.counts
+    return collector.state.counts
 
 
 def contents(folder: Path) -> list[bytes]:
@@ -236,8 +236,8 @@ def test_each_block_is_on_the_disk_when_it_is_told(tmp_path: Path) -> None:
     collector = collector_of(tmp_path)
     left = collector.collect(FileSource([file_of(tmp_path, CONTENT)], 5), lambda: True)
     assert next(left) == len("\n".join(LINES[5:]))
-    assert collector.record.counts.kinds == {"watch": 3, "rating": 2}
-    assert Record.load(tmp_path / "data" / "collected.json") == collector.record
+    assert collector.state.counts.kinds == {"watch": 3, "rating": 2}
+    assert CollectionState.load(tmp_path / "data" / "collected.json") == collector.state
     assert len(contents(tmp_path)[0].splitlines()) == 3
     assert list(left)[-1] == 0
     assert len(contents(tmp_path)[0].splitlines()) == 4
@@ -326,9 +326,9 @@ def test_the_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     killed = collector_of(tmp_path)
     next(killed.collect(FileSource([file_of(tmp_path, CONTENT)], 3), lambda: True))
     killed.note_lag(7)
-    assert Record.load(tmp_path / "data" / "collected.json") == killed.record
-    assert list(killed.record.plans) == ["files"]
-    assert Record.load(tmp_path / "none.json") is None
+    assert CollectionState.load(tmp_path / "data" / "collected.json") == killed.state
+    assert list(killed.state.plans) == ["files"]
+    assert CollectionState.load(tmp_path / "none.json") is None
 
 
 class Hole:
@@ -366,8 +366,8 @@ def test_what_retention_removed_is_on_record(tmp_path: Path, caplog: pytest.LogC
     """With its offsets, and as an error in the log; what is left is read."""
     collector = collector_of(tmp_path)
     assert list(collector.collect(Hole(), lambda: True)) == [5, 0]
-    assert collector.record.gaps == [{"source": "t/0", "start": 0, "stop": 5, "lines": 5}]
-    assert collector.record.marks == {"t/0": {"offset": 10}, "t/1": {"offset": 3}}
+    assert collector.state.gaps == [{"source": "t/0", "start": 0, "stop": 5, "lines": 5}]
+    assert collector.state.marks == {"t/0": {"offset": 10}, "t/1": {"offset": 3}}
     assert len(contents(tmp_path)[0].splitlines()) == 3
     assert "offsets 0 to 4 are gone" in caplog.text
 
@@ -390,12 +390,12 @@ def test_a_version_begins_new_counts(tmp_path: Path) -> None:
     for lag in (1, 2, 3, 4):
         collector.note_lag(lag)
     collector.begin_version(1)
-    record = collector_of(tmp_path).record
+    record = collector_of(tmp_path).state
     assert (record.counts, record.gaps, record.lags) == (Counts(), [], [2, 3, 4])
     assert collect(tmp_path, tmp_path / "movie.log") == Counts()
     counts = collect(tmp_path, file_of(tmp_path, CONTENT, "other.log"))
     collector_of(tmp_path).begin_version(1)
-    assert collector_of(tmp_path).record.counts == counts
+    assert collector_of(tmp_path).state.counts == counts
 
 
 @pytest.mark.parametrize(("lags", "grows"), [([], False), ([5], False), ([5, 5], False), ([9, 5, 6], True), ([1, 6, 5], False)])
@@ -466,11 +466,11 @@ def test_each_collection_is_judged_by_itself(tmp_path: Path) -> None:
     assert f"; {kept} has these lines with their reasons" in str(raised.value)
     assert str(raised.value).endswith("; the form of a line: docs/stream.md")
     assert len(kept.read_text().splitlines()) == 100
-    assert collector_of(tmp_path).record.last.lines == 200
+    assert collector_of(tmp_path).state.last.lines == 200
     collector = collector_of(tmp_path)
     collector.judge(0.05)  # nothing came in since
     assert judged(tmp_path, file_of(tmp_path, sound, "second.log")) == 100
-    assert collector_of(tmp_path).record.counts.lines == 300
+    assert collector_of(tmp_path).state.counts.lines == 300
     assert len((tmp_path / "data" / "clean_rating.csv").read_text().splitlines()) == 201
 
 
@@ -489,7 +489,7 @@ def test_a_new_version_begins_with_nothing_to_judge(tmp_path: Path) -> None:
     collector = collector_of(tmp_path)
     collector.begin_version(1)
     collector.judge(0.0)
-    assert collector.record.last == Counts()
+    assert collector.state.last == Counts()
 
 
 def test_what_software_1_0_collected_is_not_judged_again(tmp_path: Path) -> None:
@@ -500,7 +500,7 @@ def test_what_software_1_0_collected_is_not_judged_again(tmp_path: Path) -> None
     del record["judged"], record["last"], record["counts"]["rejected_kinds"]
     path.write_text(json.dumps(record))
     collector_of(tmp_path).judge(0.05)
-    assert collector_of(tmp_path).record.counts.rejected == Counter(fields_missing=30)
+    assert collector_of(tmp_path).state.counts.rejected == Counter(fields_missing=30)
 
 
 def judged(folder: Path, *paths: Path) -> int:
@@ -508,7 +508,7 @@ def judged(folder: Path, *paths: Path) -> int:
     collector, source = collector_of(folder), FileSource(paths)
     list(collector.collect(source, lambda: True))
     collector.judge(0.05, source.hints())
-    return collector.record.last.lines
+    return collector.state.last.lines
 
 
 @pytest.mark.parametrize(

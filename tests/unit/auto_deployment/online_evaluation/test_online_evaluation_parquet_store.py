@@ -247,7 +247,7 @@ def test_what_fails_in_telemetry_is_told_and_fails_no_collection(tmp_path: Path)
     (tmp_path / "data" / "telemetry").write_text("a file where a folder should be")
     running = collector(tmp_path, kept)
     list(running.collect(FileSource([path], 1000), lambda: True))
-    assert running.record.counts.lines == 80
+    assert running.state.counts.lines == 80
     assert kept.problems
     assert all(problem.startswith("telemetry: ") for problem in kept.problems)
     kept.compact()

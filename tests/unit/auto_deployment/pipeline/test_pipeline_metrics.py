@@ -130,7 +130,7 @@ def test_a_run_leaves_what_the_data_folder_says(tmp_path: Path) -> None:
     (data / "versioning").mkdir(parents=True)
     (data / "version.txt").write_text("4\n")
     (data / "versioning" / "report_4.json").write_text(json.dumps({"trained_on": "2026-11-20T10:00:00Z"}))
-    (data / "collected.json").write_text(json.dumps({"lags": [10, 30]}))
+    (data / "collected.json").write_text(json.dumps({"format": 1, "lags": [10, 30]}))
     tell(settings(tmp_path, retrain_days=0.5, collect_every_hours=2), "retrain", 0)
     found = told(tmp_path)
     assert found["pipeline_version"] == 4
