@@ -1,6 +1,6 @@
 """`python -m app.answer USER [INPUTS]`: one answer of the model in `MODEL_DIR`, as a line of JSON.
 
-A replay runs this command in the image that gave the answer. So the form of the command and of its line never changes.
+A replay runs this command in the image that gave the answer. So the form of the command and of the line never changes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command; 0, 1 where the model cannot be used, 2 for wrong arguments or settings."""
+    """Run the command. Returns 0, 1 if the model cannot be used, 2 for wrong arguments or settings."""
     user, *inputs = arguments or [""]
     number = user_of(user)
     if number is None or len(inputs) > 1:
@@ -37,9 +37,8 @@ def main(arguments: Sequence[str]) -> int:
     except (ArtifactError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    model = md5_of(folder / "metadata.json")
-    told = {"version": recommender.version, **answer._asdict(), "digest": digest_of(answer.body), "model_md5": model}
-    sys.stdout.write(json.dumps(told) + "\n")
+    checksums = {"digest": digest_of(answer.body), "model_md5": md5_of(folder / "metadata.json")}
+    sys.stdout.write(json.dumps({"version": recommender.version, **answer._asdict(), **checksums}) + "\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The file `.env`: read strictly, because a setting that is dropped silently is not missed until it matters."""
+"""Reads the file `.env` strictly: nobody notices a setting that is dropped silently until it matters."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-# Other programs read names with these beginnings from the same file.
+# Other programs read names with these prefixes from the same file.
 SHARED_PREFIXES = frozenset({"COMPOSE", "DOCKER", "DVC", "GIT", "SPARK"})
-SURELY_MEANT = 0.85
+# From this similarity on, a name counts as a misspelt setting.
+SIMILAR = 0.85
 # Settings that no longer exist, with the version of the software that removed them. Their values are fixed now.
 REMOVED = {
     "CANARY_MIN_WATCHED": "1.1.0",
@@ -25,7 +26,7 @@ REMOVED = {
     "USER_API_SECONDS": "1.1.0",
     "USER_API_USERS": "1.1.0",
 }
-# The image, docker-compose.yml, the demo or a test sets these in the environment of a container. From `.env` they never arrive.
+# The image, docker-compose.yml, the demo or a test sets these in the environment of a container. In `.env` they have no effect.
 OF_IMAGES = frozenset(
     {
         *("MODEL_DIR", "SERVICE", "TRACK", "BIND", "METRICS_BIND", "RUN_DIR", "JOURNAL_DIR", "METRICS"),
@@ -40,10 +41,10 @@ class EnvFileError(Exception):
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """The values of an `.env` file by name; none where there is no such file. Raises EnvFileError, which shows no value."""
+    """The values of an `.env` file by name; empty if there is no such file. Raises EnvFileError, whose text shows no value."""
     if not path.is_file():
         return {}
-    text = _text(path)
+    text = _read_utf8(path)
     if wrong := list(_wrong_lines(text)):
         lines = f"line{'s' * (len(wrong) > 1)} {', '.join(map(str, wrong))}"
         raise EnvFileError(f"{path.name}: {lines} cannot be read: write NAME=value, and close each quote that you open")
@@ -51,9 +52,10 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def unknown_names(path: Path, names: Iterable[str]) -> str:
-    """A warning about those of an `.env` file's names that are meant as settings and are none; empty where all are known.
+    """A warning about names in an `.env` file that look like settings but are none; empty if there are no such names.
 
-    The settings are those of `.env.example` in the same folder. A name is meant as one that begins like one, or is very near.
+    The settings are those of `.env.example` in the same folder. A name looks like a setting if it has the prefix of one, or
+    differs from one by a letter or two.
     """
     example = path.with_name(".env.example")
     known = re.findall(r"^(?:# ?)?([A-Z][A-Z0-9_]*)=", example.read_text("utf-8"), re.MULTILINE) if example.is_file() else []
@@ -62,8 +64,8 @@ def unknown_names(path: Path, names: Iterable[str]) -> str:
     found = []
     for name in names:
         prefix, separator, _ = name.upper().partition("_")
-        is_meant = (separator and prefix in prefixes) or get_close_matches(name.upper(), known, 1, SURELY_MEANT)
-        if is_meant and name.upper() not in {*known, *no_settings}:
+        resembles = (separator and prefix in prefixes) or get_close_matches(name.upper(), known, 1, SIMILAR)
+        if resembles and name.upper() not in {*known, *no_settings}:
             nearest = get_close_matches(name.upper(), known, 1)
             found.append(name + "".join(f" (did you mean {each}?)" for each in nearest))
     return f"{path.name}: unknown setting, without effect: {'; '.join(found)}" if found else ""
@@ -76,11 +78,12 @@ def ignored_names(in_file: Iterable[str], in_environment: Iterable[str] = ()) ->
     return f"no setting, without effect: {', '.join(found)}: remove it, see docs/configuration.md" if found else ""
 
 
-def _text(path: Path) -> str:
+def _read_utf8(path: Path) -> str:
+    """The file's text, with newlines as the only line ends. Raises EnvFileError."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise EnvFileError(f"{path.name}: {error.strerror}: make it readable for the user who runs this") from error
+        raise EnvFileError(f"{path.name}: {error.strerror}: make it readable for the user who runs this command") from error
     try:
         text = content.decode("utf-8-sig")
         # UTF-16 without a mark is valid UTF-8, with a zero for every other byte.
@@ -88,12 +91,12 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         text, end = content[: error.start].decode("utf-8-sig"), error.start
     if end >= 0:
-        line = len(_lines_ended(text[:end]).split("\n"))
+        line = len(_with_newlines(text[:end]).split("\n"))
         raise EnvFileError(f"{path.name}: line {line} is not UTF-8: save the file as UTF-8")
-    return _lines_ended(text)
+    return _with_newlines(text)
 
 
-def _lines_ended(text: str) -> str:
+def _with_newlines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

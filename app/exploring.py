@@ -1,6 +1,7 @@
-"""A little exploration: now and then a late place of an answer is given to a film that few lists show.
+"""A little exploration: in some answers, a film that few lists show takes one of the late places.
 
-What was drawn is one number, the answer's `inputs`: who has it, the user and the model computes the very same answer.
+One random number decides which film and which place. The answer carries this number in `inputs`. The number, the user and the
+model together give the same answer again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ NOTHING = np.empty(0, dtype=np.uint16)
 
 
 class Exploring(Recommender):
-    """Answers as `Recommender` does, but a share of them explores. The others have no `inputs` and are the same each time."""
+    """Answers as `Recommender` does, but a share of the answers explores. The other answers have no `inputs` and never vary."""
 
     def __init__(self, model: ServingModel, share: float) -> None:
         super().__init__(model)
@@ -38,18 +39,18 @@ class Exploring(Recommender):
         return self._explored(user, answer, random.getrandbits(DRAW_BITS))
 
     def replay(self, user: int, inputs: str) -> Answer:
-        """The answer again that had these `inputs`. Raises ValueError for inputs that this recommender never gave."""
+        """The same answer again, from its `inputs`. Raises ValueError for inputs that this recommender never gave."""
         answer = super().recommend(user)
         if not inputs:
             return answer
-        told = INPUTS.fullmatch(inputs)
-        explored = answer if told is None else self._explored(user, answer, int(told[1]))
+        match = INPUTS.fullmatch(inputs)
+        explored = answer if match is None else self._explored(user, answer, int(match[1]))
         if explored.inputs != inputs:
-            raise ValueError(f"the inputs {inputs!r} are not of this code and model, which explore otherwise")
+            raise ValueError(f"the inputs {inputs!r} do not come from this code and this model")
         return explored
 
     def _explored(self, user: int, answer: Answer, seed: int) -> Answer:
-        """With one of the candidates in one of the places of the second half; as it is where there is none."""
+        """The answer with one candidate in a place of its second half; unchanged if there is no candidate or no such place."""
         films, candidates = answer.body.split(","), self._candidates(user, answer)
         late = len(films) - (len(films) + 1) // 2
         if not len(candidates) or not late:
@@ -58,7 +59,7 @@ class Exploring(Recommender):
         return Answer(",".join(films), answer.step, f"explore:{seed}")
 
     def _candidates(self, user: int, answer: Answer) -> Array:
-        """Rows of films that may stand in for another; none for who saw everything."""
+        """Rows of films that may take a place; empty for a user who watched everything."""
         if self._explore is None or self._pool is None or answer.step == "seen_all":
             return NOTHING
         if answer.step != "known":
@@ -69,6 +70,6 @@ class Exploring(Recommender):
 
 
 def recommender_of(model: ServingModel) -> Recommender:
-    """What answers from the model: exploring where its metadata has a share for it."""
+    """The recommender for a model: it explores if the metadata has an `explore_share`."""
     share = float(model.metadata.get("explore_share") or 0)
     return Exploring(model, share) if share else Recommender(model)

@@ -1,4 +1,4 @@
-"""Puts a service together from parts that are passed in."""
+"""Builds a service from the parts that the caller passes in."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def create_app(settings: ServiceSettings, recommender: Recommends, provenance: P
     metrics = Metrics(app, settings.track, recommender.version) if settings.metrics else None
     request_log = RequestLog(metrics.lines_lost.inc if metrics else None) if settings.request_log else None
     service = Service(
-        recommender,
-        provenance,
-        settings.track,
-        request_log.write if request_log else None,
-        metrics.rows_lost.inc if metrics else None,
+        recommender=recommender,
+        provenance=provenance,
+        track=settings.track,
+        log_request=request_log.write if request_log else None,
+        count_lost=metrics.rows_lost.inc if metrics else None,
     )
     add_routes(app, service)
     return app

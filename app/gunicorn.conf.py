@@ -21,13 +21,13 @@ except ValidationError as _error:
     sys.stderr.write(f"{settings_problem(_error)}\n")
     raise SystemExit(1) from _error
 
-# The metric files of a former life would be added to this one's, and prometheus_client reads the name on import.
+# The metrics would add up old files too, so the folder starts empty. prometheus_client reads the variable on import.
 _metric_files = _settings.run_dir / "metrics"
 shutil.rmtree(_metric_files, ignore_errors=True)
 try:
     _metric_files.mkdir(parents=True)
 except OSError as _error:
-    sys.stderr.write(f"RUN_DIR: {_metric_files}: {_error.strerror}: the metric files need a folder that can be written\n")
+    sys.stderr.write(f"RUN_DIR: {_metric_files}: {_error.strerror}: the metric files need a writable folder\n")
     raise SystemExit(1) from _error
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metric_files)
 
@@ -35,9 +35,9 @@ wsgi_app = "app.wsgi:main()"
 bind = _settings.bind
 workers = _settings.workers
 worker_class = "app.worker.OnePieceWorker"
-threads = 1  # answers are pure computing: more threads only wait for each other
-preload_app = True  # the artifact is checked once, and its pages are shared
-keepalive = 75  # longer than NGINX keeps an idle connection (60 s), so that NGINX is always the one to close
+threads = 1  # an answer only computes: more threads would wait for each other
+preload_app = True  # the master checks the artifact once, and the workers share its memory pages
+keepalive = 75  # NGINX closes an idle connection after 60 s, and NGINX must be the first to close
 graceful_timeout = 10
 timeout = 30
 backlog = 1024
@@ -50,9 +50,9 @@ errorlog = "-"
 
 
 def when_ready(server: Arbiter) -> None:
-    """Open the port of the metrics, in the master: a saturated worker must not starve the scrape."""
+    """Serve the metrics in the master process: a saturated worker must not delay a scrape."""
     if _settings.metrics:
-        from app.metrics import serve  # noqa: PLC0415 - reads the environment
+        from app.metrics import serve  # noqa: PLC0415 - the import reads the environment
 
         try:
             serve(server.app.wsgi(), _settings)
@@ -63,8 +63,8 @@ def when_ready(server: Arbiter) -> None:
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:
-    """Count a worker that is gone, and let go of its gauges."""
+    """Count a worker that has ended, and drop its gauges."""
     if _settings.metrics:
-        from app.metrics import metrics_of  # noqa: PLC0415 - reads the environment
+        from app.metrics import metrics_of  # noqa: PLC0415 - the import reads the environment
 
         metrics_of(server.app.wsgi()).note_exit(worker.pid)

@@ -1,8 +1,8 @@
 r"""A worker's journal: one line for every answer, written with one `write(2)` before the answer leaves.
 
-What `write` has taken survives a kill -9 of the process. A line is `\t`-separated, see `Row`. Each worker writes a file of its
-own and holds a lock on that file. The kernel frees the lock when the worker ends, so another process that gets the lock knows
-that the writer is gone.
+A written line survives a kill -9 of the process. The fields of a line, see `Row`, are separated by `\t`. Each worker writes a
+file of its own and holds a lock on the file. The kernel frees the lock when the worker ends. So a process that gets the lock
+knows that the writer has ended.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 SUFFIX = ".tsv"
-# The form of a line, each field no longer than its column in the database: a damaged one must never get as far as that.
+# The form of a line. No field is longer than its column in the database, so a damaged line never gets there.
 _WORD, _NUMBER = rb"([!-~]{1,%d})", rb"(0|[1-9][0-9]{0,%d})"
 LINE = re.compile(
     b"\t".join((_WORD % 32, _WORD % 64, _NUMBER % 18, _NUMBER % 9, _WORD % 8, _NUMBER % 15, _WORD % 16, _WORD % 16))
@@ -32,13 +32,13 @@ LINE = re.compile(
 
 
 class JournalError(Exception):
-    """The journal's folder cannot be used at all."""
+    """The journal's folder cannot be used; the text says why."""
 
 
 class Row(NamedTuple):
-    """One answer. `served_at` is in microseconds since 1970, UTC; `digest` is of the answer's body, see `routes`.
+    """One answer. `served_at` is in microseconds since 1970, UTC; `digest` is the digest of the answer's body, see `routes`.
 
-    `inputs` is what the recommender needs, besides model and user, to give the same answer again. It is mostly empty.
+    A recommender needs the model, the user and `inputs` to give the same answer again. `inputs` is mostly empty.
     """
 
     answer_id: str
@@ -53,40 +53,40 @@ class Row(NamedTuple):
 
 
 def to_line(row: Row) -> bytes:
-    """The journal's line of a row; one without inputs has a field less."""
+    """The journal's line of a row. Without inputs the line has one field less."""
     return ("\t".join(map(str, row if row.inputs else row[:-1])) + "\n").encode()
 
 
 def from_line(line: bytes) -> Row:
-    """The row of a journal's line. Raises ValueError for anything that `to_line` does not write."""
+    """The row of a journal's line. Raises ValueError for a line that `to_line` cannot have written."""
     match = LINE.fullmatch(line)
     if match is None:
         raise ValueError("not the form of a journal's line")
-    told = map(bytes.decode, match.groups(b""))
-    answer_id, request_id, user_id, version_number, track, served_at, step, digest, inputs = told
+    fields = map(bytes.decode, match.groups(b""))
+    answer_id, request_id, user_id, version_number, track, served_at, step, digest, inputs = fields
     row = Row(answer_id, request_id, int(user_id), int(version_number), track, int(served_at), step, digest, inputs)
     if row.user_id >= 2**63 or row.version_number >= 2**31:
-        raise ValueError("a number beyond its column in the database")
+        raise ValueError("a number is too large for its column in the database")
     return row
 
 
 @dataclass
 class JournalState:
-    """What a worker knows of its own journal."""
+    """What a worker knows about its own journal: the rows that were lost, and why the last write failed."""
 
     lost: int = 0
     problem: str = ""
 
 
 class Journal:
-    """Appends rows to this process's journal. Bounded; never raises and never waits once it is made.
+    """Appends rows to this process's journal. The size is bounded, and `append` neither raises nor waits.
 
-    A full disk, or a folder that already holds `max_bytes`, costs rows and never answers. `state.lost` counts the lost rows,
-    `state.problem` has the reason, and the next try follows a second later.
+    A full disk, or a folder that already holds `max_bytes`, loses rows but no answers. `state.lost` counts the lost rows, and
+    `state.problem` has the reason. The next attempt follows a second later.
     """
 
     def __init__(self, folder: Path, max_bytes: int, segment_bytes: int) -> None:
-        """Raises JournalError when `folder` cannot be made."""
+        """Raises JournalError if `folder` cannot be made."""
         self._folder = folder
         self._max_bytes = max_bytes
         self._segment_bytes = min(segment_bytes, max_bytes)
@@ -99,10 +99,10 @@ class Journal:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise JournalError(f"{folder}: {error.strerror}: the journals need a folder that can be written") from error
+            raise JournalError(f"{folder}: {error.strerror}: the journals need a writable folder") from error
 
     def append(self, line: bytes) -> bool:
-        """Write one line; whether it was taken whole."""
+        """Write one line. Returns whether the whole line was written."""
         with self._lock:
             try:
                 self._write(line)
@@ -115,7 +115,7 @@ class Journal:
             return True
 
     def close(self) -> None:
-        """Let go of the file, so that the shipper may finish it."""
+        """Close the file. This frees its lock, and the shipper may then remove the file."""
         if self._file >= 0:
             file, self._file = self._file, -1
             os.close(file)
@@ -126,19 +126,19 @@ class Journal:
         written = os.write(self._file, line)
         if written != len(line):
             os.ftruncate(self._file, self._size)
-            raise OSError(0, "no room left for a whole line")
+            raise OSError(0, "no space left for a whole line")
         self._size += written
 
     def _begin_segment(self) -> None:
         if time.monotonic() < self._retry_at:
             raise OSError(0, self.state.problem)
         self._retry_at = time.monotonic() + RETRY_SECONDS
-        self.close()  # before the room is counted: the shipper can only clear away what is closed
-        if sum(map(_size, self._folder.glob("*"))) + self._segment_bytes > self._max_bytes:
+        self.close()  # before the sizes are added up: the shipper can only remove a closed file
+        if sum(map(file_size, self._folder.glob("*"))) + self._segment_bytes > self._max_bytes:
             raise OSError(0, f"{self._folder} holds its {self._max_bytes >> 20} MiB: is the shipper, or the database, away?")
         self._pid = os.getpid()
         path = self._folder / f"{time.time_ns():020d}-{self._pid}{SUFFIX}"
-        # The shipper removes a journal whose lock is free, so it must not see the file before it is locked.
+        # The shipper removes a journal whose lock is free. So the file gets its name only after it is locked.
         hidden = path.with_suffix(".new")
         file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640)
         try:
@@ -155,12 +155,12 @@ class Journal:
     def _lose(self, problem: str) -> None:
         self.state.lost += 1
         if not self.state.problem:
-            log.error("journal in %s cannot be written (%s): answers go on, their rows are lost", self._folder, problem)
+            log.error("journal in %s cannot be written (%s): answers continue, but their rows are lost", self._folder, problem)
         self.state.problem = problem
 
 
-def _size(path: Path) -> int:
-    """A file's size; 0 when the shipper has just removed it."""
+def file_size(path: Path) -> int:
+    """The file's size in bytes; 0 if the shipper has just removed the file."""
     try:
         return path.stat().st_size
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Prometheus metrics, in the multi-process mode: every worker writes files of its own, the master adds them up."""
+"""Prometheus metrics in the multi-process mode: every worker writes its own files, and the master adds them up."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 
+from app.journal import file_size
 from app.settings import host_and_port
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Answers take 1 to 3 ms, the client gives up at 600: fine at both ends, each edge at most 1.5 times the last.
+# An answer takes 1 to 3 ms, and the client gives up at 600 ms. Each edge is at most 1.5 times the last.
 SECONDS = (
     *(0.0005, 0.0007, 0.001, 0.0014, 0.002, 0.003, 0.0042, 0.006, 0.0085, 0.012, 0.017, 0.025, 0.035),
     *(0.05, 0.07, 0.1, 0.14, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.4, 2.0),
@@ -53,7 +54,7 @@ _start_time = Gauge(
 
 
 class Metrics:
-    """The metrics of one service: those of every request, the rows and lines that it lost, its start and its workers' ends."""
+    """The metrics of one service: its requests, lost rows, lost log lines, start time and ended workers."""
 
     def __init__(self, app: Flask, track: str, version: int) -> None:
         self.labels = labels = {"track": track, "version": str(version)}
@@ -66,19 +67,19 @@ class Metrics:
         _start_time.labels(**labels).set(time.time())
 
     def note_exit(self, pid: int) -> None:
-        """A worker is gone: count it, and let go of its gauges. For the master alone."""
+        """Count a worker that has ended, and drop its gauges. Only the master calls this."""
         self._worker_exits.inc()
         GunicornPrometheusMetrics.mark_process_dead_on_child_exit(pid)
 
 
 def metrics_of(app: Flask) -> Metrics:
-    """The metrics that an application was made with."""
+    """The metrics of an application."""
     found: Metrics = app.extensions["movierec_metrics"]
     return found
 
 
 def serve(app: Flask, settings: ServiceSettings) -> None:
-    """Open the port of the metrics in this process, the master. Raises OSError if the port is not free."""
+    """Serve the metrics from this process, the master. Raises OSError if the port is taken."""
     labels = metrics_of(app).labels
     registry = CollectorRegistry()
     registry.register(ProcessFiles(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), labels))
@@ -89,10 +90,10 @@ def serve(app: Flask, settings: ServiceSettings) -> None:
 
 
 class ProcessFiles(Collector):
-    """The sum of all processes' files in a folder, without those that cannot be read.
+    """Adds up the metric files of all processes in a folder, and leaves out the files that cannot be read.
 
-    A worker that is killed while it starts, or a disk that is full, leaves a file that is empty or torn. Such a file is
-    renamed, so that no later worker with the same number meets it, and counted.
+    A worker that is killed while it starts, or a full disk, leaves an empty or damaged file. `collect` renames and counts
+    such a file, so that no later worker with the same process number uses it.
     """
 
     def __init__(self, folder: Path, labels: Mapping[str, str]) -> None:
@@ -102,12 +103,12 @@ class ProcessFiles(Collector):
         self._lost = 0
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric of the processes, and how many files were lost."""
+        """Every metric of the processes, and the number of lost files."""
         files = sorted(self._folder.glob("*.db"))
         try:
             metrics = list(MultiProcessCollector.merge(map(str, files)))
             self._suspects.clear()
-        except Exception:  # noqa: BLE001 - damaged bytes fail in any way: the file is found, set aside and counted
+        except Exception:  # noqa: BLE001 - damaged bytes may raise any exception
             metrics = list(MultiProcessCollector.merge([str(file) for file in files if self._is_readable(file)]))
         yield from metrics
         text = "Files with counts of a process that could not be read: what they held is lost"
@@ -119,7 +120,7 @@ class ProcessFiles(Collector):
         try:
             list(MultiProcessCollector.merge([str(file)]))
         except Exception as error:  # noqa: BLE001 - see above
-            # The file of a running process may be empty for an instant, until the process has given it its size.
+            # The file of a running process is empty for a moment, until the process sets its size.
             if file in self._suspects or not Path("/proc", file.stem.rpartition("_")[2]).exists():
                 self._set_aside(file, error)
             self._suspects.add(file)
@@ -134,41 +135,33 @@ class ProcessFiles(Collector):
 
 
 class JournalSize(Collector):
-    """The size of a service's journals. A scrape reads it from the disk, so no request pays for it."""
+    """The size of a service's journals. A scrape reads the sizes from the disk, so requests do no extra work."""
 
-    def __init__(self, folder: Path, most: int, labels: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, max_bytes: int, labels: Mapping[str, str]) -> None:
         self._folder = folder
-        self._most = most
+        self._max_bytes = max_bytes
         self._labels = labels
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The bytes that there are, and how many there may be."""
-        told = (
-            ("journal_bytes", "Bytes that the service's journals hold", sum(map(_size, self._folder.glob("*")))),
-            ("journal_max_bytes", "Bytes that they may hold: beyond, rows are lost", self._most),
+        """The bytes that the journals hold, and the bytes that they may hold."""
+        gauges = (
+            ("journal_bytes", "Bytes that the service's journals hold", sum(map(file_size, self._folder.glob("*")))),
+            ("journal_max_bytes", "Bytes that they may hold: beyond, rows are lost", self._max_bytes),
         )
-        for name, text, value in told:
+        for name, text, value in gauges:
             family = GaugeMetricFamily(name, text, labels=tuple(self._labels))
             family.add_metric(tuple(self._labels.values()), value)
             yield family
 
 
-def _size(path: Path) -> int:
-    """A file's size; 0 when the shipper has just removed it."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
 class _Exporter(GunicornPrometheusMetrics):  # type: ignore[misc]
-    """The exporter without the series about itself, whose `version` is its own and which has no track."""
+    """The exporter without its series `flask_exporter_info`, which has no track and a `version` of another meaning."""
 
     def info(self, *_: object, **__: object) -> None:
-        """Leave `flask_exporter_info` out."""
+        """Do nothing, so that the series is left out."""
 
 
 def _name_odd_method() -> None:
-    """Count invented methods as one: a client must not be able to add series."""
+    """Count all invented methods as one: a client must not be able to add series."""
     if request.method not in METHODS:
         request.method = "OTHER"

@@ -1,6 +1,6 @@
-"""`python -m app.migrate`: MySQL's database, tables, accounts and days as this code needs them. It can run twice, and at once.
+"""`python -m app.migrate`: makes MySQL's database, tables, accounts and partitions. It may run again, and twice at once.
 
-It logs in as root, waits for a server that is still starting, and sets the accounts' passwords to what their files say.
+It logs in as root, waits for a server that is still starting, and sets the accounts' passwords from their files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from app.model import ArtifactError, read_metadata
 from app.provenance import DatabaseError, Ledger, SecretError, mysql_url, read_secret, tracking_row, with_times
 from app.provenance.mysql import error_number, open_engine
-from app.provenance.schema import GRANTS, HOST, MIGRATIONS, NOTES, SERVICE, UPKEEP, UPKEEP_GRANTS
+from app.provenance.schema import GRANTS, HOST, MIGRATIONS, SCHEMA_MIGRATIONS, SERVICE, UPKEEP, UPKEEP_GRANTS
 from app.settings import MigrateSettings, settings_problem
 
 if TYPE_CHECKING:
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOCK, LOCK_SECONDS = "movierec.migrate", 60
-LOOK_SECONDS = 0.5
-# Of the driver: nobody listens, the connection broke (at times without a number); and of a server that is stopping.
+RETRY_SECONDS = 0.5
+# The driver's errors for a server that does not listen and for a broken connection (some have no number). 1053: it shuts down.
 NOT_UP = (2003, 2006, 2013, 2055, None, 1053)
 ACCESS_DENIED = 1045
 OTHER_SECRETS = (
-    "The database was made by another checkout, with other secrets than this one has. "
+    "Another checkout made the database, with other secrets than this checkout has. "
     "Either take over the secrets of that checkout: sudo cp -a THAT_CHECKOUT/.secrets . && docker compose up -d --wait. "
     "Or delete the database with all its rows: docker compose down -v && docker compose up -d --wait. "
-    "Where MYSQL_ROOT_PASSWORD in .env was changed instead, set the old value again: see docs/operations.md, A new password."
+    "If MYSQL_ROOT_PASSWORD in .env was changed instead, set the old value again: see docs/operations.md, A new password."
 )
 
 
@@ -44,7 +44,7 @@ class MigrateError(Exception):
 
 
 class Secrets(NamedTuple):
-    """The passwords: of root, and those that the accounts get, by their names."""
+    """Root's password, and the passwords that the accounts get, by account."""
 
     root: str
     accounts: Mapping[str, str]
@@ -56,7 +56,7 @@ def migrate(settings: MigrateSettings, secrets: Secrets) -> None:
     engine = open_engine(mysql_url(host, port, None, "root", secrets.root))
     with wait_for(engine, settings.migrate_seconds) as connection:
         if run(connection, "SELECT GET_LOCK(%s, %s)", LOCK, LOCK_SECONDS).scalar_one() != 1:
-            raise MigrateError(f"another migration has gone on for {LOCK_SECONDS} s: run this again when it is done")
+            raise MigrateError(f"another migration has been running for {LOCK_SECONDS} s: run this again when it is done")
         run(connection, f"CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4")
         run(connection, f"USE `{name}`")
         _make_accounts(connection, secrets.accounts)
@@ -72,9 +72,10 @@ def migrate(settings: MigrateSettings, secrets: Secrets) -> None:
 
 
 def wait_for(engine: sa.Engine, seconds: float) -> sa.Connection:
-    """A connection, as soon as the server takes one.
+    """A connection, as soon as the server accepts one.
 
-    Raises MigrateError after `seconds` without a server, or where the server refuses the password; DatabaseError else.
+    Raises MigrateError if there is no server for `seconds`, or if the server refuses the password. Raises DatabaseError for
+    any other error.
     """
     until = time.monotonic() + seconds
     while True:
@@ -88,13 +89,13 @@ def wait_for(engine: sa.Engine, seconds: float) -> sa.Connection:
                 raise
             if time.monotonic() > until:
                 raise MigrateError(f"no MySQL at {address} within {seconds:g} s: is it up? {one_line(error)}") from error
-        time.sleep(LOOK_SECONDS)
+        time.sleep(RETRY_SECONDS)
 
 
-def run(connection: sa.Connection, statement: str, *told: object) -> sa.CursorResult[Any]:
-    """One statement of MySQL's; `told` stands for its `%s`."""
-    if told:
-        return connection.exec_driver_sql(statement, told)
+def run(connection: sa.Connection, statement: str, *parameters: object) -> sa.CursorResult[Any]:
+    """Execute one statement of MySQL. `parameters` replace its `%s`."""
+    if parameters:
+        return connection.exec_driver_sql(statement, parameters)
     return connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
 
 
@@ -106,8 +107,8 @@ def _make_accounts(connection: sa.Connection, passwords: Mapping[str, str]) -> N
 
 
 def _apply_new(connection: sa.Connection) -> list[int]:
-    """Run the migrations that are not noted yet; their numbers."""
-    run(connection, NOTES)
+    """Run the migrations that the database has not had yet. Returns their numbers."""
+    run(connection, SCHEMA_MIGRATIONS)
     done = set(run(connection, "SELECT number FROM schema_migrations").scalars())
     new = [migration for migration in MIGRATIONS if migration.number not in done]
     for migration in new:
@@ -127,11 +128,11 @@ def _grant(connection: sa.Connection) -> None:
 
 
 def track_own(url: str, model_dir: Path) -> None:
-    """Put the `tracking` row of the version that this image serves, unless the pipeline has put it."""
+    """Insert the `tracking` row of the version in this image, unless the pipeline has inserted it."""
     try:
         metadata = read_metadata(model_dir)
     except ArtifactError as error:
-        log.info("no version is tracked: %s", error)
+        log.info("no tracking row is added: %s", error)
         return
     ledger = Ledger(url)
     ledger.track_new(with_times(tracking_row(metadata, model_dir)))
@@ -139,22 +140,19 @@ def track_own(url: str, model_dir: Path) -> None:
 
 
 def one_line(error: Exception) -> str:
-    """What the database said, without SQLAlchemy's second line."""
+    """The database's message, without the lines that SQLAlchemy adds."""
     return str(getattr(error, "orig", None) or error).splitlines()[0]
 
 
 def main() -> int:
-    """The command; 0, 1 where the database cannot be brought up to date, 2 for settings that cannot be used."""
+    """Run the command. Returns 0, 1 if the database cannot be brought up to date, 2 for unusable settings."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = MigrateSettings()
         accounts = {SERVICE: read_secret(settings.service_password_file), HOST: read_secret(settings.host_password_file)}
         secrets = Secrets(read_secret(settings.mysql_root_password_file), accounts)
-    except ValidationError as error:
+    except (SecretError, ValidationError) as error:
         sys.stderr.write(f"migrate: {settings_problem(error)}\n")
-        return 2
-    except SecretError as error:
-        sys.stderr.write(f"migrate: {error}\n")
         return 2
     try:
         migrate(settings, secrets)

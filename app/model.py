@@ -1,18 +1,18 @@
-"""The model artifact: plain arrays and `metadata.json`, checked on loading, memory-mapped, never unpickled.
+"""The model artifact: plain arrays and `metadata.json`. Loading checks them and maps them into memory. Nothing is unpickled.
 
     metadata.json
     serving/users.npy      int64  (n_users,)     ids of the known users, ascending
-    serving/top.npy        uint16 (n_users, 40)  rows of films, best first, what the user has seen left out
+    serving/top.npy        uint16 (n_users, 40)  rows of films, best first, without films that the user has seen
     serving/cold.npy       uint16 (n_lists, 40)  row 0: the list for users who are not known; `cold_lists` names the rows
     serving/explore.npy    uint16 (n_users, 8)   films that few lists show and the user has not seen, for exploration
-    serving/explore_pool.npy uint16 (n,)         the same for users who are not known: films of none of the lists in `cold`
+    serving/explore_pool.npy uint16 (n,)         the same for users who are not known: films that no list in `cold` has
     serving/film_text.npy  uint8  (n_bytes,)     the films' ids, one after the other, ASCII
-    serving/film_ends.npy  uint32 (n_films,)     where each of them ends
-    rating/*.npy                                 the rating model's own arrays, and what the ranker's lists are explained by
+    serving/film_ends.npy  uint32 (n_films,)     where each film's id ends
+    rating/*.npy                                 the arrays of the rating model, and arrays that explain the ranker's lists
 
-A place that no film fills holds the highest number of the type. Beyond 65,534 films arrays of films are uint32. `explore*` are
-there only when they are used. Artifacts of software 1.0 may hold more rows of `cold`, `cold_users` and `cold_of`, which nothing
-reads now. The metadata lists every array.
+A place without a film holds the highest number of the type. With more than 65,534 films, arrays of films are uint32. `explore*`
+exist only if exploration is on. Artifacts of software 1.0 may hold more rows of `cold`, and the arrays `cold_users` and
+`cold_of`, which nothing reads now. The metadata lists every array.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import tempfile
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -40,11 +40,19 @@ RESERVE = 40
 PLAIN = re.compile(rb"[!-+\--~]*")  # what may stand between two commas of an answer
 EXPLORE = ("explore", "explore_pool")
 NEEDED = ("users", "top", "cold", "film_text", "film_ends")
-# Of Linux's renameat2(2): paths are relative to where the process is; the two names change places.
+# For Linux's renameat2(2): paths are relative to the working directory, and the two names are exchanged.
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 
 Array: TypeAlias = npt.NDArray[Any]
+
+
+class ArrayFacts(TypedDict):
+    """What `metadata.json` says about one array."""
+
+    dtype: str
+    shape: list[int]
+    sha256: str
 
 
 class ArtifactError(Exception):
@@ -53,7 +61,7 @@ class ArtifactError(Exception):
 
 @dataclass(frozen=True)
 class ServingModel:
-    """What a service answers from. Arrays are read-only maps of files, shared by all processes of the machine."""
+    """The serving part of an artifact. Arrays are read-only maps of files, shared by all processes of the machine."""
 
     metadata: Mapping[str, Any]
     users: Array
@@ -70,12 +78,12 @@ class ServingModel:
 
     @property
     def empty(self) -> int:
-        """The number that marks a place which no film fills."""
+        """The number that marks a place without a film."""
         return int(np.iinfo(self.top.dtype).max)
 
 
 def row_type(n_films: int) -> type[np.uint16 | np.uint32]:
-    """The smallest type of a film's row that leaves its highest number free as the mark of an empty place."""
+    """The smallest type that can number all films and still has its highest number free for empty places."""
     return np.uint16 if n_films < np.iinfo(np.uint16).max else np.uint32
 
 
@@ -86,58 +94,64 @@ def film_arrays(films: tuple[str, ...]) -> dict[str, Array]:
 
 
 def save(folder: Path, metadata: Mapping[str, Any], serving: Mapping[str, Array], rating: Mapping[str, Array]) -> None:
-    """Write an artifact next to `folder`, then move the whole folder there. An artifact that was there before is replaced.
+    """Write an artifact next to `folder`, then move it to `folder`, where it replaces an older artifact.
 
-    Only one process may save to a `folder` at a time. A half-written folder next to it is removed as the rest of a killed
-    process.
+    Only one process may save to a `folder` at a time. `save` removes half-written folders of killed processes.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in _half_written(folder):
-        shutil.rmtree(left, ignore_errors=True)
+    for half_written in _half_written(folder):
+        shutil.rmtree(half_written, ignore_errors=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         parts = {"serving": serving, "rating": rating}
         arrays = {part: _write_part(aside / part, content) for part, content in parts.items()}
         whole = {"format": FORMAT, **metadata, "arrays": arrays}
         _write_synced(aside / "metadata.json", (json.dumps(whole, indent=2, sort_keys=True) + "\n").encode())
-        _let_others_read(aside)
+        _make_readable(aside)
         _replace_folder(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def load_serving(folder: Path) -> ServingModel:
-    """Map the serving part of the artifact in `folder`, after checking format, checksums and shapes.
+    """Check format, checksums and shapes of the artifact in `folder`, and map its serving part into memory.
 
-    Raises ArtifactError naming what is wrong.
+    Raises ArtifactError, whose text says what is wrong.
     """
     metadata = read_metadata(folder)
     arrays = _open_part(folder, metadata, "serving", NEEDED)
     films = _check_serving(folder, metadata, arrays)
-    more = {name: arrays[name] for name in EXPLORE if name in arrays}
-    return ServingModel(metadata, arrays["users"], arrays["top"], arrays["cold"], films, **more)
+    return ServingModel(
+        metadata=metadata,
+        users=arrays["users"],
+        top=arrays["top"],
+        cold=arrays["cold"],
+        films=films,
+        explore=arrays.get("explore"),
+        explore_pool=arrays.get("explore_pool"),
+    )
 
 
 def load_rating(folder: Path) -> dict[str, Array]:
-    """Map the rating part of the artifact in `folder`. Raises ArtifactError naming what is wrong."""
+    """Map the rating part of the artifact in `folder` into memory. Raises ArtifactError, whose text says what is wrong."""
     return _open_part(folder, read_metadata(folder), "rating", ())
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """The artifact's metadata. Raises ArtifactError where it is missing, not JSON, or of another format."""
+    """The artifact's metadata. Raises ArtifactError if the file is missing, not JSON, or of another format."""
     path = folder / "metadata.json"
     try:
         metadata = json.loads(path.read_bytes())
     except OSError as error:
         hint = "is there a trained model?"
-        if path.is_symlink():  # DVC's; in the build of an image it leads out of what the build sees
-            hint = "a link that leads out of here: scripts/run dvc checkout --relink data/model"
+        if path.is_symlink():  # made by DVC; its target is outside of the build context of an image
+            hint = "a link to another folder: run scripts/run dvc checkout --relink data/model"
         raise ArtifactError(f"{path}: {error.strerror or error}: {hint}") from error
     except ValueError as error:
         raise ArtifactError(f"{path}: not JSON ({error}): train again, or fetch the version again") from error
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        told = metadata.get("format") if isinstance(metadata, dict) else None
-        raise ArtifactError(f"{path}: format {told!r}, but this code reads format {FORMAT}: train again")
+        number = metadata.get("format") if isinstance(metadata, dict) else None
+        raise ArtifactError(f"{path}: format {number!r}, but this code reads format {FORMAT}: train again")
     version = metadata.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 0:
         raise ArtifactError(f"{path}: version is {version!r}, not a whole number: train again")
@@ -147,22 +161,22 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def _half_written(folder: Path) -> list[Path]:
-    """The folders that killed `save`s have left next to `folder`, by the names of `mkdtemp`, without the one named `old`."""
+    """The folders that killed calls of `save` left next to `folder`, found by the names that `mkdtemp` gives."""
     name = re.compile(re.escape(f".{folder.name}.") + r"[a-z0-9_]{8}")
     return [path for path in folder.parent.iterdir() if name.fullmatch(path.name) and path.is_dir()]
 
 
-def _write_part(folder: Path, arrays: Mapping[str, Array]) -> dict[str, dict[str, Any]]:
+def _write_part(folder: Path, arrays: Mapping[str, Array]) -> dict[str, ArrayFacts]:
     folder.mkdir()
-    told = {}
+    facts: dict[str, ArrayFacts] = {}
     for name, array in arrays.items():
         path = folder / f"{name}.npy"
         with path.open("wb") as file:
             np.lib.format.write_array(file, np.asarray(array, order="C"), allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
-        told[name] = {"dtype": array.dtype.str, "shape": list(array.shape), "sha256": _sha256(path)}
-    return told
+        facts[name] = {"dtype": array.dtype.str, "shape": list(array.shape), "sha256": _sha256(path)}
+    return facts
 
 
 def _write_synced(path: Path, content: bytes) -> None:
@@ -172,17 +186,17 @@ def _write_synced(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _let_others_read(folder: Path) -> None:
-    """Whatever the umask is: a container reads the artifact as somebody else."""
+def _make_readable(folder: Path) -> None:
+    """Let every user read the folder, whatever the umask is: a container reads the artifact as another user."""
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _replace_folder(new: Path, folder: Path) -> None:
-    """Move `new` to `folder`. What was there is at `new` afterwards, or gone."""
+    """Move `new` to `folder`. An older folder is then at `new`, or removed."""
     if folder.exists() and _exchange(new, folder):
         return
-    # A folder cannot be renamed over a full one, so without an exchange the old one steps aside first.
+    # rename(2) replaces only an empty folder. So without an exchange the old folder is renamed first.
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -192,7 +206,7 @@ def _replace_folder(new: Path, folder: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two folders change places in one step; False where the system cannot (all common ones of Linux can)."""
+    """Exchange two folders in one step. Returns False if the file system cannot do this (all common ones of Linux can)."""
     renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
     if renameat2 is None:
         return False
@@ -200,30 +214,30 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _open_part(folder: Path, metadata: Mapping[str, Any], part: str, needed: tuple[str, ...]) -> dict[str, Array]:
-    told = metadata["arrays"].get(part)
-    if not isinstance(told, dict):
+    listed = metadata["arrays"].get(part)
+    if not isinstance(listed, dict):
         raise ArtifactError(f"{folder}/metadata.json: lists no {part} part: train again")
-    missing = [name for name in needed if name not in told]
+    missing = [name for name in needed if name not in listed]
     if missing:
         raise ArtifactError(f"{folder}/metadata.json: the {part} part lists no {', '.join(missing)}: train again")
-    return {name: _open_array(folder / part / f"{name}.npy", facts) for name, facts in told.items()}
+    return {name: _open_array(folder / part / f"{name}.npy", facts) for name, facts in listed.items()}
 
 
-def _open_array(path: Path, told: Mapping[str, Any]) -> Array:
+def _open_array(path: Path, facts: ArrayFacts) -> Array:
     try:
         checksum = _sha256(path)
-        if checksum != told["sha256"]:
+        if checksum != facts["sha256"]:
             raise ArtifactError(
-                f"{path}: its checksum is not the one in metadata.json: cut, swapped or changed; fetch it again"
+                f"{path}: the checksum differs from metadata.json: the file is cut, swapped or changed; fetch it again"
             )
         array: Array = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror or error}: fetch the version again") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path}: not an array as metadata.json tells it ({error}): fetch it again") from error
-    if array.dtype.str != told.get("dtype") or list(array.shape) != told.get("shape"):
+        raise ArtifactError(f"{path}: not the array that metadata.json describes ({error}): fetch it again") from error
+    if array.dtype.str != facts.get("dtype") or list(array.shape) != facts.get("shape"):
         raise ArtifactError(
-            f"{path}: {array.dtype.str} {array.shape}, but metadata.json says {told.get('dtype')} {told.get('shape')}"
+            f"{path}: {array.dtype.str} {array.shape}, but metadata.json says {facts.get('dtype')} {facts.get('shape')}"
         )
     return array
 
@@ -234,24 +248,24 @@ def _sha256(path: Path) -> str:
 
 
 def md5_of(path: Path) -> str:
-    """The MD5 of a file, as provenance and DVC name it. Raises OSError."""
+    """The MD5 of a file in hexadecimal, as provenance and DVC store it. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _check_serving(folder: Path, metadata: Mapping[str, Any], arrays: Mapping[str, Array]) -> tuple[str, ...]:
-    """The films' ids, after checking that the arrays fit each other."""
+    """Check that the arrays fit each other. Returns the films' ids. Raises ArtifactError."""
     users, top, cold = arrays["users"], arrays["top"], arrays["cold"]
     films = _film_ids(folder, arrays)
     row = np.dtype(row_type(len(films)))
     names = metadata.get("cold_lists")
     problems = {
         "no film": not films,
-        "a film's id stands there twice": len(set(films)) != len(films),
+        "a film's id occurs twice": len(set(films)) != len(films),
         "users are not int64 in one row": users.dtype != np.int64 or users.ndim != 1,
         f"top is not {row} with {RESERVE} places for each user": top.dtype != row or top.shape != (users.size, RESERVE),
         f"cold is not {row} with {RESERVE} places": cold.dtype != row or cold.ndim != 2 or cold.shape[1:] != (RESERVE,),
-        "cold_lists names other lists than cold holds": not isinstance(names, list) or cold.shape[:1] != (len(names),),
+        "cold_lists does not name each list in cold": not isinstance(names, list) or cold.shape[:1] != (len(names),),
         "there is no cold list": not cold.size,
         f"explore and explore_pool are not {row} for each user and for the others": not _fit_explore(arrays, row),
     }
@@ -276,7 +290,7 @@ def _wrong_content(users: Array, lists: list[Array], n_films: int) -> list[str]:
     problems = {
         "users are not in ascending order": bool(users.size and (np.diff(users) <= 0).any()),
         "the first cold list has no film": bool(cold[0, 0] == empty),
-        "a list names a film that is not there": any(
+        "a list has the number of a film that does not exist": any(
             bool(((block >= n_films) & (block != empty)).any()) for block in _blocks(*lists)
         ),
     }

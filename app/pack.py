@@ -1,7 +1,6 @@
-"""`python -m app.pack DATA TO`: the serving part of the version that `DATA/version.txt` names, for an image.
+"""`python -m app.pack DATA TO`: copies the serving part of the version that `DATA/version.txt` names, for an image.
 
-It stops with what to do if the model's files are missing or belong to another version. An image must never serve another model
-than git names.
+It fails if the model's files are missing or belong to another version. So an image never serves a model that git does not name.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def pack(data: Path, to: Path) -> int:
-    """Copy metadata and serving arrays to the new folder `to`; the version's number.
+    """Copy metadata and serving arrays to the new folder `to`. Returns the version's number.
 
-    Raises ArtifactError where `DATA/model` is not whole, or not the version that `DATA/version.txt` names.
+    Raises ArtifactError if `data/model` is incomplete, or is not the version that `data/version.txt` names.
     """
-    number, model = _named(data / "version.txt"), data / "model"
+    number, model = _version_number(data / "version.txt"), data / "model"
     if not model.is_dir():
         raise ArtifactError(f"{model} is not there, and git names version {number}: run `dvc pull` and build again")
     found = load_serving(model).version
@@ -34,18 +33,18 @@ def pack(data: Path, to: Path) -> int:
     return number
 
 
-def _named(path: Path) -> int:
+def _version_number(path: Path) -> int:
     try:
         text = path.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: {error}: it should hold the version's number") from error
     if not text.isdigit():
-        raise ArtifactError(f"{path}: {text[:40]!r} is no version's number")
+        raise ArtifactError(f"{path}: {text[:40]!r} is not the number of a version")
     return int(text)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command; 0 done, 1 where there is nothing that could be served, 2 wrong use."""
+    """Run the command. Returns 0, 1 if there is no model to serve, 2 for wrong use."""
     if len(arguments) != 2:
         sys.stderr.write("use: python -m app.pack DATA TO\n")
         return 2

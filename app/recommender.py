@@ -1,4 +1,4 @@
-"""The policy: who gets which list. A known user gets the row computed for them, everybody else what is popular."""
+"""Chooses the list for a user: a known user gets a list of their own, and all others get the popular films."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ SERVED = 20
 
 
 class Answer(NamedTuple):
-    """`body`: 1 to 20 film ids joined by commas, best first. `step`: how they were come by.
+    """`body`: 1 to 20 film ids joined by commas, best first. `step`: how the list was chosen.
 
-    `inputs` is what `replay` needs besides the user: up to 64 of `!` to `~`, and nothing while the answer is always the same.
+    `replay` needs `inputs` and the user: up to 64 characters from `!` to `~`, or an empty text if the answer never varies.
     """
 
     body: str
@@ -22,7 +22,7 @@ class Answer(NamedTuple):
 
 
 class Recommender:
-    """Answers from one artifact, the same answer each time."""
+    """Answers from one artifact. A user gets the same answer each time."""
 
     def __init__(self, model: ServingModel) -> None:
         self.version = model.version
@@ -38,17 +38,17 @@ class Recommender:
         if at == len(self._users) or self._users[at] != user:
             return self._popular
         body = self._join(self._top[at])
-        # Who saw every film there is gets popular ones all the same.
+        # The list of a user who watched every film is empty: such a user gets popular films.
         return Answer(body, "known") if body else self._popular._replace(step="seen_all")
 
     def replay(self, user: int, inputs: str) -> Answer:
-        """The answer again that had these `inputs`. Raises ValueError for inputs that this recommender never gave."""
+        """The same answer again, from its `inputs`. Raises ValueError for inputs that this recommender never gave."""
         if inputs:
-            raise ValueError(f"the inputs {inputs!r} are not of this code: its answers depend on user and model alone")
+            raise ValueError(f"the inputs {inputs!r} do not come from this model: its answers depend on the user alone")
         return self.recommend(user)
 
     def problems(self) -> list[str]:
-        """Why this cannot recommend: empty when it can."""
+        """Why this recommender cannot answer; empty if it can."""
         known = [self.recommend(int(self._users[0]))] if len(self._users) else []
         return [f"the list '{answer.step}' is empty" for answer in (self._popular, *known) if not answer.body]
 

@@ -1,4 +1,4 @@
-"""The JSON request log: one line on standard output for each request, written at once or not at all."""
+"""The JSON request log: one line on standard output for each request. A line that cannot be written at once is lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OUTPUT = 1
 
 
 class Entry(NamedTuple):
-    """One request. Times in milliseconds; `path` only where the request was not answered with a list."""
+    """One request. Times in milliseconds; `path` is set only if the answer is not a list of films."""
 
     request_id: str
     answer_id: str | None
@@ -33,7 +33,7 @@ def to_json(entry: Entry, now: float) -> str:
     if entry.path is not None:
         fields = {**entry._asdict(), "path": entry.path[:PATH_SHOWN], "milliseconds": round(entry.milliseconds, 3)}
         return json.dumps({"time": round(now, 3), **fields}) + "\n"
-    # Every text in here has a checked form, so that writing it needs no escapes: a quarter of what json.dumps takes.
+    # Every text here has a checked form and needs no escapes. So this takes a quarter of the time of json.dumps.
     return (
         f'{{"time": {now:.3f}, "request_id": "{entry.request_id}", "answer_id": "{entry.answer_id}", '
         f'"user": {entry.user}, "version": {entry.version}, "track": "{entry.track}", "status": {entry.status}, '
@@ -42,14 +42,14 @@ def to_json(entry: Entry, now: float) -> str:
 
 
 class RequestLog:
-    """Writes a request's line to standard output; a log that cannot be written costs lines, never an answer or its time."""
+    """Writes a request's line to standard output. If that fails, lines are lost, but answers are not delayed."""
 
     def __init__(self, count_lost: Callable[[], None] | None = None) -> None:
         self._count_lost = count_lost
-        self._file = _that_never_waits(OUTPUT)
+        self._file = _without_waiting(OUTPUT)
 
     def write(self, entry: Entry) -> None:
-        """Write a line, which is short enough to go into a pipe whole or not at all."""
+        """Write a line. It is short enough that a pipe takes the whole line or nothing."""
         try:
             os.write(self._file, to_json(entry, time.time()).encode())
         except OSError:
@@ -57,11 +57,11 @@ class RequestLog:
                 self._count_lost()
 
 
-def _that_never_waits(file: int) -> int:
-    """The same pipe, but one that is full refuses: who reads a container's output may hang, as an engine does on a busy disk.
+def _without_waiting(file: int) -> int:
+    """The same pipe in non-blocking mode, because the reader of the output may hang, such as an engine on a busy disk.
 
-    Opened again, because other writers share the mode of the file that was given. Where it is no pipe, or somebody else's, it
-    stays as it is.
+    The pipe is opened again, because other writers share the mode of the given file. A file that is no pipe, or that cannot be
+    opened again, is returned unchanged.
     """
     try:
         if not stat.S_ISFIFO(os.fstat(file).st_mode):

@@ -1,4 +1,4 @@
-"""`python -m app.restore <LINES`: a backup's lines, not packed, into MySQL as root. `scripts/provenance restore` gives them."""
+"""`python -m app.restore <LINES`: writes an unpacked backup to MySQL as root. `scripts/provenance restore` calls it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ REFUSED = 3
 
 
 def main() -> int:
-    """The command; 0, 1 failed, 2 settings that cannot be used, 3 for the backup of another installation."""
+    """Run the command. Returns 0, 1 if it failed, 2 for unusable settings, 3 for the backup of another installation."""
     try:
-        told = MigrateSettings()
-        password = read_secret(told.mysql_root_password_file)
+        settings = MigrateSettings()
+        password = read_secret(settings.mysql_root_password_file)
     except (SecretError, ValidationError) as error:
-        sys.stderr.write(f"restore: {settings_problem(error) if isinstance(error, ValidationError) else error}\n")
+        sys.stderr.write(f"restore: {settings_problem(error)}\n")
         return 2
-    archive = Archive(mysql_url(told.mysql_host, told.mysql_port, told.mysql_database, "root", password))
+    archive = Archive(mysql_url(settings.mysql_host, settings.mysql_port, settings.mysql_database, "root", password))
     try:
         archive.create()
         done = restore(archive, from_lines(sys.stdin.buffer))
@@ -35,7 +35,7 @@ def main() -> int:
         return REFUSED
     finally:
         archive.close()
-    sys.stdout.write(f"{done.added:,} answers added, {done.known:,} were there, {done.different:,} are others here and stay\n")
+    sys.stdout.write(f"{done.added:,} answers added, {done.known:,} were there, {done.different:,} differ here and stay\n")
     return 0
 
 

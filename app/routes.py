@@ -1,4 +1,4 @@
-"""The HTTP contract: who may ask what, and the exact form of each answer."""
+"""The HTTP routes: which requests are allowed, and the exact form of each answer."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ USER = re.compile(r"[0-9]{1,19}")
 USER_LIMIT = 2**63
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 TEXT = "text/plain; charset=utf-8"
-# A release tries a service directly: such an answer reaches no user and leaves no trace. NGINX lets no client's through.
+# A release sends requests with this header directly to a service. They leave no trace. NGINX removes the header from clients.
 SHADOW = "HTTP_X_SHADOW"
 
 
 class Recommends(Protocol):
-    """What answers: see `app.recommender.Recommender`."""
+    """The interface of `app.recommender.Recommender`."""
 
     version: int
 
@@ -43,7 +43,7 @@ class Recommends(Protocol):
 
 
 class Provenance(Protocol):
-    """What remembers an answer before it leaves: see `app.journal.Journal`."""
+    """The interface of `app.journal.Journal`, which keeps an answer before a client gets it."""
 
     state: journal.JournalState
 
@@ -51,7 +51,7 @@ class Provenance(Protocol):
 
 
 class Service(NamedTuple):
-    """What the routes need of the service around them; `None` where a part is switched off."""
+    """What the routes need from the service. A part that is switched off is `None`."""
 
     recommender: Recommends
     provenance: Provenance | None
@@ -66,13 +66,13 @@ def new_id() -> str:
     return f"{milliseconds:012x}7{rest * 4096 // 1_000_000:03x}{random.getrandbits(62) | 1 << 63:016x}"
 
 
-def request_id_of(told: str | None) -> str:
-    """The client's own request id where it has the form of one, else a new one."""
-    return told if told is not None and REQUEST_ID.fullmatch(told) else new_id()
+def request_id_of(header: str | None) -> str:
+    """The client's own request id if the header has the form of one, else a new one."""
+    return header if header is not None and REQUEST_ID.fullmatch(header) else new_id()
 
 
 def digest_of(body: str) -> str:
-    """The digest of an answer that its provenance row keeps: 64 bits of BLAKE2b of the body, hexadecimal."""
+    """The digest of an answer's body for its provenance row: 64 bits of BLAKE2b, hexadecimal."""
     return hashlib.blake2b(body.encode(), digest_size=8).hexdigest()
 
 
@@ -85,7 +85,7 @@ def user_of(text: str) -> int | None:
 
 
 def add_routes(app: Flask, service: Service) -> None:
-    """Give `app` the routes of the HTTP contract."""
+    """Add the routes and the error handler to `app`."""
     app.url_map.merge_slashes = False
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # OPTIONS is a method like the others: 405
     app.before_request(_note_start)
@@ -100,7 +100,7 @@ def _note_start() -> None:
 
 
 class _Recommend:
-    """`GET /recommend/<user>`: looked up, journalled, then answered; with `X-Shadow` not journalled, nor given an answer id."""
+    """`GET /recommend/<user>`: finds the list, journals it, and answers. `X-Shadow` omits journal and answer id."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -108,27 +108,27 @@ class _Recommend:
         self._fixed = [("X-Model-Version", str(self._version)), ("X-Track", service.track)]
 
     def __call__(self, user: str) -> Response:
-        asked = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - the proxy costs at each use
-        request_id = request_id_of(asked.environ.get("HTTP_X_REQUEST_ID"))
+        this = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - each use of the proxy costs time
+        request_id = request_id_of(this.environ.get("HTTP_X_REQUEST_ID"))
         number = user_of(user)
         if number is None:
             return _refused(self._service, request_id, 400, "user: 1 to 19 decimal digits, below 2^63")
-        if SHADOW in asked.environ:
-            # Without inputs nothing is drawn: a release compares lists, and tells the popular one from others.
+        if SHADOW in this.environ:
+            # Empty inputs mean no exploration: a release compares the lists with each other and with the popular list.
             answer = self._service.recommender.replay(number, "")
             return Response(answer.body, 200, [("X-Request-ID", request_id), *self._fixed], content_type=TEXT)
         answer = self._service.recommender.recommend(number)
         answer_id = new_id()
-        self._remember(answer_id, request_id, number, answer)
+        self._journal(answer_id, request_id, number, answer)
         if self._service.log_request is not None:
-            milliseconds = (time.perf_counter() - asked.started) * 1000
+            milliseconds = (time.perf_counter() - this.started) * 1000
             self._service.log_request(
                 Entry(request_id, answer_id, number, self._version, self._service.track, 200, milliseconds)
             )
         headers = [("X-Request-ID", request_id), ("X-Answer-ID", answer_id), *self._fixed]
         return Response(answer.body, 200, headers, content_type=TEXT)
 
-    def _remember(self, answer_id: str, request_id: str, user: int, answer: Answer) -> None:
+    def _journal(self, answer_id: str, request_id: str, user: int, answer: Answer) -> None:
         service = self._service
         if service.provenance is None:
             return
@@ -141,7 +141,7 @@ class _Recommend:
 
 
 class _ErrorHandler:
-    """Anything but an answer: one line of text, a traceback only in the log."""
+    """Answers an error with one line of text. A traceback is only in the log."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -169,7 +169,7 @@ def _refused(service: Service, request_id: str, status: int, reason: str) -> Res
 
 def _readyz(app: Flask, service: Service) -> Response:
     reasons = service.recommender.problems()
-    told: dict[str, object] = {
+    body: dict[str, object] = {
         "ready": not reasons,
         "version": service.recommender.version,
         "track": service.track,
@@ -177,11 +177,11 @@ def _readyz(app: Flask, service: Service) -> Response:
         "reasons": reasons,
         "journal": _journal_state(service.provenance),
     }
-    return Response(app.json.dumps(told), 503 if reasons else 200, content_type="application/json")
+    return Response(app.json.dumps(body), 503 if reasons else 200, content_type="application/json")
 
 
 def _journal_state(provenance: Provenance | None) -> dict[str, object]:
-    """What the answering worker knows of its own journal; a database that is away does not show here."""
+    """The state of this worker's own journal. It does not depend on the database."""
     if provenance is None:
         return {"ok": False, "problem": "off: JOURNAL_DIR is not set", "rows_lost": 0}
     state = provenance.state

@@ -1,4 +1,4 @@
-"""The settings of our containers, read from the environment into frozen, typed objects."""
+"""The settings of our containers. Frozen models read them from the environment and check them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from app.provenance import checked_url, mysql_url, read_secret
 
 
 def host_and_port(address: str) -> tuple[str, int]:
-    """The parts of `HOST:PORT`; a host that is an IPv6 address stands in brackets. Raises ValueError for any other text."""
+    """Host and port of `HOST:PORT`. An IPv6 address is in brackets. Raises ValueError for any other text."""
     host, _, port = address.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
     if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ValueError("not HOST:PORT with a port up to 65535")
     if bracketed != (":" in host) or "[" in host or "]" in host:
-        raise ValueError("an IPv6 address, and no other host, stands in brackets: [::1]:5000")
+        raise ValueError("write an IPv6 address, and no other host, in brackets: [::1]:5000")
     return host, int(port)
 
 
@@ -34,7 +34,7 @@ DatabaseUrl = Annotated[SecretStr, AfterValidator(checked_url)]
 
 
 class ServiceSettings(BaseSettings):
-    """Settings of one service. A value of the wrong type stops the start with the setting's name."""
+    """Settings of one service. A wrong value stops the start with the setting's name."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
@@ -52,7 +52,7 @@ class ServiceSettings(BaseSettings):
 
 
 class ShipperSettings(BaseSettings):
-    """Settings of the process that moves journalled answers to the database: `PROVENANCE_URL`, or `MYSQL_*`."""
+    """Settings of the shipper. `PROVENANCE_URL` or `MYSQL_*` name the database."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
@@ -72,22 +72,22 @@ class ShipperSettings(BaseSettings):
     @model_validator(mode="after")
     def _there_is_a_database(self) -> Self:
         if self.provenance_url is None and self.mysql_user is None:
-            raise ValueError("PROVENANCE_URL: is missing, and so is MYSQL_USER: one of them names the database")
+            raise ValueError("PROVENANCE_URL: not set, and neither is MYSQL_USER: set one of them, it names the database")
         if self.provenance_url is None and self.mysql_password is None and self.mysql_password_file is None:
-            raise ValueError("MYSQL_PASSWORD_FILE: is missing, and so is MYSQL_PASSWORD, but MYSQL_USER is set")
+            raise ValueError("MYSQL_PASSWORD_FILE: not set, and neither is MYSQL_PASSWORD: MYSQL_USER needs one of them")
         return self
 
     def database_url(self) -> str:
-        """The database as a SQLAlchemy URL, password and all. Raises SecretError where the password's file is no good."""
+        """The database as a SQLAlchemy URL with the password. Raises SecretError if the password's file is unusable."""
         if self.provenance_url is not None:
             return self.provenance_url.get_secret_value()
-        given = self.mysql_password
-        password = given.get_secret_value() if given else read_secret(self.mysql_password_file or Path())
+        secret = self.mysql_password
+        password = secret.get_secret_value() if secret else read_secret(self.mysql_password_file or Path())
         return mysql_url(self.mysql_host, self.mysql_port, self.mysql_database, self.mysql_user or "", password)
 
 
 class MigrateSettings(BaseSettings):
-    """Settings of `python -m app.migrate`, which alone knows the password of MySQL's root."""
+    """Settings of `python -m app.migrate` and `app.restore`. No other program has the password of MySQL's root."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
@@ -103,11 +103,13 @@ class MigrateSettings(BaseSettings):
     model_dir: Path = Field(Path("data/model"), description="the artifact whose version is tracked")
 
 
-def settings_problem(error: ValidationError) -> str:
-    """What is wrong with the settings, in one line that names each by its environment variable."""
+def settings_problem(error: Exception) -> str:
+    """The text of an error in one line. A ValidationError's text names each setting by its environment variable."""
+    if not isinstance(error, ValidationError):
+        return str(error)
     return "; ".join(_problem(".".join(map(str, item["loc"])).upper(), item["msg"]) for item in error.errors())
 
 
 def _problem(name: str, message: str) -> str:
-    """A check of several settings together has no name of its own: its message begins with one."""
+    """A check of several settings has no name, so its message begins with the name of one setting."""
     return f"{name}: {message}" if name else message.removeprefix("Value error, ")

@@ -1,7 +1,7 @@
-"""`python -m app.shipper`: moves journalled answers to the database, each exactly once by its `answer_id`.
+"""`python -m app.shipper`: moves journalled answers to the database, each `answer_id` exactly once.
 
-It waits for a database that is away, as long as that takes, and catches up. A journal whose writer is gone is removed once all
-of it is in the database. Lines that no worker can have written are kept in a file next to the journal, and reported.
+If the database is away, the shipper waits as long as needed and then catches up. It removes a journal once the writer has ended
+and the database has all rows. It keeps lines that no worker can have written in a file next to the journal, and logs them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
-from app.journal import SUFFIX, Row, from_line
+from app.journal import SUFFIX, Row, file_size, from_line
 from app.provenance import DatabaseError, Ledger, SecretError
 from app.settings import ShipperSettings, settings_problem
 from app.shipper_metrics import serve
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LONGEST_PAUSE = 10.0
+LONGEST_PAUSE_SECONDS = 10.0
 BYTES_A_ROW = 256
 BROKEN_BYTES = 1 << 20
 STALE_SECONDS = 60.0
-UPKEEP_SECONDS, UPKEEP_AGAIN_SECONDS = 3600.0, 60.0
-LAST_LOOK_SECONDS = 5.0
+UPKEEP_SECONDS, UPKEEP_RETRY_SECONDS = 3600.0, 60.0
+LAST_READ_SECONDS = 5.0
 
 
 class Batch(NamedTuple):
-    """Whole lines of a journal: their rows, the lines that are none, and the bytes they take together."""
+    """Whole lines of a journal: their rows, the lines that are no rows, and the size of all lines in bytes."""
 
     rows: list[Row]
     broken: list[bytes]
@@ -45,7 +45,7 @@ class Batch(NamedTuple):
 
 
 def cut(content: bytes) -> Batch:
-    """The whole lines at the start of `content`; a line still being written is left for later."""
+    """The whole lines at the start of `content`. A last line without its end is left for later."""
     whole = content[: content.rfind(b"\n") + 1]
     rows, broken = [], []
     for line in whole.splitlines(keepends=True):
@@ -57,7 +57,7 @@ def cut(content: bytes) -> Batch:
 
 
 class Shipper:
-    """Moves what lies in `folder/*/` to the ledger: `rows` since its start; `reached`: the database took what came last."""
+    """Moves the journals in `folder/*/` to the ledger. `rows`: moved since the start. `reached`: the last attempt succeeded."""
 
     def __init__(self, folder: Path, ledger: Ledger, batch_rows: int) -> None:
         self._folder = folder
@@ -68,46 +68,46 @@ class Shipper:
         self.rows = 0
         self.reached = False
 
-    def ship(self, go_on: Callable[[], bool] = lambda: True) -> int:
-        """Move all that is there now, as long as `go_on`, asked after each batch, says so; how many rows that was.
+    def ship(self, may_continue: Callable[[], bool] = lambda: True) -> int:
+        """Move all rows that are in the journals now. Returns their number. Stops after a batch once `may_continue` is false.
 
-        Raises `DatabaseError` where the database is away.
+        Raises `DatabaseError` if the database is away.
         """
         if self._taken is None:
-            self._taken = self._begin()
+            self._taken = self._read_marks()
         before = self.rows
         for path in sorted(self._folder.glob(f"*/*{SUFFIX}")):
-            if not self._ship_journal(path, self._taken, go_on):
+            if not self._ship_journal(path, self._taken, may_continue):
                 break
         self._clear_stale()
         return self.rows - before
 
     def waiting(self) -> dict[str, int]:
-        """The bytes of each service's journals that are not known to be in the database. Another thread may ask."""
+        """The bytes of each service's journals that the database does not have yet. Another thread may call this."""
         taken = self._taken or {}
         return {
             folder.name: sum(
-                max(0, _size(path) - taken.get(f"{folder.name}/{path.name}", 0)) for path in folder.glob(f"*{SUFFIX}")
+                max(0, file_size(path) - taken.get(f"{folder.name}/{path.name}", 0)) for path in folder.glob(f"*{SUFFIX}")
             )
             for folder in sorted(self._folder.glob("*/"))
         }
 
     def upkeep(self) -> None:
-        """Have the database look after its days: at first, then hourly. Raises DatabaseError, and tries again in a minute."""
+        """Have the database add and drop its partitions, at the start and then hourly. Raises DatabaseError."""
         if time.monotonic() >= self._upkeep_at:
-            self._upkeep_at = time.monotonic() + UPKEEP_AGAIN_SECONDS
+            self._upkeep_at = time.monotonic() + UPKEEP_RETRY_SECONDS
             self._ledger.upkeep()
             self._upkeep_at = time.monotonic() + UPKEEP_SECONDS
 
     def _clear_stale(self) -> None:
-        """Remove the empty files of writers that were killed before they gave their journal its name."""
+        """Remove the empty files of writers that were killed before they could rename the file."""
         for path in self._folder.glob("*/*.new"):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > STALE_SECONDS:
                     path.unlink()
 
-    def _begin(self) -> dict[str, int]:
-        """What the ledger has of each journal that is still there."""
+    def _read_marks(self) -> dict[str, int]:
+        """How many bytes of each journal the ledger has. Marks of removed journals are deleted."""
         self._ledger.create()
         taken = self._ledger.taken()
         for name in [name for name in taken if not (self._folder / name).exists()]:
@@ -115,16 +115,16 @@ class Shipper:
             del taken[name]
         return taken
 
-    def _ship_journal(self, path: Path, taken: dict[str, int], go_on: Callable[[], bool]) -> bool:
-        """Move what a journal has; whether to go on after it."""
+    def _ship_journal(self, path: Path, taken: dict[str, int], may_continue: Callable[[], bool]) -> bool:
+        """Move the rows of a journal. Returns whether `ship` may continue."""
         name = str(path.relative_to(self._folder))
         with path.open("rb") as file:
-            # Asked before reading: what a writer adds after that, it adds while it holds the lock.
-            writer_gone = _lock_is_free(file.fileno())
+            # Checked before reading: a writer that adds a line later still holds the lock.
+            writer_ended = _lock_is_free(file.fileno())
             while True:
                 at = taken.get(name, 0)
                 file.seek(at)
-                # On to the end of a line, or damage as long as a batch would hide all that follows it.
+                # Read to the end of the line: otherwise damage as long as a batch would hide all lines after it.
                 content = file.read(self._batch_bytes) + file.readline()
                 batch = cut(content)
                 if not batch.size:
@@ -133,11 +133,11 @@ class Shipper:
                 taken[name] = at + batch.size
                 self.rows += len(batch.rows)
                 self.reached = True
-                # Once the database has the batch, or an outage would keep the same lines again at every try.
+                # Only after the database has the batch: an outage would store the same lines again at every attempt.
                 self._keep_broken(path, batch.broken)
-                if not go_on():
+                if not may_continue():
                     return False
-        if writer_gone:
+        if writer_ended:
             self._keep_broken(path, [content] if content else [])
             path.unlink()
             self._ledger.forget_journal(name)
@@ -145,25 +145,17 @@ class Shipper:
         return True
 
     def _keep_broken(self, path: Path, lines: list[bytes]) -> None:
-        """Keep lines that are no answers, up to a bound for each service: they take the journals' room."""
+        """Keep lines that are no answers, up to a bound for each service: they use the journals' space."""
         if not lines:
             return
-        beside = path.with_suffix(".broken")
-        held = sum(each.stat().st_size for each in path.parent.glob("*.broken"))
-        if held + sum(map(len, lines)) > BROKEN_BYTES:
-            log.error("%s: %d lines are no answers; dropped: %s holds %d bytes of them", path, len(lines), path.parent, held)
+        kept = path.with_suffix(".broken")
+        size = sum(each.stat().st_size for each in path.parent.glob("*.broken"))
+        if size + sum(map(len, lines)) > BROKEN_BYTES:
+            log.error("%s: %d lines are no answers; dropped: %s holds %d bytes of them", path, len(lines), path.parent, size)
             return
-        with beside.open("ab") as file:
+        with kept.open("ab") as file:
             file.writelines(lines)
-        log.error("%s: %d lines are no answers; kept in %s", path, len(lines), beside)
-
-
-def _size(path: Path) -> int:
-    """A file's size; 0 when it has just been removed."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+        log.error("%s: %d lines are no answers; kept in %s", path, len(lines), kept)
 
 
 def _lock_is_free(file: int) -> bool:
@@ -175,39 +167,40 @@ def _lock_is_free(file: int) -> bool:
 
 
 def run(shipper: Shipper, pause: float, stop: threading.Event, heartbeat: Path | None = None) -> None:
-    """Ship until the stop. While the database is away the waits grow. After the stop one short, last read follows."""
+    """Ship until `stop` is set, then once more for a short time. While the database is away, the pauses grow."""
 
-    def go_on() -> bool:
+    def may_continue() -> bool:
         if heartbeat is not None:
             heartbeat.touch()
         return not stop.is_set()
 
     wait = pause
     while not stop.is_set():
-        wait = pause if _ship_or_say(shipper, go_on) else min(wait * 2, LONGEST_PAUSE)
-        if go_on():
+        wait = pause if _ship_or_log(shipper, may_continue) else min(wait * 2, LONGEST_PAUSE_SECONDS)
+        if may_continue():
             stop.wait(wait)
-    until = time.monotonic() + LAST_LOOK_SECONDS
-    _ship_or_say(shipper, lambda: time.monotonic() < until)
+    until = time.monotonic() + LAST_READ_SECONDS
+    _ship_or_log(shipper, lambda: time.monotonic() < until)
 
 
-def _ship_or_say(shipper: Shipper, go_on: Callable[[], bool]) -> bool:
+def _ship_or_log(shipper: Shipper, may_continue: Callable[[], bool]) -> bool:
+    """Ship once, and log a failure. Returns whether the journals were shipped."""
     try:
-        shipper.ship(go_on)
+        shipper.ship(may_continue)
         shipper.reached = True
     except (DatabaseError, OSError) as error:
         shipper.reached = False
-        log.warning("cannot ship now, the journals keep what there is: %s", str(error).splitlines()[0])
+        log.warning("cannot ship now, the journals keep the rows: %s", str(error).splitlines()[0])
         return False
     try:
         shipper.upkeep()
     except DatabaseError as error:
-        log.warning("the days in the database are not looked after, rows arrive all the same: %s", str(error).splitlines()[0])
+        log.warning("the database cannot add or drop its partitions, but it still takes rows: %s", str(error).splitlines()[0])
     return True
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """The command; 0 after TERM or Ctrl-C, 2 for settings that cannot be used."""
+    """Run the command. Returns 0 after TERM or Ctrl-C, 2 for unusable settings."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = ShipperSettings()

@@ -1,4 +1,4 @@
-"""What the shipper tells Prometheus, on a port of its own. A scrape computes them, so shipping pays nothing."""
+"""The shipper's metrics for Prometheus, on a port of their own. Only a scrape computes them."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 
 class Ships(Protocol):
-    """What the metrics describe: see `app.shipper.Shipper`."""
+    """The interface of `app.shipper.Shipper`."""
 
     rows: int
     reached: bool
 
     def waiting(self) -> dict[str, int]:
-        """The bytes of each service's journals that are not known to be in the database."""
+        """The bytes of each service's journals that the database does not have yet."""
         ...
 
 
 class ShipperMetrics(Collector):
-    """A shipper's figures."""
+    """The metrics of one shipper."""
 
     def __init__(self, shipper: Ships) -> None:
         self._shipper = shipper
 
     def collect(self) -> Iterator[Metric]:
-        """Rows, whether the database answers, and what waits."""
+        """The rows so far, whether the database takes rows, and the bytes that wait."""
         yield CounterMetricFamily("shipper_rows", "Rows moved to the database since the start", value=self._shipper.rows)
-        text = "Whether the database took the last batch, or the last look ended with all of them in it"
+        text = "Whether the last attempt to move rows to the database succeeded"
         yield GaugeMetricFamily("shipper_database_up", text, value=int(self._shipper.reached))
-        text = "Bytes of a service's journals that are not known to be in the database"
+        text = "Bytes of a service's journals that the database does not have yet"
         waiting = GaugeMetricFamily("shipper_waiting_bytes", text, labels=("service",))
         for service, size in self._shipper.waiting().items():
             waiting.add_metric((service,), size)
@@ -46,7 +46,7 @@ class ShipperMetrics(Collector):
 
 
 def serve(shipper: Ships, bind: str) -> None:
-    """Open the port, `host:port`, in a thread of its own. Raises OSError if the address is not free."""
+    """Serve the metrics on `host:port` in a thread. Raises OSError if the address is taken."""
     host, port = host_and_port(bind)
     registry = CollectorRegistry()
     registry.register(ShipperMetrics(shipper))

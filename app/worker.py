@@ -1,4 +1,4 @@
-"""Gunicorn's thread worker, with each answer sent in one piece."""
+"""Gunicorn's thread worker, changed so that it sends each answer with one system call."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 class OnePieceWorker(ThreadWorker):  # type: ignore[misc]
     """Sends head and body of an answer with one system call.
 
-    Gunicorn sends them with two. A proxy that has got a head cannot try another server. A kill -9 between head and body would
-    then reach the client. In one piece an answer arrives whole or not at all, and NGINX tries again.
+    Gunicorn uses two calls. A proxy that has received a head cannot try another server. So a kill -9 between the two calls
+    would break the client's answer. With one call, NGINX receives all or nothing, and can try another server.
     """
 
     def handle_request(self, req: Request, conn: TConn) -> bool:
-        """Answer one request, holding back what is sent until it is whole."""
-        sock, conn.sock = conn.sock, _Held(conn.sock)
+        """Answer one request. The answer is sent when it is complete."""
+        sock, conn.sock = conn.sock, _BufferedSocket(conn.sock)
         try:
             keep = bool(super().handle_request(req, conn))
             conn.sock.release()
@@ -29,8 +29,8 @@ class OnePieceWorker(ThreadWorker):  # type: ignore[misc]
             conn.sock = sock
 
 
-class _Held:
-    """A socket that keeps what is sent until it is released."""
+class _BufferedSocket:
+    """A socket that buffers the data until `release`."""
 
     def __init__(self, sock: Any) -> None:  # noqa: ANN401 - a plain or a TLS socket
         self._sock = sock

@@ -1,4 +1,4 @@
-"""The composition root: the only place that reads the environment and opens things. Gunicorn loads `app.wsgi:main()`."""
+"""The composition root: only this module reads the environment and opens files. Gunicorn loads `app.wsgi:main()`."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ APP_LOAD_ERROR = 4
 
 
 def main() -> Flask:
-    """The application of this environment; ends the process with one line where it cannot be."""
+    """The application of this environment. If it cannot start, one line says why, and the process ends."""
     try:
         settings = ServiceSettings()
         recommender = recommender_of(load_serving(settings.model_dir))
         provenance = _journal(settings)
     except (ArtifactError, JournalError, ValidationError) as error:
-        sys.stderr.write(f"{settings_problem(error) if isinstance(error, ValidationError) else error}\n")
+        sys.stderr.write(f"{settings_problem(error)}\n")
         raise SystemExit(APP_LOAD_ERROR) from error
     return create_app(settings, recommender, provenance)
 
 
 def _journal(settings: ServiceSettings) -> Journal | None:
     if settings.journal_dir is None:
-        log.warning("JOURNAL_DIR is not set: answers are not journalled, nobody can trace them later")
+        log.warning("JOURNAL_DIR is not set: answers are not journalled, and nobody can trace them later")
         return None
     folder = settings.journal_dir / settings.service
     max_bytes = settings.journal_max_mb * MIB
-    # Every worker holds a segment that cannot be cleared away, and needs room for the next one.
+    # Every worker has an open segment that the shipper cannot remove, and needs space for the next one.
     return Journal(folder, max_bytes, min(SEGMENT_BYTES, max_bytes // (2 * settings.workers)))

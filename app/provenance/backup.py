@@ -1,4 +1,4 @@
-"""A backup as lines of text: what it is, the `tracking` rows as JSON, the answers as journal lines, and a seal at the end."""
+"""A backup as lines of text: its format, the `tracking` rows as JSON, the answers as journal lines, and a seal at the end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from app.journal import Row, from_line, to_line
 from app.provenance.ledger import insert_new, known_rows
-from app.provenance.tables import reccom, row_of, with_times
+from app.provenance.tables import TrackingRow, reccom, row_of, with_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 FORMAT = {"format": "movierec provenance", "number": 1}
 BATCH_ROWS = 2000
 
-Held: TypeAlias = dict[str, Any] | Row
+Entry: TypeAlias = TrackingRow | Row
 
 
 class BackupError(Exception):
-    """The file is no backup, or not a whole one; the text says what is wrong."""
+    """The file is not a complete backup; the text says what is wrong."""
 
 
 class OtherHistoryError(Exception):
-    """The backup is of another installation: a version's number stands for something else here."""
+    """The backup comes from another installation: a version's number stands for another model here."""
 
 
 class Restored(NamedTuple):
-    """Rows that a restore added, that were there already, and that are there with other content and stay as they are."""
+    """Answers that a restore added, that were there already, and that are there with other content and stay unchanged."""
 
     added: int
     known: int
@@ -39,35 +39,36 @@ class Restored(NamedTuple):
 
 
 class _Seal:
-    """Counts and digests lines, on either side."""
+    """Counts and digests the lines of a backup, for the writer and the reader."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
         self._versions = self._answers = 0
 
-    def add(self, line: bytes, held: Held | None) -> bytes:
-        """Take a line into account; the line."""
+    def add(self, line: bytes, entry: Entry | None) -> bytes:
+        """Count and digest a line. Returns the line."""
         self._digest.update(line)
-        self._versions += isinstance(held, dict)
-        self._answers += isinstance(held, Row)
+        self._versions += isinstance(entry, dict)
+        self._answers += isinstance(entry, Row)
         return line
 
-    def told(self) -> dict[str, Any]:
-        """What the last line says."""
-        return {"versions": self._versions, "answers": self._answers, "sha256": self._digest.hexdigest()}
+    def line(self) -> bytes:
+        """The last line of the backup."""
+        seal = {"versions": self._versions, "answers": self._answers, "sha256": self._digest.hexdigest()}
+        return _json({"seal": seal})
 
 
-def to_lines(held: Iterable[Held]) -> Iterator[bytes]:
+def to_lines(entries: Iterable[Entry]) -> Iterator[bytes]:
     """The lines of a backup of versions and answers."""
     seal = _Seal()
     yield seal.add(_json(FORMAT), None)
-    for each in held:
-        yield seal.add(to_line(each) if isinstance(each, Row) else _json(_with_texts(each)), each)
-    yield _json({"seal": seal.told()})
+    for entry in entries:
+        yield seal.add(to_line(entry) if isinstance(entry, Row) else _json(_with_texts(entry)), entry)
+    yield seal.line()
 
 
-def from_lines(lines: Iterable[bytes]) -> Iterator[Held]:
-    """Versions and answers of a backup's lines. Raises BackupError for others, and at the end where one is missing."""
+def from_lines(lines: Iterable[bytes]) -> Iterator[Entry]:
+    """Versions and answers of a backup's lines. Raises BackupError for a wrong line, and at the end if lines are missing."""
     seal, number = _Seal(), 0
     for number, line in enumerate(lines, 1):
         if number == 1:
@@ -75,40 +76,40 @@ def from_lines(lines: Iterable[bytes]) -> Iterator[Held]:
                 raise BackupError("line 1: not a backup of this program")
             seal.add(line, None)
         elif line.startswith(b'{"seal"'):
-            if line != _json({"seal": seal.told()}):
+            if line != seal.line():
                 raise BackupError(f"line {number}: lines were changed or left out before it")
             return
         else:
-            held = _read(line, number)
-            seal.add(line, held)
-            yield held
-    raise BackupError(f"line {number}: it ends before its seal: the backup was cut off")
+            entry = _read(line, number)
+            seal.add(line, entry)
+            yield entry
+    raise BackupError(f"line {number}: the backup was cut off here: its last line, the seal, is missing")
 
 
-def restore(archive: Archive, held: Iterable[Held]) -> Restored:
-    """Add the versions and answers that are not there yet; none that is there is changed.
+def restore(archive: Archive, entries: Iterable[Entry]) -> Restored:
+    """Add the versions and answers that are not there yet. Rows that are there stay unchanged.
 
-    Raises OtherHistoryError, before any answer is added, where a version's number stands for another training here.
+    Raises OtherHistoryError, before any answer is added, if a version's number stands for another model here.
     """
     done, batch, there = Restored(0, 0, 0), list[Row](), {row["version_number"]: row for row in archive.versions()}
-    for each in held:
-        if isinstance(each, Row):
-            batch.append(each)
+    for entry in entries:
+        if isinstance(entry, Row):
+            batch.append(entry)
         else:
-            _restore_version(archive, each, there)
+            _restore_version(archive, entry, there)
         if len(batch) == BATCH_ROWS:
             done, batch = _sum(done, _add(archive, batch)), []
     return _sum(done, _add(archive, batch))
 
 
-def _restore_version(archive: Archive, version: Mapping[str, Any], there: Mapping[int, Mapping[str, Any]]) -> None:
+def _restore_version(archive: Archive, version: TrackingRow, there: Mapping[int, TrackingRow]) -> None:
     known = there.get(version["version_number"])
     if known is None:
         archive.track(version)
     elif known["model_md5"] != version["model_md5"]:
         raise OtherHistoryError(
             f"version {version['version_number']} is another one in this database (model {known['model_md5']} here, "
-            f"{version['model_md5']} in the backup): restore it into the installation that it is of"
+            f"{version['model_md5']} in the backup): restore the backup into the installation that it comes from"
         )
 
 
@@ -127,7 +128,7 @@ def _sum(one: Restored, other: Restored) -> Restored:
     return Restored(*(sum(pair) for pair in zip(one, other, strict=True)))
 
 
-def _read(line: bytes, number: int) -> Held:
+def _read(line: bytes, number: int) -> Entry:
     try:
         if not line.startswith(b"{"):
             return from_line(line)
@@ -136,10 +137,10 @@ def _read(line: bytes, number: int) -> Held:
         raise BackupError(f"line {number}: neither a version nor an answer ({error})") from error
 
 
-def _with_texts(version: Mapping[str, Any]) -> dict[str, Any]:
+def _with_texts(version: TrackingRow) -> dict[str, Any]:
     texts = {name: f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else value for name, value in version.items()}
     return {"version": texts}
 
 
-def _json(told: Mapping[str, Any]) -> bytes:
-    return (json.dumps(told, sort_keys=True) + "\n").encode()
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, sort_keys=True) + "\n").encode()

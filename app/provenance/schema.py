@@ -1,6 +1,6 @@
-"""MySQL's schema as data: numbered migrations, the accounts and what each of them may do. Run by `app.migrate`.
+"""MySQL's schema as data for `app.migrate`: numbered migrations, the accounts and their rights.
 
-DDL commits by itself, so a migration that was killed runs again from its start: each statement can be repeated.
+DDL commits by itself. So a migration that was killed runs again from its start, and each statement can be repeated.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 SERVICE, HOST, UPKEEP = "movierec_service", "movierec_host", "movierec_upkeep"
 
-# A day column of its own, because a partition's column must be in every unique key. Times are UTC. Compressed, rows and their
-# two indexes take half the room, 185 bytes a row; a shipper still inserts 5,000 of them a second.
+# The day has its own column, because a partition's column must be in every unique key. Times are UTC. Compression halves the
+# size to 185 bytes a row with its two indexes. A shipper still inserts 5,000 rows a second.
 _RECCOM = """
 CREATE TABLE IF NOT EXISTS reccom (
   answer_id CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
@@ -53,8 +53,8 @@ CREATE TABLE IF NOT EXISTS retention (
   max_bytes BIGINT NOT NULL
 )
 """
-# Partitions for the days to come, then away with the oldest while they are too old or all of them too large; today's stays.
-# The first partition takes rows of any day before it, `future` those after the last: a late journal finds a place.
+# Adds partitions for the next days. Then drops the oldest while it is too old or all are too large, but never today's. The
+# first partition also takes rows of earlier days, and `future` takes later ones. So every late journal finds a partition.
 _UPKEEP = """
 CREATE DEFINER = 'movierec_upkeep'@'localhost' PROCEDURE IF NOT EXISTS upkeep() SQL SECURITY DEFINER MODIFIES SQL DATA
 BEGIN
@@ -105,13 +105,13 @@ END
 
 
 class Migration(NamedTuple):
-    """A step of the schema; those of a number that is noted are not run again."""
+    """A step of the schema. It runs once: `schema_migrations` keeps its number."""
 
     number: int
     statements: tuple[str, ...]
 
 
-NOTES = """
+SCHEMA_MIGRATIONS = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
   number INT NOT NULL PRIMARY KEY,
   applied_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
@@ -123,12 +123,12 @@ MIGRATIONS = (
 )
 NEWEST = MIGRATIONS[-1].number
 
-# What the accounts may do, in the database that is chosen. Nobody logs in as the one whose rights the procedure has.
+# The rights of the accounts in the chosen database. The procedure runs as the first account, which cannot log in.
 UPKEEP_GRANTS = (
     "SELECT, INSERT, CREATE, ALTER, DROP ON reccom",
     "SELECT ON retention",
     "EXECUTE ON PROCEDURE upkeep",
-    "PROCESS ON *.*",  # files' sizes as they are now: those in the statistics are hours old
+    "PROCESS ON *.*",  # the files' present sizes: those in the statistics are hours old
 )
 GRANTS = {
     SERVICE: (

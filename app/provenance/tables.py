@@ -1,9 +1,9 @@
-"""The tables as queries see them. SQLite's are made from here; MySQL's, with partitions and smaller types, by `schema`."""
+"""The tables for queries. SQLite's tables are created from here, MySQL's from `schema`, with partitions and smaller types."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Required, TypedDict, cast
 
 import sqlalchemy as sa
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)  # the tables hold UTC without saying so
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)  # the tables hold UTC without a zone
 tables = sa.MetaData()
 
 reccom = sa.Table(
@@ -42,7 +42,7 @@ tracking = sa.Table(
     sa.Column("data_md5", sa.String(32)),
     sa.Column("model_md5", sa.String(32)),
 )
-# How far each journal has been taken, in the same database, so that one transaction moves rows and mark together.
+# How many bytes of each journal are in the database. One transaction inserts rows and moves the mark.
 journal_marks = sa.Table(
     "journal_marks",
     tables,
@@ -51,16 +51,28 @@ journal_marks = sa.Table(
 )
 
 
+class TrackingRow(TypedDict, total=False):
+    """A row of `tracking`. The tables and queries have times in UTC without a zone."""
+
+    version_number: Required[int]
+    data_creation: datetime | None
+    trained_on: datetime | None
+    model_rmse: float | None
+    git_commit: str | None
+    data_md5: str | None
+    model_md5: str | None
+
+
 def columns(row: Row) -> dict[str, Any]:
-    """A journal's row by the names of `reccom`; `day` is the day of `served_at`, in UTC."""
+    """A journal's row by the columns of `reccom`. `day` is the day of `served_at` in UTC."""
     served_at = _EPOCH + timedelta(microseconds=row.served_at)
     return {**row._asdict(), "served_at": served_at, "day": served_at.date()}
 
 
 def tracking_row(metadata: Mapping[str, Any], model_dir: Path) -> dict[str, Any]:
-    """The `tracking` row of a version, its times as ISO 8601.
+    """The `tracking` row of a version as JSON, with times in ISO 8601.
 
-    Its `model_md5` is of the metadata, which holds the checksum of every array.
+    `model_md5` is the MD5 of the metadata, which has the checksum of every array.
     """
     return {
         "version_number": metadata["version"],
@@ -73,13 +85,19 @@ def tracking_row(metadata: Mapping[str, Any], model_dir: Path) -> dict[str, Any]
     }
 
 
-def with_times(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A `tracking` row with its times as the tables hold them: in UTC, without saying so."""
-    told = {name: datetime.fromisoformat(row[name]) for name in ("data_creation", "trained_on") if row[name] is not None}
-    return {**row, **{name: time.astimezone(UTC).replace(tzinfo=None) for name, time in told.items()}}
+def with_times(row: Mapping[str, Any]) -> TrackingRow:
+    """A `tracking` row from JSON, with its times as the tables hold them: in UTC without a zone."""
+    texts = {name: row[name] for name in ("data_creation", "trained_on") if row[name] is not None}
+    times = {name: datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None) for name, text in texts.items()}
+    return tracking_row_of({**row, **times})
 
 
-def row_of(held: Mapping[str, Any]) -> Row:
-    """The journal's row again of a row of `reccom`."""
-    told = {name: value for name, value in held.items() if name != "day"}
-    return Row(**{**told, "served_at": (held["served_at"] - _EPOCH) // timedelta(microseconds=1)})
+def tracking_row_of(columns: Mapping[str, Any] | sa.RowMapping) -> TrackingRow:
+    """A row of `tracking` by its columns."""
+    return cast("TrackingRow", dict(columns))
+
+
+def row_of(columns: Mapping[str, Any]) -> Row:
+    """The journal's row from the columns of `reccom`."""
+    fields = {name: value for name, value in columns.items() if name != "day"}
+    return Row(**{**fields, "served_at": (columns["served_at"] - _EPOCH) // timedelta(microseconds=1)})

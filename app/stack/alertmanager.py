@@ -1,6 +1,6 @@
-"""Alertmanager's configuration from the settings of mail and Slack, which the host side reads too. Pure.
+"""Alertmanager's configuration from the settings of mail and Slack, which the host side also uses. Pure.
 
-A channel without settings is off; with both off Alertmanager starts all the same, and alerts stand on its page alone.
+A channel without settings is off. With both channels off, Alertmanager still starts, and shows alerts on its page only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CONFIGURATION, SMTP_PASSWORD, SLACK_URL = "alertmanager.yml", "smtp_password", "slack_webhook_url"
 FOLDER = "/etc/alertmanager"
-# How a container names the machine it runs on; docker-compose.yml gives Alertmanager the name.
+# The host's name inside a container. docker-compose.yml sets it for Alertmanager.
 THIS_MACHINE = "host.docker.internal"
 SUBMISSION_PORTS = frozenset({465, 587})
 _WEBHOOK = re.compile(r"https?://[!-~]+")
@@ -38,17 +38,17 @@ TEXT = (
 
 
 class AlertingError(Exception):
-    """A setting is missing or cannot be used; the text begins with its name."""
+    """A setting is missing or unusable; the text begins with its name."""
 
 
 def files(environment: Mapping[str, str], folder: str = FOLDER) -> dict[str, str]:
-    """The files of Alertmanager's folder by name: its configuration and the secrets that it names. Raises AlertingError."""
+    """The files of Alertmanager's folder by name: its configuration and its secrets. Raises AlertingError."""
     secrets = {SMTP_PASSWORD: environment.get("SMTP_PASSWORD", ""), SLACK_URL: environment.get("SLACK_WEBHOOK_URL", "")}
     return {CONFIGURATION: render(environment, folder), **{name: secret for name, secret in secrets.items() if secret}}
 
 
 def render(environment: Mapping[str, str], folder: str = FOLDER) -> str:
-    """Alertmanager's configuration, as JSON, which is YAML. `folder` is where it finds its secrets. Raises AlertingError."""
+    """Alertmanager's configuration as JSON, which is also YAML. `folder` has its secrets. Raises AlertingError."""
     receiver: dict[str, Any] = {"name": "people"}
     if mail := _mail(environment, folder):
         receiver["email_configs"] = [mail]
@@ -63,7 +63,7 @@ def channels(environment: Mapping[str, str]) -> list[str]:
 
 
 def _route() -> dict[str, Any]:
-    """An alert is sent once, and again when it ends. Sent alerts are remembered for 60 days (--data.retention)."""
+    """An alert is sent once, and again when it ends. Alertmanager remembers sent alerts for 60 days (--data.retention)."""
     return {
         "receiver": "people",
         "group_by": ["alertname", "service"],
@@ -87,14 +87,14 @@ def _mail(environment: Mapping[str, str], folder: str) -> dict[str, Any] | None:
     port = _port(environment.get("SMTP_PORT") or "587")
     here = _is_this_machine(host)
     if bool(user) != bool(environment.get("SMTP_PASSWORD")):
-        raise AlertingError(f"{'SMTP_PASSWORD' if user else 'SMTP_USER'}: not set, though the other is: set both, or neither")
+        raise AlertingError(f"{'SMTP_PASSWORD' if user else 'SMTP_USER'}: not set, but the other is: set both, or neither")
     login = {"auth_username": user, "auth_password_file": f"{folder}/{SMTP_PASSWORD}"} if user else {}
     return {
         "send_resolved": True,
         "to": recipients,
         "from": sender,
         "smarthost": f"{THIS_MACHINE if here else f'[{host}]' if ':' in host else host}:{port}",
-        # Alertmanager cannot take TLS only where it is offered: with a login, or where mail is submitted, it has to be.
+        # Alertmanager cannot use TLS "if offered". So TLS is required with a login, and on the ports for mail submission.
         "require_tls": bool(user) or (port in SUBMISSION_PORTS and not here),
         **({"tls_config": {"insecure_skip_verify": True}} if here else {}),
         **login,
@@ -109,7 +109,7 @@ def _slack(environment: Mapping[str, str], folder: str) -> dict[str, Any] | None
     if not url:
         return None
     if not _WEBHOOK.fullmatch(url):
-        raise AlertingError("SLACK_WEBHOOK_URL: not a URL that begins with https:// (or http://) and a host")
+        raise AlertingError("SLACK_WEBHOOK_URL: not a URL: it must begin with https:// (or http://) and a host")
     colour = '{{ if eq .Status "firing" }}danger{{ else }}good{{ end }}'
     return {
         "send_resolved": True,
@@ -123,19 +123,19 @@ def _slack(environment: Mapping[str, str], folder: str) -> dict[str, Any] | None
 
 
 def _addresses(environment: Mapping[str, str], name: str) -> str:
-    told = environment.get(name)
-    if not told:
-        raise AlertingError(f"{name}: not set, though SMTP_HOST is: set both, or neither")
-    found = [_NAMED.sub(r"\1", part.strip()) for part in told.split(",")]
+    addresses = environment.get(name)
+    if not addresses:
+        raise AlertingError(f"{name}: not set, but SMTP_HOST is: set both, or neither")
+    found = [_NAMED.sub(r"\1", part.strip()) for part in addresses.split(",")]
     if not all(map(_ADDRESS.fullmatch, found)):
-        raise AlertingError(f"{name}: {told!r} is no mail address, nor several separated by commas")
+        raise AlertingError(f"{name}: {addresses!r} is not a mail address or several, separated by commas")
     return ", ".join(found)
 
 
-def _port(told: str) -> int:
-    if not (told.isascii() and told.isdigit() and 0 < int(told) < 65536):
-        raise AlertingError(f"SMTP_PORT: {told!r} is no port")
-    return int(told)
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise AlertingError(f"SMTP_PORT: {text!r} is no port")
+    return int(text)
 
 
 def _is_this_machine(host: str) -> bool:

@@ -1,9 +1,9 @@
-"""`python -m app.stack.init PROJECT`: what the stack's containers need before they start, where it is missing.
+"""`python -m app.stack.init PROJECT`: makes what the stack's containers need before they start, if it is missing.
 
-It makes the secrets, one folder a reader under `.secrets/` (0700, the reader's own), and NGINX's place under `.stack/nginx/`.
-It hands volumes to their users. It makes the configuration readable for the containers, whatever the umask of the clone was. A
-value in `.env` wins over a file, and a file over a new secret. A file that is empty or unreadable stops the start. It runs as
-root, without a network, and ends.
+It makes the secrets under `.secrets/`, with one folder for each reader (owned by the reader, mode 0700), and NGINX's files
+under `.stack/nginx/`. It sets the owners of volumes. It makes the configuration readable for the containers, whatever the umask
+of the clone was. A value in `.env` wins over a file, and a file over a new secret. An empty or unreadable file stops the
+start. The command runs as root, without a network, and ends.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from app.stack.alertmanager import AlertingError, files
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# The users of the containers, as docker-compose.yml has them. The host side runs as the owner of the project.
+# The users of the containers, as in docker-compose.yml. The host side runs as the owner of the project.
 MYSQL, SERVICE, NGINX, NOBODY = 999, 10001, 101, 65534
 VOLUMES = {"nginx-logs": NGINX, "journals": SERVICE, "prometheus": NOBODY, "alertmanager": NOBODY, "mysql": MYSQL}
 PLACE = ("main.conf", "http.conf", "listen.conf", "upstream.conf")
-# The project's folders that containers read as users of their own. Nothing in them is secret: git keeps all of it.
+# The project's folders that the users of containers read. They have no secrets: all of it is in git.
 CONFIGURATION = ("nginx", "monitoring")
-# A password's setting, and the file of each reader.
+# Each password's setting, and the file of each reader.
 PASSWORDS = {
     "MYSQL_ROOT_PASSWORD": ("mysql/root_password", "migrate/root_password"),
     "MYSQL_SERVICE_PASSWORD": ("migrate/service_password", "shipper/mysql_password"),
@@ -37,25 +37,25 @@ PASSWORDS = {
 }
 
 
-class File(NamedTuple):
-    """A file of a reader's: its path under `.secrets/`, and what is in it."""
+class SecretFile(NamedTuple):
+    """A secret for one reader: the path under `.secrets/`, and the content of the file."""
 
     path: str
     content: str
 
 
-def passwords(given: Mapping[str, str], there: Mapping[str, str]) -> list[File]:
-    """The files of all passwords: from `given` (settings), else as one of the setting's files has it, else new."""
+def passwords(given: Mapping[str, str], there: Mapping[str, str]) -> list[SecretFile]:
+    """The files of all passwords. A password is from the settings in `given`, else from a file in `there`, else new."""
     made = []
     for setting, paths in PASSWORDS.items():
         known = [there[path] for path in paths if path in there]
         value = given.get(setting) or (known[-1] if known else secrets.token_urlsafe(24))
-        made += [File(path, value) for path in paths]
+        made += [SecretFile(path, value) for path in paths]
     return made
 
 
 def init(project: Path, volumes: Path) -> list[str]:
-    """Make what is missing; what was done, a line each. Raises EnvFileError, SecretError, AlertingError or OSError."""
+    """Make what is missing. Returns a line for each change. Raises EnvFileError, SecretError, AlertingError or OSError."""
     env_file = project / ".env"
     given = {name: value for name, value in read_env_file(env_file).items() if value}
     for warning in (unknown_names(env_file, given), ignored_names(given)):
@@ -65,14 +65,14 @@ def init(project: Path, volumes: Path) -> list[str]:
     owners = {"mysql": MYSQL, "migrate": SERVICE, "shipper": SERVICE, "host": owner, "alertmanager": NOBODY}
     wanted = [
         *passwords(given, read_files(folder)),
-        File("host/mysql_user", given.get("MYSQL_USER", HOST)),
-        *(File(f"alertmanager/{name}", content) for name, content in files(given).items()),
+        SecretFile("host/mysql_user", given.get("MYSQL_USER", HOST)),
+        *(SecretFile(f"alertmanager/{name}", content) for name, content in files(given).items()),
     ]
     _make_folder(folder, owner)
     for name, reader in owners.items():
         _make_folder(folder / name, reader)
     written = [f".secrets/{file.path}" for file in wanted if _write(folder / file.path, file.content, owners[_reader(file)])]
-    _make_folder(project / ".stack", owner, 0o755)  # no secrets: the retraining, another user, reads what is in service
+    _make_folder(project / ".stack", owner, 0o755)  # no secrets: the retraining, another user, reads the version in service
     _make_folder(project / ".stack" / "nginx", owner, 0o755)
     logs = project / given.get("LOG_DIR", "logs")
     for path in (logs, logs / "metrics"):
@@ -86,12 +86,12 @@ def init(project: Path, volumes: Path) -> list[str]:
 
 
 def read_files(folder: Path) -> dict[str, str]:
-    """The password files that are there, by path. Raises SecretError for one that is empty or cannot be read."""
+    """The passwords in existing files, by path. Raises SecretError for an empty or unreadable file."""
     paths = [path for each in PASSWORDS.values() for path in each]
     return {path: read_secret(folder / path) for path in paths if (folder / path).exists()}
 
 
-def _reader(file: File) -> str:
+def _reader(file: SecretFile) -> str:
     return file.path.partition("/")[0]
 
 
@@ -102,9 +102,10 @@ def _make_folder(path: Path, owner: int, mode: int = 0o700) -> None:
 
 
 def _make_readable(folder: Path) -> bool:
-    """Let every user read a folder and all in it; whether a mode was changed. git keeps no mode but the owner's `x`.
+    """Let every user read a folder and all files in it. Returns whether a mode was changed.
 
-    A clone made under `umask 077` or `027` has files that only their owner can read. Raises OSError with what to do.
+    A clone made under `umask 077` or `027` has files that only their owner can read. git keeps no mode except the owner's `x`.
+    Raises OSError, whose text says what to do.
     """
     changed = False
     for path in (folder, *sorted(folder.rglob("*"))):
@@ -123,7 +124,7 @@ def _make_readable(folder: Path) -> bool:
 
 
 def _write(path: Path, content: str, owner: int) -> bool:
-    """Write aside and rename, unless it says so already; whether it was written."""
+    """Replace a secret's file, unless it has this content. Returns whether it was written."""
     is_there = path.exists() and path.read_text(encoding="utf-8") in (content, f"{content}\n")
     if not is_there:
         aside = path.with_name(f".{path.name}.new")
@@ -137,7 +138,7 @@ def _write(path: Path, content: str, owner: int) -> bool:
 
 
 def _place(project: Path, name: str, owner: int) -> bool:
-    """Put a file of NGINX's place; the release keeps the upstream as it needs it, so that one is left alone."""
+    """Write one of NGINX's files to `.stack/nginx/`. An existing upstream.conf stays, because the release changes it."""
     path = project / ".stack" / "nginx" / name
     if name == "upstream.conf" and path.exists():
         return False
@@ -156,19 +157,19 @@ def _put(path: Path, content: str, owner: int) -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command; 0, 1 where a file cannot be written, 2 for a secret or a setting that cannot be used."""
+    """Run the command. Returns 0, 1 if a file cannot be written, 2 for an unusable secret or setting."""
     if len(arguments) != 1:
         sys.stderr.write("use: python -m app.stack.init PROJECT\n")
         return 2
     try:
-        told = init(Path(arguments[0]), Path("/volumes"))
+        changes = init(Path(arguments[0]), Path("/volumes"))
     except (EnvFileError, SecretError, AlertingError) as error:
         sys.stderr.write(f"init: {error}\n")
         return 2
     except OSError as error:
-        sys.stderr.write(f"init: {error.filename}: {error.strerror}: mend that and start again\n")
+        sys.stderr.write(f"init: {error.filename}: {error.strerror}: repair that and start again\n")
         return 1
-    sys.stdout.write("".join(f"{line}\n" for line in told or ["everything is there already"]))
+    sys.stdout.write("".join(f"{line}\n" for line in changes or ["everything is there already"]))
     return 0
 
 

@@ -80,7 +80,7 @@ def _is_this_machine(host: str) -> bool:
 def _addresses(name: str, text: str | None) -> list[str]:
     found = [_NAMED.sub(r"\1", part.strip()) for part in (text or "").split(",")]
     if not all(map(_ADDRESS.fullmatch, found)):
-        raise WrongUseError(f"{name}: {text!r} is no mail address, nor several separated by commas")
+        raise WrongUseError(f"{name}: {text!r} is not a mail address or several, separated by commas")
     return found
 
 
@@ -90,5 +90,5 @@ def _slack(settings: Settings, redact: Redactor) -> SlackChannel | None:
         return None
     url = settings.slack_webhook_url.get_secret_value()
     if not _WEBHOOK.fullmatch(url):
-        raise WrongUseError("SLACK_WEBHOOK_URL: not a URL that begins with https:// (or http://) and a host")
+        raise WrongUseError("SLACK_WEBHOOK_URL: not a URL: it must begin with https:// (or http://) and a host")
     return SlackChannel(url, redact)

@@ -59,7 +59,7 @@ def restore_into(archive: Archive, path: Path) -> str:
             done = restore(archive, from_lines(lines))
     except OtherHistoryError as error:
         raise RefusedError(str(error)) from error
-    return f"{done.added:,} answers added, {done.known:,} were there, {done.different:,} are others here and stay"
+    return f"{done.added:,} answers added, {done.known:,} were there, {done.different:,} differ here and stay"
 
 
 def restore_in_stack(docker: str, root: Path, path: Path) -> str:

@@ -313,7 +313,7 @@ def test_a_journal_that_is_full_costs_rows_and_is_counted(make_server: Callable[
     labels = frozenset({("track", "stable"), ("version", str(samples.VERSION))})
     assert full.scrape()["journal_rows_lost_total", labels] == 7
     assert full.stop() == 0
-    assert full.errors().count("answers go on, their rows are lost") == 1
+    assert full.errors().count("answers continue, but their rows are lost") == 1
 
 
 def test_without_a_journal_answers_are_the_same(make_server: Callable[..., Server], server: Server) -> None:

@@ -21,10 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from app.provenance import TrackingRow
+
 pytestmark = pytest.mark.slow
 
 SAMPLE = ROOT / "data" / "sample" / "movielog.log"
-TRACKED = {"data_creation": None, "trained_on": None, "model_rmse": 0.5, "model_md5": "f" * 32}
+TRACKED: TrackingRow = {
+    "version_number": 7,
+    "data_creation": None,
+    "trained_on": None,
+    "model_rmse": 0.5,
+    "model_md5": "f" * 32,
+}
 TRIES = (
     '{"time":"2026-01-01T00:00:00+00:00","request_id":"second","answer_id":"x","status":200,"request_time":0.300,'
     '"upstream_addr":"a:1, b:1","upstream_status":"500, 200","upstream_time":"0.280, 0.020"}\n'
@@ -196,7 +204,7 @@ def test_a_version_is_told_with_what_it_served(host: Host) -> None:
 def test_a_model_that_is_not_the_one_that_answered_is_told(host: Host) -> None:
     """A version whose number was given twice: no answer is computed by the other one."""
     with closing(Ledger(host.settings["PROVENANCE_URL"])) as ledger:
-        ledger.track({**TRACKED, "version_number": 7})
+        ledger.track(TRACKED)
         ledger.add_answers("seven.tsv", [Row("7" * 32, "seven", 5, 7, "stable", 1, "known", "0" * 16)], 1)
     ended = host.python("auto_deployment.provenance", "replay", "seven", "--here")
     assert ended.returncode == 1

@@ -153,7 +153,7 @@ def test_an_outage_of_the_database_is_waited_for(shipping: Shipping) -> None:
     journal = Journal(shipping.journals / "stable-1", 1 << 20, 1 << 16)
     journal.append(to_line(row(0)))
     shipping.start()
-    wait_until(lambda: shipping.errors().count("cannot ship now, the journals keep what there is") >= 2)
+    wait_until(lambda: shipping.errors().count("cannot ship now, the journals keep the rows") >= 2)
     assert shipping.process.poll() is None
     journal.append(to_line(row(1)))
     shipping.database.parent.mkdir()

@@ -37,7 +37,9 @@ from app.journal import Row, to_line
 from app.provenance import Ledger, mysql_url, with_times
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from app.provenance import TrackingRow
 
 # Modules by their names of today, and where version f152959 has them.
 FORMER_NAMES = {
@@ -303,7 +305,7 @@ class Maker:
         (out / "journals" / JOURNAL).parent.mkdir(parents=True)
         (out / "journals" / JOURNAL).write_bytes(b"".join(lines))
 
-    def _fill_sqlite(self, out: Path, rows: Sequence[Row], first: Mapping[str, Any], taken: int) -> None:
+    def _fill_sqlite(self, out: Path, rows: Sequence[Row], first: TrackingRow, taken: int) -> None:
         file = self.base / "provenance.sqlite"
         with closing(Ledger(f"sqlite:///{file}")) as ledger:
             ledger.create()
@@ -312,7 +314,7 @@ class Maker:
         with closing(sqlite3.connect(file)) as database:
             (out / "database.sql").write_text("\n".join(database.iterdump()) + "\n")
 
-    def _fill_mysql(self, out: Path, lines: Sequence[bytes], first: Mapping[str, Any]) -> None:
+    def _fill_mysql(self, out: Path, lines: Sequence[bytes], first: TrackingRow) -> None:
         """With the version's migrations and its shipper. The shipper ends while a service still writes the journal."""
         server = Server(self.base)
         self.command(sys.executable, "-m", "app.migrate", status=0, **server.settings)

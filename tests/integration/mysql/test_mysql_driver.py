@@ -4,7 +4,7 @@ import time
 import tracemalloc
 from contextlib import closing, contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import sqlalchemy as sa
@@ -19,6 +19,8 @@ from tests.unit.app.samples import row
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
+
+    from app.provenance import TrackingRow
 
 
 @pytest.fixture
@@ -127,7 +129,7 @@ def test_a_batch_of_any_length_arrives_whole(service: Archive, host: Archive) ->
 
 def test_whatever_an_operator_asks_is_answered(service: Archive, host: Archive) -> None:
     """Each question once, on answers with and without a version; the types are those of the columns."""
-    version: dict[str, Any] = {
+    version: TrackingRow = {
         "version_number": 3,
         "data_creation": None,
         "trained_on": None,

@@ -147,8 +147,8 @@ def test_a_server_that_starts_is_waited_for(empty: Database, server: Server) -> 
     ("change", "status", "told"),
     [
         (("root_password", "wrong"), 1, "Access denied for user 'root'"),
-        (("root_password", ""), 2, "root_password: is empty"),
-        (("host_password", ""), 2, "host_password: is empty"),
+        (("root_password", ""), 2, "root_password: the file is empty"),
+        (("host_password", ""), 2, "host_password: the file is empty"),
     ],
 )
 def test_a_secret_that_is_no_good_is_told(empty: Database, change: tuple[str, str], status: int, told: str) -> None:
@@ -170,7 +170,7 @@ def test_secrets_that_are_not_those_of_the_database_are_an_error_with_both_ways_
     assert status == 1
     assert errors.startswith(f"migrate: MySQL at 127.0.0.1:{server.port} refuses the login: ")
     assert "1045" in errors
-    assert "made by another checkout, with other secrets than this one has" in errors
+    assert "Another checkout made the database, with other secrets than this checkout has" in errors
     assert "sudo cp -a THAT_CHECKOUT/.secrets . && docker compose up -d --wait" in errors
     assert "delete the database with all its rows: docker compose down -v" in errors
     assert errors.count("\n") == 1

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-TRAINED = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001 - the tables hold UTC without saying so
-VERSION: dict[str, Any] = {
+    from app.provenance import TrackingRow
+
+TRAINED = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001 - the tables hold UTC without a zone
+VERSION: TrackingRow = {
     "version_number": 3,
     "data_creation": TRAINED,
     "trained_on": TRAINED,
@@ -201,15 +203,15 @@ def test_a_backup_is_taken_while_rows_come_and_restored_into_an_empty_server(
     with closing(Archive(other.service)) as new:
         new.add_answers("stable-1/1.tsv", [row(2999), row(4000)], 100)
     lines = gzip.decompress((tmp_path / "backup.gz").read_bytes())
-    assert other.run("app.restore", lines)[:2] == (0, "2,999 answers added, 1 were there, 0 are others here and stay\n")
-    assert other.run("app.restore", lines)[:2] == (0, "0 answers added, 3,000 were there, 0 are others here and stay\n")
+    assert other.run("app.restore", lines)[:2] == (0, "2,999 answers added, 1 were there, 0 differ here and stay\n")
+    assert other.run("app.restore", lines)[:2] == (0, "0 answers added, 3,000 were there, 0 differ here and stay\n")
     assert other.ask("select count(*), min(model_rmse) from reccom, tracking") == [(3001, 0.75)]
     other.ask("update tracking set model_md5 = 'another'")
     status, _, errors = other.run("app.restore", lines)
     assert status == 3
     assert errors.startswith("restore: version 3 is another one in this database")
     assert other.run("app.restore", lines[:-200])[0] == 3
-    other.ask("update tracking set model_md5 = %s", VERSION["model_md5"])
+    other.ask("update tracking set model_md5 = %s", "e" * 32)
     assert other.run("app.restore", lines[:-200])[0] == 1
     other.drop()
 
@@ -229,7 +231,7 @@ def test_operators_ask_with_the_secrets_that_the_stack_made(service: Archive, da
     (folder / "mysql_password").write_text("")
     status, _, errors = provenance(database, "user", "5")
     assert status == 2
-    assert ".secrets/host/mysql_password: is empty" in errors
+    assert ".secrets/host/mysql_password: the file is empty" in errors
 
 
 def provenance(database: Database, *arguments: str, **settings: str) -> tuple[int, str, str]:

@@ -46,7 +46,7 @@ def test_the_command_gives_what_the_service_gave(model: Path, capsys: pytest.Cap
         (["-1"], 2, "use: "),
         (["9223372036854775808"], 2, "use: "),
         (["5", "", "more"], 2, "use: "),
-        (["5", "seed=7"], 1, "the inputs 'seed=7' are not of this code"),
+        (["5", "seed=7"], 1, "the inputs 'seed=7' do not come from this"),
     ],
 )
 def test_what_it_cannot_compute_is_one_line(

@@ -86,13 +86,13 @@ def test_the_share_is_that_of_the_answers(artifact: Path) -> None:
 @pytest.mark.parametrize("inputs", ["explore:", "explore:-1", "explore:007", "explore:1x", "seed:1", "explore:12345678901"])
 def test_inputs_that_were_never_given_are_refused(recommender: Recommender, inputs: str) -> None:
     """With their text."""
-    with pytest.raises(ValueError, match="not of this code and model"):
+    with pytest.raises(ValueError, match="do not come from this code and this model"):
         recommender.replay(FULL, inputs)
 
 
 def test_inputs_of_an_answer_without_candidates_are_refused(recommender: Recommender) -> None:
     """Who saw everything never had such an answer."""
-    with pytest.raises(ValueError, match="not of this code and model"):
+    with pytest.raises(ValueError, match="do not come from this code and this model"):
         recommender.replay(SEEN_ALL, "explore:5")
 
 
@@ -127,5 +127,5 @@ def test_candidates_that_do_not_fit_the_model_are_refused(tmp_path: Path, wrong:
 def test_a_candidate_outside_the_catalogue_is_refused(tmp_path: Path) -> None:
     """As for any other list."""
     folder = samples.save(tmp_path / "model", None, **{**explore_arrays(), "explore_pool": np.array([50], dtype=np.uint16)})
-    with pytest.raises(ArtifactError, match="names a film that is not there"):
+    with pytest.raises(ArtifactError, match="has the number of a film that does not exist"):
         load_serving(folder)

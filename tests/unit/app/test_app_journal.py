@@ -187,7 +187,7 @@ def test_a_damaged_line_is_refused_or_still_a_line(data: st.DataObject) -> None:
 )
 def test_what_the_database_could_not_take_is_no_line(line: bytes) -> None:
     """Empty, half, doubled or overlong, numbers in other forms or beyond their columns: ValueError."""
-    with pytest.raises(ValueError, match=r"form of a journal's line|beyond its column"):
+    with pytest.raises(ValueError, match=r"form of a journal's line|too large for its column"):
         from_line(line)
 
 
@@ -280,7 +280,7 @@ def test_writing_goes_on_when_there_is_room_again(folder: Path, caplog: pytest.L
     assert lost >= 3
     error, warning = caplog.records
     assert (error.levelno, warning.levelno) == (logging.ERROR, logging.WARNING)
-    assert "answers go on, their rows are lost" in error.getMessage()
+    assert "answers continue, but their rows are lost" in error.getMessage()
     assert warning.getMessage() == f"journal in {folder} works again, {lost} rows lost so far"
 
 
@@ -353,7 +353,7 @@ def test_a_full_disk_costs_rows_until_there_is_room(folder: Path, small_disk: Pa
                 number += 1
             assert not written.append(to_line(row(number)))
             assert written.state.lost == 2
-            assert written.state.problem in {"No space left on device", "no room left for a whole line", "File too large"}
+            assert written.state.problem in {"No space left on device", "no space left for a whole line", "File too large"}
         wait_until(lambda: written.append(to_line(row(9999))))
     assert content(folder) == [*map(row, range(number)), row(9999)]
 
@@ -393,7 +393,7 @@ def test_a_disk_that_is_full_from_the_start_costs_rows_until_there_is_room(folde
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, place: str) -> None:
     """A file in the folder's place, or above it: JournalError with the folder's name."""
     (tmp_path / "file").touch()
-    with pytest.raises(JournalError, match=f"{tmp_path / place}: .*: the journals need a folder that can be written"):
+    with pytest.raises(JournalError, match=f"{tmp_path / place}: .*: the journals need a writable folder"):
         Journal(tmp_path / place, MANY, MANY)
 
 

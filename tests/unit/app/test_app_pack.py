@@ -34,7 +34,7 @@ def test_what_is_packed_can_be_served_and_holds_no_rating_part(data: Path, tmp_p
     ("break_it", "said"),
     [
         (lambda data: (data / "version.txt").write_text("8"), "holds version 3, and git names 8: run `dvc pull`"),
-        (lambda data: (data / "version.txt").write_text("seven"), "'seven' is no version's number"),
+        (lambda data: (data / "version.txt").write_text("seven"), "'seven' is not the number of a version"),
         (lambda data: (data / "version.txt").unlink(), "version.txt"),
         (lambda data: (data / "model").rename(data / "gone"), "run `dvc pull` and build again"),
         (lambda data: (data / "model" / "serving" / "top.npy").write_bytes(b""), "top.npy"),

@@ -336,7 +336,7 @@ class FakeShipper(Shipper):
         self.errors = errors
         self.looks = 0
 
-    def ship(self, _go_on: Callable[[], bool] = lambda: True) -> int:
+    def ship(self, _may_continue: Callable[[], bool] = lambda: True) -> int:
         """Fail or not."""
         self.looks += 1
         error = self.errors.pop(0) if self.errors else None
@@ -377,7 +377,7 @@ def test_upkeep_that_fails_stops_no_shipping(harness: Harness, caplog: pytest.Lo
     run(harness.shipper, 0.5, stop)
     assert stop.waits == [0.5]
     assert harness.numbers() == [1]
-    assert "not looked after, rows arrive all the same: locked" in caplog.text
+    assert "the database cannot add or drop its partitions, but it still takes rows: locked" in caplog.text
     assert "and more" not in caplog.text
 
 
@@ -434,7 +434,7 @@ def test_a_shipper_that_catches_up_shows_that_it_lives_after_each_batch(
 
 def test_a_shipper_that_catches_up_ends_within_its_time(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """The batch under way when it is told to stop is its last but those of a short look; the journals keep the rest."""
-    monkeypatch.setattr(shipper, "LAST_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(shipper, "LAST_READ_SECONDS", 0.0)
     for name in ("1", "2"):
         harness.write(name, *map(row, range(50)))
     stop, add = threading.Event(), harness.ledger.add_answers
@@ -464,8 +464,8 @@ def test_waits_grow_while_the_database_is_away(caplog: pytest.LogCaptureFixture)
     assert stop.waits == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 0.5, 1.0]
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 7
-    assert told[0] == "cannot ship now, the journals keep what there is: away"
-    assert told[1] == "cannot ship now, the journals keep what there is: [Errno 5] Input/output error"
+    assert told[0] == "cannot ship now, the journals keep the rows: away"
+    assert told[1] == "cannot ship now, the journals keep the rows: [Errno 5] Input/output error"
 
 
 def test_there_is_a_last_look_at_the_end() -> None:
@@ -537,13 +537,13 @@ def test_the_command_ships_until_it_is_told_to_stop(harness: Harness, monkeypatc
     [
         ({}, "JOURNAL_DIR: Field required\n"),
         ({"PROVENANCE_URL": "sqlite://"}, "JOURNAL_DIR: Field required\n"),
-        ({"JOURNAL_DIR": "."}, "PROVENANCE_URL: is missing, and so is MYSQL_USER"),
-        ({"JOURNAL_DIR": ".", "MYSQL_USER": "me"}, "MYSQL_PASSWORD_FILE: is missing, and so is MYSQL_PASSWORD"),
+        ({"JOURNAL_DIR": "."}, "PROVENANCE_URL: not set, and neither is MYSQL_USER"),
+        ({"JOURNAL_DIR": ".", "MYSQL_USER": "me"}, "MYSQL_PASSWORD_FILE: not set, and neither is MYSQL_PASSWORD"),
         (
             {"JOURNAL_DIR": ".", "MYSQL_USER": "me", "MYSQL_PASSWORD_FILE": "/dev/null"},
-            "MYSQL_PASSWORD_FILE: /dev/null: is empty",
+            "MYSQL_PASSWORD_FILE: /dev/null: the file is empty",
         ),
-        ({"JOURNAL_DIR": ".", "MYSQL_USER": "me", "MYSQL_PASSWORD_FILE": "/no"}, "MYSQL_PASSWORD_FILE: /no: the secret in it"),
+        ({"JOURNAL_DIR": ".", "MYSQL_USER": "me", "MYSQL_PASSWORD_FILE": "/no"}, "MYSQL_PASSWORD_FILE: /no: the secret cannot"),
         ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "nonsense"}, "PROVENANCE_URL: "),
         ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "paper://me:hunter2@host/x"}, "PROVENANCE_URL: "),
         ({"JOURNAL_DIR": ".", "PROVENANCE_URL": "mysql+mysqlconnector://me:hunter2@/x"}, "PROVENANCE_URL: "),

@@ -84,7 +84,7 @@ def test_a_missing_model_is_told_in_one_line(
 def test_a_broken_model_is_told_in_one_line(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A damaged artifact: one line with the array's file."""
     (artifact / "serving" / "top.npy").write_bytes(b"")
-    assert f"{artifact}/serving/top.npy: its checksum" in refusal(capsys)
+    assert f"{artifact}/serving/top.npy: the checksum" in refusal(capsys)
 
 
 def test_a_bad_setting_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-TRAINED = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001 - the tables hold UTC without saying so
-VERSION: dict[str, Any] = {
+    from app.provenance import TrackingRow
+
+TRAINED = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001 - the tables hold UTC without a zone
+VERSION: TrackingRow = {
     "version_number": 3,
     "data_creation": TRAINED,
     "trained_on": TRAINED,
@@ -122,9 +124,9 @@ def test_the_backup_of_another_installation_is_refused(archive: Archive, make_ar
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda lines: lines[:0], "line 0: it ends before its seal"),
+        (lambda lines: lines[:0], "line 0: the backup was cut off here"),
         (lambda lines: lines[1:], "line 1: not a backup"),
-        (lambda lines: lines[:-1], "ends before its seal"),
+        (lambda lines: lines[:-1], "the backup was cut off here"),
         (lambda lines: lines[:2] + lines[3:], "changed or left out"),
         (lambda lines: [*lines[:3], lines[3].replace(b"stable", b"canary"), *lines[4:]], "changed or left out"),
         (lambda lines: [*lines[:2], b"nonsense\n", *lines[2:]], "line 3: neither a version nor an answer"),

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from app.provenance import TrackingRow
+
 JOURNAL = "stable-1/1.tsv"
-TRAINED = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001 - the tables hold UTC without saying so
-VERSION: dict[str, Any] = {
+TRAINED = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001 - the tables hold UTC without a zone
+VERSION: TrackingRow = {
     "version_number": 3,
     "data_creation": TRAINED - timedelta(hours=1),
     "trained_on": TRAINED,
@@ -175,7 +177,7 @@ def test_a_version_with_an_unknown_column_changes_nothing(ledger: Ledger, path: 
     """A column that is not there is refused, and the row that was there stays."""
     ledger.track(VERSION)
     with pytest.raises(DatabaseError, match="colour"):
-        ledger.track({**VERSION, "colour": "blue"})
+        ledger.track({**VERSION, "colour": "blue"})  # type: ignore[typeddict-unknown-key]
     assert query(path, "select version_number from tracking") == [(3,)]
 
 

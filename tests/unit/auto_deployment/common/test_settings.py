@@ -219,12 +219,12 @@ def test_what_is_not_given_comes_from_the_stacks_files(
 @pytest.mark.parametrize(
     ("user", "password", "given", "named"),
     [
-        ("", "x", {}, "mysql_user: is empty"),
-        ("me", "", {}, "mysql_password: is empty"),
-        ("me", "\n", {}, "mysql_password: is empty"),
+        ("", "x", {}, "mysql_user: the file is empty"),
+        ("me", "", {}, "mysql_password: the file is empty"),
+        ("me", "\n", {}, "mysql_password: the file is empty"),
         ("me", None, {}, "MYSQL_PASSWORD: is missing"),
         ("me", "x", {"MYSQL_USER": "other"}, "MYSQL_PASSWORD: is missing"),
-        (None, None, {"MYSQL_USER": "me", "MYSQL_PASSWORD_FILE": "nowhere"}, "nowhere: the secret in it cannot be read"),
+        (None, None, {"MYSQL_USER": "me", "MYSQL_PASSWORD_FILE": "nowhere"}, "nowhere: the secret cannot be read"),
     ],
 )
 def test_a_file_that_is_no_good_is_named(

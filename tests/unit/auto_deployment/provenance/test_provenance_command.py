@@ -118,7 +118,7 @@ def test_an_answer_comes_again_to_the_byte(demo: Path, capsys: pytest.CaptureFix
         (["replay", "twice"], 2, "request twice has 2 answers"),
         (["why", "twice"], 2, "request twice has 2 answers"),
         (["replay", "nobody"], 1, "no answer and no request nobody"),
-        (["replay", "c" * 32], 1, "the inputs 'seed=1' are not of this code"),
+        (["replay", "c" * 32], 1, "the inputs 'seed=1' do not come from this"),
         (["user", "6"], 1, "nothing was served to user 6"),
         (["request", "nobody"], 1, "nothing was served to request nobody"),
         (["user", "five"], 2, "'five' is not a user"),
@@ -180,7 +180,7 @@ def test_a_backup_comes_back(demo: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert path.stat().st_mode & 0o777 == 0o600
     assert "is there already" in run(capsys, "backup", str(path), "--demo", str(demo))[2]
     status, said, _ = run(capsys, "restore", str(path), "--demo", str(demo))
-    assert (status, said) == (0, f"{path} holds 3 answers: 0 answers added, 3 were there, 0 are others here and stay\n")
+    assert (status, said) == (0, f"{path} holds 3 answers: 0 answers added, 3 were there, 0 differ here and stay\n")
     path.write_bytes(path.read_bytes()[:-20])
     status, _, errors = run(capsys, "restore", str(path), "--demo", str(demo))
     assert status == 1
