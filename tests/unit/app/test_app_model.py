@@ -425,9 +425,7 @@ def test_no_artifact_at_all_is_told_as_that(tmp_path: Path) -> None:
     """A folder without metadata: the message asks for a model."""
     assert refusal(tmp_path) == f"{tmp_path}/metadata.json: No such file or directory: is there a trained model?"
     (tmp_path / "metadata.json").symlink_to(tmp_path / "cache" / "7f")
-    assert refusal(tmp_path).endswith(
-        "a link to another folder: run scripts/run dvc checkout --relink data/model"
-    )
+    assert refusal(tmp_path).endswith("a link to another folder: run scripts/run dvc checkout --relink data/model")
 
 
 @pytest.mark.parametrize(("count", "row_type"), [(65_534, np.uint16), (65_535, np.uint32)])
