@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from math import isfinite, nan, sqrt
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,8 @@ RANKING_LOSS = 0.02
 T_LIMIT = 3.75
 
 
-class Check(NamedTuple):
+@dataclass(frozen=True)
+class Check:
     """One thing that was asked: `value` had to be below `threshold`; None where there was nothing to hold it against."""
 
     name: str
@@ -56,7 +57,7 @@ class Decision:
 
     def to_dict(self) -> dict[str, object]:
         """For JSON."""
-        return {**asdict(self), "checks": [check._asdict() for check in self.checks]}
+        return asdict(self)
 
 
 def decide(evaluation: Evaluation, rmse_limit: float, scale: tuple[float, float], champion_loss: str = "refuse") -> Decision:

@@ -11,7 +11,7 @@ import time
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from app.model import read_metadata
 from app.provenance import tracking_row
@@ -19,7 +19,7 @@ from auto_deployment import notify
 from auto_deployment.common.errors import RefusedError, RunError, WrongUseError
 from auto_deployment.common.json_file import StateError, read_json, write_json_synced
 from auto_deployment.common.signals import Stop, StoppedError
-from auto_deployment.evaluation import champion
+from auto_deployment.evaluation.champion import recipe_in_service
 from auto_deployment.ingestion import collector
 from auto_deployment.ingestion.collect_with_progress import collect_showing
 from auto_deployment.ingestion.collect_with_progress import collected as counts_text
@@ -30,7 +30,6 @@ from auto_deployment.ingestion.sources import FileSource, TopicSource, check_rea
 from auto_deployment.ingestion.tables import Tables
 from auto_deployment.ingestion.users.fetch import fetch_recent_users
 from auto_deployment.online_evaluation import metrics_text
-from auto_deployment.online_evaluation.metrics import OnlineMetrics
 from auto_deployment.online_evaluation.telemetry import Telemetry
 from auto_deployment.pipeline import pending_version, tracking
 from auto_deployment.pipeline.candidate import Version, train_version
@@ -42,10 +41,11 @@ from auto_deployment.reports import version_report
 from auto_deployment.versioning.repository import TABLES, Places, Versions, set_version, write_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from auto_deployment.common.progress import Progress
     from auto_deployment.common.settings import Settings
+    from auto_deployment.evaluation.champion import Recipe
     from auto_deployment.ingestion.sources import Source
 
 log = logging.getLogger(__name__)
@@ -249,17 +249,16 @@ class Pipeline:
 
     def _published(self, number: int) -> notify.Notice:
         path = self._places.report(number)
-        report, beyond_report = read_json(path), beyond.read(self._data, number)
+        report, beyond_report = version_report.read(path), beyond.read(self._data, number)
         if report is None:
             raise StateError(f"{path}: is missing: git checkout -- {path}")
         details = (
             version_report.lines(report)
             + (beyond.lines(beyond_report) if beyond_report else [])
-            + metrics_text.summary(report.get("telemetry") and OnlineMetrics.model_validate(report["telemetry"]))
+            + metrics_text.summary(report.telemetry)
             + self._telemetry.problems
         )
-        rmse, ratings = report["gate"]["rmse"], report["data"]["ratings"]["pairs"]
-        return notify.published(number, rmse, ratings, details, pushed=self._options.push)
+        return notify.published(number, report.gate.rmse, report.data.ratings.pairs, details, pushed=self._options.push)
 
     def _train(self, pending: PendingVersion) -> None:
         """Train, judge, and write model and report. The rows of a refused candidate stay for the next run."""
@@ -270,28 +269,29 @@ class Pipeline:
             data_creation=pending.data_creation,
             trained_on=pending.trained_on,
         )
-        previous = read_json(self._places.report(pending.number - 1))
+        previous = version_report.read(self._places.report(pending.number - 1))
         try:
-            metadata = train_version(self._settings, version, self._progress, champion.recipe_of(self._champion(pending)))
+            metadata = train_version(self._settings, version, self._progress, self._champion(pending))
         except RefusedError:
             # An earlier run may have passed the gate, and been killed while it wrote its files.
             self._versions.discard(pending.number)
             self._pending_file.unlink()
             raise
         self._telemetry.keep_popular(self._data / "model", Tables(self._data))
-        report = version_report.report(metadata, pending.lines, pending.gaps, pending.lag, previous)
-        metrics = self._telemetry.metrics()
-        report["telemetry"] = metrics and metrics.model_dump(mode="json")
-        write_json_synced(self._places.report(pending.number), report)
+        telemetry = self._telemetry.metrics()
+        report = version_report.build(metadata, pending.lines, pending.gaps, pending.lag, previous, telemetry)
+        version_report.write(self._places.report(pending.number), report)
         for line in version_report.clock_lines(report):
             log.warning("%s", line)
 
-    def _champion(self, pending: PendingVersion) -> Mapping[str, Any] | None:
-        """The report of the version in service."""
+    def _champion(self, pending: PendingVersion) -> Recipe | None:
+        """The recipe of the version in service."""
         server = self._settings.server_dir or self._places.root
-        return champion.report_in_service(
-            lambda: self._in_service(server), pending.number - 1, lambda number: read_json(self._places.report(number))
-        )
+        return recipe_in_service(lambda: self._in_service(server), pending.number - 1, self._recipe)
+
+    def _recipe(self, number: int) -> Recipe | None:
+        report = version_report.read(self._places.report(number))
+        return None if report is None else report.recipe
 
     def _commit(self, pending: PendingVersion) -> None:
         self._begin_step("version")

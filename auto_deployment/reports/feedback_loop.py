@@ -26,8 +26,8 @@ class NewWatches:
     """New pairs of user and film since the last version, and how concentrated they are over all films of the catalogue.
 
     The shares are of pairs whose film the last version had shown. It was in this user's list, in the popular list, or among
-    the most shown films. Users unknown to the last version count as having had the popular list. All fields are None where the
-    new pairs are not known. All but `pairs` are None where there is no new pair.
+    the most shown films. Users unknown to the last version count as having had the popular list. All fields are None where
+    the new pairs are not known. All but `pairs` are None where there is no new pair.
     """
 
     pairs: int | None = None

@@ -1,4 +1,4 @@
-"""The report of a version: what came in, what became of it, and how far the data has moved since the last one. Pure."""
+"""The report of a version: the lines that came in, what became of them, and how the data changed since the last version."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ from collections import Counter
 from math import log
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
+from auto_deployment.common.json_file import read_typed, write_json_synced
+from auto_deployment.evaluation.champion import Recipe
+from auto_deployment.evaluation.gate import Decision
 from auto_deployment.ingestion.rows import worded
+from auto_deployment.online_evaluation.metrics import OnlineMetrics
+from auto_deployment.ranking.offline_evaluation import RankingFigures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from auto_deployment.ingestion.rows import Counts
 
@@ -18,40 +26,129 @@ MOVED = 0.1
 LEAST_SHARE = 1e-4
 
 
-def report(
-    metadata: Mapping[str, Any], counts: Counts, gaps: Sequence[Mapping[str, Any]], lag: int, previous: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """The report of the version in `metadata`; `previous` is the last version's, None before the first."""
-    return {
-        "version": metadata["version"],
-        "trained_on": metadata["trained_on"],
-        "last_trained_on": previous["trained_on"] if previous is not None else None,
-        "lines": {
-            "in": counts.lines,
-            "kinds": dict(counts.kinds),
-            "repaired": counts.repaired,
-            "rejected": dict(counts.rejected),
-            "gaps": [dict(gap) for gap in gaps],
-            "left_unread": lag,
-        },
-        "data": {name: metadata[name] for name in ("users", "films", "look_alikes", "ratings", "data")},
-        "drift": drift(metadata, previous["data"]) if previous is not None else None,
-        "gate": metadata["metrics"]["gate"],
-        "ranking": metadata["metrics"]["evaluation"]["ranking"],
-        "recipe": {name: metadata[name] for name in ("trainer", "ranker", "random_state")},
-        "git_commit": metadata["git_commit"],
-    }
+class LostLines(BaseModel):
+    """Lines that the stream's retention removed before a run read them: offsets `start` to `stop` - 1 of `source`."""
+
+    source: str
+    start: int
+    stop: int
+    lines: int
 
 
-def drift(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """How the data moved: population stability index and mean of the ratings, growth of users and films."""
-    new, old = now["ratings"]["distribution"], before["ratings"]["distribution"]
-    return {
-        "rating_psi": stability_index(new, old),
-        "rating_mean": _mean(new) - _mean(old),
-        "new_users": now["users"] - before["users"],
-        "new_films": now["films"] - before["films"],
-    }
+class LineCounts(BaseModel):
+    """The lines since the last version: all of them, by kind, repaired, rejected by reason, lost, and not yet read."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    count: int = Field(alias="in")
+    kinds: dict[str, int]
+    repaired: int
+    rejected: dict[str, int]
+    gaps: list[LostLines]
+    left_unread: int
+
+
+class RatingCounts(BaseModel):
+    """Pairs of user and film, rows that rate a pair again, and the number of pairs by rating."""
+
+    pairs: int
+    duplicates: int
+    distribution: dict[str, int]
+
+
+class TableFile(BaseModel):
+    """A table's checksum and number of rows."""
+
+    md5: str
+    rows: int
+
+
+class DataSummary(BaseModel):
+    """The tables that the version was trained on; `look_alikes` are damaged film ids that were left out."""
+
+    users: int
+    films: int
+    look_alikes: list[str]
+    ratings: RatingCounts
+    data: dict[str, TableFile]
+
+
+class Drift(BaseModel):
+    """The change since the last version: population stability index and mean of the ratings, growth of users and films."""
+
+    rating_psi: float
+    rating_mean: float
+    new_users: int
+    new_films: int
+
+
+class VersionReport(BaseModel):
+    """The file `report_N.json`. `ranking` is by ranker. Before the first version there is no `drift`."""
+
+    version: int
+    trained_on: str
+    last_trained_on: str | None = None
+    lines: LineCounts
+    data: DataSummary
+    drift: Drift | None
+    gate: Decision
+    ranking: dict[str, RankingFigures]
+    recipe: Recipe
+    git_commit: str
+    telemetry: OnlineMetrics | None = None
+
+
+def read(path: Path) -> VersionReport | None:
+    """The report in a file; None where there is no file. Raises StateError."""
+    return read_typed(path, VersionReport)
+
+
+def write(path: Path, report: VersionReport) -> None:
+    """Replace the file."""
+    write_json_synced(path, report.model_dump(mode="json", by_alias=True))
+
+
+def build(
+    metadata: Mapping[str, Any],
+    counts: Counts,
+    gaps: Sequence[Mapping[str, Any]],
+    lag: int,
+    previous: VersionReport | None,
+    telemetry: OnlineMetrics | None,
+) -> VersionReport:
+    """The report of the version in `metadata`; `previous` is the last version's report, None before the first version."""
+    data = DataSummary.model_validate({name: metadata[name] for name in DataSummary.model_fields})
+    return VersionReport(
+        version=metadata["version"],
+        trained_on=metadata["trained_on"],
+        last_trained_on=None if previous is None else previous.trained_on,
+        lines=LineCounts(
+            count=counts.lines,
+            kinds=dict(counts.kinds),
+            repaired=counts.repaired,
+            rejected=dict(counts.rejected),
+            gaps=[LostLines.model_validate(gap) for gap in gaps],
+            left_unread=lag,
+        ),
+        data=data,
+        drift=None if previous is None else drift(data, previous.data),
+        gate=metadata["metrics"]["gate"],
+        ranking=metadata["metrics"]["evaluation"]["ranking"],
+        recipe=Recipe(metadata["trainer"], metadata["random_state"], metadata["ranker"]),
+        git_commit=metadata["git_commit"],
+        telemetry=telemetry,
+    )
+
+
+def drift(now: DataSummary, before: DataSummary) -> Drift:
+    """The change of the data between two versions."""
+    new, old = now.ratings.distribution, before.ratings.distribution
+    return Drift(
+        rating_psi=stability_index(new, old),
+        rating_mean=_mean(new) - _mean(old),
+        new_users=now.users - before.users,
+        new_films=now.films - before.films,
+    )
 
 
 def stability_index(new: Mapping[str, int], old: Mapping[str, int]) -> float:
@@ -60,54 +157,47 @@ def stability_index(new: Mapping[str, int], old: Mapping[str, int]) -> float:
     moved = 0.0
     for value in {*new, *old}:
         share = max(new.get(value, 0) / totals[0], LEAST_SHARE)
-        was = max(old.get(value, 0) / totals[1], LEAST_SHARE)
-        moved += (share - was) * log(share / was)
+        share_before = max(old.get(value, 0) / totals[1], LEAST_SHARE)
+        moved += (share - share_before) * log(share / share_before)
     return moved
 
 
-def lines(told_report: Mapping[str, Any]) -> list[str]:
-    """The report as a person reads it on a phone, the figures that matter first."""
-    came, data, gate = told_report["lines"], told_report["data"], told_report["gate"]
+def lines(report: VersionReport) -> list[str]:
+    """The report as lines for log and mail, the main numbers first."""
+    counts, data, gate = report.lines, report.data, report.gate
     text = [
-        f"RMSE {gate['rmse']:.3f} +- {gate['spread']:.3f} ({gate['rows']})",
-        *(
-            f"{name}: NDCG@10 {each['ndcg_at_10']:.3f}, Recall@20 {each['recall_at_20']:.3f}"
-            for name, each in told_report["ranking"].items()
-        ),
-        f"{came['in']:,} lines: {_told(came['kinds'])}",
-        f"{came['repaired']:,} repaired, {sum(came['rejected'].values()):,} rejected {_told(came['rejected'])}".rstrip(),
-        f"{data['users']:,} users, {data['films']:,} films, {data['ratings']['pairs']:,} ratings",
-        f"{data['ratings']['duplicates']:,} ratings were given again, the latest counts",
+        f"RMSE {gate.rmse:.3f} +- {gate.spread:.3f} ({gate.rows})",
+        *(f"{name}: NDCG@10 {of.ndcg_at_10:.3f}, Recall@20 {of.recall_at_20:.3f}" for name, of in report.ranking.items()),
+        f"{counts.count:,} lines: {worded(Counter(counts.kinds))}",
+        f"{counts.repaired:,} repaired, {sum(counts.rejected.values()):,} rejected {worded(Counter(counts.rejected))}".rstrip(),
+        f"{data.users:,} users, {data.films:,} films, {data.ratings.pairs:,} ratings",
+        f"{data.ratings.duplicates:,} rows rate a film again: the latest rating of a user and a film counts",
     ]
-    text += [f"LOST to retention: {gap['source']} {gap['start']} to {gap['stop'] - 1}" for gap in came["gaps"]]
-    if came["left_unread"]:
-        text.append(f"{came['left_unread']:,} lines of the stream are left unread")
-    return [*text, *clock_lines(told_report), *_drift_lines(told_report["drift"])]
+    text += [f"LOST: retention removed offsets {gap.start} to {gap.stop - 1} of {gap.source} unread" for gap in counts.gaps]
+    if counts.left_unread:
+        text.append(f"{counts.left_unread:,} lines of the stream are left unread")
+    return [*text, *clock_lines(report), *_drift_lines(report.drift)]
 
 
-def clock_lines(told_report: Mapping[str, Any]) -> list[str]:
-    """What to say where a version is older than the last one by the clock, which was set back in between.
+def clock_lines(report: VersionReport) -> list[str]:
+    """The warning that this version is dated before the last one, because the clock was set back; else nothing.
 
-    The times stay as the clock gave them, because nothing here says which of the two was wrong.
+    The times stay as the clock gave them, because the report cannot know which of the two is wrong.
     """
-    now, last = told_report["trained_on"], told_report.get("last_trained_on")
+    now, last = report.trained_on, report.last_trained_on
     if last is None or now >= last:
         return []
-    return [f"the clock was SET BACK: this version is of {now}, the last one of {last}; see which of the two was wrong"]
+    return [f"the clock was SET BACK: this version is of {now}, the last one of {last}. Check which of the two is wrong"]
 
 
-def _drift_lines(moved: Mapping[str, Any] | None) -> list[str]:
+def _drift_lines(moved: Drift | None) -> list[str]:
     if moved is None:
         return []
-    verdict = "the ratings have moved" if moved["rating_psi"] >= MOVED else "the ratings are as before"
+    verdict = "the ratings have moved" if moved.rating_psi >= MOVED else "the ratings are as before"
     return [
-        f"{verdict}: PSI {moved['rating_psi']:.3f}, mean {moved['rating_mean']:+.3f}",
-        f"{moved['new_users']:+,} users, {moved['new_films']:+,} films since the last version",
+        f"{verdict}: PSI {moved.rating_psi:.3f}, mean {moved.rating_mean:+.3f}",
+        f"{moved.new_users:+,} users, {moved.new_films:+,} films since the last version",
     ]
-
-
-def _told(counts: Mapping[str, int]) -> str:
-    return worded(Counter(counts))
 
 
 def _mean(distribution: Mapping[str, int]) -> float:

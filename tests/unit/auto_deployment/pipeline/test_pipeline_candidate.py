@@ -13,7 +13,7 @@ from app.provenance import tracking_row
 from auto_deployment.common.errors import RefusedError
 from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import Settings
-from auto_deployment.evaluation.champion import Recipe, recipe_of
+from auto_deployment.evaluation.champion import Recipe
 from auto_deployment.ingestion.collect_with_progress import collect_files
 from auto_deployment.pipeline.candidate import Version, train_version
 from auto_deployment.ranking.factory import NAMES, needed
@@ -262,12 +262,6 @@ def test_a_recipe_in_service_that_cannot_be_trained_is_told(tmp_path: Path, trai
     assert metadata["metrics"]["evaluation"]["untrained_champion"].startswith(why)
     assert metadata["metrics"]["gate"]["checks"][-1]["said"].startswith(f"the recipe in service cannot be trained here: {why}")
     assert f"the recipe in service cannot be trained here: {why}" in told.getvalue()
-
-
-def test_the_recipe_in_service_stands_in_its_report() -> None:
-    """Trainer, seed and ranker; before the first version there is none."""
-    assert recipe_of({"recipe": {"trainer": "surprise", "random_state": 3, "ranker": "svd"}}) == Recipe("surprise", 3, "svd")
-    assert recipe_of(None) is None
 
 
 def test_a_version_has_a_row_to_be_tracked_by(run: Run) -> None:

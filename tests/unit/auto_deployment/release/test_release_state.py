@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from auto_deployment.common.json_file import StateError
-from auto_deployment.evaluation.champion import report_in_service
+from auto_deployment.evaluation.champion import Recipe, recipe_in_service
 from auto_deployment.release import completion, metrics, preflight
 from auto_deployment.release.lock import LockedError, held, holder, is_held
 from auto_deployment.release.requests import drop, leave, next_release, pending, take, wait_taken
@@ -139,20 +139,20 @@ def test_the_images_of_what_runs_and_of_what_is_under_way_stay() -> None:
 def test_the_version_in_service_is_the_next_gates_champion(tmp_path: Path) -> None:
     """Not the last tag: that one may have been taken back."""
     save(tmp_path / FOLDER, after(Ending.ABORTED))
-    reports = {6: {"recipe": "of 6"}, 7: {"recipe": "of 7"}}
+    recipes = {6: Recipe("surprise", 0, "ease"), 7: Recipe("sgd", 0, "ease")}
     assert in_service(tmp_path) == 6
-    assert report_in_service(partial(in_service, tmp_path), 7, reports.get) == {"recipe": "of 6"}
+    assert recipe_in_service(partial(in_service, tmp_path), 7, recipes.get) == recipes[6]
 
 
 def test_before_any_release_the_last_tag_is_the_champion(tmp_path: Path) -> None:
     """Also where the version in service has no report, or its state cannot be read."""
-    reports = {7: {"recipe": "of 7"}}
-    assert report_in_service(partial(in_service, tmp_path), 7, reports.get) == {"recipe": "of 7"}
+    recipes = {7: Recipe("sgd", 0, "ease")}
+    assert recipe_in_service(partial(in_service, tmp_path), 7, recipes.get) == recipes[7]
     save(tmp_path / FOLDER, after(Ending.ABORTED))
-    assert report_in_service(partial(in_service, tmp_path), 7, reports.get) == {"recipe": "of 7"}
+    assert recipe_in_service(partial(in_service, tmp_path), 7, recipes.get) == recipes[7]
     (tmp_path / FOLDER / "state.json").write_text("{")
-    assert report_in_service(partial(in_service, tmp_path), 7, reports.get) == {"recipe": "of 7"}
-    assert report_in_service(partial(in_service, tmp_path), 0, reports.get) is None
+    assert recipe_in_service(partial(in_service, tmp_path), 7, recipes.get) == recipes[7]
+    assert recipe_in_service(partial(in_service, tmp_path), 0, recipes.get) is None
 
 
 def test_a_lock_says_who_holds_it_and_is_free_afterwards(tmp_path: Path) -> None:
