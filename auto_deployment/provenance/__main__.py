@@ -17,9 +17,9 @@ from auto_deployment.common.errors import RunError, WrongUseError, first_line
 from auto_deployment.common.json_file import write_synced
 from auto_deployment.common.settings import load_settings
 from auto_deployment.common.templates import render
-from auto_deployment.provenance import keeping, listing
+from auto_deployment.provenance import backups, listing
 from auto_deployment.provenance.chain import gather
-from auto_deployment.provenance.replay import compute, find_engine
+from auto_deployment.provenance.replay import find_engine, replay
 from auto_deployment.provenance.sections import sections, text
 from auto_deployment.provenance.version_files import VersionFiles
 from auto_deployment.versioning.repository import Places
@@ -36,15 +36,15 @@ INTERRUPTED = 130
 
 
 class SeveralError(WrongUseError):
-    """An id stands for several answers; `lines` list them."""
+    """An id stands for several answers, which `lines` list."""
 
     def __init__(self, text: str, lines: Sequence[str]) -> None:
         super().__init__(text)
         self.lines = lines
 
 
-class Commands:
-    """The subcommands by name; each prints what it found and gives the exit status."""
+class Subcommands:
+    """The subcommands by name. Each prints its result, and returns the exit status."""
 
     def __init__(self, archive: Archive, settings: Settings, options: argparse.Namespace) -> None:
         self._archive = archive
@@ -61,28 +61,28 @@ class Commands:
         return self._listed(self._archive.find("request_id", self._options.id))
 
     def version(self) -> int:
-        """What is known of a version."""
+        """The version's row, its commit and its answers."""
         number = _number(self._options.id, "a version")
         row, commit = self._archive.version(number), self._files.commit(number)
         try:
             served = self._archive.served_by(number)
         except DatabaseError as error:
-            served, said = [], f"not counted: {first_line(error)}"
+            served, problem = [], f"not counted: {first_line(error)}"
         else:
-            said = ""
-        if row is None and commit is None and not served and not said:
-            raise RunError(f"nobody knows a version {number}")
-        known = {name: listing.plain(value) for name, value in (row or {"version_number": number}).items()}
-        told = {**known, "commit": commit, "served": [listing.as_dict(each) for each in served]}
-        self._print(told, listing.version(number, row, said or served, commit))
+            problem = ""
+        if row is None and commit is None and not served and not problem:
+            raise RunError(f"neither the database nor git has a version {number}")
+        columns = {name: listing.json_value(value) for name, value in (row or {"version_number": number}).items()}
+        content = {**columns, "commit": commit, "served": [listing.as_dict(each) for each in served]}
+        self._print(content, listing.version_lines(number, row, problem or served, commit))
         return 0
 
     def replay(self) -> int:
-        """Compute an answer again and compare."""
+        """Compute an answer again, and compare it with the recorded one."""
         answer = self._one()
         here = self._options.here or self._options.demo
-        computed = compute(answer, self._files, None if here else find_engine(self._settings.app_image))
-        same = computed.is_same(answer)
+        computed = replay(answer, self._files, None if here else find_engine(self._settings.app_image))
+        same = computed.equals(answer)
         lines = [
             f"answer {answer.answer_id} to user {answer.user_id}, version {answer.version_number}",
             f"computed again by {computed.by}",
@@ -100,49 +100,49 @@ class Commands:
         chain = gather(answer, self._files, find_engine(self._settings.app_image), log, here=options.here or bool(options.demo))
         if options.html is not None:
             write_synced(options.html, render("provenance/answer.html", chain=chain, sections=sections(chain)).encode())
-        self._print(chain, text(chain))
+        self._print(chain.model_dump(), text(chain))
         return 0
 
     def backup(self) -> int:
-        """All of it into a file."""
+        """Write all answers and versions to a file."""
         path = Path(self._options.id)
-        keeping.backup(self._archive, path)
-        sys.stdout.write(f"{keeping.check(path):,} answers in {path}\n")
+        backups.backup(self._archive, path)
+        sys.stdout.write(f"{backups.check(path):,} answers in {path}\n")
         return 0
 
     def restore(self) -> int:
-        """What a file has and the database has not."""
+        """Add what a backup has and the database lacks."""
         path = Path(self._options.id)
-        answers = keeping.check(path)
+        answers = backups.check(path)
         if self._settings.provenance_url is not None:
-            said = keeping.restore_into(self._archive, path)
+            result = backups.restore_into(self._archive, path)
         else:
             engine = find_engine(self._settings.app_image)
             if engine is None:
                 raise RunError("the stack's migrate service restores, and no engine answers: start it (scripts/dev engine)")
-            said = keeping.restore_in_stack(engine.docker, Path.cwd(), path)
-        sys.stdout.write(f"{path} holds {answers:,} answers: {said}\n")
+            result = backups.restore_in_stack(engine.docker, Path.cwd(), path)
+        sys.stdout.write(f"{path} holds {answers:,} answers: {result}\n")
         return 0
 
     def _one(self) -> Traced:
-        """The answer with an answer id or, where there is only one, with a request id."""
-        asked = self._options.id
-        found = self._archive.find("answer_id", asked) or self._archive.find("request_id", asked)
+        """The answer with this answer id, or the only answer with this request id."""
+        name = self._options.id
+        found = self._archive.find("answer_id", name) or self._archive.find("request_id", name)
         if not found:
-            raise RunError(
-                f"no answer and no request {asked}: is it shipped yet, or older than is kept (PROVENANCE_KEEP_DAYS)?"
-            )
+            raise RunError(f"no answer and no request {name}: is it shipped yet, or older than PROVENANCE_KEEP_DAYS?")
         if len(found) > 1:
-            raise SeveralError(f"request {asked} has {len(found)} answers: name one by its answer id", listing.answers(found))
+            raise SeveralError(
+                f"request {name} has {len(found)} answers: name one by its answer id", listing.answer_lines(found)
+            )
         return found[0]
 
     def _listed(self, found: Sequence[Traced]) -> int:
         if not found:
             raise RunError(f"nothing was served to {self._options.command} {self._options.id}, as far as is kept")
-        self._print([listing.as_dict(each) for each in found], listing.answers(found))
+        self._print([listing.as_dict(each) for each in found], listing.answer_lines(found))
         return 0
 
-    def _print(self, value: Any, lines: Sequence[str]) -> None:  # noqa: ANN401 - whatever JSON can hold
+    def _print(self, value: Any, lines: Sequence[str]) -> None:  # noqa: ANN401 - any JSON value
         printed = [json.dumps(value, indent=2)] if self._options.json else lines
         sys.stdout.write("".join(f"{line}\n" for line in printed))
         sys.stdout.flush()
@@ -154,17 +154,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(**_demo(options.demo))
         if settings.database_url is None:
-            of_demo = f"Of the demo: scripts/provenance {options.command} ID --demo"
-            raise WrongUseError(f"there is no database: start the stack, or set MYSQL_USER. {of_demo}")
+            hint = f"Of the demo: scripts/provenance {options.command} ID --demo"
+            raise WrongUseError(f"there is no database: start the stack, or set MYSQL_USER. {hint}")
         with closing(Archive(settings.database_url)) as archive:
-            return int(getattr(Commands(archive, settings, options), options.command)())
+            return int(getattr(Subcommands(archive, settings, options), options.command)())
     except SeveralError as error:
         sys.stdout.write("".join(f"{line}\n" for line in error.lines))
         sys.stderr.write(f"provenance: {error}\n")
         return error.status
     except DatabaseError as error:
         sys.stderr.write(f"provenance: the database does not answer: {first_line(error)}\n")
-    except BrokenPipeError:  # the reader has seen enough, as `head` does
+    except BrokenPipeError:  # the reader closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -181,16 +181,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/provenance", description=__doc__)
     parser.add_argument("--version", action="version", version=f"movierec {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, meta, said in (
+    for name, meta, summary in (
         ("user", "ID", "the answers to a user, with their versions"),
         ("request", "ID", "the answers to a request"),
-        ("version", "N", "what is known of a version, and what it served"),
+        ("version", "N", "the data of a version, and what it served"),
         ("replay", "ID", "compute an answer again (answer or request id) and compare it to the byte"),
         ("why", "ID", "the whole chain behind an answer (answer or request id)"),
         ("backup", "FILE", "write all answers and versions to a new file"),
-        ("restore", "FILE", "add what a backup has and the database has not"),
+        ("restore", "FILE", "add what a backup has and the database lacks"),
     ):
-        command = commands.add_parser(name, help=said, description=said)
+        command = commands.add_parser(name, help=summary, description=summary)
         command.add_argument("id", metavar=meta)
         command.add_argument("--demo", metavar="FOLDER", type=Path, nargs="?", const=Path(".demo"), help="the demo's database")
         command.add_argument("--json", action="store_true", help="for programs")

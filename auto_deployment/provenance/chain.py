@@ -1,6 +1,6 @@
-"""Why somebody got what they got: everything on the way from the stream to the answer, gathered as plain data.
+"""The chain behind one answer: every link on the way from the stream to the answer.
 
-A missing link stands in the chain as `missing`, with the reason. A chain with a gap says more than none.
+A missing link has its reason in `missing`. A chain with a gap says more than no chain.
 """
 
 from __future__ import annotations
@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pydantic import BaseModel
+
 from app.model import ArtifactError, load_rating, load_serving, read_metadata
 from auto_deployment.common.errors import RunError
 from auto_deployment.provenance import tries
-from auto_deployment.provenance.history import Seen, history
-from auto_deployment.provenance.listing import plain
-from auto_deployment.provenance.reasons import drivers, step_told
-from auto_deployment.provenance.replay import Computed, compute, find_model
+from auto_deployment.provenance.explanation import Driver, find_drivers, step_meaning
+from auto_deployment.provenance.history import HistoryFilm, history
+from auto_deployment.provenance.listing import json_value
+from auto_deployment.provenance.replay import find_model, replay
+from auto_deployment.provenance.tries import LoggedRequest
 from auto_deployment.release.bake import EVIDENCE
 from auto_deployment.release.state import FOLDER
 
@@ -23,51 +26,113 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.provenance.archive import Traced
-    from auto_deployment.provenance.replay import Engine
+    from auto_deployment.provenance.replay import Engine, ReplayedAnswer
     from auto_deployment.provenance.version_files import VersionFiles
 
 T = TypeVar("T")
 
 
-def gather(answer: Traced, files: VersionFiles, engine: Engine | None, tries_log: Path | None, *, here: bool) -> dict[str, Any]:
-    """The chain of one answer; every value can be written as JSON."""
+class RequestLink(BaseModel, frozen=True):
+    """The recorded row of the answer. `served_at` is in UTC, ISO 8601."""
+
+    answer_id: str
+    request_id: str
+    track: str
+    served_at: str
+    step: str
+    digest: str
+    inputs: str
+
+
+class AnswerLink(BaseModel, frozen=True):
+    """The films of the replayed answer, best first."""
+
+    films: list[str]
+    computed_by: str
+    same_as_recorded: bool
+
+
+class RankingLink(BaseModel, frozen=True):
+    """The ranker of the version, and what the step of the answer means."""
+
+    ranker: str | None
+    step: str
+    meaning: str
+
+
+class VersionLink(BaseModel, frozen=True):
+    """The version that answered. `code` is the commit that trained it, `commit` the commit with its tag.
+
+    `rows` has rows and md5 of each table, `lines` the counts of its collections, `offsets` the marks of the stream.
+    """
+
+    number: int
+    data_creation: str | None
+    trained_on: str | None
+    model_rmse: float | None
+    data_md5: str | None
+    model_md5: str | None
+    code: str | None
+    commit: str | None
+    rows: dict[str, Any] | None
+    lines: dict[str, Any] | None
+    offsets: dict[str, Any] | None
+
+
+class AnswerChain(BaseModel, frozen=True):
+    """All links. `gate` and `release` have the content of their JSON files. `missing` has reasons by the name of a link."""
+
+    user: int
+    request: RequestLink
+    answer: AnswerLink | None
+    ranking: RankingLink
+    drivers: list[Driver]
+    history: list[HistoryFilm] | None
+    version: VersionLink
+    gate: dict[str, Any] | None
+    release: dict[str, Any] | None
+    tries: list[LoggedRequest]
+    missing: dict[str, str]
+
+
+def gather(answer: Traced, files: VersionFiles, engine: Engine | None, tries_log: Path | None, *, here: bool) -> AnswerChain:
+    """The chain of one answer. `here` replays the answer with the code at hand. `tries_log` is NGINX's log, or a folder."""
     missing: dict[str, str] = {}
     number = answer.version_number
-    computed = _try(missing, "answer", lambda: compute(answer, files, None if here else engine))
+    replayed = _try(missing, "answer", lambda: replay(answer, files, None if here else engine))
     model = _try(missing, "model", lambda: find_model(answer, files, engine))
     metadata = {} if model is None else read_metadata(model)
-    seen = _try(missing, "history", lambda: history(files, number, answer.user_id, metadata.get("data", {})))
-    films = None if computed is None else computed.body.split(",")
-    return {
-        "user": answer.user_id,
-        "request": _request(answer),
-        "answer": None if computed is None else _answer(answer, computed),
-        "ranking": _ranking(answer, metadata),
-        "drivers": _try(missing, "drivers", lambda: _drivers(answer, films, seen, model)) or [],
-        "history": None if seen is None else [each._asdict() for each in seen],
-        "version": _version(answer, files, metadata),
-        "gate": metadata.get("metrics", {}).get("gate")
-        or (files.recorded(number, files.places.report(number)) or {}).get("gate"),
-        "release": release_evidence(last_release(files.places.root, number)),
-        "tries": _tries(missing, answer, files, engine, tries_log),
-        "missing": missing,
-    }
+    films = _try(missing, "history", lambda: history(files, number, answer.user_id, metadata.get("data", {})))
+    report = files.committed(number, files.places.report(number)) or {}
+    return AnswerChain(
+        user=answer.user_id,
+        request=_request(answer),
+        answer=None if replayed is None else _answer(answer, replayed),
+        ranking=RankingLink(ranker=metadata.get("ranker"), step=answer.step, meaning=step_meaning(answer.step, metadata)),
+        drivers=_try(missing, "drivers", lambda: _drivers(answer, replayed, films, model)) or [],
+        history=films,
+        version=_version(answer, files, metadata, report),
+        gate=metadata.get("metrics", {}).get("gate") or report.get("gate"),
+        release=release_evidence(last_release(files.places.root, number)),
+        tries=_tries(missing, answer, files, engine, tries_log),
+        missing=missing,
+    )
 
 
 def last_release(root: Path, number: int) -> Path:
-    """The folder of a version's last release: their names end with the time. It may not be there."""
+    """The folder of a version's last release, which may not exist. The folders' names end with the time."""
     return max((root / FOLDER).glob(f"{number}-*"), default=root / FOLDER / str(number))
 
 
 def release_evidence(folder: Path) -> dict[str, Any] | None:
-    """What the release of a version has left in its folder: each JSON file whole, of others the text; None without a folder.
+    """The JSON and text files of a release's folder, by name. None without a folder.
 
-    The looks of a bake are left out: hours of figures, of which the verdict has the sum.
+    The samples of a bake are left out: they are hours of metrics, and the verdict has their sum.
     """
     if not folder.is_dir():
         return None
-    told = [path for path in sorted(folder.iterdir()) if path.suffix in (".json", ".txt", ".md", ".log")]
-    return {path.name: _content(path) for path in told if path.name != EVIDENCE}
+    files = [path for path in sorted(folder.iterdir()) if path.suffix in (".json", ".txt", ".md", ".log")]
+    return {path.name: _content(path) for path in files if path.name != EVIDENCE}
 
 
 def _try(missing: dict[str, str], name: str, get: Callable[[], T]) -> T | None:
@@ -78,49 +143,53 @@ def _try(missing: dict[str, str], name: str, get: Callable[[], T]) -> T | None:
         return None
 
 
-def _request(answer: Traced) -> dict[str, Any]:
-    names = ("answer_id", "request_id", "track", "served_at", "step", "digest", "inputs")
-    return {name: plain(getattr(answer, name)) for name in names}
+def _request(answer: Traced) -> RequestLink:
+    return RequestLink(
+        answer_id=answer.answer_id,
+        request_id=answer.request_id,
+        track=answer.track,
+        served_at=json_value(answer.served_at),
+        step=answer.step,
+        digest=answer.digest,
+        inputs=answer.inputs,
+    )
 
 
-def _answer(answer: Traced, computed: Computed) -> dict[str, Any]:
-    return {"films": computed.body.split(","), "computed_by": computed.by, "same_as_recorded": computed.is_same(answer)}
+def _answer(answer: Traced, replayed: ReplayedAnswer) -> AnswerLink:
+    return AnswerLink(films=replayed.body.split(","), computed_by=replayed.by, same_as_recorded=replayed.equals(answer))
 
 
-def _ranking(answer: Traced, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return {"ranker": metadata.get("ranker"), "step": answer.step, "meaning": step_told(answer.step, metadata)}
-
-
-def _drivers(answer: Traced, films: list[str] | None, seen: list[Seen] | None, model: Path | None) -> list[dict[str, Any]]:
-    if films is None or seen is None or model is None:
+def _drivers(
+    answer: Traced, replayed: ReplayedAnswer | None, films: list[HistoryFilm] | None, model: Path | None
+) -> list[Driver]:
+    if replayed is None or films is None or model is None:
         raise RunError("the answer, the history or the model is missing")
     serving = load_serving(model)
     rating = load_rating(model) if answer.step == "known" else {}
-    return [each._asdict() for each in drivers(answer.step, films, seen, serving, rating)]
+    return find_drivers(answer.step, replayed.body.split(","), films, serving, rating)
 
 
-def _version(answer: Traced, files: VersionFiles, metadata: Mapping[str, Any]) -> dict[str, Any]:
+def _version(answer: Traced, files: VersionFiles, metadata: Mapping[str, Any], report: Mapping[str, Any]) -> VersionLink:
     number = answer.version_number
-    report = files.recorded(number, files.places.report(number)) or {}
-    offsets = files.recorded(number, files.places.offsets) or {}
-    return {
-        "number": number,
-        "data_creation": plain(answer.data_creation),
-        "trained_on": plain(answer.trained_on),
-        "model_rmse": answer.model_rmse,
-        "data_md5": answer.data_md5,
-        "model_md5": answer.model_md5,
-        "code": answer.git_commit,
-        "commit": files.commit(number),
-        "rows": metadata.get("data") or report.get("data", {}).get("data"),
-        "lines": report.get("lines"),
-        "offsets": offsets.get("marks"),
-    }
+    offsets = files.committed(number, files.places.offsets) or {}
+    return VersionLink(
+        number=number,
+        data_creation=json_value(answer.data_creation),
+        trained_on=json_value(answer.trained_on),
+        model_rmse=answer.model_rmse,
+        data_md5=answer.data_md5,
+        model_md5=answer.model_md5,
+        code=answer.git_commit,
+        commit=files.commit(number),
+        rows=metadata.get("data") or report.get("data", {}).get("data"),
+        lines=report.get("lines"),
+        offsets=offsets.get("marks"),
+    )
 
 
 def _tries(
     missing: dict[str, str], answer: Traced, files: VersionFiles, engine: Engine | None, log: Path | None
-) -> list[dict[str, Any]]:
+) -> list[LoggedRequest]:
     lines: list[str] | None = None
     if log is not None:
         lines = _try(missing, "tries", lambda: tries.lines_in(log, answer.request_id))
@@ -129,8 +198,7 @@ def _tries(
     if lines is None:
         missing.setdefault("tries", "the stack's NGINX does not run here: --tries FILE or FOLDER names its log")
         return []
-    found = tries.read(lines, answer.request_id)
-    return [{**each._asdict(), "tries": [one._asdict() for one in each.tries]} for each in found]
+    return tries.read(lines, answer.request_id)
 
 
 def _content(path: Path) -> object:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import shutil
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from app.model import md5_of
 from auto_deployment.common.progress import Progress
@@ -27,7 +28,8 @@ BLOCK_BYTES = 1 << 24
 RATINGS, WATCHES = "clean_rating", "clean_watch"
 
 
-class Seen(NamedTuple):
+@dataclass(frozen=True)
+class HistoryFilm:
     """A film that a user rated, watched, or both. `stars` is the latest rating, `minutes` all that was watched."""
 
     film: str
@@ -36,7 +38,7 @@ class Seen(NamedTuple):
     minutes: int
 
 
-def history(files: VersionFiles, number: int, user: int, data: Mapping[str, Mapping[str, Any]]) -> list[Seen]:
+def history(files: VersionFiles, number: int, user: int, data: Mapping[str, Mapping[str, Any]]) -> list[HistoryFilm]:
     """The user's films, in the order in which they came; `data` has the tables' md5 by file, as the model's metadata tells.
 
     Raises GoneError if the rows are missing.
@@ -45,18 +47,18 @@ def history(files: VersionFiles, number: int, user: int, data: Mapping[str, Mapp
     return combine(rated, watched)
 
 
-def combine(ratings: Iterable[str], watches: Iterable[str]) -> list[Seen]:
+def combine(ratings: Iterable[str], watches: Iterable[str]) -> list[HistoryFilm]:
     """The rows of one user, each film once. Of several ratings the latest counts, of equal microseconds the later row."""
-    found: dict[str, Seen] = {}
+    found: dict[str, HistoryFilm] = {}
     for line in ratings:
         _, film, stars, rated_at = line.split(",")
         known = found.get(film)
         if known is None or known.rated_at is None or in_microseconds(rated_at) >= in_microseconds(known.rated_at):
-            found[film] = Seen(film, float(stars), rated_at, 0)
+            found[film] = HistoryFilm(film, float(stars), rated_at, 0)
     for line in watches:
         _, film, minutes, _ = line.split(",")
-        known = found.get(film, Seen(film, None, None, 0))
-        found[film] = known._replace(minutes=known.minutes + int(minutes))
+        known = found.get(film, HistoryFilm(film, None, None, 0))
+        found[film] = replace(known, minutes=known.minutes + int(minutes))
     return list(found.values())
 
 
@@ -74,10 +76,10 @@ def lines_of(path: Path, user: int, stop: int | None) -> Iterator[str]:
 
 def _lines(files: VersionFiles, number: int, table: str, user: int, data: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     path = files.places.data / f"{table}.csv"
-    if not files.is_released(number):
+    if not files.is_published(number):
         yield from lines_of(_unreleased(files, path, data.get(path.name, {}).get("md5")), user, None)
         return
-    sizes: Mapping[str, int] = (files.recorded(number, files.places.offsets) or {}).get("sizes", {})
+    sizes: Mapping[str, int] = (files.committed(number, files.places.offsets) or {}).get("sizes", {})
     if table in sizes and path.exists() and path.stat().st_size >= sizes[table]:
         yield from lines_of(path, user, sizes[table])
         return

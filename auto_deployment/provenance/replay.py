@@ -1,4 +1,4 @@
-"""An answer computed again: by the released image and the model of its version, or by the code at hand where that is asked."""
+"""Replay: an answer is computed again, by the image and the model of its version, or by the code at hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.process import CommandError, Commands
-from auto_deployment.provenance.reasons import GROUPS
+from auto_deployment.provenance.explanation import GROUPS
 from auto_deployment.provenance.version_files import is_model
 from auto_deployment.release import image_commands
 from auto_deployment.versioning.repository import tag
@@ -28,11 +28,11 @@ BUILD_SECONDS = 1200.0
 
 
 class ReplayError(RunError):
-    """The answer cannot be computed again; the text says what is missing."""
+    """The answer cannot be computed again. The text says what is missing."""
 
 
-class Computed(NamedTuple):
-    """An answer of today. `by` says what computed it, as a person reads it."""
+class ReplayedAnswer(NamedTuple):
+    """An answer that was computed again. `by` describes the image or code that computed it."""
 
     version: int
     body: str
@@ -41,13 +41,13 @@ class Computed(NamedTuple):
     model_md5: str
     by: str
 
-    def is_same(self, answer: Traced) -> bool:
-        """Whether it is the recorded one, to the byte."""
+    def equals(self, answer: Traced) -> bool:
+        """Whether this is the recorded answer, to the byte."""
         return (self.version, self.step, self.digest) == (answer.version_number, answer.step, answer.digest)
 
 
 class Engine:
-    """The docker client at `docker`, and the repository of the stack's images."""
+    """The path of the docker client, and the repository of the stack's images."""
 
     def __init__(self, docker: str, repository: str) -> None:
         self.docker = docker
@@ -55,7 +55,7 @@ class Engine:
         self.commands = Commands(CODE)
 
     def has(self, name: str) -> bool:
-        """Whether the image is on this machine."""
+        """Whether this machine has the image."""
         try:
             self.commands.run(*image_commands.exists(self.docker, name))
         except CommandError:
@@ -64,7 +64,7 @@ class Engine:
 
 
 def find_engine(repository: str) -> Engine | None:
-    """The engine of this machine, where one answers."""
+    """The engine of this machine. None if no engine answers."""
     commands = Commands(CODE)
     try:
         docker = commands.run(str(CODE / "scripts" / "lib" / "docker.sh"), seconds=60)
@@ -74,31 +74,31 @@ def find_engine(repository: str) -> Engine | None:
     return Engine(docker, repository)
 
 
-def compute(answer: Traced, files: VersionFiles, engine: Engine | None) -> Computed:
-    """The answer again; without an engine by the code at hand. Raises RunError with what is missing."""
+def replay(answer: Traced, files: VersionFiles, engine: Engine | None) -> ReplayedAnswer:
+    """Compute the answer again, without an engine by the code at hand. Raises RunError that says what is missing."""
     number = answer.version_number
     if engine is None:
-        return _compute_here(answer, files.model(number, answer.model_md5))
-    if files.is_released(number):
+        return _replay_here(answer, files.model(number, answer.model_md5))
+    if files.is_published(number):
         model = files.model(number, answer.model_md5)
-        name, how = image_commands.image_of(engine.repository, number), "the released image"
+        name, by = image_commands.image_of(engine.repository, number), "the released image"
         if not engine.has(name):
             _build(engine, files, number, model)
-            how = f"the image built again from {tag(number)}"
-        return _compute_in(engine, name, answer, model, f"{how}, {name}")
-    return _compute_in_stack(engine, answer)
+            by = f"the image built again from {tag(number)}"
+        return _replay_in(engine, name, answer, model, f"{by}, {name}")
+    return _replay_in_stack(engine, answer)
 
 
 def find_model(answer: Traced, files: VersionFiles, engine: Engine | None) -> Path:
-    """The model that answered: see `VersionFiles.model`; of a version that git does not name also out of an image.
+    """The folder of the model that answered: see `VersionFiles.model`. A version without a tag may have it in an image.
 
-    An image has no rating part. Raises RunError if there is none and it cannot be built.
+    An image has no rating part. Raises RunError if there is no model.
     """
     number, md5 = answer.version_number, answer.model_md5
     try:
         return files.model(number, md5)
     except RunError:
-        if engine is None or files.is_released(number):
+        if engine is None or files.is_published(number):
             raise
         kept = files.cache / str(number) / "of-image"
         for name in images_of(engine, number):
@@ -111,7 +111,7 @@ def find_model(answer: Traced, files: VersionFiles, engine: Engine | None) -> Pa
 
 
 def images_of(engine: Engine, number: int) -> tuple[str, ...]:
-    """Where a version is that git does not name: kept by the first release after it, or, before that, what the stack runs."""
+    """The images that may hold a version without a tag: the first release keeps one, and before that the stack runs it."""
     return (
         image_commands.image_of(engine.repository, number),
         *(f"{engine.repository}:{track}" for track in ("stable", "canary")),
@@ -128,16 +128,18 @@ def _copy_model(engine: Engine, name: str, to: Path) -> None:
         engine.commands.run(*image_commands.let_go(engine.docker, container))
 
 
-def read(line: str, by: str) -> Computed:
-    """What `python -m app.answer` printed. Raises ReplayError for anything else."""
+def read(output: str, by: str) -> ReplayedAnswer:
+    """The answer in the output of `python -m app.answer`. Raises ReplayError for any other output."""
     try:
-        told = json.loads(line.splitlines()[-1])
-        return Computed(told["version"], told["body"], told["step"], told["digest"], told["model_md5"], by)
+        content = json.loads(output.splitlines()[-1])
+        return ReplayedAnswer(**{name: content[name] for name in ReplayedAnswer._fields if name != "by"}, by=by)
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise ReplayError(f"{by} gave no answer but {line[:80]!r}: is it older than app.answer? --here computes it") from error
+        raise ReplayError(
+            f"{by} gave no answer but {output[:80]!r}: is it older than app.answer? --here computes it"
+        ) from error
 
 
-def _compute_here(answer: Traced, model: Path) -> Computed:
+def _replay_here(answer: Traced, model: Path) -> ReplayedAnswer:
     if answer.step == GROUPS:
         raise ReplayError(
             f"this code makes no lists of groups (step {GROUPS!r}): the image of version {answer.version_number} computes this "
@@ -148,19 +150,19 @@ def _compute_here(answer: Traced, model: Path) -> Computed:
     return _run(commands, command, "the code at hand, not the released image")
 
 
-def _compute_in(engine: Engine, name: str, answer: Traced, model: Path | None, by: str) -> Computed:
+def _replay_in(engine: Engine, name: str, answer: Traced, model: Path | None, by: str) -> ReplayedAnswer:
     owner = "" if model is None else f"{model.stat().st_uid}:{model.stat().st_gid}"
     command = image_commands.answer(engine.docker, name, answer.user_id, answer.inputs, model, owner)
     return _run(engine.commands, command, by)
 
 
-def _compute_in_stack(engine: Engine, answer: Traced) -> Computed:
-    """By an image of this machine, for a version that git does not name: what `up` trained on the sample."""
+def _replay_in_stack(engine: Engine, answer: Traced) -> ReplayedAnswer:
+    """Replay an answer of a version without a tag, which `up` trained on the sample, by an image of this machine."""
     names = images_of(engine, answer.version_number)
     for name in filter(engine.has, names):
-        computed = _compute_in(engine, name, answer, None, f"the stack's image {name}, with the model in it")
-        if computed.version == answer.version_number and answer.model_md5 in {None, computed.model_md5}:
-            return computed
+        replayed = _replay_in(engine, name, answer, None, f"the stack's image {name}, with the model in it")
+        if replayed.version == answer.version_number and answer.model_md5 in {None, replayed.model_md5}:
+            return replayed
     raise ReplayError(
         f"git has no tag {tag(answer.version_number)}, and its model is in none of {', '.join(names)}: "
         f"was the image built again since? --here computes it from DATA_DIR/model"
@@ -168,7 +170,7 @@ def _compute_in_stack(engine: Engine, answer: Traced) -> Computed:
 
 
 def _build(engine: Engine, files: VersionFiles, number: int, model: Path) -> None:
-    """Build a version's image again: the checkout of its tag, with its model."""
+    """Build a version's image again from the code of its tag, with its model."""
     with tempfile.TemporaryDirectory(prefix="movierec-build-") as folder:
         context = Path(folder)
         archive = context / "code.tar"
@@ -176,14 +178,14 @@ def _build(engine: Engine, files: VersionFiles, number: int, model: Path) -> Non
         shutil.unpack_archive(archive, context, "tar", filter="data")
         archive.unlink()
         shutil.copytree(model, context / "data" / "model", dirs_exist_ok=True)
-        os.chmod(folder, 0o755)  # noqa: S103, PTH101 - the builder reads it as somebody else
+        os.chmod(folder, 0o755)  # noqa: S103, PTH101 - another user, the builder's, reads the folder
         engine.commands.run(
             *image_commands.build(engine.docker, image_commands.image_of(engine.repository, number), context),
             seconds=BUILD_SECONDS,
         )
 
 
-def _run(commands: Commands, command: Sequence[str], by: str) -> Computed:
+def _run(commands: Commands, command: Sequence[str], by: str) -> ReplayedAnswer:
     try:
         return read(commands.run(*command), by)
     except CommandError as error:

@@ -1,10 +1,11 @@
-"""What NGINX's log of tries says of a request: a line a request, every try at an upstream in it."""
+"""NGINX's log of tries. A line of the log has one request, with every try at an upstream."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from auto_deployment.common.process import CommandError
 
@@ -18,16 +19,18 @@ LOGS = "tries*.log"
 IN_CONTAINER = "/var/log/nginx"
 
 
-class Try(NamedTuple):
-    """A try at an upstream: who was asked, the status, and the time in seconds, as NGINX writes them; `-` for none."""
+@dataclass(frozen=True)
+class Try:
+    """A try at an upstream: its address, the status and the time in seconds, as NGINX writes them. `-` stands for none."""
 
     address: str
     status: str
     seconds: str
 
 
-class Request(NamedTuple):
-    """A request as NGINX saw it, with its tries in order."""
+@dataclass(frozen=True)
+class LoggedRequest:
+    """A request in NGINX's log, with its tries in order. `seconds` is the time of the whole request."""
 
     time: str
     request_id: str
@@ -37,21 +40,21 @@ class Request(NamedTuple):
     tries: list[Try]
 
 
-def read(lines: Iterable[str], request_id: str) -> list[Request]:
-    """The requests of that id, in the order of the lines; lines that are cut or of other requests are passed over."""
+def read(lines: Iterable[str], request_id: str) -> list[LoggedRequest]:
+    """The requests with this id, in the order of the lines. Cut lines and lines of other requests are skipped."""
     found = []
     for line in lines:
         try:
-            told = json.loads(line) if request_id in line else {}
-            if told.get("request_id") == request_id:
-                found.append(_request(told))
+            content = json.loads(line) if request_id in line else {}
+            if content.get("request_id") == request_id:
+                found.append(_request(content))
         except (ValueError, KeyError, AttributeError):
             continue
     return found
 
 
 def lines_in(path: Path, request_id: str) -> list[str]:
-    """The lines of a log, or of all logs in a folder, that hold the id."""
+    """The lines with the id in a log, or in all logs of a folder."""
     paths = sorted(path.glob(LOGS)) if path.is_dir() else [path]
     found: list[str] = []
     for each in paths:
@@ -61,7 +64,7 @@ def lines_in(path: Path, request_id: str) -> list[str]:
 
 
 def lines_in_stack(commands: Commands, docker: str, request_id: str) -> list[str] | None:
-    """The same from the stack's NGINX; None where it does not run."""
+    """The lines with the id in the logs of the stack's NGINX. None if NGINX does not run."""
     search = f"grep -hF -e {shlex.quote(request_id)} {IN_CONTAINER}/{LOGS} || true"
     try:
         return commands.run(docker, "compose", "exec", "-T", "nginx", "sh", "-c", search).splitlines()
@@ -69,10 +72,17 @@ def lines_in_stack(commands: Commands, docker: str, request_id: str) -> list[str
         return None
 
 
-def _request(told: dict[str, object]) -> Request:
+def _request(content: dict[str, object]) -> LoggedRequest:
     columns = [
-        str(told[name]).replace(" : ", ", ").split(", ") for name in ("upstream_addr", "upstream_status", "upstream_time")
+        str(content[name]).replace(" : ", ", ").split(", ") for name in ("upstream_addr", "upstream_status", "upstream_time")
     ]
     tries = [Try(*each) for each in zip(*columns, strict=False)] if columns != [[""]] * 3 else []
-    time, request_id, answer_id = (str(told[name]) for name in ("time", "request_id", "answer_id"))
-    return Request(time, request_id, answer_id, int(str(told["status"])), float(str(told["request_time"])), tries)
+    time, request_id, answer_id = (str(content[name]) for name in ("time", "request_id", "answer_id"))
+    return LoggedRequest(
+        time=time,
+        request_id=request_id,
+        answer_id=answer_id,
+        status=int(str(content["status"])),
+        seconds=float(str(content["request_time"])),
+        tries=tries,
+    )

@@ -1,4 +1,4 @@
-"""What git and DVC keep of a version: its commit, its offsets and report, its model, the rows that it added."""
+"""The files of a version in git and DVC: commit, offsets, report, model, and the rows that the version added."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CACHED = 3
 
 
 class GoneError(RunError):
-    """A part of a version is missing; the text says which, and what to do."""
+    """A file of a version is missing. The text says which file, and what to do."""
 
 
 class VersionFiles:
-    """The versions of one checkout. What is fetched stays in `cache`, a folder a version, of which the newest few are kept."""
+    """The versions of one checkout. `cache` keeps the fetched files of the last few versions, in a folder for each version."""
 
     def __init__(self, places: Places, dvc_remote: str, cache: Path) -> None:
         self.places = places
@@ -33,37 +33,37 @@ class VersionFiles:
         self.commands = Commands(places.root)
         self._in_use: set[int] = set()
 
-    def is_released(self, number: int) -> bool:
+    def is_published(self, number: int) -> bool:
         """Whether git has the version's tag."""
         return self.commit(number) is not None
 
     def commit(self, number: int) -> str | None:
-        """The commit of the version's tag; None where there is none."""
+        """The commit of the version's tag. None without a tag."""
         try:
             return self.commands.run("git", "rev-parse", "--quiet", "--verify", f"refs/tags/{tag(number)}^{{commit}}")
         except CommandError:
             return None
 
-    def recorded(self, number: int, path: Path) -> dict[str, Any] | None:
-        """A JSON file as the version's commit has it; None where it has none."""
+    def committed(self, number: int, path: Path) -> dict[str, Any] | None:
+        """A JSON file in the version's commit. None if the commit has no such file."""
         try:
-            told = self.commands.run("git", "show", f"{tag(number)}:{path.relative_to(self.places.root)}")
-            held: dict[str, Any] = json.loads(told)
+            text = self.commands.run("git", "show", f"{tag(number)}:{path.relative_to(self.places.root)}")
+            content: dict[str, Any] = json.loads(text)
         except (CommandError, ValueError):
             return None
-        return held
+        return content
 
     def model(self, number: int, md5: str | None) -> Path:
-        """The folder of the version's model: the checkout's own where it is that one, else fetched by DVC.
+        """The folder of the version's model: the checkout's own model if it is this version, otherwise DVC's.
 
-        Raises GoneError if the file is missing, or has another `md5` than recorded.
+        Raises GoneError if the model is missing, or has another `md5`.
         """
         self._in_use.add(number)
         own, kept = self.places.data / "model", self.cache / str(number) / "model"
         for folder in (own, kept):
             if is_model(folder, number, md5):
                 return folder
-        if not self.is_released(number):
+        if not self.is_published(number):
             raise GoneError(f"the model of version {number} is not in {own}, and git has no tag {tag(number)} to fetch it by")
         shutil.rmtree(kept, ignore_errors=True)
         self._fetch(number, own, kept)
@@ -72,7 +72,7 @@ class VersionFiles:
         return kept
 
     def part(self, number: int, table: str) -> Path:
-        """The rows that a version added to a table. Raises GoneError if one is missing."""
+        """The file of the rows that a version added to a table. Raises GoneError if the file is missing."""
         own = self.places.part(table, number)
         kept = self.cache / str(number) / own.name
         for path in (own, kept):
@@ -92,7 +92,7 @@ class VersionFiles:
         self.clear_cache()
 
     def clear_cache(self) -> None:
-        """Remove the folders of all but the newest few versions, and of those whose model was asked for here."""
+        """Remove all folders but those of the last few versions, and those whose model this process uses."""
         folders = sorted((each for each in self.cache.glob("*/") if each.name.isdigit()), key=lambda each: each.stat().st_mtime)
         for folder in folders[:-CACHED]:
             if int(folder.name) not in self._in_use:
@@ -100,7 +100,7 @@ class VersionFiles:
 
 
 def is_model(folder: Path, number: int, md5: str | None) -> bool:
-    """Whether the folder holds that version's model, by the md5 of its metadata where one is known."""
+    """Whether the folder holds the model of version `number`. A known `md5` must be the md5 of its metadata."""
     try:
         content = (folder / "metadata.json").read_bytes()
         version = json.loads(content)["version"]

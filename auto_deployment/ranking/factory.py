@@ -89,7 +89,7 @@ class RankerFactory:
         raise ValueError(f"no ranker {name!r}: there are {', '.join(NAMES)}")
 
     def kept(self, name: str, tuning: Tuning) -> dict[str, Array]:
-        """What the artifact keeps of the ranker `name`, to explain lists by: see `auto_deployment.provenance.reasons`."""
+        """What the artifact keeps of the ranker `name`, to explain lists by: see `auto_deployment.provenance.explanation`."""
         parts: tuple[str, ...] = PARTS.get(name, (name,))
         found: dict[str, Array] = {}
         if name == "popularity":

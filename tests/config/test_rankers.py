@@ -5,14 +5,14 @@ from typing import get_args
 import pytest
 
 from auto_deployment.common.settings import Settings
-from auto_deployment.provenance.reasons import KEPT, RANKED
+from auto_deployment.provenance.explanation import EXPLAINING_ARRAYS, LIST_CONTENTS
 from auto_deployment.ranking.factory import NAMES, PARTS, SCORED
 from auto_deployment.ranking.model_selection import GRIDS
 
 PLACES = {
     "GRIDS of ranking/model_selection.py": set(GRIDS),
-    "KEPT of provenance/reasons.py": set(KEPT),
-    "RANKED of provenance/reasons.py": set(RANKED),
+    "EXPLAINING_ARRAYS of provenance/explanation.py": set(EXPLAINING_ARRAYS),
+    "LIST_CONTENTS of provenance/explanation.py": set(LIST_CONTENTS),
     "ranker of common/settings.py": set(get_args(Settings.model_fields["ranker"].annotation)) - {"auto"},
 }
 
@@ -27,7 +27,7 @@ def test_every_ranker_is_in_each_list_of_rankers(place: str) -> None:
 
 def test_each_ranker_has_a_sentence_of_its_own() -> None:
     """`why` names what made the list."""
-    assert len(set(RANKED.values())) == len(RANKED)
+    assert len(set(LIST_CONTENTS.values())) == len(LIST_CONTENTS)
 
 
 def test_mixtures_are_made_of_rankers_that_exist() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from app.journal import Row
 from app.model import load_serving
@@ -21,8 +22,9 @@ from app.recommender import Recommender
 from app.routes import digest_of
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.templates import render
-from auto_deployment.provenance import keeping
+from auto_deployment.provenance import backups
 from auto_deployment.provenance.__main__ import main
+from auto_deployment.provenance.chain import AnswerChain
 from auto_deployment.provenance.sections import sections, text
 from tests.unit.app import samples
 
@@ -124,7 +126,7 @@ def test_an_answer_comes_again_to_the_byte(demo: Path, capsys: pytest.CaptureFix
         (["user", "five"], 2, "'five' is not a user"),
         (["user", str(2**63)], 2, "is not a user"),
         (["version", "-1"], 2, "'-1' is not a version"),
-        (["version", "9"], 1, "nobody knows a version 9"),
+        (["version", "9"], 1, "neither the database nor git has a version 9"),
         (["backup", "no/such/folder"], 1, "no/such/folder: No such file or directory"),
         (["restore", "nothing"], 1, "nothing: No such file or directory"),
     ],
@@ -197,7 +199,7 @@ def test_a_backup_with_a_flipped_bit_is_whole_or_refused(
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
         try:
-            assert keeping.check(path) == 3
+            assert backups.check(path) == 3
         except RunError as error:
             refused.append(str(error))
     assert len(refused) > len(whole) * 0.9
@@ -244,7 +246,7 @@ def test_a_page_needs_nothing_and_runs_nothing(demo: Path, capsys: pytest.Captur
     """No script, link or picture; text that looks like a tag stays text, wherever it comes from."""
     chain = json.loads(run(capsys, "why", "once", "--demo", str(demo), "--json")[1])
     hostile = _replaced(copy.deepcopy(chain), "<script src='http://x'>&")
-    for each in (chain, hostile):
+    for each in (chain_of(chain), chain_of(hostile)):
         parsed = Tags()
         parsed.feed(render("provenance/answer.html", chain=each, sections=sections(each)))
         assert parsed.tags <= {"html", "head", "meta", "title", "style", "body", "h1", "h2", "table", "tr", "th", "td"}
@@ -259,8 +261,13 @@ def test_a_chain_with_gaps_is_told_all_the_same(demo: Path, capsys: pytest.Captu
     chain = json.loads(said)
     assert status == 0
     assert set(chain["missing"]) == {"answer", "history", "model", "drivers", "tries"}
-    assert "missing" in "\n".join(text(chain))
-    assert all(section.lines for section in sections(chain))
+    assert "missing" in "\n".join(text(chain_of(chain)))
+    assert all(section.lines for section in sections(chain_of(chain)))
+
+
+def chain_of(printed: dict[str, Any]) -> AnswerChain:
+    """The chain that `--json` printed."""
+    return TypeAdapter(AnswerChain).validate_python(printed)
 
 
 def _replaced(value: Any, by: str) -> Any:

@@ -26,9 +26,9 @@ from auto_deployment.ingestion.sources import SAMPLE
 from auto_deployment.ingestion.tables import Tables
 from auto_deployment.provenance import history, listing, tries
 from auto_deployment.provenance.chain import last_release, release_evidence
-from auto_deployment.provenance.history import Seen, combine, lines_of
-from auto_deployment.provenance.reasons import KEPT, drivers, step_told
-from auto_deployment.provenance.replay import Engine, ReplayError, compute, find_model, read
+from auto_deployment.provenance.explanation import EXPLAINING_ARRAYS, Driver, find_drivers, step_meaning
+from auto_deployment.provenance.history import HistoryFilm, combine, lines_of
+from auto_deployment.provenance.replay import Engine, ReplayError, find_model, read, replay
 from auto_deployment.provenance.version_files import GoneError, VersionFiles
 from auto_deployment.release import image_commands
 from auto_deployment.training.dataset import read as read_dataset
@@ -123,7 +123,7 @@ def test_an_answer_of_version_0_is_computed_by_the_image_that_the_first_release_
     engine = FakeEngine(tmp_path / "images", model_0=0, stable=7, canary=8)
     files = VersionFiles(Places(tmp_path, tmp_path / "data"), "local", tmp_path / "cache")
     answer = traced(0, md5_of(tmp_path / "images" / "model_0"))
-    assert compute(answer, files, engine).by == "the stack's image movierec-app:model-0, with the model in it"
+    assert replay(answer, files, engine).by == "the stack's image movierec-app:model-0, with the model in it"
     assert json.loads((find_model(answer, files, engine) / "metadata.json").read_bytes())["version"] == 0
 
 
@@ -131,9 +131,9 @@ def test_before_the_first_release_what_the_stack_runs_computes(tmp_path: Path) -
     """And where another training of the same number is at hand, nothing does."""
     engine = FakeEngine(tmp_path / "images", stable=0)
     files = VersionFiles(Places(tmp_path, tmp_path / "data"), "local", tmp_path / "cache")
-    assert "movierec-app:stable" in compute(traced(0, None), files, engine).by
+    assert "movierec-app:stable" in replay(traced(0, None), files, engine).by
     with pytest.raises(ReplayError, match="in none of movierec-app:model-0, movierec-app:stable, movierec-app:canary"):
-        compute(traced(0, "0" * 32), files, engine)
+        replay(traced(0, "0" * 32), files, engine)
 
 
 def test_an_answer_of_a_group_needs_the_image_of_its_version(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_an_answer_of_a_group_needs_the_image_of_its_version(tmp_path: Path) -> 
     files = VersionFiles(Places(tmp_path, tmp_path / "data"), "local", tmp_path / "cache")
     answer = traced(0, md5_of(folder))._replace(step="demographics")
     with pytest.raises(ReplayError, match="the image of version 0 computes this answer again"):
-        compute(answer, files, None)
+        replay(answer, files, None)
 
 
 def traced(version: int, md5: str | None) -> Traced:
@@ -198,9 +198,9 @@ def test_each_film_of_a_history_stands_once() -> None:
     ]
     watches = ["5,b,10,2026-01-01T00:00:00", "5,c,2,2026-01-01T00:00:00", "5,b,5,2026-01-03T00:00:00"]
     assert combine(ratings, watches) == [
-        Seen("a", 3.0, "2026-01-02T00:00:00", 0),
-        Seen("b", 5.0, "2026-01-01T00:00:00", 15),
-        Seen("c", None, None, 2),
+        HistoryFilm("a", 3.0, "2026-01-02T00:00:00", 0),
+        HistoryFilm("b", 5.0, "2026-01-01T00:00:00", 15),
+        HistoryFilm("c", None, None, 2),
     ]
     assert combine([], []) == []
 
@@ -233,20 +233,20 @@ def test_history_takes_films_out_of_the_popular_order(tmp_path: Path) -> None:
     serving = model(tmp_path, "popularity", list(range(40)))
     order = {"popularity_films": np.arange(50, dtype=np.uint16)[::-1]}
     left_out = (samples.FILMS[45], samples.FILMS[49], "gone+1999", samples.FILMS[43], samples.FILMS[3])
-    seen = [Seen(film, 4.0, "2026-01-01T00:00:00", 0) for film in left_out]
+    seen = [HistoryFilm(film, 4.0, "2026-01-01T00:00:00", 0) for film in left_out]
     shown = [samples.FILMS[film] for film in (48, 47, 46, 44)]
-    assert drivers("known", shown, seen, serving, order) == [
-        (samples.FILMS[49], "left out as seen; it is number 1 of the popular films"),
-        (samples.FILMS[45], "left out as seen; it is number 5 of the popular films"),
+    assert find_drivers("known", shown, seen, serving, order) == [
+        Driver(samples.FILMS[49], "left out as seen; it is number 1 of the popular films"),
+        Driver(samples.FILMS[45], "left out as seen; it is number 5 of the popular films"),
     ]
-    assert drivers("popular", [], seen, serving, order) == []
+    assert find_drivers("popular", [], seen, serving, order) == []
 
 
 def test_a_version_that_keeps_no_order_names_no_place(tmp_path: Path) -> None:
     """Its list for unknown users is another one: no place in that is told for one in the order."""
-    seen = [Seen(samples.FILMS[10], 4.0, "2026-01-01T00:00:00", 0)]
+    seen = [HistoryFilm(samples.FILMS[10], 4.0, "2026-01-01T00:00:00", 0)]
     with pytest.raises(RunError, match="version 3 keeps nothing to explain lists of 'popularity' by"):
-        drivers("known", [samples.FILMS[11]], seen, model(tmp_path, "popularity"), {})
+        find_drivers("known", [samples.FILMS[11]], seen, model(tmp_path, "popularity"), {})
 
 
 def test_ratings_pull_the_list_towards_films_like_theirs(tmp_path: Path) -> None:
@@ -256,8 +256,8 @@ def test_ratings_pull_the_list_towards_films_like_theirs(tmp_path: Path) -> None
     factors[0], factors[1], factors[2], factors[3] = (1, 0), (1, 0.1), (0, 1), (-1, 0)
     rating = {"film_factors": factors, "film_bias": np.zeros(50, dtype=np.float32), "mean": np.array([3], dtype=np.float32)}
     stars = {1: 5.0, 2: 5.0, 3: 2.0}
-    seen = [Seen(samples.FILMS[film], value, "2026-01-01T00:00:00", 0) for film, value in stars.items()]
-    found = drivers("known", [samples.FILMS[0]], [*seen, Seen(samples.FILMS[4], None, None, 9)], serving, rating)
+    seen = [HistoryFilm(samples.FILMS[film], value, "2026-01-01T00:00:00", 0) for film, value in stars.items()]
+    found = find_drivers("known", [samples.FILMS[0]], [*seen, HistoryFilm(samples.FILMS[4], None, None, 9)], serving, rating)
     assert [each.film for each in found] == [samples.FILMS[1], samples.FILMS[3], samples.FILMS[2]]
     assert found[1].did == "rated 2, -1.00 against the expected; pull on the list +1.000"
 
@@ -269,31 +269,31 @@ def test_liked_films_are_told_by_what_they_add(tmp_path: Path) -> None:
     films, weights = np.zeros((50, 2), dtype=np.uint32), np.zeros((50, 2), dtype=np.float32)
     films[5], weights[5] = (1, 2), (0.25, 0.5)
     films[6], weights[6] = (1, 3), (0.125, 0.5)
-    seen = [Seen(samples.FILMS[film], stars, "2026-01-01T00:00:00", 0) for film, stars in ((1, 5.0), (2, 5.0), (3, 1.0))]
+    seen = [HistoryFilm(samples.FILMS[film], stars, "2026-01-01T00:00:00", 0) for film, stars in ((1, 5.0), (2, 5.0), (3, 1.0))]
     shown = [samples.FILMS[5], samples.FILMS[6]]
-    found = drivers("known", shown, seen, serving, {"ease_films": films, "ease_weights": weights})
+    found = find_drivers("known", shown, seen, serving, {"ease_films": films, "ease_weights": weights})
     first = f"rated 5; adds +0.250 to the scores of the list, most to {samples.FILMS[5]} (+0.500)"
     second = f"rated 5; adds +0.188 to the scores of the list, most to {samples.FILMS[5]} (+0.250)"
-    assert found == [(samples.FILMS[2], first), (samples.FILMS[1], second)]
+    assert found == [Driver(samples.FILMS[2], first), Driver(samples.FILMS[1], second)]
     with pytest.raises(RunError, match="version 3 keeps nothing to explain lists of 'ease' by"):
-        drivers("known", shown, seen, serving, {})
+        find_drivers("known", shown, seen, serving, {})
 
 
 def test_a_ranker_without_an_explanation_gets_no_words_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ranker that makes its lists alone has no scores that its films could add to."""
-    monkeypatch.setitem(KEPT, "walk", "walk_films")
-    seen = [Seen(samples.FILMS[1], 5.0, "2026-01-01T00:00:00", 0)]
+    monkeypatch.setitem(EXPLAINING_ARRAYS, "walk", "walk_films")
+    seen = [HistoryFilm(samples.FILMS[1], 5.0, "2026-01-01T00:00:00", 0)]
     with pytest.raises(RunError, match="this code cannot explain lists of 'walk'"):
-        drivers("known", [samples.FILMS[5]], seen, model(tmp_path, "walk"), {"walk_films": np.arange(50)})
+        find_drivers("known", [samples.FILMS[5]], seen, model(tmp_path, "walk"), {"walk_films": np.arange(50)})
 
 
 def test_a_step_is_told_by_what_the_version_ranked_with() -> None:
     """A step that a later version adds is told by its name."""
-    assert "most users liked" in step_told("known", {"ranker": "popularity"})
-    assert "highest rating predicted" in step_told("known", {"ranker": "svd"})
+    assert "most users liked" in step_meaning("known", {"ranker": "popularity"})
+    assert "highest rating predicted" in step_meaning("known", {"ranker": "svd"})
     for ranker, words in (("ease", "item to item"), ("als", "factors of likes"), ("blend", "weights and factors")):
-        assert words in step_told("known", {"ranker": ranker})
-    assert step_told("shuffled", {}) == "shuffled"
+        assert words in step_meaning("known", {"ranker": ranker})
+    assert step_meaning("shuffled", {}) == "shuffled"
 
 
 def test_every_try_is_read_from_the_log() -> None:
@@ -303,7 +303,7 @@ def test_every_try_is_read_from_the_log() -> None:
     lines = [json.dumps(LINE), json.dumps(other), json.dumps(LINE)[:80], '"asked-1"', "[1, asked-1", json.dumps(refused)]
     first, second = tries.read(lines, "asked-1")
     assert (first.status, first.seconds, first.answer_id) == (200, 0.301, "a1")
-    assert first.tries == [("10.0.0.1:5000", "502", "0.280"), ("10.0.0.2:5000", "200", "0.002")]
+    assert first.tries == [tries.Try("10.0.0.1:5000", "502", "0.280"), tries.Try("10.0.0.2:5000", "200", "0.002")]
     assert (second.status, second.tries) == (405, [])
 
 
@@ -341,21 +341,21 @@ def test_a_version_that_was_released_twice_tells_of_the_last_time(tmp_path: Path
 def test_times_are_told_in_utc() -> None:
     """With their microseconds where they have some; everything else as it is."""
     values: list[Any] = [NOON, NOON.replace(microsecond=5), date(2026, 1, 2), None, 5, 0.5, "x"]
-    assert [listing.plain(value) for value in values] == [
+    assert [listing.json_value(value) for value in values] == [
         *("2026-01-02T12:00:00Z", "2026-01-02T12:00:00.000005Z", "2026-01-02", None, 5, 0.5, "x")
     ]
 
 
 def test_a_version_is_told_with_what_is_missing() -> None:
     """No row, no tag, nothing served, or too much to count."""
-    told = "\n".join(listing.version(3, None, [], None))
+    told = "\n".join(listing.version_lines(3, None, [], None))
     assert "no tracking row" in told
     assert "git has no tag" in told
     assert "nothing that is kept" in told
-    told = "\n".join(listing.version(3, {"version_number": 3, "model_rmse": 0.75}, "not counted: slow", "c" * 40))
+    told = "\n".join(listing.version_lines(3, {"version_number": 3, "model_rmse": 0.75}, "not counted: slow", "c" * 40))
     assert "not counted: slow" in told
     assert "0.7500" in told
-    assert "1,234 by canary" in "\n".join(listing.version(3, None, [Served("canary", 1234, NOON, NOON)], None))
+    assert "1,234 by canary" in "\n".join(listing.version_lines(3, None, [Served("canary", 1234, NOON, NOON)], None))
 
 
 def test_rows_of_a_version_that_git_does_not_name_are_told_by_their_md5(tmp_path: Path) -> None:

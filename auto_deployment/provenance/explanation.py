@@ -1,34 +1,35 @@
-"""Which films of a user's history drove an answer, and how. Pure: arrays in, words out."""
+"""The films of a user's history that drove an answer, and how. Pure: arrays in, texts out."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from auto_deployment.common.errors import RunError
-from auto_deployment.provenance.drivers import added, likes
+from auto_deployment.provenance.contributions import contributions, likes
 from auto_deployment.ranking.factory import SCORED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from app.model import Array, ServingModel
-    from auto_deployment.provenance.history import Seen
+    from auto_deployment.provenance.history import HistoryFilm
 
-MOST_SHOWN = 10
+MOST_DRIVERS = 10
 # The step of lists by group, which only versions of software 1.0 served.
 GROUPS = "demographics"
-# Without this array of the rating part, which versions of older code may not have, a ranker's lists cannot be explained.
-KEPT = {
+# The array of the rating part that explains the lists of a ranker. Versions of older code may lack it.
+EXPLAINING_ARRAYS = {
     "popularity": "popularity_films",
     "svd": "film_factors",
     "ease": "ease_films",
     "als": "als_films",
     "blend": "ease_films",
 }
-# What a list of each ranker has.
-RANKED = {
+# The content of a list, by ranker.
+LIST_CONTENTS = {
     "popularity": "the films that most users liked, without those that this user had rated or watched",
     "svd": "the films with the highest rating predicted for this user, without those rated or watched",
     "ease": "the films that those they liked explain best, item to item, without those rated or watched",
@@ -37,53 +38,55 @@ RANKED = {
 }
 
 
-class Driver(NamedTuple):
-    """A film of the history and what it did."""
+@dataclass(frozen=True)
+class Driver:
+    """A film of the history, and its effect on the list as a text (`did`)."""
 
     film: str
     did: str
 
 
-def step_told(step: str, metadata: Mapping[str, Any]) -> str:
-    """What a step of the ranking means, for the ranker of that version."""
-    steps = {
-        "known": f"a user of the training data: {RANKED.get(str(metadata.get('ranker')), 'their own list, computed ahead')}",
+def step_meaning(step: str, metadata: Mapping[str, Any]) -> str:
+    """The meaning of a step of the ranking, for the ranker of the version."""
+    content = LIST_CONTENTS.get(str(metadata.get("ranker")), "their own list, computed ahead")
+    meanings = {
+        "known": f"a user of the training data: {content}",
         GROUPS: "no user of the training data, but their group was known: the films that were popular in the group",
         "popular": "no user of the training data: the films that most users liked, the same for everybody",
         "seen_all": "the user had seen every film there is: the films that most users liked, all the same",
     }
-    return steps.get(step, step)
+    return meanings.get(step, step)
 
 
-def drivers(
-    step: str, shown: Sequence[str], seen: Sequence[Seen], serving: ServingModel, rating: Mapping[str, Array]
+def find_drivers(
+    step: str, shown: Sequence[str], history: Sequence[HistoryFilm], serving: ServingModel, rating: Mapping[str, Array]
 ) -> list[Driver]:
-    """The films of the history that made the list what it is, the strongest first; at most ten.
+    """At most ten films of the history that drove the list `shown`, the strongest first. Only a known user has drivers.
 
-    Raises RunError where the version keeps nothing to tell them by.
+    Raises RunError if the version keeps no array that explains its lists.
     """
     if step != "known":
         return []
     ranker = serving.metadata.get("ranker")
-    if KEPT.get(str(ranker)) not in rating:
+    if EXPLAINING_ARRAYS.get(str(ranker)) not in rating:
         raise RunError(f"version {serving.version} keeps nothing to explain lists of {ranker!r} by")
     places = {film: at for at, film in enumerate(serving.films)}
-    known = [each for each in seen if each.film in places]
+    known = [each for each in history if each.film in places]
     if ranker == "popularity":
-        return _by_popularity(len(shown), known, places, rating["popularity_films"])[:MOST_SHOWN]
+        return _by_popularity(len(shown), known, places, rating["popularity_films"])[:MOST_DRIVERS]
     if ranker == "svd":
-        return _by_factors(shown, known, places, rating)[:MOST_SHOWN]
+        return _by_factors(shown, known, places, rating)[:MOST_DRIVERS]
     if ranker not in SCORED:
         raise RunError(f"this code cannot explain lists of {ranker!r}: replay the answer with the image of its version")
-    return _by_scores(shown, known, places, serving.metadata, rating)[:MOST_SHOWN]
+    return _by_scores(shown, known, places, serving.metadata, rating)[:MOST_DRIVERS]
 
 
-def _by_popularity(count: int, seen: Sequence[Seen], places: Mapping[str, int], order: Array) -> list[Driver]:
-    """History only takes films out of `order`: those before the end of a list of `count`, by their place."""
+def _by_popularity(count: int, history: Sequence[HistoryFilm], places: Mapping[str, int], order: Array) -> list[Driver]:
+    """A history only takes films out of `order`. The drivers are films before the end of a list of `count` films."""
     place = np.argsort(order)
     found: list[Driver] = []
-    for rank, film in sorted((int(place[places[each.film]]) + 1, each.film) for each in seen):
-        # Each film left out lets the list reach one further down.
+    for rank, film in sorted((int(place[places[each.film]]) + 1, each.film) for each in history):
+        # Each film that is left out extends the list by one place.
         if rank > count + len(found):
             break
         found.append(Driver(film, f"left out as seen; it is number {rank} of the popular films"))
@@ -92,39 +95,39 @@ def _by_popularity(count: int, seen: Sequence[Seen], places: Mapping[str, int], 
 
 def _by_scores(
     shown: Sequence[str],
-    seen: Sequence[Seen],
+    history: Sequence[HistoryFilm],
     places: Mapping[str, int],
     metadata: Mapping[str, Any],
     rating: Mapping[str, Array],
 ) -> list[Driver]:
-    """What each liked film adds to the scores of the list, and to which of its films most."""
+    """The mean contribution of each liked film to the scores of the list, and the film with its largest contribution."""
     rows = np.array([places[film] for film in shown if film in places], dtype=np.int64)
     if not len(rows):
         return []
-    liked = likes(seen, places, tuple(metadata["scale"]), rating)
-    told = added(rows, liked, metadata, rating)
+    liked = likes(history, places, tuple(metadata["scale"]), rating)
+    added = contributions(rows, liked, metadata, rating)
     films = [film for film in shown if film in places]
-    names = {places[each.film]: each for each in seen}
+    names = {places[each.film]: each for each in history}
     found = []
-    for at in np.argsort(-told.mean(axis=1), kind="stable").tolist():
-        each, most = names[int(liked.films[at])], int(told[at].argmax())
+    for at in np.argsort(-added.mean(axis=1), kind="stable").tolist():
+        each, top = names[int(liked.films[at])], int(added[at].argmax())
         how = f"rated {each.stars:g}" if each.stars is not None else f"watched {each.minutes} minutes"
-        did = f"{how}; adds {told[at].mean():+.3f} to the scores of the list, most to {films[most]} ({told[at, most]:+.3f})"
+        did = f"{how}; adds {added[at].mean():+.3f} to the scores of the list, most to {films[top]} ({added[at, top]:+.3f})"
         found.append(Driver(each.film, did))
     return found
 
 
 def _by_factors(
-    shown: Sequence[str], seen: Sequence[Seen], places: Mapping[str, int], rating: Mapping[str, Array]
+    shown: Sequence[str], history: Sequence[HistoryFilm], places: Mapping[str, int], rating: Mapping[str, Array]
 ) -> list[Driver]:
-    """How much a rating pulls the list towards films like it: likeness to those shown, times its distance from the expected."""
+    """The pull of each rating on the list: its likeness to the shown films, times its distance from the expected rating."""
     factors, bias, mean = rating["film_factors"], rating["film_bias"], float(rating["mean"][0])
     rows = [places[film] for film in shown if film in places]
     if not rows:
         return []
     centre = _unit(factors[rows]).mean(axis=0)
     pulls = []
-    for each in seen:
+    for each in history:
         if each.stars is not None:
             at = places[each.film]
             surprise = each.stars - mean - float(bias[at])

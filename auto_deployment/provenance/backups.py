@@ -1,4 +1,4 @@
-"""Backup and restore of the database, as a packed file of lines: see `app.provenance.backup`."""
+"""Backup and restore of the database, as a gzip file of lines: see `app.provenance.backup`."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
     from app.provenance.archive import Archive
 
-RESTORE_SECONDS = 600.0  # after its last line
-PACKED_FAST = 3
+RESTORE_SECONDS = 600.0  # after the last line
+FAST_LEVEL = 3
 
 
 def backup(archive: Archive, path: Path) -> None:
-    """Write a backup, whole or not at all. Raises RunError where there is a file already or it cannot be written."""
+    """Write a complete backup, or none. Raises RunError if the file exists or cannot be written."""
     if path.exists():
         raise RunError(f"{path} is there already: name another file, or remove it")
-    aside = path.with_name(f".{path.name}.part")
+    unfinished = path.with_name(f".{path.name}.part")
     try:
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=PACKED_FAST, mtime=0) as packed:
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=FAST_LEVEL, mtime=0) as packed:
                 packed.writelines(to_lines(archive.everything()))
             file.flush()
             os.fsync(file.fileno())
-        aside.rename(path)
+        unfinished.rename(path)
     except OSError as error:
         raise RunError(f"{path}: {error.strerror}: make room, or name another place") from error
     finally:
-        aside.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def check(path: Path) -> int:
-    """How many answers a whole backup holds. Raises RunError for a damaged one, before anything is restored."""
+    """The number of answers in a backup. Raises RunError for a damaged backup."""
     try:
         with gzip.open(path, "rb") as lines:
             return sum(not isinstance(each, dict) for each in from_lines(lines))
@@ -52,7 +52,10 @@ def check(path: Path) -> int:
 
 
 def restore_into(archive: Archive, path: Path) -> str:
-    """Restore by a connection that may insert; what was done, as a line. Raises RefusedError for another installation's."""
+    """Restore through a connection that may insert, and return a line about the result.
+
+    Raises RefusedError for a backup of another installation.
+    """
     archive.create()
     try:
         with gzip.open(path, "rb") as lines:
@@ -63,7 +66,7 @@ def restore_into(archive: Archive, path: Path) -> str:
 
 
 def restore_in_stack(docker: str, root: Path, path: Path) -> str:
-    """Restore by the stack's `migrate` service, which alone may insert into `reccom` for others than a service."""
+    """Restore through the stack's `migrate` service: no other service may insert answers of others into `reccom`."""
     command = [docker, "compose", "run", "--rm", "--no-deps", "-T", "migrate", "python", "-m", "app.restore"]
     with (
         gzip.open(path, "rb") as lines,
@@ -71,16 +74,16 @@ def restore_in_stack(docker: str, root: Path, path: Path) -> str:
             command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=False
         ) as process,
     ):
-        assert process.stdin is not None  # noqa: S101 - a pipe was asked for
-        with contextlib.suppress(BrokenPipeError):  # it ended early, and says why
+        assert process.stdin is not None  # noqa: S101 - it is a pipe
+        with contextlib.suppress(BrokenPipeError):  # the process ended early, and reports why
             shutil.copyfileobj(lines, process.stdin)
-        said, errors = _end_of(process)
-    words = errors.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        output, errors = _end_of(process)
+    message = errors.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
     if process.returncode == RefusedError.status:
-        raise RefusedError(words[0])
+        raise RefusedError(message[0])
     if process.returncode:
-        raise RunError(f"the stack's migrate service could not restore: {words[0]}")
-    return said.decode().strip()
+        raise RunError(f"the stack's migrate service could not restore: {message[0]}")
+    return output.decode().strip()
 
 
 def _end_of(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:

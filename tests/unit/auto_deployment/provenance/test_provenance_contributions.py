@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from auto_deployment.provenance.drivers import added, by_factors, by_weights, likes
-from auto_deployment.provenance.history import Seen
+from auto_deployment.provenance.contributions import als_contributions, contributions, ease_contributions, likes
+from auto_deployment.provenance.history import HistoryFilm
 from auto_deployment.ranking import ranker
 from auto_deployment.ranking.als import ImplicitAls
 from auto_deployment.ranking.ease import Ease
@@ -23,15 +23,15 @@ SHOWN = np.arange(FILMS)
 PLACES = {str(film): film for film in range(FILMS)}
 
 
-def history(feedback: Feedback, user: int) -> list[Seen]:
+def history(feedback: Feedback, user: int) -> list[HistoryFilm]:
     """What the user rated and watched, as the tables tell it."""
     rated = feedback.ratings[feedback.ratings.user == user]
     watched = feedback.watches[feedback.watches.user == user]
     pairs = zip(rated.film.tolist(), rated.stars.tolist(), strict=True)
     minutes = zip(watched.film.tolist(), watched.minutes.tolist(), strict=True)
     return [
-        *(Seen(str(film), stars, "2026-01-05T08:00:00", 0) for film, stars in pairs),
-        *(Seen(str(film), None, None, each) for film, each in minutes),
+        *(HistoryFilm(str(film), stars, "2026-01-05T08:00:00", 0) for film, stars in pairs),
+        *(HistoryFilm(str(film), None, None, each) for film, each in minutes),
     ]
 
 
@@ -52,24 +52,29 @@ def test_what_the_films_add_is_the_score(user: int) -> None:
     for name, score in (("ease", ease), ("als", als), ("blend", ease + 0.7 * als)):
         metadata, arrays = kept(name, feedback)
         liked = likes(history(feedback, user), PLACES, SCALE, arrays)
-        assert added(SHOWN, liked, metadata, arrays).sum(axis=0) == pytest.approx(score, abs=1e-5)
+        assert contributions(SHOWN, liked, metadata, arrays).sum(axis=0) == pytest.approx(score, abs=1e-5)
 
 
 def test_a_film_of_the_same_taste_adds_most() -> None:
     """To the films of its own taste; the other taste's get next to nothing from it."""
     feedback = two_tastes()
     metadata, arrays = kept("blend", feedback)
-    liked = likes([Seen("4", 5.0, "2026-01-05T08:00:00", 0)], PLACES, SCALE, arrays)
-    told = added(SHOWN, liked, metadata, arrays)[0]
+    liked = likes([HistoryFilm("4", 5.0, "2026-01-05T08:00:00", 0)], PLACES, SCALE, arrays)
+    added = contributions(SHOWN, liked, metadata, arrays)[0]
     others = np.setdiff1d(np.arange(0, FILMS, 2), [4])
-    assert told[others].min() > 5 * np.abs(told[1::2]).max()
+    assert added[others].min() > 5 * np.abs(added[1::2]).max()
 
 
 def test_dislikes_add_nothing_and_minutes_count_by_the_films_length() -> None:
     """1 and 2 of 5 and what was left early are no likes; a film watched whole is; where no lengths are kept no watch counts."""
     watched = [(user, 3, 100) for user in range(20)]
     arrays = kept("als", feedback_of([(user, film, 5.0) for user in range(USERS) for film in (0, 1)], USERS, FILMS, watched))[1]
-    seen = [Seen("0", 2.0, "t", 90), Seen("1", 4.0, "t", 0), Seen("3", None, None, 50), Seen("4", None, None, 5)]
+    seen = [
+        HistoryFilm("0", 2.0, "t", 90),
+        HistoryFilm("1", 4.0, "t", 0),
+        HistoryFilm("3", None, None, 50),
+        HistoryFilm("4", None, None, 5),
+    ]
     liked = likes(seen, PLACES, SCALE, arrays)
     assert (liked.films.tolist(), liked.grades.tolist()) == ([1, 3], pytest.approx([0.85, 0.425]))
     assert likes(seen, PLACES, SCALE, {}).films.tolist() == [1]
@@ -78,8 +83,8 @@ def test_dislikes_add_nothing_and_minutes_count_by_the_films_length() -> None:
 def test_who_liked_nothing_has_no_driver() -> None:
     """No row, and no error."""
     metadata, arrays = kept("blend", two_tastes())
-    liked = likes([Seen("4", 1.0, "t", 0)], PLACES, SCALE, arrays)
-    assert added(SHOWN, liked, metadata, arrays).shape == (0, FILMS)
+    liked = likes([HistoryFilm("4", 1.0, "t", 0)], PLACES, SCALE, arrays)
+    assert contributions(SHOWN, liked, metadata, arrays).shape == (0, FILMS)
 
 
 def test_of_each_film_the_strongest_weights_are_kept() -> None:
@@ -116,5 +121,5 @@ def test_what_is_kept_is_bounded() -> None:
     }
     arrays = kept("blend", two_tastes())[1]
     assert arrays["ease_weights"].shape == (FILMS, 50)
-    assert by_weights(SHOWN[:0], likes([], PLACES, SCALE, arrays), arrays).shape == (0, 0)
-    assert by_factors(SHOWN[:3], likes([], PLACES, SCALE, arrays), arrays, 0.5).shape == (0, 3)
+    assert ease_contributions(SHOWN[:0], likes([], PLACES, SCALE, arrays), arrays).shape == (0, 0)
+    assert als_contributions(SHOWN[:3], likes([], PLACES, SCALE, arrays), arrays, 0.5).shape == (0, 3)
