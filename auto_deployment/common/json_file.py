@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from auto_deployment.common.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 Typed = TypeVar("Typed")
+# Making one takes milliseconds.
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
 class StateError(RunError):
@@ -81,7 +84,17 @@ def read_typed(path: Path, kind: type[Typed]) -> Typed | None:
     """
     value = read_json(path)
     try:
-        return None if value is None else TypeAdapter(kind).validate_python(value)
+        return None if value is None else cast("Typed", _adapter(kind).validate_python(value))
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the object'}: {each['msg']}" for each in error.errors()[:3])
         raise StateError(f"{path}: not a valid {kind.__name__} ({problems}): restore the file") from error
+
+
+def write_typed(path: Path, value: object) -> None:
+    """Replace a JSON file by a model or dataclass, which `read_typed` reads again."""
+    write_json_synced(path, to_json(value))
+
+
+def to_json(value: object) -> dict[str, Any]:
+    """A model or dataclass as a JSON object, its fields under their aliases."""
+    return dict(_adapter(type(value)).dump_python(value, mode="json", by_alias=True))

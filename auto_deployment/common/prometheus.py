@@ -24,7 +24,7 @@ NEIGHBOURS = build_opener(ProxyHandler({}))
 
 
 class PrometheusError(RunError):
-    """Prometheus gave no figures."""
+    """Prometheus gave no metrics."""
 
 
 class UnreachableError(PrometheusError):

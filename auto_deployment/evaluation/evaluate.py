@@ -71,7 +71,7 @@ class Evaluation:
     """Everything the gate decides on and the report tells.
 
     `ranking` has each ranker's figures on one cut in time, `choice` is what was chosen before the cut. `untrained_champion` is
-    why there are no figures of the recipe in service, where it could not be trained.
+    why there are no metrics of the recipe in service, where it could not be trained.
     """
 
     rows: int

@@ -1,4 +1,4 @@
-"""`scripts/deploy.sh COMMAND`: a release, and what operators ask of one."""
+"""`scripts/deploy.sh COMMAND`: releases, and the requests of operators."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from auto_deployment.common.process import Commands
 from auto_deployment.common.prometheus import Prometheus
 from auto_deployment.common.settings import load_settings
 from auto_deployment.common.signals import Stop, StoppedError
-from auto_deployment.release import preflight, requests, state
+from auto_deployment.release import operator_requests, preflight, state
 from auto_deployment.release.completion import settle
-from auto_deployment.release.context import Tools
+from auto_deployment.release.context import ReleaseContext
 from auto_deployment.release.controller import Controller
 from auto_deployment.release.lock import LockedError, held, is_held
 from auto_deployment.release.shadow import shadow
 from auto_deployment.release.stack import Stack
-from auto_deployment.release.state_machine import EXIT_STATUS, Ending, Request
+from auto_deployment.release.state_machine import EXIT_STATUS, Ending, OperatorRequest
 from auto_deployment.release.status import gather, text_of
 
 if TYPE_CHECKING:
@@ -40,57 +40,57 @@ log = logging.getLogger(__name__)
 
 DEPLOY = "scripts/deploy.sh"
 CODE = Path(__file__).resolve().parents[2]
-# Runs that may end between being found and being asked.
-TURNS = 5
+# A running release may end between the moment it is found and the moment it gets the request.
+ATTEMPTS = 5
 PAUSE = 2.0
 # Mail and Slack, three tries each.
-LOOK_SECONDS = 240.0
+SETTLE_SECONDS = 240.0
 
 
-class Front:
+class DeployCommand:
     """One call of the command."""
 
-    def __init__(self, tools: Tools, options: argparse.Namespace) -> None:
-        self._tools = tools
+    def __init__(self, context: ReleaseContext, options: argparse.Namespace) -> None:
+        self._context = context
         self._options = options
         self._who = options.by
 
     def release(self) -> int:
-        """Release the version in the tree; what was left under way comes first. Given to the running one where it is newer."""
-        version = preflight.version_in_tree(self._tools.settings.data_dir)
-        for _ in range(TURNS):
+        """Release the version in the tree, after what was left under way. A running older release gets a request instead."""
+        version = preflight.version_in_tree(self._context.settings.data_dir)
+        for _ in range(ATTEMPTS):
             try:
                 return self._release(version)
             except LockedError:
-                running = state.load(self._tools.folder).under_way
+                running = state.load(self._context.folder).under_way
                 if running is None:
-                    self._wait_for_look()
+                    self._wait_for_settling()
                     continue
                 if version <= running.version:
                     raise
-                if self._is_taken(self._wanted(version)):
+                if self._is_acknowledged(self._request(version)):
                     return 0
         return self._release(version)
 
-    def _wait_for_look(self) -> None:
-        """A look that finds nothing to continue holds the lock for a moment, or while it notifies people of an end."""
-        until = time.monotonic() + LOOK_SECONDS
+    def _wait_for_settling(self) -> None:
+        """Wait for a call that finds nothing to continue: it holds the lock while it notifies people of an end."""
+        until = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < until:
             time.sleep(PAUSE)
-            if not is_held(self._tools.folder) or state.load(self._tools.folder).under_way is not None:
+            if not is_held(self._context.folder) or state.load(self._context.folder).under_way is not None:
                 return
 
-    def _wanted(self, version: int) -> Request:
-        """The request to a release that is running."""
-        told = (("--again", self._options.again), ("--no-shadow", self._options.no_shadow))
-        return Request("release", self._who, version, tuple(name for name, is_given in told if is_given))
+    def _request(self, version: int) -> OperatorRequest:
+        """The request to a running release."""
+        options = (("--again", self._options.again), ("--no-shadow", self._options.no_shadow))
+        return OperatorRequest("release", self._who, version, tuple(name for name, is_given in options if is_given))
 
     def _release(self, version: int) -> int:
-        with held(self._tools.folder, f"release of version {version} by {self._who}"):
-            self._go_on(self._wanted(version))
-            requests.drop(self._tools.folder)
+        with held(self._context.folder, f"release of version {version} by {self._who}"):
+            self._finish_left(self._request(version))
+            operator_requests.drop(self._context.folder)
             if not preflight.release(
-                self._tools, version, self._who, again=self._options.again, shadow=not self._options.no_shadow
+                self._context, version, self._who, again=self._options.again, shadow=not self._options.no_shadow
             ):
                 sys.stdout.write(f"version {version} is in service already: there is nothing to do\n")
                 return 0
@@ -99,95 +99,94 @@ class Front:
         return self._begin(newer) if newer else status
 
     def resume(self) -> int:
-        """Continue what a killed run left, and its open requests."""
-        left = state.load(self._tools.folder).under_way
-        what = "a look for what is to be resumed" if left is None else f"{left.kind} of version {left.version}, resumed"
-        with held(self._tools.folder, f"{what} by {self._who}"):
-            settle(self._tools)
-            status = self._run() if state.load(self._tools.folder).under_way else 0
+        """Continue what a killed run left, and handle its open requests."""
+        left = state.load(self._context.folder).under_way
+        what = "a check for what is to be resumed" if left is None else f"{left.kind} of version {left.version}, resumed"
+        with held(self._context.folder, f"{what} by {self._who}"):
+            settle(self._context)
+            status = self._run() if state.load(self._context.folder).under_way else 0
             newer = self._newer()
         sys.stdout.write("nothing is under way any more\n")
         return self._begin(newer) if newer else status
 
     def abort(self) -> int:
-        """Take back what is under way."""
-        return self._order(Request("abort", self._who))
+        """Take back the version under way."""
+        return self._order(OperatorRequest("abort", self._who))
 
     def promote(self) -> int:
-        """Promote what is under way without the rest of its bake."""
-        return self._order(Request("promote", self._who))
+        """Promote the version under way without the rest of its bake."""
+        return self._order(OperatorRequest("promote", self._who))
 
     def rollback(self) -> int:
-        """Have a former version in service again."""
-        with held(self._tools.folder, f"rollback to version {self._options.version or 'before'} by {self._who}"):
-            settle(self._tools)
-            if state.load(self._tools.folder).under_way is None:
-                requests.drop_orders(self._tools.folder)
-            preflight.rollback(self._tools, self._options.version, self._who)
+        """Put a former version in service again."""
+        with held(self._context.folder, f"rollback to version {self._options.version or 'before'} by {self._who}"):
+            settle(self._context)
+            if state.load(self._context.folder).under_way is None:
+                operator_requests.drop_orders(self._context.folder)
+            preflight.rollback(self._context, self._options.version, self._who)
             return self._run()
 
     def status(self) -> int:
-        """Print what there is, even if no engine answers."""
-        told = gather(self._tools, time.time())
-        sys.stdout.write(text_of(told, as_json=self._options.json))
+        """Print the status, even if no engine answers."""
+        sys.stdout.write(text_of(gather(self._context, time.time()), as_json=self._options.json))
         return 0
 
-    def _order(self, request: Request) -> int:
-        """Left with the running one, or else done by this one."""
-        if state.load(self._tools.folder).under_way is None:
-            raise RefusedError(f"no release is under way: there is nothing to {request.wish}")
+    def _order(self, request: OperatorRequest) -> int:
+        """Submit the request to the running release, or else carry it out."""
+        if state.load(self._context.folder).under_way is None:
+            raise RefusedError(f"no release is under way: there is nothing to {request.action}")
         try:
-            with held(self._tools.folder, f"{request.wish} by {self._who}"):
-                requests.leave(self._tools.folder, request)
+            with held(self._context.folder, f"{request.action} by {self._who}"):
+                operator_requests.submit(self._context.folder, request)
                 return _done(request, self._run())
         except LockedError:
-            if self._is_taken(request):
+            if self._is_acknowledged(request):
                 return 0
         raise RunError(
-            f"the running release ended, or did not listen, before it was asked to {request.wish}: see {DEPLOY} status"
+            f"the running release ended, or did not listen, before it was asked to {request.action}: see {DEPLOY} status"
         )
 
-    def _is_taken(self, request: Request) -> bool:
-        """Leave a request with the running release; whether it took it before it ended."""
-        path = requests.leave(self._tools.folder, request)
+    def _is_acknowledged(self, request: OperatorRequest) -> bool:
+        """Submit a request to the running release; whether the release acknowledged it before it ended."""
+        path = operator_requests.submit(self._context.folder, request)
         try:
-            taken = requests.wait_taken(path, lambda: is_held(self._tools.folder))
-        finally:  # a client that no longer waits has withdrawn its request
+            acknowledged = operator_requests.wait_acknowledged(path, lambda: is_held(self._context.folder))
+        finally:  # a command that no longer waits withdraws its request
             path.unlink(missing_ok=True)
-        if taken:
-            sys.stdout.write(f"the running release was asked: {request.wish}\n")
-        return taken
+        if acknowledged:
+            sys.stdout.write(f"the running release was asked: {request.action}\n")
+        return acknowledged
 
-    def _go_on(self, newer: Request) -> None:
-        """Bring to an end what a killed run left: given up for the newer version where that is possible."""
-        settle(self._tools)
-        left = state.load(self._tools.folder).under_way
+    def _finish_left(self, newer: OperatorRequest) -> None:
+        """Finish what a killed run left: superseded by the newer version where that is possible."""
+        settle(self._context)
+        left = state.load(self._context.folder).under_way
         if left is None:
             return
         if newer.version > left.version:
-            requests.leave(self._tools.folder, newer)
+            operator_requests.submit(self._context.folder, newer)
         self._run()
 
     def _run(self) -> int:
-        return EXIT_STATUS[Controller(self._tools, Stop()).run().ending]
+        return EXIT_STATUS[Controller(self._context, Stop()).run().ending]
 
-    def _newer(self) -> Request | None:
-        """The release that was asked for meanwhile, taken under the lock: who asked sees it taken before the lock is free."""
-        for request in requests.pending(self._tools.folder):
-            if request.wish == "release":
-                requests.take(self._tools.folder, request)
-        return requests.next_release(self._tools.folder)
+    def _newer(self) -> OperatorRequest | None:
+        """The release that was requested meanwhile. It is acknowledged before the lock is free for another command."""
+        for request in operator_requests.pending(self._context.folder):
+            if request.action == "release":
+                operator_requests.acknowledge(self._context.folder, request)
+        return operator_requests.next_release(self._context.folder)
 
-    def _begin(self, wanted: Request) -> int:
-        """Another process, of the code that came with it, releases the version that was asked for meanwhile."""
+    def _begin(self, request: OperatorRequest) -> int:
+        """Replace this process by one of the code that came with the requested version: that process releases it."""
         sys.stdout.flush()
-        command = str(self._tools.root / DEPLOY)
-        os.execv(command, [command, "release", "--by", wanted.who, *wanted.options])  # noqa: S606 - our own script
+        command = str(self._context.root / DEPLOY)
+        os.execv(command, [command, "release", "--by", request.who, *request.options])  # noqa: S606 - our own script
 
 
-def _done(order: Request, status: int) -> int:
-    """The exit status of an order, of that of the run that heard it: 0 where it ended as was asked."""
-    if status == EXIT_STATUS[Ending.ABORTED if order.wish == "abort" else Ending.PROMOTED]:
+def _done(order: OperatorRequest, status: int) -> int:
+    """The exit status of an order, given the status of its run: 0 where the run ended as ordered."""
+    if status == EXIT_STATUS[Ending.ABORTED if order.action == "abort" else Ending.PROMOTED]:
         return 0
     return status or RefusedError.status
 
@@ -197,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_output()
     options = _options(arguments)
     try:
-        return int(getattr(Front(_tools(options), options), options.command)())
+        return int(getattr(DeployCommand(_release_context(options), options), options.command)())
     except StoppedError as stopped:
         sys.stderr.write(f"deploy.sh: stopped between two steps: {DEPLOY} resume goes on\n")
         return stopped.status
@@ -217,14 +216,14 @@ def compose_file(environment: Mapping[str, str], root: Path) -> Path | None:
     return CODE / "docker-compose.yml"
 
 
-def _tools(options: argparse.Namespace) -> Tools:
+def _release_context(options: argparse.Namespace) -> ReleaseContext:
     settings, root = load_settings(), Path.cwd()
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     configure(settings.log_dir, run_id, logging.WARNING, secrets_of(settings))
     channels = [] if options.command == "status" else notify.open_channels(settings)
     docker, runner = os.environ.get("DOCKER", "docker"), Commands(root, apart=True)
     stack = Stack(root, docker, runner, settings.app_image, compose_file=compose_file(os.environ, root))
-    return Tools(settings, root, root / state.FOLDER, stack, Prometheus(settings.prometheus_url), channels, shadow)
+    return ReleaseContext(settings, root, root / state.FOLDER, stack, Prometheus(settings.prometheus_url), channels, shadow)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -241,12 +240,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands.add_parser("status", parents=[by], help="what runs where, what is under way, how the last one ended").add_argument(
         "--json", action="store_true", help="the same as data"
     )
-    for name, told in (
+    for name, description in (
         ("promote", "promote what bakes, now"),
         ("abort", "take back what is under way"),
         ("resume", "continue what a killed run left"),
     ):
-        commands.add_parser(name, parents=[by], help=told)
+        commands.add_parser(name, parents=[by], help=description)
     commands.add_parser("rollback", parents=[by], help="have a former version in service again").add_argument(
         "version", type=int, nargs="?", help="which; else the one before"
     )

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from auto_deployment import notify
 from auto_deployment.common.errors import RunError
-from auto_deployment.common.json_file import read_json, write_json_synced, write_synced
+from auto_deployment.common.json_file import StateError, read_typed, to_json, write_json_synced, write_synced
 from auto_deployment.common.process import CommandError
 from auto_deployment.release import bake, docker_commands, metrics, shadow
+from auto_deployment.release.analysis.verdict import Verdict
 from auto_deployment.release.context import EVENTS
 from auto_deployment.release.image_commands import image_of, tag_of
 from auto_deployment.release.notices import notice_of
@@ -20,99 +21,113 @@ from auto_deployment.release.page import page
 from auto_deployment.release.state import load, save
 
 if TYPE_CHECKING:
-    from auto_deployment.release.context import Tools
-    from auto_deployment.release.state import End, State
+    from pathlib import Path
+
+    from auto_deployment.release.analysis.readings import Reading
+    from auto_deployment.release.context import ReleaseContext
+    from auto_deployment.release.state import ReleaseEnd, ReleaseState
     from auto_deployment.release.state_machine import Rollout
 
 log = logging.getLogger(__name__)
 
-# A notice that no channel took for so long is of no news to anybody.
-TELL_SECONDS = 24 * 3600.0
+# After this time a notice is no news any more.
+NOTIFY_SECONDS = 24 * 3600.0
 END, REPORT = "end.json", "report.html"
 
 
-def finish(tools: Tools, rollout: Rollout) -> End:
-    """Record the end of `rollout`, and do what follows from an end; that end."""
+def finish(context: ReleaseContext, rollout: Rollout) -> ReleaseEnd:
+    """Record the end of `rollout` and settle it; the recorded end."""
     if rollout.kind == "release" and rollout.shadowed:
-        shadow.clear(tools.stack)
-    folder = tools.folder / rollout.folder
-    after = load(tools.folder).ended(rollout, tools.now(), false_alarm=bake.false_alarm(folder))
+        shadow.clear(context.stack)
+    folder = context.folder / rollout.folder
+    after = load(context.folder).ended(rollout, context.now(), false_alarm=bake.false_alarm(folder))
     why = f": {'; '.join(rollout.reasons)}" if rollout.reasons else ""
-    tools.say(rollout, f"{rollout.ending}{why}")
-    write_json_synced(folder / END, {**asdict(after.ends[-1]), "settings": asdict(tools.limits)})
-    save(tools.folder, after)
-    settle(tools)
+    context.record_event(rollout, f"{rollout.ending}{why}")
+    write_json_synced(folder / END, {**to_json(after.ends[-1]), "settings": asdict(context.limits)})
+    save(context.folder, after)
+    settle(context)
     return after.ends[-1]
 
 
-def settle(tools: Tools) -> None:
-    """What ends that were recorded leave to do: report, notice, figures, images that are of no use now.
+def settle(context: ReleaseContext) -> None:
+    """Do what follows from recorded ends: report, notice, metrics, removal of images that nobody needs.
 
     The next call tries again to notify people who were not reached, for a day.
     """
-    state = load(tools.folder)
+    state = load(context.folder)
     if not state.ends:
         return
-    untold = [end for end in state.ends if not end.told]
-    for end in untold:
-        _report(tools, end)
-        _tell(tools, end)
-    metrics.tell(tools.settings.log_dir, load(tools.folder))
-    if untold:
-        _prune(tools, state)
+    unnotified = [end for end in state.ends if not end.notified]
+    for end in unnotified:
+        _report(context, end)
+        _notify(context, end)
+    metrics.write_metrics(context.settings.log_dir, load(context.folder))
+    if unnotified:
+        _prune(context, state)
 
 
-def _report(tools: Tools, end: End) -> None:
-    """Its page. A page that cannot be drawn must not stop a notice."""
-    folder = tools.folder / end.folder
+def _report(context: ReleaseContext, end: ReleaseEnd) -> None:
+    """Write the report page. A page that cannot be drawn must not stop a notice."""
+    folder = context.folder / end.folder
     try:
-        write_synced(folder / REPORT, page(folder, end, tools.limits).encode())
+        write_synced(folder / REPORT, page(folder, end, context.limits).encode())
     except (RunError, OSError, ValueError, KeyError) as error:
         log.warning("%s cannot be written (%s)", folder / REPORT, error)
 
 
-def _tell(tools: Tools, end: End) -> None:
-    """By each channel that has not taken it yet; what one has taken is kept before the next is tried."""
-    readings = (read_json(tools.folder / end.folder / bake.VERDICT) or {"readings": ()})["readings"]
-    notice = notice_of(end, tuple(readings))
-    left = [channel for channel in tools.channels if channel.name not in end.told_by]
+def _notify(context: ReleaseContext, end: ReleaseEnd) -> None:
+    """Send the notice by each channel that has not accepted it yet. Each acceptance is saved before the next try."""
+    notice = notice_of(end, _last_readings(context.folder / end.folder / bake.VERDICT))
+    left = [channel for channel in context.channels if channel.name not in end.notified_by]
     for channel in left:
-        if not notify.tell(notice, [channel], tools.sleep):
-            end = _kept(tools, replace(end, told_by=(*end.told_by, channel.name)))
-    missing = [channel.name for channel in left if channel.name not in end.told_by]
-    if missing and tools.now() - end.ended < TELL_SECONDS:
+        if not notify.tell(notice, [channel], context.sleep):
+            end = _save_end(context, replace(end, notified_by=(*end.notified_by, channel.name)))
+    missing = [channel.name for channel in left if channel.name not in end.notified_by]
+    if missing and context.now() - end.ended < NOTIFY_SECONDS:
         return
     if missing:
         log.error("%s: given up after a day: %s", ", ".join(missing), notice.subject)
-    with (tools.folder / end.folder / EVENTS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"at": round(tools.now(), 3), "step": "told", "said": notice.subject}) + "\n")
-    _kept(tools, replace(end, told=True))
+    with (context.folder / end.folder / EVENTS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"at": round(context.now(), 3), "step": "told", "said": notice.subject}) + "\n")
+    _save_end(context, replace(end, notified=True))
 
 
-def _kept(tools: Tools, end: End) -> End:
-    state = load(tools.folder)
+def _last_readings(path: Path) -> tuple[Reading, ...]:
+    """The readings of the last verdict. A damaged file must not stop a notice."""
+    try:
+        verdict = read_typed(path, Verdict)
+    except StateError as error:
+        log.warning("%s", error)
+        return ()
+    return verdict.readings if verdict else ()
+
+
+def _save_end(context: ReleaseContext, end: ReleaseEnd) -> ReleaseEnd:
+    state = load(context.folder)
     ends = tuple(end if (each.folder, each.ended) == (end.folder, end.ended) else each for each in state.ends)
-    save(tools.folder, replace(state, ends=ends))
+    save(context.folder, replace(state, ends=ends))
     return end
 
 
-def _prune(tools: Tools, state: State) -> None:
+def _prune(context: ReleaseContext, state: ReleaseState) -> None:
     """Remove images of versions known to the release beyond KEEP_IMAGES; one that a container uses stays."""
     try:
-        there = tools.stack.tags()
+        there = context.stack.tags()
     except CommandError as error:
-        log.warning("images that are of no use now stay (%s)", error)
+        log.warning("images that nobody needs stay (%s)", error)
         return
-    for version in sorted(to_remove(state, tools.settings.keep_images)):
+    for version in sorted(to_remove(state, context.settings.keep_images)):
         if tag_of(version) in there:
             with suppress(CommandError):
-                tools.stack.run(docker_commands.remove_image(tools.stack.docker, image_of(tools.stack.repository, version)))
+                context.stack.run(
+                    docker_commands.remove_image(context.stack.docker, image_of(context.stack.repository, version))
+                )
 
 
-def to_remove(state: State, keep: int) -> set[int]:
-    """The versions whose images are of no use any more: neither run nor under way, nor among the last `keep` that served.
+def to_remove(state: ReleaseState, keep: int) -> set[int]:
+    """The versions whose images nobody needs: neither running nor under way, nor among the last `keep` in service.
 
-    Version 0 is in no commit: its image is all that there is of it.
+    Version 0 is in no commit, so its image is its only copy.
     """
     known = {end.version for end in state.ends} | {end.replaces for end in state.ends}
     kept = {0, state.in_service, *state.served[-keep:]} if keep else {0, state.in_service}

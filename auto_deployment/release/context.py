@@ -1,4 +1,4 @@
-"""What a release works with, put together once."""
+"""What a release works with, assembled once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from auto_deployment.common.prometheus import Source
     from auto_deployment.common.settings import Settings
     from auto_deployment.notify import Channel
-    from auto_deployment.release.shadow_result import Shadow
+    from auto_deployment.release.shadow_result import ShadowResult
     from auto_deployment.release.stack import Stack
     from auto_deployment.release.state_machine import Rollout
 
@@ -31,7 +31,7 @@ def _uptime() -> float:
 
 
 @dataclass(frozen=True)
-class Tools:
+class ReleaseContext:
     """`folder` is the release folder, `root` the checkout."""
 
     settings: Settings
@@ -40,14 +40,14 @@ class Tools:
     stack: Stack
     prometheus: Source
     channels: Sequence[Channel]
-    shadow: Callable[[Tools, Rollout, Callable[[], None]], Shadow]
+    shadow: Callable[[ReleaseContext, Rollout, Callable[[], None]], ShadowResult]
     now: Callable[[], float] = time.time
     uptime: Callable[[], float] = _uptime
     sleep: Callable[[float], None] = time.sleep
 
     @property
     def limits(self) -> Limits:
-        """What worse means."""
+        """The limits beyond which a version is worse."""
         return Limits.of(self.settings)
 
     @property
@@ -55,12 +55,12 @@ class Tools:
         """The machine's start, as the kernel names it."""
         return BOOT.read_text(encoding="ascii").strip()
 
-    def say(self, rollout: Rollout, line: str) -> None:
-        """Tell what happens: on standard output, and in the release's events."""
+    def record_event(self, rollout: Rollout, message: str) -> None:
+        """Print an event, and append it to the release's events."""
         at = self.now()
-        sys.stdout.write(f"{time.strftime('%H:%M:%S', time.gmtime(at))}  version {rollout.version}: {line}\n")
+        sys.stdout.write(f"{time.strftime('%H:%M:%S', time.gmtime(at))}  version {rollout.version}: {message}\n")
         sys.stdout.flush()
         path = self.folder / rollout.folder / EVENTS
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"at": round(at, 3), "step": rollout.step, "said": line}) + "\n")
+            file.write(json.dumps({"at": round(at, 3), "step": rollout.step, "said": message}) + "\n")

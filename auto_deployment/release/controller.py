@@ -1,4 +1,4 @@
-"""A release run to its end: does what the state says comes next, and notes what came of it before anything else."""
+"""Runs a release to its end: does the next step of the state, and records the result before anything else."""
 
 from __future__ import annotations
 
@@ -7,105 +7,105 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import RunError
-from auto_deployment.release import bake, metrics, requests, state_machine
+from auto_deployment.release import bake, metrics, operator_requests, state_machine
 from auto_deployment.release.completion import finish
-from auto_deployment.release.probe import SickError
+from auto_deployment.release.probe import UnhealthyError
 from auto_deployment.release.state import load, save
-from auto_deployment.release.state_machine import BEFORE_PROMOTION, Step
+from auto_deployment.release.state_machine import BEFORE_PROMOTION, ReleaseStep
 from auto_deployment.release.steps import Steps
 
 if TYPE_CHECKING:
     from auto_deployment.common.signals import Stop
-    from auto_deployment.release.context import Tools
-    from auto_deployment.release.state import End, State
+    from auto_deployment.release.context import ReleaseContext
+    from auto_deployment.release.state import ReleaseEnd, ReleaseState
     from auto_deployment.release.state_machine import Rollout
 
 log = logging.getLogger(__name__)
 
-# What takes a version back is tried again: a release must not be left half done for a hiccup of the engine.
+# A withdrawal is tried again: one failed call of the engine must not leave a release half done.
 BACK_PAUSES = (2.0, 10.0, 30.0)
 
 
 class Controller:
     """Runs what is under way in a release folder."""
 
-    def __init__(self, tools: Tools, stop: Stop) -> None:
-        self._tools = tools
+    def __init__(self, context: ReleaseContext, stop: Stop) -> None:
+        self._context = context
         self._stop = stop
-        self._steps = Steps(tools, self._note, self._see_to_wishes)
+        self._steps = Steps(context, self._note, self._apply_requests)
 
     @property
-    def state(self) -> State:
-        """As it is on the disk."""
-        return load(self._tools.folder)
+    def state(self) -> ReleaseState:
+        """The state on the disk."""
+        return load(self._context.folder)
 
-    def run(self) -> End:
+    def run(self) -> ReleaseEnd:
         """Continue to the end, record it and notify people.
 
-        Raises StoppedError between two steps and amid one that waits, RunError where it must wait; a resumption goes on.
+        Raises StoppedError between two steps or during a step that waits; RunError where the engine fails. A resume continues.
         """
-        rollout = self._awakened()
-        while rollout.step != Step.END:
-            rollout = self._see_to_wishes(rollout)
-            if rollout.step != Step.END:
-                rollout = self._note(self._stepped(rollout))
-        return finish(self._tools, rollout)
+        rollout = self._resumed()
+        while rollout.step != ReleaseStep.END:
+            rollout = self._apply_requests(rollout)
+            if rollout.step != ReleaseStep.END:
+                rollout = self._note(self._after_step(rollout))
+        return finish(self._context, rollout)
 
-    def _stepped(self, rollout: Rollout) -> Rollout:
-        """After its step, however that went."""
-        self._tools.say(rollout, f"{rollout.step} ...")
-        if rollout.step in {Step.WITHDRAW, Step.UNDO}:
+    def _after_step(self, rollout: Rollout) -> Rollout:
+        """The rollout after its step, whether that succeeded or failed."""
+        self._context.record_event(rollout, f"{rollout.step} ...")
+        if rollout.step in {ReleaseStep.WITHDRAW, ReleaseStep.UNDO}:
             return self._back(rollout)
         try:
             return self._steps.do(rollout)
         except RunError as error:
             log.warning("%s: %s", rollout.step, error)
-            self._stop.check()  # what a stop broke says nothing about the version
-            return state_machine.broken(rollout, str(error), sick=isinstance(error, SickError))
+            self._stop.check()  # a step that a stop broke proves nothing about the version
+            return state_machine.step_failed(rollout, str(error), unhealthy=isinstance(error, UnhealthyError))
 
     def _back(self, rollout: Rollout) -> Rollout:
-        """Taken back, tried several times. Raises RunError after the last; a resume continues from here."""
+        """The rollout after a withdrawal, tried several times. Raises RunError after the last; a resume continues from here."""
         for pause in BACK_PAUSES:
             try:
                 return self._steps.do(rollout)
             except RunError as error:
                 log.warning("%s: %s; tried again in %g s", rollout.step, error, pause)
-            self._tools.sleep(pause)
+            self._context.sleep(pause)
             self._stop.check()
         return self._steps.do(rollout)
 
-    def _awakened(self) -> Rollout:
-        """What is under way; after a reboot a bake does not count the time that the machine was away."""
+    def _resumed(self) -> Rollout:
+        """The rollout under way. After a reboot its bake does not count the time that the machine was off."""
         rollout = self.state.under_way
         if rollout is None:
             raise RunError("nothing is under way")
-        boot = self._tools.boot
+        boot = self._context.boot
         if rollout.boot != boot and rollout.bake_began is not None and rollout.step in BEFORE_PROMOTION:
-            folder = self._tools.folder / rollout.folder
-            return self._note(bake.after_reboot(folder, rollout, boot, self._tools.now(), self._tools.uptime()))
+            folder = self._context.folder / rollout.folder
+            return self._note(bake.after_reboot(folder, rollout, boot, self._context.now(), self._context.uptime()))
         return rollout
 
     def _note(self, rollout: Rollout) -> Rollout:
-        """Have the disk know where it stands."""
+        """Save the rollout to the disk."""
         before = self.state
-        save(self._tools.folder, replace(before, under_way=rollout))
+        save(self._context.folder, replace(before, under_way=rollout))
         if before.under_way is None or before.under_way.step != rollout.step:
             log.info("version %d: %s", rollout.version, rollout.step)
-            metrics.tell(self._tools.settings.log_dir, self.state)
+            metrics.write_metrics(self._context.settings.log_dir, self.state)
         return rollout
 
-    def _see_to_wishes(self, rollout: Rollout) -> Rollout:
-        """Handle requests that came meanwhile. A newer version's request stays if nothing is given up for it.
+    def _apply_requests(self, rollout: Rollout) -> Rollout:
+        """Apply the requests that have come. The request for a newer version stays where the rollout cannot be superseded.
 
         Raises StoppedError where somebody stops the run.
         """
         self._stop.check()
-        for wish in requests.pending(self._tools.folder):
-            if wish.wish == "release" and (rollout.ending is not None or rollout.step not in BEFORE_PROMOTION):
+        for request in operator_requests.pending(self._context.folder):
+            if request.action == "release" and (rollout.ending is not None or rollout.step not in BEFORE_PROMOTION):
                 continue
-            after = state_machine.asked(rollout, wish)
+            after = state_machine.apply_request(rollout, request)
             if after != rollout:
-                self._tools.say(after, f"{wish.who} asks: {wish.wish}")
+                self._context.record_event(after, f"{request.who} asks: {request.action}")
             rollout = self._note(after)
-            requests.take(self._tools.folder, wish)
+            operator_requests.acknowledge(self._context.folder, request)
         return rollout

@@ -90,9 +90,9 @@ def shadow(docker: str, name: str, network: str, image: str) -> list[str]:
         *("--tmpfs", "/tmp:mode=1777,size=16m"),  # noqa: S108 - the container's own
         *("--tmpfs", "/run/movierec:uid=10001,gid=10001,mode=0700,size=64m"),
     ]
-    told = ["--env", "SERVICE=shadow", "--env", "TRACK=canary"]
+    environment = ["--env", "SERVICE=shadow", "--env", "TRACK=canary"]
     begin = [docker, "run", "--detach", "--pull", "never", "--name", name, "--network", network, "--restart", "no"]
-    return [*begin, *confined, *bounded, *folders, *told, image]
+    return [*begin, *confined, *bounded, *folders, *environment, image]
 
 
 def remove_container(docker: str, *names: str) -> list[str]:
@@ -100,7 +100,7 @@ def remove_container(docker: str, *names: str) -> list[str]:
     return [docker, "rm", "--force", "--volumes", *names]
 
 
-def last_words(docker: str, name: str) -> list[str]:
+def last_log_line(docker: str, name: str) -> list[str]:
     """Prints the last line that a container wrote."""
     return [docker, "logs", "--tail", "1", name]
 

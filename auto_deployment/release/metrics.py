@@ -11,7 +11,7 @@ from auto_deployment.release.state_machine import EXIT_STATUS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from auto_deployment.release.state import State
+    from auto_deployment.release.state import ReleaseState
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ HELP = {
 }
 
 
-def to_text(state: State) -> str:
-    """The figures of a state in Prometheus's text format. Pure."""
+def to_text(state: ReleaseState) -> str:
+    """A state's metrics in Prometheus's text format. Pure."""
     values: dict[str, float] = {}
     if state.in_service is not None:
         values["release_version_in_service"] = state.in_service
@@ -43,10 +43,10 @@ def to_text(state: State) -> str:
     return "".join(lines)
 
 
-def tell(log_dir: Path, state: State) -> None:
-    """Replace the file in `LOG_DIR/metrics`. What goes wrong is logged, and never fails a release."""
+def write_metrics(log_dir: Path, state: ReleaseState) -> None:
+    """Replace the file in `LOG_DIR/metrics`. A failure is logged and never fails a release."""
     path = log_dir / FOLDER / FILE
     try:
         replace_metrics(path, to_text(state))
     except OSError as error:
-        log.warning("%s cannot be written (%s): Prometheus does not hear of this release", path, error)
+        log.warning("%s cannot be written (%s): Prometheus has no metrics of this release", path, error)

@@ -35,10 +35,10 @@ def render(slots: Slots, down: Collection[str] = ()) -> str:
     return HEAD + "".join(f"    server {each};\n" for each in (*servers, *backups)) + TAIL
 
 
-def spared(slots: Slots, wanted: str, unwell: Collection[str]) -> set[str]:
-    """Whom to ask no more while `wanted` is replaced: the `unwell` too, where that leaves somebody who answers."""
+def drain_set(slots: Slots, wanted: str, unhealthy: Collection[str]) -> set[str]:
+    """Whom to ask no more while `wanted` is replaced: the `unhealthy` too, where that leaves somebody who answers."""
     there = {name for name in SERVICES if slots[name] is not None}
-    both = {wanted, *unwell} & there
+    both = {wanted, *unhealthy} & there
     return both if there - both else {wanted} & there
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from auto_deployment.common.time_format import minutes_of, utc
 from auto_deployment.notify import Notice
 from auto_deployment.release.state_machine import Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
-    from auto_deployment.release.state import End
+    from auto_deployment.release.analysis.readings import Reading
+    from auto_deployment.release.state import ReleaseEnd
 
 SERVES = {
     Ending.PROMOTED: "Version {version} is deployed: every service runs it.",
@@ -25,10 +26,10 @@ SERVES = {
 AGAIN = {Ending.ABORTED, Ending.REFUSED, Ending.INCONCLUSIVE}
 
 
-def notice_of(end: End, readings: tuple[Mapping[str, Any], ...] = ()) -> Notice:
+def notice_of(end: ReleaseEnd, readings: Sequence[Reading] = ()) -> Notice:
     """The notice of an end; `readings` are the values of its last verdict."""
     reasons = [f"- {reason}" for reason in end.reasons]
-    measured = [f"{each['name']}: {each['said']}" for each in readings]
+    measured = [f"{each.name}: {each.message}" for each in readings]
     lasted = [
         f"version   {end.version}, replacing {end.replaces}",
         f"began     {utc(end.began)}, by {end.who}",
@@ -39,7 +40,7 @@ def notice_of(end: End, readings: tuple[Mapping[str, Any], ...] = ()) -> Notice:
     return Notice(subject_of(end), "\n\n".join("\n".join(part) for part in parts if part) + "\n")
 
 
-def in_service_after(end: End) -> list[str]:
+def in_service_after(end: ReleaseEnd) -> list[str]:
     """Which version serves after an end, and what to do to release this version again."""
     after = [SERVES[end.ending].format(version=end.version, replaces=end.replaces)]
     if end.ending in AGAIN:
@@ -50,7 +51,7 @@ def in_service_after(end: End) -> list[str]:
     return after
 
 
-def subject_of(end: End) -> str:
+def subject_of(end: ReleaseEnd) -> str:
     """Such as `movierec: canary 7 aborted: mean 700 ms, limit 500 ms`; after a promotion `... deployed successfully`."""
     if end.ending == Ending.ROLLED_BACK:
         return f"movierec: rolled back to version {end.version} from {end.replaces}"

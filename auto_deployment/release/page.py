@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auto_deployment.common.json_file import read_json
+from auto_deployment.common.json_file import read_json, read_typed
 from auto_deployment.common.templates import render
 from auto_deployment.common.time_format import minutes_of, utc
 from auto_deployment.release import bake, shadow
 from auto_deployment.release.analysis.bake_view import Bake
 from auto_deployment.release.analysis.comparison import needed
 from auto_deployment.release.analysis.evidence import Evidence
+from auto_deployment.release.analysis.verdict import Verdict
 from auto_deployment.release.context import EVENTS
 from auto_deployment.release.notices import in_service_after, subject_of
 
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 
     from auto_deployment.release.analysis.comparison import Limits
     from auto_deployment.release.analysis.sequential import Floats
-    from auto_deployment.release.state import End
+    from auto_deployment.release.state import ReleaseEnd
 
 
-def page(folder: Path, end: End, limits: Limits) -> str:
+def page(folder: Path, end: ReleaseEnd, limits: Limits) -> str:
     """The page as HTML. Raises RunError, OSError, ValueError or KeyError where a file is not as it was written."""
     path = folder / EVENTS
     events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    evidence = read_json(folder / bake.EVIDENCE)
+    evidence = read_typed(folder / bake.EVIDENCE, Evidence)
     return render(
         "release/report.html",
         title=subject_of(end).removeprefix("movierec: "),
@@ -38,9 +39,9 @@ def page(folder: Path, end: End, limits: Limits) -> str:
         ended=utc(end.ended),
         duration=minutes_of(end.ended - end.began),
         advice=" ".join(in_service_after(end)),
-        bake=_charts(Evidence.from_dict(evidence), limits) if evidence and evidence["looks"] else None,
-        verdict=read_json(folder / bake.VERDICT),
-        self_test=read_json(folder / bake.SELF_TEST),
+        bake=_charts(evidence, limits) if evidence and evidence.observations else None,
+        verdict=read_typed(folder / bake.VERDICT, Verdict),
+        self_test=read_typed(folder / bake.SELF_TEST, Verdict),
         shadow=read_json(folder / shadow.FILE),
         events=[(utc(each["at"]), each["step"], each["said"]) for each in events],
     )
@@ -52,7 +53,7 @@ def _charts(evidence: Evidence, limits: Limits) -> dict[str, object]:
     sides = {evidence.candidate: view.side, " and ".join(evidence.baseline): view.base}
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
-            "minutes": [(look.at - evidence.looks[0].at) / 60 for look in evidence.looks],
+            "minutes": [(each.at - evidence.observations[0].at) / 60 for each in evidence.observations],
             "mean": {name: _line(1000 * side.times.seconds / side.times.count) for name, side in sides.items()},
             "failed": {name: _line(side.failures / side.tries) for name, side in sides.items()},
             "tries": {name: _line(side.tries / limits.check_seconds) for name, side in sides.items()},

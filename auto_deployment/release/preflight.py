@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Literal
 
-    from auto_deployment.release.context import Tools
-    from auto_deployment.release.state import State
+    from auto_deployment.release.context import ReleaseContext
+    from auto_deployment.release.state import ReleaseState
 
 PULL_SECONDS = 1800.0
 
@@ -36,7 +36,7 @@ def version_in_tree(data: Path) -> int:
         raise RunError(f"{path}: {error}: it should hold the version's number") from error
 
 
-def refusal(state: State, version: int, *, again: bool) -> str:
+def refusal(state: ReleaseState, version: int, *, again: bool) -> str:
     """Why `version` is not to be released; empty where it is. Pure."""
     if state.in_service is not None and version < state.in_service:
         return f"version {version} is older than the one in service ({state.in_service}): rollback {version} goes back to it"
@@ -45,26 +45,26 @@ def refusal(state: State, version: int, *, again: bool) -> str:
     return ""
 
 
-def release(tools: Tools, version: int, who: str, *, again: bool, shadow: bool) -> bool:
+def release(context: ReleaseContext, version: int, who: str, *, again: bool, shadow: bool) -> bool:
     """Put the release of the version in the tree under way; False where it is in service already.
 
     Raises RefusedError where it may not be released, RunError where it cannot.
     """
     if version == 0:
         raise RefusedError("data/version.txt says 0: there is no version to release yet")
-    state = _adopted(tools)
+    state = _adopted(context)
     if version == state.in_service:
         return False
     if why := refusal(state, version, again=again):
         raise RefusedError(why)
-    _have_model(tools, version)
-    _under_way(tools, state, "release", version, who, shadowed=shadow)
+    _have_model(context, version)
+    _under_way(context, state, "release", version, who, shadowed=shadow)
     return True
 
 
-def rollback(tools: Tools, version: int | None, who: str) -> None:
+def rollback(context: ReleaseContext, version: int | None, who: str) -> None:
     """Put a rollback under way, to the version before the one in service where none is named. Raises RefusedError."""
-    state = load(tools.folder)
+    state = load(context.folder)
     if state.under_way is not None:
         raise RefusedError(f"version {state.under_way.version} is under way, and nobody runs it: resume or abort it first")
     target = previous(state) if version is None else version
@@ -72,25 +72,25 @@ def rollback(tools: Tools, version: int | None, who: str) -> None:
         raise RefusedError("there is no version to roll back to: none was in service before this one")
     if target == state.in_service:
         raise RefusedError(f"version {target} is in service already")
-    image = tools.stack.image_id(tag_of(target))
+    image = context.stack.image_id(tag_of(target))
     if image is None:
-        kept = ", ".join(map(str, state.served[-tools.settings.keep_images :])) or "none"
+        kept = ", ".join(map(str, state.served[-context.settings.keep_images :])) or "none"
         raise RefusedError(
             f"the image of version {target} is not on this machine (kept: {kept}): "
             "docs/operations.md says how to build it again"
         )
-    _under_way(tools, state, "rollback", target, who, image=image)
+    _under_way(context, state, "rollback", target, who, image=image)
 
 
-def previous(state: State) -> int | None:
+def previous(state: ReleaseState) -> int | None:
     """The version to roll back to by default: the last one in service below the one that is. Pure."""
     before = [version for version in state.served if state.in_service is not None and version < state.in_service]
     return before[-1] if before else None
 
 
 def _under_way(
-    tools: Tools,
-    state: State,
+    context: ReleaseContext,
+    state: ReleaseState,
     kind: Literal["release", "rollback"],
     version: int,
     who: str,
@@ -98,7 +98,7 @@ def _under_way(
     image: str = "",
     shadowed: bool = True,
 ) -> None:
-    now = round(tools.now(), 3)
+    now = round(context.now(), 3)
     rollout = Rollout(
         kind,
         version,
@@ -109,22 +109,22 @@ def _under_way(
         first_step(kind),
         before=state.slots,
         image=image,
-        boot=tools.boot,
+        boot=context.boot,
         shadowed=shadowed,
     )
-    save(tools.folder, replace(state, under_way=rollout))
-    tools.say(rollout, f"{kind}, by {who}, replacing version {rollout.replaces}")
+    save(context.folder, replace(state, under_way=rollout))
+    context.record_event(rollout, f"{kind}, by {who}, replacing version {rollout.replaces}")
 
 
-def _adopted(tools: Tools) -> State:
+def _adopted(context: ReleaseContext) -> ReleaseState:
     """The state; before the first release, what the stable services run is in service, and its image is kept for a rollback.
 
     Raises RunError where they do not run, or not the same.
     """
-    state = load(tools.folder)
+    state = load(context.folder)
     if state.in_service is not None:
         return state
-    found = {service: tools.stack.container(service) for service in STABLES}
+    found = {service: context.stack.container(service) for service in STABLES}
     running = {service: each for service, each in found.items() if each is not None and each.is_healthy}
     if len(running) < len(STABLES):
         missing = ", ".join(service for service in STABLES if service not in running)
@@ -133,21 +133,21 @@ def _adopted(tools: Tools) -> State:
     if len(versions) > 1:
         raise RunError(f"the stable services run versions {versions}: bring them to one (docker compose up -d --wait)")
     version = versions.pop()
-    tools.stack.tag(running["stable-1"].image_id, tag_of(version))
-    adopted = replace(state, in_service=version, since=tools.now())
-    save(tools.folder, adopted)
+    context.stack.tag(running["stable-1"].image_id, tag_of(version))
+    adopted = replace(state, in_service=version, since=context.now())
+    save(context.folder, adopted)
     return adopted
 
 
-def _have_model(tools: Tools, version: int) -> None:
+def _have_model(context: ReleaseContext, version: int) -> None:
     """Have the tree hold the model of its version. Raises RunError if there is none."""
-    model = tools.settings.data_dir / "model"
+    model = context.settings.data_dir / "model"
     if _model_version(model) == version:
         return
     if model.with_name("model.dvc").exists():
-        remove_stale_locks(tools.root)
-        command = docker_commands.pull_model(sys.executable, model, tools.settings.dvc_remote)
-        Commands(tools.root, apart=True).run(*command, seconds=PULL_SECONDS)
+        remove_stale_locks(context.root)
+        command = docker_commands.pull_model(sys.executable, model, context.settings.dvc_remote)
+        Commands(context.root, apart=True).run(*command, seconds=PULL_SECONDS)
     if (found := _model_version(model)) != version:
         raise RunError(
             f"{model} holds version {found}, and data/version.txt names {version}: run `dvc pull`, and release again"

@@ -1,4 +1,7 @@
-"""A service asked directly, past NGINX: with `X-Shadow`, so that its answer is not journalled."""
+"""Direct requests to a service, past NGINX. Their header `X-Shadow` keeps the answers out of the journal.
+
+They go by http.client: the shadow compares milliseconds, and `requests` would take a large part of each.
+"""
 
 from __future__ import annotations
 
@@ -20,21 +23,21 @@ SECONDS = 5.0
 HEADERS = {"X-Shadow": "1"}
 CLIENTS = 4
 MOST_FAILED = 0.05
-LOOK_SECONDS = 0.5
-# Nobody has such an id: the answer is the popular list.
-STRANGER = 2**63 - 1
+CHECK_SECONDS = 0.5
+# No user has this id: the answer is the popular list.
+UNKNOWN_USER = 2**63 - 1
 
 
-class SickError(RunError):
-    """A service that was started is not well: that is its version's doing, not the engine's. The text says how."""
+class UnhealthyError(RunError):
+    """A service that was started is unhealthy. The fault is its version's, not the engine's. The message describes it."""
 
 
-class DirectError(SickError):
-    """A service does not answer as it should; the text says which, and how."""
+class ProbeError(UnhealthyError):
+    """A service does not answer as it should; the message names it and the fault."""
 
 
-class Asked(NamedTuple):
-    """What came of one request: the films (empty where it failed), and the time in seconds."""
+class ProbeAnswer(NamedTuple):
+    """The result of one request: the films (empty where it failed), and the time in seconds."""
 
     user: int
     films: tuple[str, ...]
@@ -42,50 +45,50 @@ class Asked(NamedTuple):
 
 
 def readiness(address: str, seconds: float = SECONDS) -> dict[str, Any]:
-    """What `/readyz` tells. Raises DirectError where it does not, or is not ready."""
+    """The answer of `/readyz`. Raises ProbeError where there is none, or the service is not ready."""
     try:
         with closing(http.client.HTTPConnection(address, PORT, timeout=seconds)) as connection:
             connection.request("GET", "/readyz")
             answer = connection.getresponse()
-            told: dict[str, Any] = json.loads(answer.read())
+            report: dict[str, Any] = json.loads(answer.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise DirectError(f"{address} does not tell whether it is ready ({error})") from error
+        raise ProbeError(f"{address} gives no answer about its readiness ({error})") from error
     if answer.status != 200:
-        raise DirectError(f"{address} is not ready: {'; '.join(map(str, told.get('reasons', ['it does not say why'])))}")
-    return told
+        raise ProbeError(f"{address} is not ready: {'; '.join(map(str, report.get('reasons', ['it gives no reason'])))}")
+    return report
 
 
-def wait_ready(address: str, seconds: float, look: Callable[[], None]) -> dict[str, Any]:
-    """What `/readyz` tells once it is ready. Raises DirectError after `seconds`, and what `look`, asked meanwhile, raises."""
+def wait_ready(address: str, seconds: float, check: Callable[[], None]) -> dict[str, Any]:
+    """What `/readyz` tells once it is ready. Raises ProbeError after `seconds`, and what `check`, answers meanwhile, raises."""
     until = time.monotonic() + seconds
     while True:
-        look()
+        check()
         try:
             return readiness(address)
-        except DirectError:
+        except ProbeError:
             if time.monotonic() > until:
                 raise
         time.sleep(0.25)
 
 
-def ask(
-    addresses: Sequence[str], users: Sequence[int], until: float = math.inf, look: Callable[[], None] = lambda: None
-) -> list[list[Asked]]:
-    """Each of `addresses` asked for the lists of `users`, one after the other for each user, by a few clients at once.
+def request_lists(
+    addresses: Sequence[str], users: Sequence[int], until: float = math.inf, check: Callable[[], None] = lambda: None
+) -> list[list[ProbeAnswer]]:
+    """Each of `addresses` answers for the lists of `users`, one after the other for each user, by a few clients at once.
 
-    Of users who are not reached before `until`, of the monotonic clock, there is nothing. What `look` raises ends it.
+    Of users who are not reached before `until`, of the monotonic clock, there is nothing. What `check` raises ends it.
     """
-    found: list[list[Asked]] = [[] for _ in addresses]
+    found: list[list[ProbeAnswer]] = [[] for _ in addresses]
     left, lock, is_over = iter(users), threading.Lock(), threading.Event()
 
     def client() -> None:
         connections = [http.client.HTTPConnection(address, PORT, timeout=SECONDS) for address in addresses]
         for user in _taken(left, lock):
-            asked = [_ask(connection, user) for connection in connections]
+            answers = [_request_list(connection, user) for connection in connections]
             with lock:
                 if is_over.is_set():
                     break
-                for each, one in zip(found, asked, strict=True):
+                for each, one in zip(found, answers, strict=True):
                     each.append(one)
         for connection in connections:
             connection.close()
@@ -94,18 +97,18 @@ def ask(
     for thread in threads:
         thread.start()
     try:
-        _wait(threads, until, look)
+        _wait(threads, until, check)
     finally:
         with lock:  # what a client still waits for comes too late
             is_over.set()
     return found
 
 
-def _wait(threads: Sequence[threading.Thread], until: float, look: Callable[[], None]) -> None:
+def _wait(threads: Sequence[threading.Thread], until: float, check: Callable[[], None]) -> None:
     for thread in threads:
         while thread.is_alive() and time.monotonic() < until:
-            look()
-            thread.join(LOOK_SECONDS)
+            check()
+            thread.join(CHECK_SECONDS)
 
 
 def _taken(left: Iterator[int], lock: threading.Lock) -> Iterator[int]:
@@ -117,7 +120,7 @@ def _taken(left: Iterator[int], lock: threading.Lock) -> Iterator[int]:
         yield user
 
 
-def _ask(connection: http.client.HTTPConnection, user: int) -> Asked:
+def _request_list(connection: http.client.HTTPConnection, user: int) -> ProbeAnswer:
     began = time.perf_counter()
     films: tuple[str, ...] = ()
     try:
@@ -127,18 +130,18 @@ def _ask(connection: http.client.HTTPConnection, user: int) -> Asked:
         films = tuple(body.split(",")) if answer.status == 200 and body else ()
     except (OSError, http.client.HTTPException, ValueError):
         connection.close()
-    return Asked(user, films, time.perf_counter() - began)
+    return ProbeAnswer(user, films, time.perf_counter() - began)
 
 
 def smoke(address: str, version: int, track: str, users: Sequence[int]) -> None:
-    """The service is ready, is of that version and track, and gives `users` their lists, which warms it up. Raises DirectError.
+    """Check that the service is ready and of that version and track, and answers `users`, which warms it up. Raises ProbeError.
 
-    What fails now and then is left to the bake.
+    A few failed answers are left to the bake.
     """
-    told = readiness(address)
-    if (told.get("version"), told.get("track")) != (version, track):
-        raise DirectError(f"{address} is version {told.get('version')}, {told.get('track')}: not version {version}, {track}")
-    (asked,) = ask([address], users)
-    failed = [each.user for each in asked if not each.films]
-    if len(failed) > MOST_FAILED * len(asked):
-        raise DirectError(f"{len(failed)} of {len(asked)} first answers failed")
+    report = readiness(address)
+    if (report.get("version"), report.get("track")) != (version, track):
+        raise ProbeError(f"{address} is version {report.get('version')}, {report.get('track')}: not version {version}, {track}")
+    (answers,) = request_lists([address], users)
+    failed = [each.user for each in answers if not each.films]
+    if len(failed) > MOST_FAILED * len(answers):
+        raise ProbeError(f"{len(failed)} of {len(answers)} first answers failed")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Literal, TypeAlias
 
 STABLES = ("stable-1", "stable-2")
 CANARY = "canary"
@@ -25,8 +23,8 @@ class Slot:
     track: Track
 
 
-# None: the service is not there.
-Slots: TypeAlias = "Mapping[str, Slot | None]"
+# By service; None: the service is not there.
+Slots: TypeAlias = Mapping[str, Slot | None]
 
 FIRST: Slots = {**{name: Slot("stable", "stable") for name in STABLES}, CANARY: Slot("stable", "canary")}
 
@@ -36,10 +34,9 @@ def override(slots: Slots) -> str:
     lines = ["# Written by scripts/deploy.sh, which knows what is in service: do not edit.", "services:"]
     for name in SERVICES:
         slot = slots[name]
-        told = "{scale: 0}" if slot is None else _told(slot)
-        lines.append(f"  {name}: {told}")
+        lines.append(f"  {name}: {'{scale: 0}' if slot is None else _service(slot)}")
     return "\n".join([*lines, ""])
 
 
-def _told(slot: Slot) -> str:
+def _service(slot: Slot) -> str:
     return f'{{image: "${{APP_IMAGE:-movierec-app}}:{slot.tag}", environment: {{TRACK: {slot.track}}}}}'

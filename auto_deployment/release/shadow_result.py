@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from auto_deployment.release.analysis.comparison import Limits
-    from auto_deployment.release.probe import Asked
+    from auto_deployment.release.probe import ProbeAnswer
 
-# A shadow is one short run on a machine that does other things: only what is clearly worse is refused, the bake finds the rest.
+# A shadow is one short run on a busy machine: only a clearly worse version is refused; the bake finds the rest.
 ROOM = 1.5
-# And never for a difference that no client could tell.
+# A smaller difference matters to no client.
 LEAST_SECONDS = 0.002
-# Users who got a list of their own before, and the popular one now.
+# The share of users who got a list of their own before, and get the popular list now.
 MAX_MORE_COLLAPSED = 0.2
 LISTS_COMPARED = 10
 
 
 @dataclass(frozen=True)
-class Figures:
+class AnswerMetrics:
     """Of `requests`: shares that failed and that got the bare popular list, mean and 99th percentile in seconds."""
 
     requests: int
@@ -32,24 +32,20 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Shadow:
-    """The version's figures and those of the version in service.
+class ShadowResult:
+    """The version's metrics and those of the version in service.
 
     `overlap` is the mean share of the first ten films that both give.
     """
 
-    candidate: Figures
-    stable: Figures
+    candidate: AnswerMetrics
+    stable: AnswerMetrics
     overlap: float
     source: str
     reasons: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-    def said(self) -> str:
-        """In a line."""
+    def summary(self) -> str:
+        """The result in one line."""
         one, other = self.candidate, self.stable
         return (
             f"{one.requests} requests ({self.source}): mean {one.mean * 1000:.1f} ms (in service {other.mean * 1000:.1f}), "
@@ -58,41 +54,45 @@ class Shadow:
         )
 
 
-def compared(
-    asked: Sequence[Asked], stable: Sequence[Asked], popular: tuple[tuple[str, ...], ...], source: str, limits: Limits
-) -> Shadow:
-    """Both sides' answers to the same users; `popular`: the list that a stranger gets of each."""
-    one, other = figures_of(asked, popular[0]), figures_of(stable, popular[1])
-    return Shadow(one, other, overlap_of(asked, stable), source, tuple(reasons_of(one, other, limits)))
+def compare_answers(
+    candidate: Sequence[ProbeAnswer],
+    stable: Sequence[ProbeAnswer],
+    popular: tuple[tuple[str, ...], ...],
+    source: str,
+    limits: Limits,
+) -> ShadowResult:
+    """Compare both sides' answers to the same users. `popular`: the list that each side gives to an unknown user."""
+    one, other = metrics_of(candidate, popular[0]), metrics_of(stable, popular[1])
+    return ShadowResult(one, other, mean_overlap(candidate, stable), source, tuple(refusal_reasons(one, other, limits)))
 
 
-def figures_of(asked: Sequence[Asked], popular: tuple[str, ...]) -> Figures:
-    """One side's."""
-    count = len(asked)
-    seconds = sorted(each.seconds for each in asked)
-    failed = sum(not each.films for each in asked)
-    collapsed = sum(each.films == popular for each in asked if each.films)
-    return Figures(
-        count,
-        failed / count,
-        collapsed / max(1, count - failed),
-        sum(seconds) / count,
-        seconds[min(count - 1, int(0.99 * count))],
+def metrics_of(candidate: Sequence[ProbeAnswer], popular: tuple[str, ...]) -> AnswerMetrics:
+    """The metrics of one side's answers."""
+    count = len(candidate)
+    seconds = sorted(each.seconds for each in candidate)
+    failed = sum(not each.films for each in candidate)
+    collapsed = sum(each.films == popular for each in candidate if each.films)
+    return AnswerMetrics(
+        requests=count,
+        failed=failed / count,
+        collapsed=collapsed / max(1, count - failed),
+        mean=sum(seconds) / count,
+        p99=seconds[min(count - 1, int(0.99 * count))],
     )
 
 
-def overlap_of(asked: Sequence[Asked], stable: Sequence[Asked]) -> float:
-    """The mean share of a user's first ten films that both sides give; reported, never judged: a new version may differ."""
+def mean_overlap(candidate: Sequence[ProbeAnswer], stable: Sequence[ProbeAnswer]) -> float:
+    """The mean share of a user's first ten films that both sides give. Only reported: a new version may differ."""
     other = {each.user: set(each.films[:LISTS_COMPARED]) for each in stable if each.films}
     shares = [
         len(other[each.user].intersection(each.films[:LISTS_COMPARED])) / len(other[each.user])
-        for each in asked
+        for each in candidate
         if each.films and each.user in other
     ]
     return sum(shares) / len(shares) if shares else 0.0
 
 
-def reasons_of(one: Figures, other: Figures, limits: Limits) -> list[str]:
+def refusal_reasons(one: AnswerMetrics, other: AnswerMetrics, limits: Limits) -> list[str]:
     """Why the version is refused, each with value and limit; empty where it may go on."""
     slowest = max(other.mean * limits.max_slowdown * ROOM, other.mean + LEAST_SECONDS)
     checks = (

@@ -1,4 +1,4 @@
-"""The running stack, as a release acts on it: it replaces containers and sets the upstream servers of NGINX."""
+"""The running stack: a release replaces its containers and sets the upstream servers of NGINX."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from auto_deployment.common.json_file import write_synced
 from auto_deployment.common.process import CommandError
 from auto_deployment.release import docker_commands
 from auto_deployment.release.nginx_upstream import render
-from auto_deployment.release.probe import STRANGER, SickError, smoke
+from auto_deployment.release.probe import UNKNOWN_USER, UnhealthyError, smoke
 from auto_deployment.release.services import OVERRIDE, override
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ DRAIN_SECONDS = 15.0
 DRAIN_PAUSE = 0.2
 # Compose waits for a service's health for 90 s, after its old container has had 15 s to end.
 REPLACE_SECONDS = 150.0
-# Of a container that the engine could not start, or is removing, nothing is known.
+# A container that the engine could not start, or is removing, proves nothing about its version.
 STARTED = ("running", "restarting", "exited", "dead")
 RACES = ("is already in use", "already in progress", "No such container", "marked for removal", "is not running")
 RACE_PAUSES = (5.0, 20.0)
@@ -58,41 +58,41 @@ class Container(NamedTuple):
         return self.status == "running"
 
     @property
-    def is_sick(self) -> bool:
-        """Whether it was started, and is not healthy."""
+    def is_unhealthy(self) -> bool:
+        """Whether the container was started and is not healthy."""
         return self.status in STARTED and not self.is_healthy
 
-    def sickness(self, service: str) -> SickError:
-        """How it is, in words of the engine."""
-        said = ", ".join(filter(None, (self.status, self.health)))
-        return SickError(f"{service} is not healthy ({said}): docker compose logs {service} says why")
+    def unhealthy_error(self, service: str) -> UnhealthyError:
+        """The error of an unhealthy container, with the engine's words."""
+        state = ", ".join(filter(None, (self.status, self.health)))
+        return UnhealthyError(f"{service} is not healthy ({state}): docker compose logs {service} says why")
 
     @property
     def is_healthy(self) -> bool:
-        """Whether it runs, and its check says so."""
+        """Whether the container runs and its health check passes."""
         return self.running and self.health == "healthy"
 
 
-def container_of(told: dict[str, Any]) -> Container:
-    """A container, of what `docker inspect` prints of it."""
-    state = told["State"]
-    networks = {name: each.get("IPAddress") or "" for name, each in told["NetworkSettings"]["Networks"].items()}
+def container_from_inspect(inspected: dict[str, Any]) -> Container:
+    """A container, from what `docker inspect` prints."""
+    state = inspected["State"]
+    networks = {name: each.get("IPAddress") or "" for name, each in inspected["NetworkSettings"]["Networks"].items()}
     network = next(iter(networks), "")
     return Container(
-        told["Id"],
-        told["Name"].lstrip("/"),
-        told["Config"]["Image"],
-        told["Image"],
-        state["Status"],
-        state.get("Health", {}).get("Status", ""),
-        network,
-        networks.get(network, ""),
-        state["StartedAt"],
+        id=inspected["Id"],
+        name=inspected["Name"].lstrip("/"),
+        image=inspected["Config"]["Image"],
+        image_id=inspected["Image"],
+        status=state["Status"],
+        health=state.get("Health", {}).get("Status", ""),
+        network=network,
+        address=networks.get(network, ""),
+        started=state["StartedAt"],
     )
 
 
-def workers_of(processes: str) -> set[str]:
-    """The process numbers of NGINX's workers, of what `docker top` prints."""
+def worker_pids(processes: str) -> set[str]:
+    """The process numbers of NGINX's workers, from what `docker top` prints."""
     lines = (line.split(None, 1) for line in processes.splitlines())
     return {fields[0] for fields in lines if len(fields) > 1 and fields[1].startswith("nginx: worker process")}
 
@@ -145,7 +145,7 @@ class Stack:
 
     def inspect(self, name: str) -> Container:
         """A container by name or id. Raises CommandError where there is none."""
-        return container_of(json.loads(self.run(docker_commands.inspect(self.docker, name)))[0])
+        return container_from_inspect(json.loads(self.run(docker_commands.inspect(self.docker, name)))[0])
 
     def image_id(self, tag: str) -> str | None:
         """The id of an image of ours; None where it is not on this machine."""
@@ -163,13 +163,13 @@ class Stack:
         return set(self.run(docker_commands.tags(self.docker, self.repository)).split())
 
     def write(self, slots: Slots) -> None:
-        """Have Compose know what each service runs."""
+        """Write what each service runs into the file that Compose reads."""
         write_synced(self.root / OVERRIDE, override(slots).encode())
 
     def replace(self, service: str, slots: Slots) -> Container:
-        """Have `service` run what its slot says, healthy.
+        """Run in `service` what its slot names, until it is healthy.
 
-        Raises SickError where its container was started and is not healthy, CommandError or StackError where the engine fails.
+        Raises UnhealthyError for a started container that is not healthy, CommandError or StackError where the engine fails.
         """
         self.write(slots)
         failed: CommandError | None = None
@@ -178,8 +178,8 @@ class Stack:
         except CommandError as error:
             failed = error
         found = self.container(service)
-        if found is not None and found.is_sick and found.image == self._image_of(service, slots):
-            raise found.sickness(service) from failed
+        if found is not None and found.is_unhealthy and found.image == self._image_of(service, slots):
+            raise found.unhealthy_error(service) from failed
         if failed is not None:
             raise failed
         if found is None or not found.is_healthy:
@@ -191,7 +191,7 @@ class Stack:
         return "" if slot is None else f"{self.repository}:{slot.tag}"
 
     def _replace(self, service: str) -> None:
-        """Once more where another Compose, of a run that was killed, is at the same container."""
+        """Try again where another Compose, left by a killed run, works on the same container."""
         for pause in RACE_PAUSES:
             try:
                 self.run(docker_commands.replace(self._compose, service), REPLACE_SECONDS)
@@ -204,23 +204,23 @@ class Stack:
         self.run(docker_commands.replace(self._compose, service), REPLACE_SECONDS)
 
     def remove(self, service: str, slots: Slots) -> None:
-        """Have `service` be no more, not even after the next `up`."""
+        """Remove `service`, also for the next `up`."""
         self.write(slots)
         self.run(docker_commands.remove(self._compose, service))
 
     def smoke(self, service: str, version: int, track: str) -> None:
-        """Try a service directly, which warms it up. Raises StackError where it is gone, SickError where it is not well."""
+        """Try a service directly, which warms it up. Raises StackError where it is gone, UnhealthyError if unhealthy."""
         found = self.container(service)
         if found is None:
             raise StackError(f"{service} is gone: docker compose ps -a shows what there is")
-        if found.is_sick:
-            raise found.sickness(service)
-        smoke(found.address, version, track, [STRANGER - number for number in range(WARM_USERS)])
+        if found.is_unhealthy:
+            raise found.unhealthy_error(service)
+        smoke(found.address, version, track, [UNKNOWN_USER - number for number in range(WARM_USERS)])
 
     def route(self, slots: Slots, down: Collection[str] = (), *, drain: bool = True) -> None:
-        """Have NGINX ask the services that are there and not `down`; to `drain`, wait until what it asked before has ended.
+        """Route NGINX to the services that are there and not `down`; with `drain`, wait until earlier requests have ended.
 
-        Raises CommandError where NGINX does not take it: then it goes on as before; StackError where requests do not end.
+        Raises CommandError where NGINX refuses the file and keeps the old one; StackError where requests do not end.
         """
         path, text = self.root / UPSTREAM, render(slots, down)
         before = path.read_text(encoding="utf-8")
@@ -236,13 +236,13 @@ class Stack:
         if drain:
             self._wait_until_gone(nginx, old)
 
-    def unwell(self, slots: Slots) -> set[str]:
-        """The services that should be there, and are not healthy. Raises CommandError."""
+    def unhealthy(self, slots: Slots) -> set[str]:
+        """The services that should run and are not healthy. Raises CommandError."""
         found = {service: self.container(service) for service, slot in slots.items() if slot is not None}
         return {service for service, each in found.items() if each is None or not each.is_healthy}
 
     def withdraw(self, slots: Slots, down: Collection[str] = ()) -> None:
-        """`route`, also where NGINX does not run: it will find its file when it starts."""
+        """`route`, also where NGINX does not run: NGINX reads the file when it starts."""
         self._place(self.root / UPSTREAM, render(slots, down))
         found = self.container("nginx")
         if found is not None and found.running:
@@ -255,7 +255,7 @@ class Stack:
         return found.id
 
     def _workers(self, nginx: str) -> set[str]:
-        return workers_of(self.run(docker_commands.processes(self.docker, nginx)))
+        return worker_pids(self.run(docker_commands.processes(self.docker, nginx)))
 
     def _wait_until_gone(self, nginx: str, old: set[str]) -> None:
         for _ in range(int(DRAIN_SECONDS / DRAIN_PAUSE)):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping  # noqa: TC003 - read_typed evaluates the annotations
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Annotated
 
-from auto_deployment.common.json_file import StateError, read_json, write_json_synced
-from auto_deployment.release.services import FIRST, SERVICES, Slot
-from auto_deployment.release.state_machine import TAKEN_BACK, Ending, Rollout, Step
+from pydantic import AfterValidator, Field
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from auto_deployment.release.services import Slots
+from auto_deployment.common.json_file import read_typed, write_typed
+from auto_deployment.release.services import FIRST, SERVICES, Slot, Slots
+from auto_deployment.release.state_machine import TAKEN_BACK, Ending, Rollout
 
 FOLDER = Path(".stack") / "release"
 FILE = "state.json"
@@ -21,10 +19,11 @@ ENDS_KEPT = 200
 
 
 @dataclass(frozen=True)
-class End:
-    """How a release ended. `told_by`: the channels that took its notice; `told`: all did, or a day went by.
+class ReleaseEnd:
+    """How a release ended. Times in seconds since 1970.
 
-    `false_alarm`: what the self-test of its bake said; None: it had none.
+    `notified_by`: the channels that accepted the notice. `notified`: all channels did, or a day has passed.
+    `false_alarm`: the result of the bake's self-test; None: the bake had no self-test.
     """
 
     version: int
@@ -36,53 +35,41 @@ class End:
     replaces: int
     folder: str
     false_alarm: bool | None = None
-    told: bool = False
-    told_by: tuple[str, ...] = ()
+    notified: Annotated[bool, Field(alias="told")] = False
+    notified_by: Annotated[tuple[str, ...], Field(alias="told_by")] = ()
+
+
+def _of_all_services(slots: Slots) -> Slots:
+    if missing := set(SERVICES) - set(slots):
+        raise ValueError(f"no entry for {', '.join(sorted(missing))}")
+    return slots
 
 
 @dataclass(frozen=True)
-class State:
+class ReleaseState:
     """`since` in seconds since 1970; `served` holds the versions that were in service before, newest last."""
 
-    in_service: int | None = None
-    since: float = 0.0
-    slots: Slots = field(default_factory=lambda: dict(FIRST))
-    served: tuple[int, ...] = ()
-    taken_back: Mapping[str, str] = field(default_factory=dict)
-    under_way: Rollout | None = None
-    ends: tuple[End, ...] = ()
+    in_service: int | None
+    since: float
+    slots: Annotated[Slots, AfterValidator(_of_all_services)]
+    served: tuple[int, ...]
+    taken_back: Mapping[str, str]
+    under_way: Rollout | None
+    ends: tuple[ReleaseEnd, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave."""
-        under_way = told["under_way"]
-        return cls(
-            told["in_service"],
-            told["since"],
-            _slots(told["slots"]),
-            tuple(told["served"]),
-            told["taken_back"],
-            None if under_way is None else _rollout(under_way),
-            tuple(map(_end, told["ends"])),
-        )
-
-    def ended(self, rollout: Rollout, now: float, *, false_alarm: bool | None) -> State:
-        """After the end of what was under way."""
+    def ended(self, rollout: Rollout, now: float, *, false_alarm: bool | None) -> ReleaseState:
+        """The state after the end of the release that was under way."""
         ending = rollout.ending or Ending.FAILED
-        end = End(
-            rollout.version,
-            ending,
-            rollout.reasons,
-            rollout.who,
-            rollout.began,
-            now,
-            rollout.replaces,
-            rollout.folder,
-            false_alarm,
+        end = ReleaseEnd(
+            version=rollout.version,
+            ending=ending,
+            reasons=rollout.reasons,
+            who=rollout.who,
+            began=rollout.began,
+            ended=now,
+            replaces=rollout.replaces,
+            folder=rollout.folder,
+            false_alarm=false_alarm,
         )
         after = replace(self, under_way=None, ends=(*self.ends, end)[-ENDS_KEPT:])
         if ending in TAKEN_BACK or (ending == Ending.FAILED and rollout.bake_began is not None):
@@ -91,7 +78,7 @@ class State:
             return after.serving(rollout, now)
         return after
 
-    def serving(self, rollout: Rollout, now: float) -> State:
+    def serving(self, rollout: Rollout, now: float) -> ReleaseState:
         """The rollout's version is in service from `now` on."""
         back = dict(self.taken_back)
         back.pop(str(rollout.version), None)
@@ -101,42 +88,27 @@ class State:
             served.remove(rollout.replaces)
         return replace(self, in_service=rollout.version, since=now, served=tuple(dict.fromkeys(served)), taken_back=back)
 
-    def with_slot(self, service: str, slot: Slot | None) -> State:
+    def with_slot(self, service: str, slot: Slot | None) -> ReleaseState:
         """`service` runs `slot` from now on; None: it is not there."""
         return replace(self, slots={**self.slots, service: slot})
 
 
-def load(folder: Path) -> State:
-    """The state in a release folder; the first one where there is none. Raises StateError where it cannot be read."""
-    told = read_json(folder / FILE)
-    try:
-        return State() if told is None else State.from_dict(told)
-    except (KeyError, TypeError, ValueError) as error:
-        raise StateError(f"{folder / FILE}: not a release's state ({error!r})") from error
+# Before the first release.
+INITIAL = ReleaseState(in_service=None, since=0.0, slots=FIRST, served=(), taken_back={}, under_way=None, ends=())
 
 
-def save(folder: Path, state: State) -> None:
-    """Replace it. The retraining, which may be another user's, reads what is in service, whatever the umask of this process."""
-    write_json_synced(folder / FILE, state.to_dict())
+def load(folder: Path) -> ReleaseState:
+    """The state in a release folder; the initial state where the folder has none. Raises StateError for a damaged file."""
+    return read_typed(folder / FILE, ReleaseState) or INITIAL
+
+
+def save(folder: Path, state: ReleaseState) -> None:
+    """Replace the state. Any user may read the file, whatever the umask: the retraining may run as another user."""
+    write_typed(folder / FILE, state)
     (folder / FILE).chmod(0o644)
     folder.chmod(0o755)
 
 
 def in_service(root: Path) -> int | None:
-    """The version that a checkout's release has in service; None before its first. Raises StateError."""
+    """The version in service from a checkout; None before the first release. Raises StateError."""
     return load(root / FOLDER).in_service
-
-
-def _slots(told: Mapping[str, Any]) -> Slots:
-    return {name: None if told[name] is None else Slot(**told[name]) for name in SERVICES}
-
-
-def _rollout(told: Mapping[str, Any]) -> Rollout:
-    ending = None if told["ending"] is None else Ending(told["ending"])
-    known = {"step": Step(told["step"]), "before": _slots(told["before"]), "ending": ending, "reasons": tuple(told["reasons"])}
-    return Rollout(**{**told, **known})
-
-
-def _end(told: Mapping[str, Any]) -> End:
-    told_by = tuple(told.get("told_by", ()))  # an end that an older release wrote has none
-    return End(**{**told, "ending": Ending(told["ending"]), "reasons": tuple(told["reasons"]), "told_by": told_by})

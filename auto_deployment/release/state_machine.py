@@ -1,25 +1,25 @@
-"""A release as a state that moves: which step comes next, after what happened. Pure.
+"""A release as a state machine: the next step, given what happened. Pure.
 
-Each step can be done again from its beginning, so that any process can continue from the state on the disk.
+Each step can be repeated from its beginning, so any process can continue from the state on the disk.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from auto_deployment.release.analysis.verdict import End as Judged
+from pydantic import Field
+
+from auto_deployment.release.analysis.verdict import Decision
 from auto_deployment.release.image_commands import tag_of
-from auto_deployment.release.services import CANARY, SERVICES, Slot
+from auto_deployment.release.services import CANARY, SERVICES, Slot, Slots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from auto_deployment.release.services import Slots
 
-
-class Step(StrEnum):
+class ReleaseStep(StrEnum):
     """Where a release stands; the value is what people read."""
 
     BUILD = "build"
@@ -59,27 +59,27 @@ EXIT_STATUS = {
     Ending.REFUSED: 3,
     Ending.INCONCLUSIVE: 4,
 }
-# Such a version is not released again by itself.
+# Such a version is released again only with --again.
 TAKEN_BACK = frozenset({Ending.ABORTED, Ending.REFUSED, Ending.INCONCLUSIVE})
 
-ORDER = tuple(step for step in Step if step not in {Step.WITHDRAW, Step.UNDO, Step.END})
-PROMOTES = {Step.STABLE_1: "stable-1", Step.STABLE_2: "stable-2", Step.THIRD: CANARY}
-# No client has seen anything of the version.
-UNSEEN = frozenset({Step.BUILD, Step.SHADOW})
+ORDER = tuple(step for step in ReleaseStep if step not in {ReleaseStep.WITHDRAW, ReleaseStep.UNDO, ReleaseStep.END})
+PROMOTES = {ReleaseStep.STABLE_1: "stable-1", ReleaseStep.STABLE_2: "stable-2", ReleaseStep.THIRD: CANARY}
+# No client has had an answer of the version.
+BEFORE_USERS = frozenset({ReleaseStep.BUILD, ReleaseStep.SHADOW})
 # The version has not been given to stable services.
-BEFORE_PROMOTION = frozenset(ORDER[: ORDER.index(Step.STABLE_1)])
+BEFORE_PROMOTION = frozenset(ORDER[: ORDER.index(ReleaseStep.STABLE_1)])
 
-# A clock that is steered drifts so far in a bake without being set.
+# A clock that NTP steers may drift this far in a bake, without anybody setting it.
 CLOCK_SECONDS = 60.0
 
-Wish = Literal["abort", "promote", "release"]
+Action = Literal["abort", "promote", "release"]
 
 
 @dataclass(frozen=True)
-class Request:
-    """What somebody asks of the release under way; with "release" the newer `version`, and `options` of its command."""
+class OperatorRequest:
+    """An operator's request to the release under way. For "release": the newer `version` and the `options` of its command."""
 
-    wish: Wish
+    action: Annotated[Action, Field(alias="wish")]
     who: str
     version: int = 0
     options: tuple[str, ...] = ()
@@ -89,11 +89,11 @@ class Request:
 class Rollout:
     """A release or rollback under way. Times in seconds since 1970.
 
-    `before` is what the services ran before it, and `image` the id of the image that bakes. `boot` names the machine's
-    start under which the last look was taken. `bake_uptime` is `bake_began` in seconds since that start, which nobody can set.
-    `entered` is when users first got the canary: unlike `bake_began` it does not move by the time that the machine was away.
-    `ending` and `reasons` are known once it is decided; `urged` says who wants it promoted without a bake; one that is not
-    `shadowed` bakes untried.
+    `before`: what the services ran before. `image`: the id of the image that bakes. `boot`: the machine's start, as the
+    kernel names it, under which the last observation was made. `bake_uptime`: `bake_began` in seconds since that
+    start, by a clock that nobody can set. `entered`: when users first got the canary; unlike `bake_began`, `entered` does not
+    move by the time that the machine was off. `ending` and `reasons` are known after the decision. `promoted_by`: who asked
+    for a promotion before the bake's end. Without `shadowed` the version bakes without a shadow run.
     """
 
     kind: Literal["release", "rollback"]
@@ -102,7 +102,7 @@ class Rollout:
     who: str
     began: float
     folder: str
-    step: Step
+    step: ReleaseStep
     before: Slots = field(default_factory=dict)
     image: str = ""
     boot: str = ""
@@ -111,7 +111,7 @@ class Rollout:
     entered: float | None = None
     ending: Ending | None = None
     reasons: tuple[str, ...] = ()
-    urged: str = ""
+    promoted_by: Annotated[str, Field(alias="urged")] = ""
     shadowed: bool = True
 
     @property
@@ -120,12 +120,12 @@ class Rollout:
         return tag_of(self.version)
 
     def minutes(self, now: float) -> float:
-        """For how long it has baked."""
+        """How long the version has baked."""
         return 0.0 if self.bake_began is None else (now - self.bake_began) / 60
 
 
-def kept_time(rollout: Rollout, now: float, uptime: float) -> Rollout:
-    """Where somebody has set the clock, its bake began so much earlier or later: it lasts as long as really goes by."""
+def with_corrected_clock(rollout: Rollout, now: float, uptime: float) -> Rollout:
+    """The rollout with its bake's times moved where somebody has set the clock: a bake lasts as long as time really passes."""
     if rollout.bake_began is None or rollout.bake_uptime is None:
         return rollout
     set_by = (now - rollout.bake_began) - (uptime - rollout.bake_uptime)
@@ -135,54 +135,60 @@ def kept_time(rollout: Rollout, now: float, uptime: float) -> Rollout:
     return replace(rollout, bake_began=rollout.bake_began + set_by, entered=entered)
 
 
-def first_step(kind: Literal["release", "rollback"]) -> Step:
-    """What a release, or a rollback, begins with."""
-    return Step.BUILD if kind == "release" else Step.STABLE_1
+def first_step(kind: Literal["release", "rollback"]) -> ReleaseStep:
+    """The first step of a release or a rollback."""
+    return ReleaseStep.BUILD if kind == "release" else ReleaseStep.STABLE_1
 
 
-def done(rollout: Rollout) -> Rollout:
-    """Its step has succeeded."""
-    if rollout.step in {Step.WITHDRAW, Step.UNDO}:
-        return replace(rollout, step=Step.END)
-    if rollout.step == Step.KEEP:
+def step_done(rollout: Rollout) -> Rollout:
+    """The rollout after its step has succeeded."""
+    if rollout.step in {ReleaseStep.WITHDRAW, ReleaseStep.UNDO}:
+        return replace(rollout, step=ReleaseStep.END)
+    if rollout.step == ReleaseStep.KEEP:
         ending = Ending.PROMOTED if rollout.kind == "release" else Ending.ROLLED_BACK
-        return replace(rollout, step=Step.END, ending=ending)
-    skipped = 1 if rollout.step == Step.BUILD and not rollout.shadowed else 0
+        return replace(rollout, step=ReleaseStep.END, ending=ending)
+    skipped = 1 if rollout.step == ReleaseStep.BUILD and not rollout.shadowed else 0
     return replace(rollout, step=ORDER[ORDER.index(rollout.step) + 1 + skipped])
 
 
-def given_up(rollout: Rollout, ending: Ending, *reasons: str) -> Rollout:
-    """It is to end so: what users or services have got of the version is taken back first."""
-    back = Step.END if rollout.step in UNSEEN else Step.WITHDRAW if rollout.step in BEFORE_PROMOTION else Step.UNDO
+def rolled_back_for(rollout: Rollout, ending: Ending, *reasons: str) -> Rollout:
+    """The rollout that is to end as `ending`: users and services lose the version first."""
+    back = (
+        ReleaseStep.END
+        if rollout.step in BEFORE_USERS
+        else ReleaseStep.WITHDRAW
+        if rollout.step in BEFORE_PROMOTION
+        else ReleaseStep.UNDO
+    )
     return replace(rollout, step=back, ending=ending, reasons=reasons)
 
 
-def broken(rollout: Rollout, reason: str, *, sick: bool = False) -> Rollout:
-    """Its step could not be done. A canary that is `sick` is a bad version; what else breaks, as the engine, is a failure."""
-    ending = Ending.ABORTED if sick and rollout.step in {Step.REPLACE, Step.WARM} else Ending.FAILED
-    return given_up(rollout, ending, f"{rollout.step}: {reason}")
+def step_failed(rollout: Rollout, reason: str, *, unhealthy: bool = False) -> Rollout:
+    """The rollout after its step has failed. An `unhealthy` canary is a bad version; other faults fail the release."""
+    ending = Ending.ABORTED if unhealthy and rollout.step in {ReleaseStep.REPLACE, ReleaseStep.WARM} else Ending.FAILED
+    return rolled_back_for(rollout, ending, f"{rollout.step}: {reason}")
 
 
-def judged(rollout: Rollout, end: Judged, reasons: Sequence[str]) -> Rollout:
-    """The verdict after a look."""
-    if end == Judged.FAIL:
-        return given_up(rollout, Ending.ABORTED, *reasons)
-    if end == Judged.INCONCLUSIVE:
-        return given_up(rollout, Ending.INCONCLUSIVE, *reasons)
-    return done(rollout) if end == Judged.PASS else rollout
+def apply_verdict(rollout: Rollout, end: Decision, reasons: Sequence[str]) -> Rollout:
+    """The rollout after a verdict."""
+    if end == Decision.FAIL:
+        return rolled_back_for(rollout, Ending.ABORTED, *reasons)
+    if end == Decision.INCONCLUSIVE:
+        return rolled_back_for(rollout, Ending.INCONCLUSIVE, *reasons)
+    return step_done(rollout) if end == Decision.PASS else rollout
 
 
-def asked(rollout: Rollout, request: Request) -> Rollout:
-    """Somebody asks something of it. What is being taken back goes on to its end; so does a promotion where a newer comes."""
-    if rollout.ending is not None or rollout.step == Step.KEEP:
+def apply_request(rollout: Rollout, request: OperatorRequest) -> Rollout:
+    """The rollout after an operator's request. A withdrawal continues, and a newer version does not stop a promotion."""
+    if rollout.ending is not None or rollout.step == ReleaseStep.KEEP:
         return rollout
-    if request.wish == "abort":
-        return given_up(rollout, Ending.ABORTED, f"{request.who} asked for it")
-    if request.wish == "release":
+    if request.action == "abort":
+        return rolled_back_for(rollout, Ending.ABORTED, f"{request.who} asked for it")
+    if request.action == "release":
         if rollout.step not in BEFORE_PROMOTION:
             return rollout
-        return given_up(rollout, Ending.SUPERSEDED, f"version {request.version} came, by {request.who}")
-    return replace(rollout, urged=request.who)
+        return rolled_back_for(rollout, Ending.SUPERSEDED, f"version {request.version} came, by {request.who}")
+    return replace(rollout, promoted_by=request.who)
 
 
 def promoted_slot(rollout: Rollout) -> Slot:
@@ -196,9 +202,9 @@ def canary_slot(rollout: Rollout) -> Slot:
 
 
 def to_bring_back(rollout: Rollout) -> dict[str, Slot]:
-    """What an undoing has services run again: all of them, as a kill may have come between a slot's note and its container.
+    """The slots that an undo brings back: all of them, because a kill may have come between recording a slot and replacing it.
 
-    The canary of a release is withdrawn instead.
+    The canary of a release is withdrawn instead, so it is not among them.
     """
     found = {name: rollout.before[name] for name in SERVICES if name != CANARY or rollout.kind == "rollback"}
     return {name: slot for name, slot in found.items() if slot is not None}

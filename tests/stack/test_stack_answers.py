@@ -125,7 +125,7 @@ def test_the_engine_that_the_project_starts_has_containerds_image_store(stack: C
 
 
 def test_cadvisor_makes_no_label_that_nobody_asked_for(stack: ComposeStack) -> None:
-    """Of a container's labels only the two that tell project and service, and no figures of disks."""
+    """Of a container's labels only the two that tell project and service, and no metrics of disks."""
     with urllib.request.urlopen(f"http://127.0.0.1:{stack.ports['CADVISOR_PORT']}/metrics", timeout=30) as answer:
         text = answer.read().decode()
     labels = set(re.findall(r"container_label_\w+", text))

@@ -23,10 +23,10 @@ from app.shipper import Shipper
 from auto_deployment.common.settings import Settings
 from auto_deployment.release import bake
 from auto_deployment.release import state as release_state
-from auto_deployment.release.__main__ import Front, _options
-from auto_deployment.release.context import Tools
+from auto_deployment.release.__main__ import DeployCommand, _options
+from auto_deployment.release.context import ReleaseContext
 from auto_deployment.release.services import SERVICES, Slot
-from auto_deployment.release.state_machine import Ending, Request, Step, asked, done
+from auto_deployment.release.state_machine import Ending, OperatorRequest, ReleaseStep, apply_request, step_done
 from tests.integration.checkout import Checkout
 from tests.integration.mysql.server import ROOT_PASSWORD, Database, NoEngineError, docker
 from tests.unit.auto_deployment.release.test_release_controller import FakeStack, Mailbox
@@ -232,7 +232,7 @@ class Release:
         times = clock.now, clock.uptime, clock.sleep
         settings = Settings(data_dir=base / "data", log_dir=base / "logs", **BAKE)
         stack: Any = self.stack
-        self.tools = Tools(settings, base, folder, stack, traffic, [self.mailbox], self.no_shadow, *times)
+        self.tools = ReleaseContext(settings, base, folder, stack, traffic, [self.mailbox], self.no_shadow, *times)
         if not rebooted:
             path = folder / release_state.FILE
             path.write_text(path.read_text().replace(BOOT, self.tools.boot))
@@ -243,11 +243,11 @@ class Release:
 
     def command(self, name: str) -> int:
         """`scripts/deploy.sh NAME`: the exit status."""
-        status: int = getattr(Front(self.tools, _options([name, "--by", "ann"])), name)()
+        status: int = getattr(DeployCommand(self.tools, _options([name, "--by", "ann"])), name)()
         return status
 
     @property
-    def state(self) -> release_state.State:
+    def state(self) -> release_state.ReleaseState:
         """As it is on the disk."""
         return release_state.load(self.tools.folder)
 
@@ -365,10 +365,10 @@ def test_the_release_under_way_is_read_and_can_be_ended(fixture: Path, tmp_path:
     state = release_state.load(folder)
     rollout = state.under_way
     assert rollout is not None
-    assert (state.in_service, rollout.version, rollout.replaces, rollout.step) == (1, 2, 1, Step.BAKE)
-    assert done(rollout).step == Step.STABLE_1
-    aborted = asked(rollout, Request("abort", "ops"))
-    assert (aborted.step, aborted.ending) == (Step.WITHDRAW, Ending.ABORTED)
+    assert (state.in_service, rollout.version, rollout.replaces, rollout.step) == (1, 2, 1, ReleaseStep.BAKE)
+    assert step_done(rollout).step == ReleaseStep.STABLE_1
+    aborted = apply_request(rollout, OperatorRequest("abort", "ops"))
+    assert (aborted.step, aborted.ending) == (ReleaseStep.WITHDRAW, Ending.ABORTED)
     release_state.save(folder, state.ended(aborted, rollout.began + 600, false_alarm=None))
     after = release_state.load(folder)
     assert (after.under_way, after.in_service, after.taken_back) == (None, 1, {"2": "aborted"})
@@ -381,19 +381,19 @@ def test_a_release_killed_in_its_bake_is_promoted_once(
     """The old code's samples and minutes count in the bake. A second `resume` does nothing and mails nobody."""
     release = Release(fixture, tmp_path, Traffic(), rebooted=rebooted)
     old = release.evidence
-    assert old.looks
+    assert old.observations
     assert old.until is not None
     release.command("status")
     assert "release of version 2: bake" in capsys.readouterr().out
     assert release.command("resume") == 0
     state, (end,) = release.state, release.state.ends
     assert (state.under_way, state.in_service, state.served) == (None, 2, (1,))
-    assert (end.version, end.ending, end.began, end.told) == (2, Ending.PROMOTED, release.rollout.began, True)
+    assert (end.version, end.ending, end.began, end.notified) == (2, Ending.PROMOTED, release.rollout.began, True)
     away = RESUMED - old.until if rebooted else 0.0
     baked = end.ended - (release.rollout.bake_began or 0.0) - away
     assert BAKE_SECONDS <= baked <= BAKE_SECONDS + 2 * CHECK_SECONDS
-    looks = release.evidence.looks
-    assert looks[: len(old.looks)] == old.looks
+    looks = release.evidence.observations
+    assert looks[: len(old.observations)] == old.observations
     assert len({look.at for look in looks}) == len(looks) == BAKE_SECONDS / CHECK_SECONDS
     promoted = {name: Slot("model-2", "stable") for name in SERVICES}
     assert release.stack.runs == promoted == dict(state.slots)
@@ -417,7 +417,7 @@ def test_a_release_killed_in_its_bake_is_taken_back_once(
     assert release.command("resume") == 3
     state, (end,) = release.state, release.state.ends
     assert (state.under_way, state.in_service, dict(state.taken_back)) == (None, 1, {"2": "aborted"})
-    assert (end.version, end.ending, end.told) == (2, Ending.ABORTED, True)
+    assert (end.version, end.ending, end.notified) == (2, Ending.ABORTED, True)
     assert any("times that of stable-1 and stable-2" in reason for reason in end.reasons)
     stable = Slot("model-1", "stable")
     assert release.stack.runs == {"stable-1": stable, "stable-2": stable, "canary": None} == dict(state.slots)

@@ -31,13 +31,13 @@ FALSE_ALARMS = {"mean": 0.0005, "slowdown": 0.002, "slow answers": 0.005, "error
 WATCHED_FALSE_ALARMS = 0.001
 # A value above its limit holds a canary up only where chance alone would give it less often than this.
 CHANCE = 0.05
-# A new process is slow for its first looks, whatever its version.
-SETTLE_LOOKS = 2
+# A new process is slow for its first observations, whatever its version.
+SETTLE_OBSERVATIONS = 2
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What worse means. `max_mean` in seconds, `check_seconds` between looks, the bake in minutes."""
+    """What worse means. `max_mean` in seconds, `check_seconds` between observations, the bake in minutes."""
 
     max_mean: float = 0.5
     max_slowdown: float = 1.2
@@ -69,7 +69,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Side:
-    """One side's counts per look: durations of successful answers, tries at the upstream, and those that failed."""
+    """One side's counts per observation: durations of successful answers, tries at the upstream, and those that failed."""
 
     times: Times
     tries: Floats
@@ -95,8 +95,8 @@ def needed(test: str) -> float:
 
 
 def compare(side: Side, base: Side, edges: Floats, limits: Limits) -> dict[str, Floats]:
-    """Log evidence of each test after each look that `side` is worse than `base`, or than the limit of the mean."""
-    times, base_times = side.times.since(SETTLE_LOOKS), base.times.since(SETTLE_LOOKS)
+    """Log evidence of each test after each observation that `side` is worse than `base`, or than the limit of the mean."""
+    times, base_times = side.times.since(SETTLE_OBSERVATIONS), base.times.since(SETTLE_OBSERVATIONS)
     minutes = limits.check_seconds / 60
     return {
         "mean": slower_than(times, edges, limits.max_mean, minutes),
@@ -107,11 +107,11 @@ def compare(side: Side, base: Side, edges: Floats, limits: Limits) -> dict[str, 
 
 
 def estimate(side: Side, base: Side, edges: Floats, limits: Limits) -> dict[str, Estimate]:
-    """Where each test stands at the last look; no number where there is nothing to divide by.
+    """Where each test stands at the last observation; no number where there is nothing to divide by.
 
     The limit of the mean is fixed: no chance excuses a mean above it.
     """
-    times, base_times = side.times.since(SETTLE_LOOKS), base.times.since(SETTLE_LOOKS)
+    times, base_times = side.times.since(SETTLE_OBSERVATIONS), base.times.since(SETTLE_OBSERVATIONS)
     count, base_count = times.count.sum(axis=-1), base_times.count.sum(axis=-1)
     tries, failures = side.tries.sum(axis=-1), side.failures.sum(axis=-1)
     base_tries, base_failures = base.tries.sum(axis=-1), base.failures.sum(axis=-1)

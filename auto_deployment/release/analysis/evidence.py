@@ -1,33 +1,36 @@
-"""What is known of a bake: a row for each look, as JSON, so that a resumed bake has the same evidence."""
+"""The evidence of a bake: one observation at a time, kept as JSON, so that a resumed bake has the same evidence."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping  # noqa: TC003 - read_typed evaluates the annotations
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import inf, isnan
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from auto_deployment.online_evaluation.watched_counts import WatchedCounts
+from pydantic import Field
+
+from auto_deployment.online_evaluation.watched_counts import WatchedCounts  # noqa: TC001 - the same
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container
 
 Counters = dict[str, float]
-# Gauges that say that a source is there, even before its first counter.
-SEEN = {"started", "up"}
-# A service has these series from its start on. If one is new here, it was only not asked for before.
-ALWAYS_TOLD = {"exits"}
+# Gauges that show a source to be there, even before its first counter.
+PRESENCE_GAUGES = {"started", "up"}
+# A service has these series from its start. Where such a series is new in the evidence, only its query is new.
+ALWAYS_PRESENT = {"exits"}
 
 
-class Anew(StrEnum):
-    """How the counters of a source began at a look."""
+class CounterStart(StrEnum):
+    """How the counters of a source began at an observation."""
 
     ZERO = "from zero"
     UNKNOWN = "from what they were"
 
 
-class Gap(StrEnum):
-    """Why there are no figures. None of these is success."""
+class MissingData(StrEnum):
+    """Why metrics are missing. None of these reasons counts as success."""
 
     UNREACHABLE = "Prometheus cannot be reached"
     REFUSED = "Prometheus refuses the query"
@@ -38,62 +41,37 @@ class Gap(StrEnum):
 
 
 @dataclass(frozen=True)
-class Look:
-    """One look: for each service what its counters rose by since the look before, its gauges, and `restarts`.
+class Observation:
+    """One observation. `services`: for each service the increases of its counters, its gauges, and `restarts`.
 
-    `gaps` has each service and source that gave nothing: "canary service" -> Gap. `since` is the time of the look before,
-    None in evidence of older code. `anew` names each service and source whose counters do not go on from there.
+    `missing` names each service and source without data, as "canary service". `since` is the time of the observation before;
+    None in evidence of older code. `counter_starts` names each service and source whose counters began anew.
     """
 
     at: float
     services: Mapping[str, Counters]
-    gaps: Mapping[str, Gap] = field(default_factory=dict)
+    missing: Annotated[Mapping[str, MissingData], Field(alias="gaps")] = field(default_factory=dict)
     since: float | None = None
-    anew: Mapping[str, Anew] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave."""
-        anew = {name: Anew(each) for name, each in told.get("anew", {}).items()}
-        return cls(
-            told["at"], told["services"], {name: Gap(gap) for name, gap in told["gaps"].items()}, told.get("since"), anew
-        )
+    counter_starts: Annotated[Mapping[str, CounterStart], Field(alias="anew")] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The looks of a bake of `candidate`, running `version`, compared with `baseline`, since `began` (seconds since 1970).
+    """The observations of a bake of `candidate` running `version`, compared with `baseline`. Times in seconds since 1970.
 
-    `counters` are the last ones seen, by service and source, `until` their time. `outage`: why the last attempt got nothing.
-    `watched`: what telemetry knows, where it is asked.
+    `began`: the bake's begin. `counters`: the last values, by service and source; `until`: their time. `outage`: why the last
+    attempt got no data. `watched`: what telemetry counted, where the limits ask for it.
     """
 
     version: str
     began: float
     candidate: str = "canary"
     baseline: tuple[str, ...] = ("stable-1", "stable-2")
-    looks: tuple[Look, ...] = ()
+    observations: Annotated[tuple[Observation, ...], Field(alias="looks")] = ()
     counters: Mapping[str, Counters] = field(default_factory=dict)
     until: float | None = None
-    outage: Gap | None = None
+    outage: MissingData | None = None
     watched: WatchedCounts | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**asdict(self), "looks": [look.to_dict() for look in self.looks]}
-
-    @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave."""
-        outage = None if told["outage"] is None else Gap(told["outage"])
-        looks = tuple(map(Look.from_dict, told["looks"]))
-        watched = None if told.get("watched") is None else WatchedCounts.from_dict(told["watched"])
-        others = {"baseline": tuple(told["baseline"]), "looks": looks, "outage": outage, "watched": watched}
-        return cls(**{**told, **others})
 
 
 @dataclass(frozen=True)
@@ -105,82 +83,90 @@ class Sample:
     refused: bool = False
 
     @property
-    def gap(self) -> Gap | None:
-        """Why it cannot be used; None where it can."""
+    def missing(self) -> MissingData | None:
+        """Why the sample cannot be used; None where it can."""
         if self.refused:
-            return Gap.REFUSED
+            return MissingData.REFUSED
         if self.gauges.get("up") == 0:
-            return Gap.NO_DATA
+            return MissingData.NO_DATA
         if any(map(isnan, (*self.counters.values(), *self.gauges.values()))):
-            return Gap.NOT_A_NUMBER
-        return None if self.counters or set(self.gauges) - {"up"} else Gap.EMPTY
+            return MissingData.NOT_A_NUMBER
+        return None if self.counters or set(self.gauges) - {"up"} else MissingData.EMPTY
 
 
-def with_look(evidence: Evidence, at: float, samples: Mapping[tuple[str, str], Sample]) -> Evidence:
-    """The evidence with what was seen at `at`, by service and source. The first look of all is where counting begins."""
+def with_observation(evidence: Evidence, at: float, samples: Mapping[tuple[str, str], Sample]) -> Evidence:
+    """The evidence with the samples taken at `at`, by service and source. Counting begins at the first samples."""
     services: dict[str, Counters] = {}
-    gaps: dict[str, Gap] = {}
-    anew: dict[str, Anew] = {}
+    missing: dict[str, MissingData] = {}
+    counter_starts: dict[str, CounterStart] = {}
     counters = {name: dict(last) for name, last in evidence.counters.items()}
     for (service, source), sample in samples.items():
-        if sample.gap is not None:
-            gaps[f"{service} {source}"] = sample.gap
+        name = f"{service} {source}"
+        if sample.missing is not None:
+            missing[name] = sample.missing
             continue
-        last = counters.setdefault(f"{service} {source}", {})
-        risen = increases(last, sample)
+        last = counters.setdefault(name, {})
+        increased = increases(last, sample)
         if sample.counters and (not last or began_anew(last, sample)):
-            anew[f"{service} {source}"] = Anew.ZERO if last else Anew.UNKNOWN
-        last.update(sample.counters | {name: sample.gauges[name] for name in SEEN & set(sample.gauges)})
-        services[service] = services.get(service, {}) | risen
-    looks = (*evidence.looks, Look(at, services, gaps, evidence.until, anew)) if evidence.until is not None else evidence.looks
-    return replace(evidence, looks=looks, counters=counters, until=at, outage=None)
+            counter_starts[name] = CounterStart.ZERO if last else CounterStart.UNKNOWN
+        last.update(sample.counters | {key: sample.gauges[key] for key in PRESENCE_GAUGES & set(sample.gauges)})
+        services[service] = services.get(service, {}) | increased
+    observations = evidence.observations
+    if evidence.until is not None:
+        observations = (*observations, Observation(at, services, missing, evidence.until, counter_starts))
+    return replace(evidence, observations=observations, counters=counters, until=at, outage=None)
 
 
 def increases(last: Counters, sample: Sample) -> Counters:
-    """The rise of counters since `last`, the gauges, and `restarts` if the source names its start.
+    """The increases of counters since `last`, the gauges, and `restarts` where the source exports its start time.
 
-    A source that began anew counts from 0. A new series within a known source began at 0, except those that exist from the
-    start. Of a source that was never seen nothing is known, and nothing counts.
+    A source that began anew counts from 0. A new series of a known source began at 0, except the series that exist from the
+    start. For a source that was never observed nothing is known, so nothing counts.
     """
     anew = began_anew(last, sample)
-    known = {name: 0.0 if last and name not in ALWAYS_TOLD else value for name, value in sample.counters.items()} | last
-    risen = {name: value - (0.0 if anew else known[name]) for name, value in sample.counters.items()}
-    gauges = {name: value for name, value in sample.gauges.items() if name not in SEEN}
-    return risen | gauges | ({"restarts": float(anew)} if "seconds" in sample.counters or "started" in sample.gauges else {})
+    known = {name: 0.0 if last and name not in ALWAYS_PRESENT else value for name, value in sample.counters.items()} | last
+    increased = {name: value - (0.0 if anew else known[name]) for name, value in sample.counters.items()}
+    gauges = {name: value for name, value in sample.gauges.items() if name not in PRESENCE_GAUGES}
+    restarts = {"restarts": float(anew)} if "seconds" in sample.counters or "started" in sample.gauges else {}
+    return increased | gauges | restarts
 
 
 def began_anew(last: Counters, sample: Sample) -> bool:
-    """Whether a source's counters count from 0 since `last`: one fell, or the source says that it was started."""
+    """Whether a source's counters count from 0 since `last`: a counter fell, or the source exports a later start time."""
     fell = any(value < last.get(name, 0.0) for name, value in sample.counters.items())
     return fell or sample.gauges.get("started", 0.0) > last.get("started", inf) + 1.0
 
 
 class Span(NamedTuple):
-    """From when to when a source's counters rose, in seconds since 1970; `start` is None where they began at 0."""
+    """From when to when a source's counters increased, in seconds since 1970; `start` is None where they began at 0."""
 
     start: float | None
     end: float
 
 
-def spans(evidence: Evidence, name: str, looks: Container[int]) -> tuple[Span, ...]:
-    """When the counters of a service and source rose by what the looks with these numbers hold; each time once, in order."""
+def spans(evidence: Evidence, name: str, numbers: Container[int]) -> tuple[Span, ...]:
+    """The spans over which the counters of `name`, a service and source, increased by what the observations `numbers` hold.
+
+    In order of time; no time is in two spans.
+    """
     found: list[Span] = []
     known: float | None = None
-    for number, look in enumerate(evidence.looks):
-        since, before = begin_of(evidence, number), evidence.looks[number - 1].at if number else None
+    for number, observation in enumerate(evidence.observations):
+        since, before = begin_of(evidence, number), evidence.observations[number - 1].at if number else None
         known = since if known is None or since != before else known
-        if name in look.gaps:
+        if name in observation.missing:
             continue
-        start = {Anew.ZERO: None, Anew.UNKNOWN: look.at}.get(look.anew[name]) if name in look.anew else known
-        if number in looks and start != look.at:
+        starts = {CounterStart.ZERO: None, CounterStart.UNKNOWN: observation.at, None: known}
+        start = starts[observation.counter_starts.get(name)]
+        if number in numbers and start != observation.at:
             joined = found.pop() if found and found[-1].end == start else None
-            found.append(Span(joined.start if joined else start, look.at))
-        known = look.at
+            found.append(Span(joined.start if joined else start, observation.at))
+        known = observation.at
     return tuple(found)
 
 
 def begin_of(evidence: Evidence, number: int) -> float:
-    """The time from which a look counts. Evidence of older code tells only when it began, and the times of the looks."""
-    if (since := evidence.looks[number].since) is not None:
+    """The time from which an observation counts. Evidence of older code has only the times of observations and begin."""
+    if (since := evidence.observations[number].since) is not None:
         return since
-    return evidence.looks[number - 1].at if number else min(evidence.began, evidence.looks[0].at)
+    return evidence.observations[number - 1].at if number else min(evidence.began, evidence.observations[0].at)

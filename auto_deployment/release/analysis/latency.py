@@ -1,4 +1,7 @@
-"""Whether answers are slower than a baseline's by more than a margin: in the mean, and among the slowest. Last axis: looks."""
+"""Tests whether answers are slower than a baseline's by more than a margin: in the mean, and among the slowest.
+
+The last axis of all arrays is observations.
+"""
 
 from __future__ import annotations
 
@@ -32,50 +35,53 @@ DRIFT_ROOM = 1.15
 
 @dataclass(frozen=True)
 class Times:
-    """Durations per look: how many, their sum in seconds, how many above each edge (shape: edges, then as the others)."""
+    """Durations per observation: their number, their sum in seconds, the number above each edge.
+
+    `over` has the shape (edges, then the shape of the others).
+    """
 
     count: Floats
     seconds: Floats
     over: Floats
 
-    def since(self, look: int) -> Times:
-        """The same with the first looks emptied: a cold start is nobody's fault."""
-        late = np.arange(self.count.shape[-1]) >= look
+    def since(self, observation: int) -> Times:
+        """The same with the first observations emptied: a cold start is nobody's fault."""
+        late = np.arange(self.count.shape[-1]) >= observation
         return Times(self.count * late, self.seconds * late, self.over * late)
 
 
-def slower_on_average(times: Times, base: Times, edges: Floats, slowdown: float, look_minutes: float) -> Floats:
-    """Log evidence after each look that the mean is more than `slowdown` times the baseline's.
+def slower_on_average(times: Times, base: Times, edges: Floats, slowdown: float, observation_minutes: float) -> Floats:
+    """Log evidence after each observation that the mean is more than `slowdown` times the baseline's.
 
     Asymptotic, where `more_often` is exact: it needs means of blocks, and takes the instances' own drift to be as in `Drift`.
     """
     spread = squared_variation(times, edges) + squared_variation(base, edges)
     sums = np.stack([times.count, times.seconds, base.count, base.seconds])
-    return _drifting(sums, spread / 2, slowdown, look_minutes)
+    return _drifting(sums, spread / 2, slowdown, observation_minutes)
 
 
-def slower_than(times: Times, edges: Floats, seconds: float, look_minutes: float) -> Floats:
-    """Log evidence after each look that the mean is above a fixed number of seconds."""
+def slower_than(times: Times, edges: Floats, seconds: float, observation_minutes: float) -> Floats:
+    """Log evidence after each observation that the mean is above a fixed number of seconds."""
     certain = times.count * SURELY_KNOWN
     sums = np.stack([times.count, times.seconds, certain, certain * seconds])
-    return _drifting(sums, squared_variation(times, edges), 1.0, look_minutes)
+    return _drifting(sums, squared_variation(times, edges), 1.0, observation_minutes)
 
 
-def _drifting(sums: Floats, spread: Floats, margin: float, look_minutes: float) -> Floats:
+def _drifting(sums: Floats, spread: Floats, margin: float, observation_minutes: float) -> Floats:
     drift = Drift(spread.shape[:-1], margin)
     found = np.empty(spread.shape)
     for at in range(spread.shape[-1]):
-        drift.look(sums[..., at], spread[..., at], look_minutes)
+        drift.observation(sums[..., at], spread[..., at], observation_minutes)
         found[..., at] = drift.evidence()
     return found
 
 
 def slower_at_worst(times: Times, base: Times, first: Indexes, edges: Floats, slowdown: float) -> Floats:
-    """Log evidence after each look that the slowest answers are slower than the baseline's by more than `slowdown`.
+    """Log evidence after each observation that the slowest answers are slower than the baseline's by more than `slowdown`.
 
     If every duration were the baseline's times at most `slowdown`, no larger share would exceed an edge than the baseline's
-    share above the edge below. These are shares of counts, whatever the distribution. Which edges, the looks before have said
-    (`first`).
+    share above the edge below. These are shares of counts, whatever the distribution. Earlier observations have chosen the
+    edges (`first`).
     """
     processes = []
     for step in SLOW_STEPS:
@@ -86,7 +92,7 @@ def slower_at_worst(times: Times, base: Times, first: Indexes, edges: Floats, sl
 
 
 def slow_counts(times: Times, base: Times, first: Indexes, edges: Floats, slowdown: float) -> tuple[Floats, Floats]:
-    """Answers above the first edge of `slower_at_worst` at the last look, and the baseline's above its edge; 0 without one."""
+    """Answers above the first edge of `slower_at_worst` at the last observation, and the baseline's; 0 without an edge."""
     low, high, usable = edge_pair(first[..., -1], SLOW_STEPS[0], edges, slowdown)
     return _pick(times.over.sum(axis=-1), high) * usable, _pick(base.over.sum(axis=-1), low) * usable
 
@@ -101,7 +107,7 @@ def edge_pair(first: Indexes, step: int, edges: Floats, slowdown: float) -> tupl
 
 
 def first_slow_edge(base: Times) -> Indexes:
-    """At each look, the index of the lowest edge that at most SLOW_SHARE exceeded in the looks before; -1 where too few."""
+    """The index of the lowest edge that at most SLOW_SHARE of earlier answers exceeded, at each observation; -1 for too few."""
     before = np.cumsum(base.count, axis=-1) - base.count
     over = np.cumsum(base.over, axis=-1) - base.over
     return np.where(before >= 1 / SLOW_SHARE, np.sum(over > SLOW_SHARE * before, axis=0), -1)
@@ -113,7 +119,7 @@ def _pick(over: Floats, index: Indexes) -> Floats:
 
 
 def squared_variation(times: Times, edges: Floats) -> Floats:
-    """The squared coefficient of variation of all durations up to each look, each at the middle of its bucket."""
+    """The squared coefficient of variation of all durations up to each observation, each at the middle of its bucket."""
     middles = np.concatenate([[edges[0] / 2], np.sqrt(edges[:-1] * edges[1:]), [edges[-1] * 1.5]])
     count = np.maximum(np.cumsum(times.count, axis=-1), 1.0)
     over = np.cumsum(times.over, axis=-1) / count

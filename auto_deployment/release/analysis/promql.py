@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from auto_deployment.release.analysis.comparison import SETTLE_LOOKS
-from auto_deployment.release.analysis.crashes import counted_looks
+from auto_deployment.release.analysis.comparison import SETTLE_OBSERVATIONS
+from auto_deployment.release.analysis.crashes import counted_observations
 from auto_deployment.release.analysis.evidence import begin_of, spans
 from auto_deployment.release.analysis.queries import CLIENT, ERRORS, LEFT, MEMORY_OF_STACK, RECOMMEND
 
@@ -32,7 +32,7 @@ def mean(bake: Bake) -> str:
 
 def slowdown(bake: Bake) -> str:
     """The candidate's mean over the baseline's, both without the cold start."""
-    own, base = (_mean(bake, services, SETTLE_LOOKS) for services in (bake.candidate, bake.evidence.baseline))
+    own, base = (_mean(bake, services, SETTLE_OBSERVATIONS) for services in (bake.candidate, bake.evidence.baseline))
     return f"({own}) / ({base})"
 
 
@@ -42,7 +42,7 @@ def slow_answers(bake: Bake) -> str:
         return NOTHING
     edge = f'{ANSWERS}, le="{bake.slow_edge_key.removeprefix("le ")}"'
     below, count = (
-        _risen(bake, metric, labels, bake.candidate, "service", SETTLE_LOOKS)
+        _risen(bake, metric, labels, bake.candidate, "service", SETTLE_OBSERVATIONS)
         for metric, labels in ((BUCKET, edge), (COUNT, ANSWERS))
     )
     return f"1 - {below} / {count}"
@@ -68,29 +68,32 @@ def client(bake: Bake) -> str:
 def restarts(bake: Bake) -> str:
     """How often the candidate was started anew, but for starts of everybody."""
     series = _series("service_start_time_seconds", bake, (bake.evidence.candidate,), "service", 'job="service"')
-    counted = counted_looks(*bake.risen_by_service("restarts"))
+    counted = counted_observations(*bake.increases_by_service("restarts"))
     found: list[tuple[float, float, float]] = []
-    for number, look in enumerate(bake.looks):
+    for number, observation in enumerate(bake.observations):
         since = begin_of(bake.evidence, number)
-        step = round(look.at - since, 3)
+        step = round(observation.at - since, 3)
         if counted[number] and step > 0:
             joined = found.pop() if found and found[-1][1:] == (since, step) else (since,)
-            found.append((joined[0], look.at, step))
+            found.append((joined[0], observation.at, step))
     return " + ".join(_changes(series, *each) for each in found) or NOTHING
 
 
 def exits(bake: Bake) -> str:
-    """How many workers the candidate lost, but for the looks in which everybody lost some."""
-    looks = counted_looks(*bake.risen_by_service("exits"))
-    counted = {number for number in _all(bake) if looks[number]}
+    """How many workers the candidate lost, but for the observations in which everybody lost some."""
+    observations = counted_observations(*bake.increases_by_service("exits"))
+    counted = {number for number in _all(bake) if observations[number]}
     series = _series("service_worker_exits_total", bake, bake.candidate, "service", 'job="service"')
     return _rise(series, spans(bake.evidence, f"{bake.evidence.candidate} service", counted))
 
 
 def memory(bake: Bake) -> str:
-    """The candidate's memory at the last look that knew it."""
+    """The candidate's memory at the last observation that knew it."""
     name = bake.evidence.candidate
-    at = max((look.at for look in bake.looks if "memory" in look.services.get(name, {})), default=bake.looks[-1].at)
+    at = max(
+        (observation.at for observation in bake.observations if "memory" in observation.services.get(name, {})),
+        default=bake.observations[-1].at,
+    )
     return MEMORY_OF_STACK.replace('service!=""', f'service="{name}"').replace("}", f"}} @ {at:.15g}")
 
 
@@ -106,11 +109,11 @@ def _failed(bake: Bake, services: Sequence[str]) -> str:
 
 
 def _risen(bake: Bake, metric: str, labels: str, services: Sequence[str], source: str, first: int) -> str:
-    """What `services` counted from a look on; those whose counters began alike are asked together."""
-    looks = _all(bake)[first:]
+    """What `services` counted from an observation on; those whose counters began alike are asked together."""
+    observations = _all(bake)[first:]
     by_spans: dict[tuple[Span, ...], list[str]] = {}
     for name in services:
-        by_spans.setdefault(spans(bake.evidence, f"{name} {source}", looks), []).append(name)
+        by_spans.setdefault(spans(bake.evidence, f"{name} {source}", observations), []).append(name)
     terms = [_rise(_series(metric, bake, names, source, labels), each) for each, names in by_spans.items()]
     return terms[0] if len(terms) == 1 else f"({' + '.join(terms)})"
 
@@ -131,7 +134,7 @@ def _rise(series: str, rose: Collection[Span]) -> str:
 
 
 def _changes(series: str, start: float, end: float, step: float) -> str:
-    """How often a gauge changed from look to look. A subquery samples at multiples of its step: the offset moves them."""
+    """How often a gauge changed between observations. A subquery samples at multiples of its step: the offset moves them."""
     every = round(1000 * step)
     late = round(1000 * end) % every
     window = round(1000 * (end - start)) + late + 1
@@ -140,4 +143,4 @@ def _changes(series: str, start: float, end: float, step: float) -> str:
 
 
 def _all(bake: Bake) -> range:
-    return range(len(bake.looks))
+    return range(len(bake.observations))

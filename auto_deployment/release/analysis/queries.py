@@ -66,5 +66,5 @@ QUERIES = (
 
 
 def text_of(key: str) -> str:
-    """The query of a key, as it is put at each look."""
+    """The query of a key, as it is put at each observation."""
     return next(query.text for query in QUERIES if query.key == key)

@@ -1,10 +1,12 @@
-"""A measure, and what it says of a bake: value, threshold, query, sample size, outcome and a sentence."""
+"""A measure and its reading of a bake: value, threshold, query, sample size, outcome and a sentence."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """What a measure says. WITHIN and TOLD let a canary pass, and only WORSE fails it.
+    """The result of a measure. WITHIN and REPORTED let a canary pass, and only WORSE fails it.
 
     TOO_FEW and NO_DATA hold up a canary where the measure is required, and only there.
     """
@@ -24,14 +26,14 @@ class Outcome(StrEnum):
     ABOVE = "above, not for certain"
     TOO_FEW = "too few"
     NO_DATA = "no data"
-    TOLD = "told"
+    REPORTED = "told"
 
 
 @dataclass(frozen=True)
 class Reading:
     """One measure. `evidence` against health may reach `needed` (both as odds, where chance is judged).
 
-    `query`: PromQL that gives `value` at any later time; empty before the first look. `required`: the measure must be known.
+    `query`: PromQL that gives `value` at any later time; empty before the first observation. `required`: the verdict needs it.
     """
 
     name: str
@@ -41,24 +43,20 @@ class Reading:
     unit: str
     sample: int
     query: str
-    said: str
+    message: Annotated[str, Field(alias="said")]
     evidence: float | None = None
     needed: float | None = None
     required: bool = True
 
     @property
     def is_missing(self) -> bool:
-        """Whether nothing, or too little, is known."""
+        """Whether there are no data, or too few."""
         return self.outcome in {Outcome.NO_DATA, Outcome.TOO_FEW}
 
     @property
     def lets_pass(self) -> bool:
-        """Whether a canary may be promoted as far as this measure goes."""
-        return self.outcome in {Outcome.WITHIN, Outcome.TOLD} or (self.is_missing and not self.required)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """Whether this measure allows a promotion."""
+        return self.outcome in {Outcome.WITHIN, Outcome.REPORTED} or (self.is_missing and not self.required)
 
 
 @dataclass(frozen=True)
@@ -77,24 +75,14 @@ class Measure:
     of_clients: bool = False
 
     def is_on(self, limits: Limits) -> bool:
-        """Whether it is read at all."""
+        """Whether the limits switch the measure on."""
         return self.setting is None or getattr(limits, self.setting) != "off"
 
     def is_required(self, limits: Limits) -> bool:
-        """Whether a canary is held up while it is not known."""
+        """Whether missing data of this measure delays a promotion."""
         return self.setting is None or getattr(limits, self.setting) == "require"
 
-    def reading(self, outcome: Outcome, said: str, value: float | None = None, **known: Any) -> Reading:  # noqa: ANN401 - fields of Reading
+    def reading(self, outcome: Outcome, message: str, value: float | None = None, **known: Any) -> Reading:  # noqa: ANN401 - fields of Reading
         """A reading of this measure."""
-        return Reading(
-            self.name,
-            outcome,
-            value,
-            known.get("threshold"),
-            self.unit,
-            known.get("sample", 0),
-            "",
-            said,
-            known.get("evidence"),
-            known.get("needed"),
-        )
+        fields = {"threshold": None, "sample": 0, **known}
+        return Reading(name=self.name, outcome=outcome, value=value, unit=self.unit, query="", message=message, **fields)

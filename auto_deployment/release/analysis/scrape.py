@@ -1,4 +1,4 @@
-"""Looking: Prometheus is asked for what the evidence does not have yet."""
+"""Reads from Prometheus the observations that the evidence does not have yet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.prometheus import QueryError, UnreachableError
-from auto_deployment.release.analysis.evidence import Evidence, Gap, Sample, with_look
+from auto_deployment.release.analysis.evidence import Evidence, MissingData, Sample, with_observation
 from auto_deployment.release.analysis.measures import REQUIRED_SOURCES
 from auto_deployment.release.analysis.queries import CLIENT, QUERIES
 
@@ -22,36 +22,36 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Prometheus gives at most 11,000 values of a series at once.
-MOST_LOOKS = 5_000
-# A next look that is due later than this is due on another clock: it was set back.
+MAX_OBSERVATIONS = 5_000
+# A next observation that is due later than this is due on another clock: it was set back.
 CLOCK_STEPS = 2
 
 
 def read_evidence(prometheus: Source, evidence: Evidence, now: float, step: float) -> Evidence:
-    """The evidence with each look up to `now` that it has not, `step` seconds apart; what was missed is caught up with.
+    """The evidence with each observation up to `now` that it has not, `step` seconds apart; what was missed is caught up with.
 
-    Where Prometheus gives nothing, `outage` says why, and the next look asks for the same times again. A refusal that only
-    concerns an advisory source is a gap of that source.
+    Where Prometheus gives no data, `outage` names the reason, and the next call queries the same times again. A refused query
+    of an advisory source leaves only that source's data missing.
     """
     start = evidence.began if evidence.until is None else evidence.until + step
     if start > now:
-        return replace(evidence, outage=Gap.AHEAD) if start - now > CLOCK_STEPS * step else evidence
-    count = min(int((now - start) / step), MOST_LOOKS)
+        return replace(evidence, outage=MissingData.AHEAD) if start - now > CLOCK_STEPS * step else evidence
+    count = min(int((now - start) / step), MAX_OBSERVATIONS)
     try:
-        answers = [(query, _asked(prometheus, query, start, start + count * step, step)) for query in QUERIES]
+        answers = [(query, _answer_of(prometheus, query, start, start + count * step, step)) for query in QUERIES]
     except UnreachableError as error:
         log.warning("%s", error)
-        return replace(evidence, outage=Gap.UNREACHABLE)
+        return replace(evidence, outage=MissingData.UNREACHABLE)
     except QueryError as error:
         log.warning("%s", error)
-        return replace(evidence, outage=Gap.REFUSED)
+        return replace(evidence, outage=MissingData.REFUSED)
     for number in range(count + 1):
         at = round(start + number * step, 3)
-        evidence = with_look(evidence, at, samples_at(answers, at, evidence))
+        evidence = with_observation(evidence, at, samples_at(answers, at, evidence))
     return evidence
 
 
-def _asked(prometheus: Source, query: Query, start: float, end: float, step: float) -> Sequence[Series] | None:
+def _answer_of(prometheus: Source, query: Query, start: float, end: float, step: float) -> Sequence[Series] | None:
     """A query's answer; None where Prometheus refuses one that only an advisory source needs."""
     try:
         return prometheus.over(query.text, start, end, step)

@@ -1,7 +1,7 @@
-"""Evidence that may be looked at after every scrape: e-processes, vectorised over releases (the last axis is looks in time).
+"""Evidence that may be read after every scrape: e-processes, vectorised over releases. The last axis is observations in time.
 
 Each is a mean of non-negative supermartingales that start at 1. So under "not worse by more than the margin" it ever reaches
-1/alpha with a probability of at most alpha, however often one looks. Sources: Ville 1939; Robbins 1970; Howard, Ramdas,
+1/alpha with a probability of at most alpha, however often one observations. Sources: Ville 1939; Robbins 1970; Howard, Ramdas,
 McAuliffe and Sekhon 2021 ("Time-uniform, nonparametric, nonasymptotic confidence sequences"). The null hypothesis has the
 margin in it. A test of equality is always-valid too, but with enough traffic it aborts every healthy canary that is 3 %
 slower.
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 STAKES = (0.1, 0.2, 0.4, 0.8, 1.6)
 # The same for counts.
 COUNT_STAKES = (0.1, 0.4, 1.0)
-# A look multiplies evidence by at most this (e^3.5): no single bad minute decides. Capping a supermartingale keeps it one.
-MOST_A_LOOK = 3.5
+# An observation multiplies evidence by at most e^3.5: no single bad minute decides. A capped supermartingale remains one.
+MAX_PER_OBSERVATION = 3.5
 # An instance's own noise: a share may be higher by this part without being worse.
 NOISE = 0.2
 
@@ -44,10 +44,11 @@ def more_often(
     noise: float = NOISE,
     stakes: Sequence[float] = COUNT_STAKES,
 ) -> Floats:
-    """Log evidence after each look that the share `bad` of `total` exceeds 1 + `noise` times the baseline's by over `increase`.
+    """Log evidence that the share `bad` of `total` exceeds 1 + `noise` times the baseline's by over `increase`.
 
-    All are counts per look. A product of Poisson bounds on binomial moments, in which the baseline's share cancels out look by
-    look. It needs no estimate and is not asymptotic. The share may move in time as long as it moves for both sides alike.
+    All arguments are counts per observation, and so is the result. The evidence is a product of Poisson bounds on binomial
+    moments, in which the baseline's share cancels out at each observation. It needs no estimate and is not asymptotic. The
+    share may change in time, if it changes for both sides alike.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         weight = np.where(total_base > 0, (1 + noise) * total / total_base, np.inf)
@@ -58,5 +59,5 @@ def more_often(
         lam = np.minimum(stake, most)
         lift = np.expm1(lam)
         gain = lam * bad + np.log1p(-weight * lift) * bad_base - increase * total * lift
-        processes.append(np.cumsum(np.minimum(gain, MOST_A_LOOK), axis=-1))
+        processes.append(np.cumsum(np.minimum(gain, MAX_PER_OBSERVATION), axis=-1))
     return mixed(processes)

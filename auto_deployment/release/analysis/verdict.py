@@ -1,22 +1,23 @@
-"""The verdict: what is known of a bake, the limits and the time -> pass, fail, inconclusive, or go on baking. Pure."""
+"""The verdict on a bake from its evidence, the limits and the time: pass, fail, inconclusive, or continue baking. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from auto_deployment.release.analysis.bake_view import Bake
 from auto_deployment.release.analysis.measures import MEASURES, read
-from auto_deployment.release.analysis.readings import Outcome
+from auto_deployment.release.analysis.readings import Outcome, Reading
 
 if TYPE_CHECKING:
     from auto_deployment.release.analysis.comparison import Limits
     from auto_deployment.release.analysis.evidence import Evidence
-    from auto_deployment.release.analysis.readings import Reading
 
 
-class End(StrEnum):
+class Decision(StrEnum):
     """How a bake ends; BAKING: not yet."""
 
     PASS = "pass"  # noqa: S105 - a verdict
@@ -25,36 +26,32 @@ class End(StrEnum):
     BAKING = "baking"
 
 
-EXIT_STATUS = {End.PASS: 0, End.FAIL: 3, End.INCONCLUSIVE: 4}
+EXIT_STATUS = {Decision.PASS: 0, Decision.FAIL: 3, Decision.INCONCLUSIVE: 4}
 
 
 @dataclass(frozen=True)
 class Verdict:
     """The judgement of a bake after `minutes`, with each measure's reading."""
 
-    end: End
+    decision: Annotated[Decision, Field(alias="end")]
     minutes: float
     readings: tuple[Reading, ...]
 
     @property
     def reasons(self) -> list[str]:
         """Why it does not pass: what is worse, or else what is not known to be good."""
-        worse = [each.said for each in self.readings if each.outcome == Outcome.WORSE]
-        return worse or [f"{each.said} ({each.outcome})" for each in self.readings if not each.lets_pass]
+        worse = [each.message for each in self.readings if each.outcome == Outcome.WORSE]
+        return worse or [f"{each.message} ({each.outcome})" for each in self.readings if not each.lets_pass]
 
     @property
     def missing(self) -> list[str]:
         """What is not known, and holds nothing up."""
-        return [f"{each.said} ({each.outcome}, advisory)" for each in self.readings if each.is_missing and not each.required]
+        return [f"{each.message} ({each.outcome}, advisory)" for each in self.readings if each.is_missing and not each.required]
 
     @property
     def status(self) -> int | None:
         """The exit status; None while it bakes."""
-        return EXIT_STATUS.get(self.end)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**asdict(self), "reasons": self.reasons}
+        return EXIT_STATUS.get(self.decision)
 
 
 def verdict(evidence: Evidence, limits: Limits, minutes: float) -> Verdict:
@@ -67,10 +64,10 @@ def verdict(evidence: Evidence, limits: Limits, minutes: float) -> Verdict:
     bake = Bake(evidence, limits)
     readings = tuple(_ended(read(measure, bake), limits, minutes) for measure in MEASURES if measure.is_on(limits))
     if any(each.outcome == Outcome.WORSE for each in readings):
-        return Verdict(End.FAIL, minutes, readings)
+        return Verdict(Decision.FAIL, minutes, readings)
     if minutes >= limits.bake_minutes and all(each.lets_pass for each in readings):
-        return Verdict(End.PASS, minutes, readings)
-    return Verdict(End.INCONCLUSIVE if minutes >= limits.max_bake_minutes else End.BAKING, minutes, readings)
+        return Verdict(Decision.PASS, minutes, readings)
+    return Verdict(Decision.INCONCLUSIVE if minutes >= limits.max_bake_minutes else Decision.BAKING, minutes, readings)
 
 
 def _ended(reading: Reading, limits: Limits, minutes: float) -> Reading:

@@ -56,10 +56,10 @@ def read(measure: Measure, watched: WatchedCounts | None, limits: Limits) -> Rea
         "needed": 1 / WATCHED_FALSE_ALARMS,
     }
     if not hits + base_hits:
-        said = f"watched: {watched.problem or f'nothing yet by {users} and {base_users} users'}"
-        return measure.reading(Outcome.TOO_FEW, said, **known)
+        message = f"watched: {watched.problem or f'nothing yet by {users} and {base_users} users'}"
+        return measure.reading(Outcome.TOO_FEW, message, **known)
     ratio = (hits / max(users, 1)) / (base_hits / base_users) if base_hits else float("inf")
-    said = (
+    message = (
         f"watched by {hits} of {users} users ({hits / max(users, 1):.2%}), by {base_hits} of {base_users} "
         f"({base_hits / max(base_users, 1):.2%}) in stable, limit {limits.min_watched:g} of that"
         + (f"; {watched.problem}" if watched.problem else "")
@@ -67,10 +67,10 @@ def read(measure: Measure, watched: WatchedCounts | None, limits: Limits) -> Rea
     if log_odds >= float(-np.log(WATCHED_FALSE_ALARMS)):
         outcome = Outcome.WORSE
     elif sample < limits.min_requests:
-        outcome, said = Outcome.TOO_FEW, f"{said}; fewer than {limits.min_requests} users"
+        outcome, message = Outcome.TOO_FEW, f"{message}; fewer than {limits.min_requests} users"
     else:
         outcome = Outcome.WITHIN if ratio >= limits.min_watched or _by_chance(watched) else Outcome.ABOVE
-    return measure.reading(outcome, said, ratio if base_hits else None, **known)
+    return measure.reading(outcome, message, ratio if base_hits else None, **known)
 
 
 def _by_chance(watched: WatchedCounts) -> bool:

@@ -15,10 +15,11 @@ from auto_deployment.release.analysis.comparison import Limits
 from auto_deployment.release.analysis.evidence import Evidence
 from auto_deployment.release.analysis.readings import Outcome
 from auto_deployment.release.analysis.scrape import read_evidence
-from auto_deployment.release.analysis.verdict import End, verdict
+from auto_deployment.release.analysis.verdict import Decision, verdict
 from scripts.ports import reserve
 from tests.integration.conftest import wait_until
 from tests.integration.monitoring.tools import docker, image_of
+from tests.unit.auto_deployment.release.analysis.scrapes import through_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -123,7 +124,7 @@ def judged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Ver
         wait_until(lambda: is_ready(url), 30)
         end = began + MINUTES * STEP
         half = read_evidence(Prometheus(url), Evidence("7", began), began + MINUTES / 2 * STEP, STEP)
-        evidence = read_evidence(Prometheus(url), Evidence.from_dict(json.loads(json.dumps(half.to_dict()))), end, STEP)
+        evidence = read_evidence(Prometheus(url), through_json(half), end, STEP)
         yield verdict(evidence, Limits(bake_minutes=MINUTES), MINUTES), url
     finally:
         docker("rm", "-f", started.stdout.strip(), check=False)
@@ -154,7 +155,7 @@ def test_each_reported_value_comes_with_the_query_that_gives_it(judged: tuple[Ve
     }
     values = {}
     for each in found.readings:
-        assert each.value is not None, each.said
+        assert each.value is not None, each.message
         values[each.name] = pasted(url, each.query)
         assert values[each.name] == pytest.approx(each.value, rel=WITHIN, abs=1e-9), f"{each.name}: {each.query}"
     assert values["mean"] > 0.001
@@ -164,7 +165,7 @@ def test_each_reported_value_comes_with_the_query_that_gives_it(judged: tuple[Ve
     crashed = {each.name for each in found.readings if each.outcome == Outcome.WORSE}
     assert {values["restarts"], values["worker exits"]} == {1.0 if crashed else 0.0}
     assert crashed in (set(), {"restarts", "worker exits"})
-    assert found.end == (End.FAIL if crashed else End.PASS)
+    assert found.decision == (Decision.FAIL if crashed else Decision.PASS)
 
 
 def test_the_query_of_the_mean_is_sum_over_count_with_labels_and_window(judged: tuple[Verdict, str]) -> None:

@@ -16,13 +16,13 @@ from auto_deployment.common.process import CommandError
 from auto_deployment.common.prometheus import UnreachableError
 from auto_deployment.common.settings import Settings
 from auto_deployment.release import __main__ as command
-from auto_deployment.release import preflight, requests
-from auto_deployment.release.context import Tools
+from auto_deployment.release import operator_requests, preflight
+from auto_deployment.release.context import ReleaseContext
 from auto_deployment.release.lock import held, is_held
 from auto_deployment.release.services import FIRST
 from auto_deployment.release.stack import Stack
-from auto_deployment.release.state import FOLDER, End, State, load, save
-from auto_deployment.release.state_machine import EXIT_STATUS, Ending, Request, Rollout, Step
+from auto_deployment.release.state import FOLDER, INITIAL, ReleaseEnd, load, save
+from auto_deployment.release.state_machine import EXIT_STATUS, Ending, OperatorRequest, ReleaseStep, Rollout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from auto_deployment.common.prometheus import Series
 
 
-BUILDING = Rollout("release", 7, 6, "ann", 0.0, "7-x", Step.BUILD, before=FIRST)
+BUILDING = Rollout("release", 7, 6, "ann", 0.0, "7-x", ReleaseStep.BUILD, before=FIRST)
 
 
 class Engine:
@@ -50,72 +50,78 @@ class Silence:
 
 
 @pytest.fixture
-def tools(tmp_path: Path) -> Tools:
+def context(tmp_path: Path) -> ReleaseContext:
     """Version 6 serves, 5 did before, and 7 is in the tree."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "version.txt").write_text("7\n")
     stack: Any = Engine()
     none: Any = None
     settings = Settings(data_dir=tmp_path / "data", log_dir=tmp_path / "logs")
-    found = Tools(settings, tmp_path, tmp_path / FOLDER, stack, Silence(), [], none)
-    save(found.folder, State(6, 1.0, served=(5,)))
+    found = ReleaseContext(settings, tmp_path, tmp_path / FOLDER, stack, Silence(), [], none)
+    save(found.folder, replace(INITIAL, in_service=6, since=1.0, served=(5,)))
     return found
 
 
-def front(tools: Tools, monkeypatch: pytest.MonkeyPatch, on_run: Any, ending: Ending = Ending.PROMOTED) -> command.Front:
+def front(
+    context: ReleaseContext, monkeypatch: pytest.MonkeyPatch, on_run: Any, ending: Ending = Ending.PROMOTED
+) -> command.DeployCommand:
     """The command, of which each run does that and then ends so."""
 
-    def run(_front: command.Front) -> int:
+    def run(_front: command.DeployCommand) -> int:
         on_run()
-        save(tools.folder, replace(load(tools.folder), under_way=None))
+        save(context.folder, replace(load(context.folder), under_way=None))
         return EXIT_STATUS[ending]
 
-    monkeypatch.setattr(command.Front, "_run", run)
-    return command.Front(tools, Namespace(by="ann", version=None, again=False, no_shadow=False))
+    monkeypatch.setattr(command.DeployCommand, "_run", run)
+    return command.DeployCommand(context, Namespace(by="ann", version=None, again=False, no_shadow=False))
 
 
-def test_a_rollback_hears_nothing_that_was_asked_of_a_release_before_it(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rollback_hears_nothing_that_was_asked_of_a_release_before_it(
+    context: ReleaseContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A stale abort would undo it; a newer version stays wanted."""
-    for wish in ("abort", "promote", "release"):
-        told: Any = wish
-        requests.leave(tools.folder, Request(told, "bob", 8))
+    for action in ("abort", "promote", "release"):
+        told: Any = action
+        operator_requests.submit(context.folder, OperatorRequest(told, "bob", 8))
     heard: list[str] = []
-    front(tools, monkeypatch, lambda: heard.extend(each.wish for each in requests.pending(tools.folder))).rollback()
+    front(
+        context, monkeypatch, lambda: heard.extend(each.action for each in operator_requests.pending(context.folder))
+    ).rollback()
     assert heard == ["release"]
 
 
-def test_a_rollback_that_is_refused_leaves_what_was_asked(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rollback_that_is_refused_leaves_what_was_asked(context: ReleaseContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was meant for what is under way, which somebody resumes."""
-    save(tools.folder, replace(load(tools.folder), under_way=BUILDING))
-    requests.leave(tools.folder, Request("abort", "bob"))
+    save(context.folder, replace(load(context.folder), under_way=BUILDING))
+    operator_requests.submit(context.folder, OperatorRequest("abort", "bob"))
     with pytest.raises(RefusedError):
-        front(tools, monkeypatch, list).rollback()
-    assert [each.wish for each in requests.pending(tools.folder)] == ["abort"]
+        front(context, monkeypatch, list).rollback()
+    assert [each.action for each in operator_requests.pending(context.folder)] == ["abort"]
 
 
 def test_a_version_without_an_image_is_not_sent_to_a_release_which_would_refuse_it(
-    tools: Tools, monkeypatch: pytest.MonkeyPatch, root: Path
+    context: ReleaseContext, monkeypatch: pytest.MonkeyPatch, root: Path
 ) -> None:
     """A release of an older version names `rollback`; `rollback` names the page that says how to build the image again."""
     monkeypatch.setattr(Engine, "image_id", lambda _engine, _tag: None)
     with pytest.raises(RefusedError, match=r"image of version 5 .*: docs/operations\.md says how to build it again"):
-        front(tools, monkeypatch, list).rollback()
+        front(context, monkeypatch, list).rollback()
     page = (root / "docs" / "operations.md").read_text()
     section = page.partition("\n## A version whose image is gone\n")[2].partition("\n## ")[0]
     assert "docker build --tag movierec-app:model-5" in section
 
 
-def test_whoever_waits_no_longer_leaves_no_request(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C takes an abort back that nobody has taken."""
+def test_an_interrupted_wait_withdraws_its_request(context: ReleaseContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C withdraws an abort that is not acknowledged."""
 
-    def interrupted(*_told: object) -> bool:
+    def interrupted(*_arguments: object) -> bool:
         raise KeyboardInterrupt
 
-    save(tools.folder, replace(load(tools.folder), under_way=BUILDING))
-    monkeypatch.setattr(requests, "wait_taken", interrupted)
-    with held(tools.folder, "release"), pytest.raises(KeyboardInterrupt):
-        front(tools, monkeypatch, list).abort()
-    assert requests.pending(tools.folder) == []
+    save(context.folder, replace(load(context.folder), under_way=BUILDING))
+    monkeypatch.setattr(operator_requests, "wait_acknowledged", interrupted)
+    with held(context.folder, "release"), pytest.raises(KeyboardInterrupt):
+        front(context, monkeypatch, list).abort()
+    assert operator_requests.pending(context.folder) == []
 
 
 @pytest.mark.parametrize(
@@ -130,60 +136,62 @@ def test_whoever_waits_no_longer_leaves_no_request(tools: Tools, monkeypatch: py
     ],
 )
 def test_an_order_that_goes_on_with_a_killed_run_tells_whether_it_was_done(
-    tools: Tools, monkeypatch: pytest.MonkeyPatch, order: str, ending: Ending, status: int
+    context: ReleaseContext, monkeypatch: pytest.MonkeyPatch, order: str, ending: Ending, status: int
 ) -> None:
     """Status 0 where it ended as was asked; else what it ended with, and 3 for an abort that came too late."""
-    save(tools.folder, replace(load(tools.folder), under_way=BUILDING))
-    assert getattr(front(tools, monkeypatch, list, ending), order)() == status
+    save(context.folder, replace(load(context.folder), under_way=BUILDING))
+    assert getattr(front(context, monkeypatch, list, ending), order)() == status
 
 
 @pytest.mark.parametrize("task", ["release", "resume"])
 def test_a_newer_release_is_taken_under_the_lock_and_begun_after_it(
-    tools: Tools, monkeypatch: pytest.MonkeyPatch, task: str
+    context: ReleaseContext, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:
     """Whoever left it sees it taken before the lock is free."""
     taken_under_lock: list[bool] = []
     begun: list[tuple[list[str], bool]] = []
-    take = requests.take
+    take = operator_requests.acknowledge
 
-    def taken(folder: Path, request: Request) -> None:
+    def taken(folder: Path, request: OperatorRequest) -> None:
         taken_under_lock.append(is_held(folder))
         take(folder, request)
 
-    monkeypatch.setattr(preflight, "release", lambda *_told, **_options: True)
-    monkeypatch.setattr(requests, "take", taken)
-    monkeypatch.setattr(os, "execv", lambda _path, words: begun.append((words[1:], is_held(tools.folder))))
+    monkeypatch.setattr(preflight, "release", lambda *_arguments, **_options: True)
+    monkeypatch.setattr(operator_requests, "acknowledge", taken)
+    monkeypatch.setattr(os, "execv", lambda _path, words: begun.append((words[1:], is_held(context.folder))))
     if task == "resume":
-        save(tools.folder, replace(load(tools.folder), under_way=BUILDING))
-    newer = Request("release", "bob", 8, ("--again",))
-    getattr(front(tools, monkeypatch, lambda: requests.leave(tools.folder, newer)), task)()
+        save(context.folder, replace(load(context.folder), under_way=BUILDING))
+    newer = OperatorRequest("release", "bob", 8, ("--again",))
+    getattr(front(context, monkeypatch, lambda: operator_requests.submit(context.folder, newer)), task)()
     assert taken_under_lock == [True]
     assert begun == [(["release", "--by", "bob", "--again"], False)]
 
 
-def test_a_full_disk_is_one_line(tools: Tools, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_one_line(
+    context: ReleaseContext, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With what to do, and status 1."""
 
-    def full(_front: command.Front) -> int:
+    def full(_front: command.DeployCommand) -> int:
         raise OSError(errno.ENOSPC, "No space left on device", "state.json")
 
-    monkeypatch.setattr(command, "_tools", lambda _options: tools)
-    monkeypatch.setattr(command.Front, "resume", full)
+    monkeypatch.setattr(command, "_release_context", lambda _options: context)
+    monkeypatch.setattr(command.DeployCommand, "resume", full)
     assert command.main(["resume"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "No space left on device" in line
     assert "scripts/deploy.sh resume" in line
 
 
-def test_an_end_that_an_older_release_wrote_is_read(tools: Tools) -> None:
+def test_an_end_that_an_older_release_wrote_is_read(context: ReleaseContext) -> None:
     """It does not say which channels took its notice."""
-    end = End(6, Ending.PROMOTED, (), "ann", 0.0, 1.0, 5, "6-x", told=True)
-    save(tools.folder, replace(load(tools.folder), ends=(end,)))
-    path = tools.folder / "state.json"
+    end = ReleaseEnd(6, Ending.PROMOTED, (), "ann", 0.0, 1.0, 5, "6-x", notified=True)
+    save(context.folder, replace(load(context.folder), ends=(end,)))
+    path = context.folder / "state.json"
     told = json.loads(path.read_text())
     del told["ends"][0]["told_by"]
     path.write_text(json.dumps(told))
-    assert load(tools.folder).ends == (end,)
+    assert load(context.folder).ends == (end,)
 
 
 def test_a_release_keeps_the_compose_file_that_it_began_with(tmp_path: Path) -> None:
@@ -197,7 +205,9 @@ def test_a_release_keeps_the_compose_file_that_it_began_with(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_status_says_when_no_engine_answers(tools: Tools, capsys: pytest.CaptureFixture[str], *, answers: bool) -> None:
+def test_status_says_when_no_engine_answers(
+    context: ReleaseContext, capsys: pytest.CaptureFixture[str], *, answers: bool
+) -> None:
     """What runs is then not known, neither to people nor to programs. The rest is printed all the same."""
 
     class Client:
@@ -207,9 +217,9 @@ def test_status_says_when_no_engine_answers(tools: Tools, capsys: pytest.Capture
             raise CommandError(command, f"Cannot connect to the Docker daemon within {seconds:g} s")
 
     client: Any = Client()
-    stack = Stack(tools.root, "docker", client, "app")
+    stack = Stack(context.root, "docker", client, "app")
     options = Namespace(by="ann", json=True)
-    shown = command.Front(replace(tools, stack=stack), options)
+    shown = command.DeployCommand(replace(context, stack=stack), options)
     assert shown.status() == 0
     told = json.loads(capsys.readouterr().out)
     assert told["engine"] is answers

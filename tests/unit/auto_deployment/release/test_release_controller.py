@@ -18,14 +18,14 @@ from auto_deployment.common.signals import StoppedError
 from auto_deployment.notify import NotifyError
 from auto_deployment.release import preflight
 from auto_deployment.release.completion import settle
-from auto_deployment.release.context import Tools
+from auto_deployment.release.context import ReleaseContext
 from auto_deployment.release.controller import Controller
-from auto_deployment.release.probe import SickError
-from auto_deployment.release.requests import leave, pending
+from auto_deployment.release.operator_requests import pending, submit
+from auto_deployment.release.probe import UnhealthyError
 from auto_deployment.release.services import FIRST, SERVICES, Slot
-from auto_deployment.release.shadow_result import Figures, Shadow
-from auto_deployment.release.state import FOLDER, End, State, load, save
-from auto_deployment.release.state_machine import Ending, Request, Step
+from auto_deployment.release.shadow_result import AnswerMetrics, ShadowResult
+from auto_deployment.release.state import FOLDER, INITIAL, ReleaseEnd, ReleaseState, load, save
+from auto_deployment.release.state_machine import Ending, OperatorRequest, ReleaseStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from auto_deployment.release.services import Slots
     from auto_deployment.release.state_machine import Rollout
 
-ORDINARY = Figures(100, 0.0, 0.0, 0.002, 0.004)
+ORDINARY = AnswerMetrics(100, 0.0, 0.0, 0.002, 0.004)
 
 
 class KilledError(BaseException):
@@ -126,7 +126,7 @@ class FakeStack:
         """The same, in the end."""
         self.route(slots, down)
 
-    def unwell(self, slots: Slots) -> set[str]:
+    def unhealthy(self, slots: Slots) -> set[str]:
         """Those that got sick."""
         return {name for name in self.sick if slots[name] is not None}
 
@@ -182,7 +182,7 @@ class Site:
             canary_check_seconds=10,
         )
         stack: Any = self.stack
-        self.tools = Tools(
+        self.tools = ReleaseContext(
             settings,
             root,
             root / FOLDER,
@@ -194,23 +194,23 @@ class Site:
             lambda: self.time - 900_000.0,
             self.sleep,
         )
-        save(self.tools.folder, State(6, 1.0, served=(5,)))
+        save(self.tools.folder, replace(INITIAL, in_service=6, since=1.0, served=(5,)))
 
     def sleep(self, seconds: float) -> None:
         """Let time go by."""
         self.time += seconds
 
-    def shadow(self, tools: Tools, rollout: Rollout, look: Callable[[], None]) -> Shadow:
+    def shadow(self, context: ReleaseContext, rollout: Rollout, look: Callable[[], None]) -> ShadowResult:
         """What the shadow shows, if it is not ended before."""
-        del tools, rollout
+        del context, rollout
         self.stack.shadows |= {"movierec-shadow-new", "movierec-shadow-old"}
         self.stack._act("shadow")
         look()
         self.stack.shadows.clear()
-        return Shadow(ORDINARY, ORDINARY, 1.0, "recorded", self.reasons)
+        return ShadowResult(ORDINARY, ORDINARY, 1.0, "recorded", self.reasons)
 
     @property
-    def state(self) -> State:
+    def state(self) -> ReleaseState:
         """As it is on the disk."""
         return load(self.tools.folder)
 
@@ -231,9 +231,9 @@ class Site:
             return self.state.ends[-1].ending
         return Controller(self.tools, stop).run().ending
 
-    def wish(self, wish: Any, version: int = 0) -> None:
+    def action(self, action: Any, version: int = 0) -> None:
         """Leave a request."""
-        leave(self.tools.folder, Request(wish, "bob", version))
+        submit(self.tools.folder, OperatorRequest(action, "bob", version))
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ ABORTED = {**FIRST, "canary": None}
 def test_a_release_acts_in_this_order(site: Site) -> None:
     """Each service is drained, replaced, tried and asked again before the next; the image's name comes last."""
     site.put_under_way()
-    site.wish("promote")
+    site.action("promote")
     assert site.run() == Ending.PROMOTED
     exchanges = [
         [f"route without {name}", f"replace {name}", f"smoke {name}", "route without nobody"] for name in ("canary", *SERVICES)
@@ -286,7 +286,7 @@ def test_a_deploy_during_the_build_does_not_reach_the_image(site: Site) -> None:
 
     site.stack.on_act = deploy
     site.put_under_way()
-    site.wish("promote")
+    site.action("promote")
     assert site.run() == Ending.PROMOTED
     assert site.stack.built["data/version.txt"] == "7\n"
     assert json.loads(site.stack.built["data/model/metadata.json"])["version"] == 7
@@ -319,7 +319,7 @@ def test_without_figures_a_release_is_inconclusive(site: Site) -> None:
     assert site.stack.runs == ABORTED
     assert site.stack.asked == {"stable-1", "stable-2"}
     (subject,) = site.mailbox.subjects
-    assert subject.startswith("movierec: canary 7 inconclusive: mean: no figures, Prometheus")
+    assert subject.startswith("movierec: canary 7 inconclusive: mean: no metrics, Prometheus")
     assert "inconclusive" in site.state.taken_back["7"]
     folder = site.tools.folder / site.state.ends[-1].folder
     assert json.loads((folder / "end.json").read_text())["ending"] == "inconclusive"
@@ -361,7 +361,7 @@ def test_the_shadow_may_refuse(site: Site) -> None:
 def test_what_breaks_is_put_back(site: Site, act: str, ending: Ending, runs: Slots) -> None:
     """The healthy ones go on serving, and version 6 stays in service."""
     site.put_under_way()
-    site.wish("promote")
+    site.action("promote")
     site.stack.on_act = broken(act)
     assert site.run() == ending
     assert site.stack.runs == runs
@@ -385,7 +385,7 @@ def test_a_sick_canary_is_taken_back_and_an_engines_hiccup_blames_no_version(sit
 
     def sicken(done: str) -> None:
         if done == act:
-            raise SickError("exited")
+            raise UnhealthyError("exited")
 
     site.stack.on_act = sicken
     assert site.run() == Ending.ABORTED
@@ -396,7 +396,7 @@ def test_a_sick_canary_is_taken_back_and_an_engines_hiccup_blames_no_version(sit
 def test_an_undoing_sends_nobody_to_what_has_just_failed(site: Site, act: str) -> None:
     """The sick service is brought back first, and asked again when it is well; somebody is asked all the time."""
     site.put_under_way()
-    site.wish("promote")
+    site.action("promote")
     failed = act.split()[1]
     sent: list[str] = []
 
@@ -435,9 +435,9 @@ def test_where_every_stable_service_is_sick_the_undoing_still_asks_one(site: Sit
 def test_taking_back_is_tried_again(site: Site) -> None:
     """An engine that hiccups must not leave a release half undone; where it goes on, somebody resumes."""
     site.put_under_way()
-    site.wish("abort")
+    site.action("abort")
     site.stack.on_act = broken("remove canary", "remove canary")
-    save(site.tools.folder, replace(site.state, under_way=replace(site.state.under_way, step=Step.BAKE)))  # type: ignore[type-var]
+    save(site.tools.folder, replace(site.state, under_way=replace(site.state.under_way, step=ReleaseStep.BAKE)))  # type: ignore[type-var]
     site.stack.asked.discard("canary")
     assert site.run() == Ending.ABORTED
     assert site.stack.acts.count("remove canary") == 3
@@ -451,24 +451,24 @@ def test_an_end_is_told_by_each_channel_once_however_late_it_takes_it(site: Site
     site.put_under_way("rollback")
     assert site.run() == Ending.ROLLED_BACK
     assert (site.mailbox.subjects, len(other.subjects)) == ([], 1)
-    assert (site.state.ends[-1].told, site.state.ends[-1].told_by) == (False, ("other",))
+    assert (site.state.ends[-1].notified, site.state.ends[-1].notified_by) == (False, ("other",))
     site.put_under_way()
-    site.wish("abort")
+    site.action("abort")
     assert site.run() == Ending.ABORTED
     site.time += 900
     settle(site.tools)
-    assert [end.told for end in site.state.ends] == [False, False]
+    assert [end.notified for end in site.state.ends] == [False, False]
     site.mailbox.is_away = False
     settle(site.tools)
     settle(site.tools)
-    assert [end.told for end in site.state.ends] == [True, True]
+    assert [end.notified for end in site.state.ends] == [True, True]
     assert site.mailbox.subjects == other.subjects
     assert len(other.subjects) == 2
 
 
 @pytest.mark.parametrize("gone", [None, "stable-1"])
-@pytest.mark.parametrize("wish", ["abort", None])
-def test_the_containers_of_a_killed_shadow_are_gone_at_the_end(site: Site, wish: str | None, gone: str | None) -> None:
+@pytest.mark.parametrize("action", ["abort", None])
+def test_the_containers_of_a_killed_shadow_are_gone_at_the_end(site: Site, action: str | None, gone: str | None) -> None:
     """Also where the release is not gone on with, and a service is missing."""
 
     def on_act(act: str) -> None:
@@ -484,27 +484,27 @@ def test_the_containers_of_a_killed_shadow_are_gone_at_the_end(site: Site, wish:
     assert site.stack.shadows
     if gone:
         site.stack.runs[gone] = None
-    if wish:
-        site.wish(wish)
-    assert site.run() == (Ending.ABORTED if wish else Ending.FAILED)
+    if action:
+        site.action(action)
+    assert site.run() == (Ending.ABORTED if action else Ending.FAILED)
     assert site.stack.shadows == set()
 
 
 def test_where_the_engine_is_away_containers_of_a_shadow_keep_nobody_from_the_end(site: Site) -> None:
     """The next shadow removes them."""
     site.put_under_way()
-    site.wish("abort")
+    site.action("abort")
     site.stack.on_act = broken("rm")
     assert site.run() == Ending.ABORTED
 
 
 def test_images_of_no_use_go_once_something_has_ended(site: Site) -> None:
     """Those that are there, and no others; a look at which nothing ended asks the engine nothing."""
-    ended = End(4, Ending.ABORTED, (), "ann", 0.0, 900.0, 3, "4-x", told=True)
+    ended = ReleaseEnd(4, Ending.ABORTED, (), "ann", 0.0, 900.0, 3, "4-x", notified=True)
     save(site.tools.folder, replace(site.state, ends=(ended,)))
     site.stack.images["model-4"] = "sha256:4"
     site.put_under_way()
-    site.wish("abort")
+    site.action("abort")
     site.run()
     assert "model-4" not in site.stack.images
     assert "model-6" in site.stack.images
@@ -517,7 +517,7 @@ def test_images_of_no_use_go_once_something_has_ended(site: Site) -> None:
 def test_an_engine_that_is_away_at_the_end_changes_no_end(site: Site) -> None:
     """The images stay; the next end looks again."""
     site.put_under_way()
-    site.wish("abort")
+    site.action("abort")
     site.stack.on_act = broken("tags")
     assert site.run() == Ending.ABORTED
     assert len(site.mailbox.subjects) == 1
@@ -530,7 +530,7 @@ def test_nobody_is_told_of_what_happened_more_than_a_day_ago(site: Site) -> None
     site.run()
     site.time += 24 * 3600
     settle(site.tools)
-    assert site.state.ends[-1].told
+    assert site.state.ends[-1].notified
     site.mailbox.is_away = False
     settle(site.tools)
     assert site.mailbox.subjects == []
@@ -555,7 +555,7 @@ def test_a_rollback_that_breaks_brings_back_what_was(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "ending", "runs"),
+    ("action", "ending", "runs"),
     [
         ("promote", Ending.PROMOTED, PROMOTED),
         ("abort", Ending.ABORTED, None),
@@ -563,14 +563,14 @@ def test_a_rollback_that_breaks_brings_back_what_was(site: Site) -> None:
         (None, Ending.INCONCLUSIVE, ABORTED),
     ],
 )
-def test_a_kill_at_any_act_changes_no_end(tmp_path: Path, wish: str | None, ending: Ending, runs: Slots | None) -> None:
+def test_a_kill_at_any_act_changes_no_end(tmp_path: Path, action: str | None, ending: Ending, runs: Slots | None) -> None:
     """Killed before and after every act in turn, and run again: the same end, told once, nothing half done."""
     for number in range(60):
-        site = Site(tmp_path / f"{wish}{number}")
+        site = Site(tmp_path / f"{action}{number}")
         site.put_under_way()
-        if wish:
-            late = wish != "promote" and number % 2
-            site.wish(wish, 8) if not late else None
+        if action:
+            late = action != "promote" and number % 2
+            site.action(action, 8) if not late else None
         counted = 0
 
         def on_act(_act: str, number: int = number) -> None:
@@ -583,14 +583,14 @@ def test_a_kill_at_any_act_changes_no_end(tmp_path: Path, wish: str | None, endi
         try:
             ended = site.run()
         except KilledError:
-            if wish and site.state.under_way is not None and site.state.under_way.ending is None:
-                site.wish(wish, 8)
+            if action and site.state.under_way is not None and site.state.under_way.ending is None:
+                site.action(action, 8)
             ended = site.run()
         assert site.state.under_way is None
         assert site.stack.runs == dict(site.state.slots)
         assert site.stack.asked == {name for name, slot in site.state.slots.items() if slot is not None}
         assert len(site.mailbox.subjects) == 1
-        assert ended in ({ending, Ending.INCONCLUSIVE, Ending.PROMOTED} if wish in {"abort", "release"} else {ending})
+        assert ended in ({ending, Ending.INCONCLUSIVE, Ending.PROMOTED} if action in {"abort", "release"} else {ending})
         if runs is not None:
             assert site.stack.runs == runs
 
@@ -600,7 +600,7 @@ def test_a_stop_leaves_the_release_for_a_resumption(site: Site) -> None:
 
     class Stopped:
         def check(self) -> None:
-            if site.state.under_way is not None and site.state.under_way.step == Step.LEAVE:
+            if site.state.under_way is not None and site.state.under_way.step == ReleaseStep.LEAVE:
                 raise StoppedError(15)
 
     site.put_under_way()
@@ -608,17 +608,17 @@ def test_a_stop_leaves_the_release_for_a_resumption(site: Site) -> None:
     with pytest.raises(StoppedError):
         Controller(site.tools, stop).run()
     assert site.state.under_way is not None
-    assert site.state.under_way.step == Step.LEAVE
+    assert site.state.under_way.step == ReleaseStep.LEAVE
     assert site.mailbox.subjects == []
-    site.wish("promote")
+    site.action("promote")
     assert site.run() == Ending.PROMOTED
 
 
-@pytest.mark.parametrize(("wish", "ending"), [("abort", Ending.ABORTED), ("release", Ending.SUPERSEDED)])
-def test_a_shadow_is_ended_by_what_is_asked_meanwhile(site: Site, wish: str, ending: Ending) -> None:
+@pytest.mark.parametrize(("action", "ending"), [("abort", Ending.ABORTED), ("release", Ending.SUPERSEDED)])
+def test_a_shadow_is_ended_by_what_is_asked_meanwhile(site: Site, action: str, ending: Ending) -> None:
     """Nobody waits for its end; no service was touched."""
     site.put_under_way()
-    site.stack.on_act = lambda act: site.wish(wish, 8) if act == "shadow" else None
+    site.stack.on_act = lambda act: site.action(action, 8) if act == "shadow" else None
     assert site.run() == ending
     assert site.stack.runs == FIRST
     assert pending(site.tools.folder) == []
@@ -627,7 +627,7 @@ def test_a_shadow_is_ended_by_what_is_asked_meanwhile(site: Site, wish: str, end
 def test_a_promotion_that_is_asked_for_during_the_shadow_is_noted(site: Site) -> None:
     """The shadow goes on, and the bake is left out."""
     site.put_under_way()
-    site.stack.on_act = lambda act: site.wish("promote") if act == "shadow" else None
+    site.stack.on_act = lambda act: site.action("promote") if act == "shadow" else None
     began = site.time
     assert site.run() == Ending.PROMOTED
     assert site.time < began + 60
@@ -640,8 +640,8 @@ def test_a_stop_is_heard_amid_a_shadow(site: Site) -> None:
     with pytest.raises(StoppedError):
         Controller(site.tools, stop).run()
     assert site.state.under_way is not None
-    assert site.state.under_way.step == Step.SHADOW
-    site.wish("promote")
+    assert site.state.under_way.step == ReleaseStep.SHADOW
+    site.action("promote")
     assert site.run() == Ending.PROMOTED
 
 
@@ -667,7 +667,7 @@ def test_a_stop_is_heard_amid_a_bake(site: Site) -> None:
     assert stopped.value.status == 143
     assert site.time <= begun + 62
     assert site.state.under_way is not None
-    assert (site.state.under_way.step, site.state.under_way.ending) == (Step.BAKE, None)
+    assert (site.state.under_way.step, site.state.under_way.ending) == (ReleaseStep.BAKE, None)
     assert site.stack.runs["canary"] == Slot("model-7", "canary")
     assert site.mailbox.subjects == []
     assert site.run() == Ending.INCONCLUSIVE
@@ -678,7 +678,7 @@ def test_a_stop_is_heard_amid_a_bake(site: Site) -> None:
 def test_a_command_that_a_stop_broke_is_no_fault_of_the_version(site: Site, act: str) -> None:
     """Whoever resumes does that step again."""
     site.put_under_way()
-    site.wish("promote")
+    site.action("promote")
     site.stack.on_act = broken(act)
     stop: Any = StopFrom(lambda: act in site.stack.acts)
     with pytest.raises(StoppedError):
@@ -710,7 +710,7 @@ def test_a_clock_that_is_set_neither_shortens_nor_lengthens_a_bake(site: Site, s
 def test_a_reboot_is_no_bake(site: Site) -> None:
     """The time that the machine was away does not count, and the time before it does."""
     site.put_under_way()
-    rollout = replace(site.state.under_way, step=Step.BAKE, bake_began=site.time - 30, boot="another")  # type: ignore[type-var]
+    rollout = replace(site.state.under_way, step=ReleaseStep.BAKE, bake_began=site.time - 30, boot="another")  # type: ignore[type-var]
     save(site.tools.folder, replace(site.state, under_way=rollout))
     folder = site.tools.folder / rollout.folder  # type: ignore[union-attr]
     evidence = {

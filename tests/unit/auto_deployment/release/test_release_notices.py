@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.common.json_file import write_json_synced
-from auto_deployment.release import shadow_result, status
+from auto_deployment.common.json_file import write_json_synced, write_typed
+from auto_deployment.release import bake, shadow_result, status
+from auto_deployment.release.analysis.aa_test import Rate
 from auto_deployment.release.analysis.comparison import Limits
-from auto_deployment.release.analysis.evidence import Evidence, Look
-from auto_deployment.release.analysis.verdict import verdict
+from auto_deployment.release.analysis.evidence import Evidence, Observation
+from auto_deployment.release.analysis.readings import Outcome, Reading
+from auto_deployment.release.analysis.verdict import Decision, Verdict, verdict
 from auto_deployment.release.notices import notice_of, subject_of
 from auto_deployment.release.page import page
-from auto_deployment.release.probe import Asked
-from auto_deployment.release.state import End
-from auto_deployment.release.state_machine import Ending
+from auto_deployment.release.probe import ProbeAnswer
+from auto_deployment.release.state import ReleaseEnd
+from auto_deployment.release.state_machine import Ending, ReleaseStep, Rollout
+from auto_deployment.release.status import RolloutStatus, ServiceStatus, Status
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-END = End(7, Ending.ABORTED, ("mean 700 ms, limit 500 ms",), "ann", 0.0, 900.0, 6, "7-x")
+END = ReleaseEnd(7, Ending.ABORTED, ("mean 700 ms, limit 500 ms",), "ann", 0.0, 900.0, 6, "7-x")
 POPULAR = ("a", "b", "c")
 
 
-def ended(ending: Ending, *reasons: str) -> End:
+def ended(ending: Ending, *reasons: str) -> ReleaseEnd:
     """An end of version 7."""
-    return End(7, ending, reasons, "ann", 0.0, 900.0, 6, "7-x")
+    return ReleaseEnd(7, ending, reasons, "ann", 0.0, 900.0, 6, "7-x")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +46,7 @@ def ended(ending: Ending, *reasons: str) -> End:
         (ended(Ending.REFUSED, "shadow mean 700 ms"), "movierec: canary 7 refused: shadow mean 700 ms"),
     ],
 )
-def test_every_end_has_a_subject_that_says_it_all(end: End, subject: str) -> None:
+def test_every_end_has_a_subject_that_says_it_all(end: ReleaseEnd, subject: str) -> None:
     """Value and threshold in it, where there are some."""
     assert subject_of(end) == subject
     assert notice_of(end).subject == subject
@@ -50,7 +54,8 @@ def test_every_end_has_a_subject_that_says_it_all(end: End, subject: str) -> Non
 
 def test_a_notice_says_what_serves_and_what_to_do() -> None:
     """With what was measured, who began it, and where the evidence lies."""
-    text = notice_of(END, ({"name": "mean", "said": "mean 700 ms, limit 500 ms"},)).text
+    reading = Reading("mean", Outcome.WORSE, 0.7, 0.5, "s", 100, "", "mean 700 ms, limit 500 ms")
+    text = notice_of(END, (reading,)).text
     for words in ("by ann", "version 6 stays in service", "--again", "report.html", "mean: mean 700 ms"):
         assert words in " ".join(text.split())
     assert "--again" not in notice_of(ended(Ending.PROMOTED)).text
@@ -63,14 +68,14 @@ def test_only_a_promotion_is_called_a_deployment() -> None:
     assert "Version 7 is deployed: every service runs it." in texts[Ending.PROMOTED].text
 
 
-def asked(seconds: float = 0.002, films: tuple[str, ...] = ("x", "y"), failed: int = 0, count: int = 100) -> list[Asked]:
+def asked(seconds: float = 0.002, films: tuple[str, ...] = ("x", "y"), failed: int = 0, count: int = 100) -> list[ProbeAnswer]:
     """Answers to so many users, of which some failed."""
-    return [Asked(user, () if user < failed else films, seconds) for user in range(count)]
+    return [ProbeAnswer(user, () if user < failed else films, seconds) for user in range(count)]
 
 
-def shadowed(one: list[Asked], other: list[Asked] | None = None) -> shadow_result.Shadow:
+def shadowed(one: list[ProbeAnswer], other: list[ProbeAnswer] | None = None) -> shadow_result.ShadowResult:
     """A version beside the one in service."""
-    return shadow_result.compared(one, other or asked(), (POPULAR, POPULAR), "recorded", Limits())
+    return shadow_result.compare_answers(one, other or asked(), (POPULAR, POPULAR), "recorded", Limits())
 
 
 def test_an_equal_version_passes_the_shadow() -> None:
@@ -78,7 +83,7 @@ def test_an_equal_version_passes_the_shadow() -> None:
     found = shadowed(asked())
     assert found.reasons == ()
     assert found.overlap == 1.0
-    assert "100 requests (recorded): mean 2.0 ms (in service 2.0)" in found.said()
+    assert "100 requests (recorded): mean 2.0 ms (in service 2.0)" in found.summary()
 
 
 @pytest.mark.parametrize(
@@ -90,7 +95,7 @@ def test_an_equal_version_passes_the_shadow() -> None:
         (asked(films=POPULAR), "shadow: 100 % popular lists, limit 20 %"),
     ],
 )
-def test_what_is_clearly_worse_is_refused_with_value_and_limit(one: list[Asked], reason: str) -> None:
+def test_what_is_clearly_worse_is_refused_with_value_and_limit(one: list[ProbeAnswer], reason: str) -> None:
     """Before any user has seen it."""
     assert reason in shadowed(one).reasons
 
@@ -108,19 +113,25 @@ def test_a_service_that_gives_the_popular_list_to_all_may_go_on_doing_so() -> No
     assert shadowed(asked(failed=100)).overlap == 0.0
 
 
-def told(**more: Any) -> dict[str, Any]:
-    """What status gathers."""
-    service = {"image": "app:model-6", "since": "1970-01-01T00:00:00.1Z", "healthy": True, "version": 6, "track": "stable"}
-    services = {name: {**service, "expected": True, "error": None} for name in ("stable-1", "stable-2")}
-    absent = {"image": None, "since": None, "healthy": False, "version": None, "track": None, "expected": False, "error": None}
-    rate = {"hits": 0, "count": 2, "low": 0.0, "high": 0.658, "share": 0.0, "promise": 0.01}
-    known = {"engine": True, "in_service": 6, "since": 0.5, "under_way": None, "running": None}
-    return {**known, "services": {**services, "canary": absent}, "self_test": rate, "taken_back": {}, "last_end": None, **more}
+RUNNING = ServiceStatus("app:model-6", expected=True, since="1970-01-01T00:00:00.1Z", healthy=True, version=6, track="stable")
+ABSENT = ServiceStatus(None, expected=False)
+STATUS = Status(
+    engine=True,
+    in_service=6,
+    since=0.5,
+    services={"stable-1": RUNNING, "stable-2": RUNNING, "canary": ABSENT},
+    running=None,
+    under_way=None,
+    self_test=Rate(0, 2, 0.0, 0.658),
+    served_before=(),
+    taken_back={},
+    last_end=None,
+)
 
 
 def test_status_is_ten_lines() -> None:
-    """What runs where, since when, and that nothing is under way."""
-    lines = status.lines_of(told(), 600.0)
+    """The lines name what runs where, since when, and that nothing is under way."""
+    lines = status.lines_of(STATUS, 600.0)
     assert len(lines) <= 10
     assert lines[0] == "in service    version 6, since 1970-01-01T00:00:00Z"
     assert lines[1] == "stable-1      version 6, stable, healthy, up 10 min, app:model-6"
@@ -128,23 +139,23 @@ def test_status_is_ten_lines() -> None:
     assert "false alarms  0 of 2 (0.0% to 65.8%), promised at most 1%" in lines
 
 
-def test_status_tells_of_a_release_and_of_its_bake() -> None:
-    """The step, how long it bakes yet, who runs it, and the evidence so far."""
-    rollout = {"kind": "release", "version": 7, "step": "bake", "began": 0.0, "minutes_left": 30.0}
-    older = {"said": "mean 2 ms, limit 500 ms", "outcome": "within"}
-    readings = [older, {"said": "memory: no figures, no such series", "outcome": "no data", "required": False}]
-    text = "\n".join(status.lines_of(told(under_way={**rollout, "verdict": {"end": "baking", "readings": readings}}), 600.0))
+def test_status_shows_a_release_and_its_bake() -> None:
+    """The step, the time left, who runs the release, and the evidence so far."""
+    rollout = Rollout("release", 7, 6, "ann", 0.0, "7-x", ReleaseStep.BAKE)
+    mean = Reading("mean", Outcome.WITHIN, 0.002, 0.5, "s", 100, "", "mean 2 ms, limit 500 ms")
+    memory = Reading("memory", Outcome.NO_DATA, None, None, "bytes", 0, "", "memory: no metrics", required=False)
+    under_way = RolloutStatus(rollout, 30.0, 30.0, Verdict(Decision.BAKING, 30.0, (mean, memory)))
+    text = "\n".join(status.lines_of(replace(STATUS, under_way=under_way), 600.0))
     assert "release of version 7: bake, 30 min left, since 1970-01-01T00:00:00Z (10 min)" in text
     assert "NOBODY RUNS IT: scripts/deploy.sh resume" in text
-    assert "baking: mean 2 ms, limit 500 ms (within); memory: no figures, no such series (no data, advisory)" in text
+    assert "baking: mean 2 ms, limit 500 ms (within); memory: no metrics (no data, advisory)" in text
 
 
-def test_status_tells_what_is_missing_and_what_was_taken_back() -> None:
-    """A service that should be there is no secret."""
-    services = told()["services"]
-    missing = {**services, "stable-1": {**services["canary"], "expected": True}}
-    end = {"version": 7, "ending": "aborted", "ended": 0.0, "who": "ann", "reasons": ["mean 700 ms"]}
-    text = "\n".join(status.lines_of(told(services=missing, taken_back={"7": "aborted"}, last_end=end), 600.0))
+def test_status_names_what_is_missing_and_what_was_taken_back() -> None:
+    """A service that should run and does not is called missing."""
+    services = {**STATUS.services, "stable-1": replace(ABSENT, expected=True)}
+    end = ReleaseEnd(7, Ending.ABORTED, ("mean 700 ms",), "ann", 0.0, 0.0, 6, "7-x")
+    text = "\n".join(status.lines_of(replace(STATUS, services=services, taken_back={"7": "aborted"}, last_end=end), 600.0))
     assert "stable-1      MISSING: docker compose up -d stable-1" in text
     assert "taken back    7 (aborted)" in text
     assert "version 7 aborted at 1970-01-01T00:00:00Z, by ann: mean 700 ms" in text
@@ -152,9 +163,8 @@ def test_status_tells_what_is_missing_and_what_was_taken_back() -> None:
 
 def test_status_without_an_engine_claims_nothing_of_a_service() -> None:
     """One line says so; no service is called missing."""
-    services = told()["services"]
-    silent = {name: {**each, "since": None, "error": "docker compose: Cannot connect"} for name, each in services.items()}
-    lines = status.lines_of(told(services=silent, engine=False), 600.0)
+    silent = {name: replace(ABSENT, error="docker compose: Cannot connect") for name in STATUS.services}
+    lines = status.lines_of(replace(STATUS, services=silent, engine=False), 600.0)
     assert [line for line in lines if "engine" in line] == [
         "services      no Docker engine answers: what runs is not known. Start Docker, or run scripts/dev engine"
     ]
@@ -163,25 +173,45 @@ def test_status_without_an_engine_claims_nothing_of_a_service() -> None:
 
 def test_status_names_why_a_service_is_not_known() -> None:
     """The engine answers, and its client refused the question."""
-    services = told()["services"]
-    refused = {**services, "canary": {**services["canary"], "error": "docker compose ps: no such file\nmore"}}
-    lines = status.lines_of(told(services=refused), 600.0)
+    services = {**STATUS.services, "canary": replace(ABSENT, error="docker compose ps: no such file\nmore")}
+    lines = status.lines_of(replace(STATUS, services=services), 600.0)
     assert "canary        not known: docker compose ps: no such file" in lines
 
 
-def look(number: int) -> Look:
+def test_status_as_json_keeps_the_keys_that_scripts_read() -> None:
+    """The rollout's keys have those of its bake among them, and an end has the keys of the state file."""
+    rollout = Rollout("release", 7, 6, "ann", 0.0, "7-x", ReleaseStep.BAKE, promoted_by="eve")
+    end = ReleaseEnd(6, Ending.PROMOTED, (), "ann", 0.0, 0.0, 5, "6-x", notified=True)
+    under_way = RolloutStatus(rollout, 1.0, None, Verdict(Decision.BAKING, 1.0, ()))
+    printed = json.loads(status.text_of(replace(STATUS, under_way=under_way, last_end=end), as_json=True))
+    assert set(printed) == {
+        *("engine", "in_service", "since", "services", "running", "under_way"),
+        *("self_test", "served_before", "taken_back", "last_end"),
+    }
+    assert set(printed["services"]["canary"]) == {"image", "since", "healthy", "version", "track", "expected", "error"}
+    assert (printed["under_way"]["step"], printed["under_way"]["urged"], printed["under_way"]["minutes_left"]) == (
+        "bake",
+        "eve",
+        None,
+    )
+    assert printed["under_way"]["verdict"] == {"end": "baking", "minutes": 1.0, "readings": [], "reasons": []}
+    assert set(printed["self_test"]) == {"hits", "count", "low", "high", "share", "promise"}
+    assert (printed["last_end"]["told"], printed["last_end"]["told_by"]) == (True, [])
+
+
+def look(number: int) -> Observation:
     """A look at three services alike."""
     counters = {"le 0.1": 90.0, "le 0.5": 99.0, "le +Inf": 100.0, "seconds": 5.0, "try 2xx": 100.0, "try 5xx": 1.0}
-    return Look(60.0 * number, dict.fromkeys(("canary", "stable-1", "stable-2"), counters))
+    return Observation(60.0 * number, dict.fromkeys(("canary", "stable-1", "stable-2"), counters))
 
 
 def test_a_page_shows_the_bake_and_needs_no_network(tmp_path: Path) -> None:
     """Four charts, every measure with its query; no script, no address of anybody."""
-    evidence = Evidence("7", 0.0, looks=tuple(map(look, range(20))), until=1200.0)
-    judged = verdict(evidence, Limits(), 20.0).to_dict()
-    write_json_synced(tmp_path / "evidence.json", evidence.to_dict())
+    evidence = Evidence("7", 0.0, observations=tuple(map(look, range(20))), until=1200.0)
+    found = bake.with_reasons(verdict(evidence, Limits(), 20.0))
+    write_typed(tmp_path / "evidence.json", evidence)
     for name in ("verdict.json", "self_test.json"):
-        write_json_synced(tmp_path / name, judged)
+        write_json_synced(tmp_path / name, found)
     (tmp_path / "events.jsonl").write_text(json.dumps({"at": 0.0, "step": "bake", "said": "<b>"}) + "\n")
     text = page(tmp_path, END, Limits())
     assert text.count("<svg") == 4
@@ -196,7 +226,7 @@ def test_a_page_shows_the_bake_and_needs_no_network(tmp_path: Path) -> None:
 
 def test_a_page_of_a_release_without_a_bake_says_so(tmp_path: Path) -> None:
     """The shadow's numbers are there, and what to do."""
-    write_json_synced(tmp_path / "shadow.json", shadowed(asked(0.7)).to_dict())
+    write_typed(tmp_path / "shadow.json", shadowed(asked(0.7)))
     text = page(tmp_path, END, Limits())
     assert "ended before its bake had a sample" in text
     assert "overlap of the first ten" in text

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.release import probe, requests
+from auto_deployment.release import operator_requests, probe
 from auto_deployment.release.docker_commands import BUILD_SECONDS
-from auto_deployment.release.probe import Asked
+from auto_deployment.release.probe import ProbeAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,11 +21,11 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Has each answer take so long."""
 
     def last(seconds: float) -> None:
-        def answered(_connection: HTTPConnection, user: int) -> Asked:
+        def answered(_connection: HTTPConnection, user: int) -> ProbeAnswer:
             time.sleep(seconds)
-            return Asked(user, ("1",), seconds)
+            return ProbeAnswer(user, ("1",), seconds)
 
-        monkeypatch.setattr(probe, "_ask", answered)
+        monkeypatch.setattr(probe, "_request_list", answered)
 
     return last
 
@@ -33,7 +33,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 def test_every_user_is_asked_for_at_every_address(answers: Callable[[float], None]) -> None:
     """Both have the same users in the same order, so that their lists can be compared."""
     answers(0.0)
-    one, other = probe.ask(["a", "b"], range(50))
+    one, other = probe.request_lists(["a", "b"], range(50))
     assert sorted(each.user for each in one) == list(range(50))
     assert [each.user for each in one] == [each.user for each in other]
 
@@ -42,7 +42,7 @@ def test_a_service_that_hangs_is_asked_no_longer_than_it_may(answers: Callable[[
     """What has been answered by then is told, and nothing comes after."""
     answers(0.1)
     began = time.monotonic()
-    one, other = probe.ask(["a", "b"], range(3000), began + 0.5)
+    one, other = probe.request_lists(["a", "b"], range(3000), began + 0.5)
     assert time.monotonic() - began < 2
     count = len(one)
     assert 0 < count == len(other) < 100
@@ -59,7 +59,7 @@ def test_whoever_looks_may_end_the_asking(answers: Callable[[float], None]) -> N
 
     began = time.monotonic()
     with pytest.raises(InterruptedError):
-        probe.ask(["a"], range(3000), began + 60, look)
+        probe.request_lists(["a"], range(3000), began + 60, look)
     with pytest.raises(InterruptedError):
         probe.wait_ready("127.0.0.1", 60, look)
     assert time.monotonic() - began < 1
@@ -67,4 +67,4 @@ def test_whoever_looks_may_end_the_asking(answers: Callable[[float], None]) -> N
 
 def test_a_request_waits_for_longer_than_the_longest_step() -> None:
     """Which nobody can end: an image being built."""
-    assert requests.TAKEN_SECONDS > BUILD_SECONDS
+    assert operator_requests.ACKNOWLEDGE_SECONDS > BUILD_SECONDS

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from auto_deployment.common.process import CommandError
-from auto_deployment.release.nginx_upstream import render, spared
-from auto_deployment.release.probe import SickError
+from auto_deployment.release.nginx_upstream import drain_set, render
+from auto_deployment.release.probe import UnhealthyError
 from auto_deployment.release.services import FIRST, OVERRIDE, Slot, override
 from auto_deployment.release.stack import UPSTREAM, Stack, StackError
 
@@ -128,21 +128,21 @@ def test_a_canary_is_withdrawn_also_without_nginx(stack: Stack, engine: FakeEngi
 
 def test_who_is_unwell_is_told_of_those_that_should_be_there(stack: Stack, engine: FakeEngine) -> None:
     """Not healthy, or gone; whoever was taken out is neither."""
-    assert stack.unwell(FIRST) == set()
+    assert stack.unhealthy(FIRST) == set()
     engine.container = lambda name: {  # type: ignore[method-assign]
         **FakeEngine().container(name),
         "State": {"Status": "running", "StartedAt": "", "Health": {"Status": "unhealthy" if name == "stable-1" else "healthy"}},
     }
-    assert stack.unwell({**FIRST, "canary": None}) == {"stable-1"}
+    assert stack.unhealthy({**FIRST, "canary": None}) == {"stable-1"}
 
 
 def test_the_unwell_are_asked_no_more_where_somebody_else_is_left() -> None:
     """Whoever is replaced never is."""
-    assert spared(FIRST, "stable-1", {"stable-2"}) == {"stable-1", "stable-2"}
-    assert spared(FIRST, "canary", set()) == {"canary"}
-    assert spared({**FIRST, "canary": None}, "stable-1", {"stable-2"}) == {"stable-1"}
-    assert spared({**FIRST, "canary": None}, "canary", {"stable-1"}) == {"stable-1"}
-    assert spared({**FIRST, "canary": None}, "canary", {"stable-1", "stable-2"}) == set()
+    assert drain_set(FIRST, "stable-1", {"stable-2"}) == {"stable-1", "stable-2"}
+    assert drain_set(FIRST, "canary", set()) == {"canary"}
+    assert drain_set({**FIRST, "canary": None}, "stable-1", {"stable-2"}) == {"stable-1"}
+    assert drain_set({**FIRST, "canary": None}, "canary", {"stable-1"}) == {"stable-1"}
+    assert drain_set({**FIRST, "canary": None}, "canary", {"stable-1", "stable-2"}) == set()
 
 
 def test_compose_knows_before_it_acts(stack: Stack, engine: FakeEngine) -> None:
@@ -164,7 +164,7 @@ def test_a_container_that_does_not_get_healthy_is_sick(
     """With where to look, whether or not Compose says so too."""
     engine.fails = lambda command: said if "up --detach" in command else ""
     engine.status, engine.health, engine.image = status, health, "app:model-7"
-    with pytest.raises(SickError, match="docker compose logs canary"):
+    with pytest.raises(UnhealthyError, match="docker compose logs canary"):
         stack.replace("canary", BAKING)
 
 
@@ -190,7 +190,7 @@ def test_what_the_engine_could_not_do_makes_nobody_sick(
 def test_a_service_that_has_ended_is_not_asked(stack: Stack, engine: FakeEngine) -> None:
     """It has no address; without one this machine itself would be asked."""
     engine.status, engine.health = "exited", "unhealthy"
-    with pytest.raises(SickError, match="canary is not healthy"):
+    with pytest.raises(UnhealthyError, match="canary is not healthy"):
         stack.smoke("canary", 7, "canary")
 
 

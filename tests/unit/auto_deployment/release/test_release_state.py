@@ -14,19 +14,19 @@ from auto_deployment.common.json_file import StateError
 from auto_deployment.evaluation.champion import Recipe, recipe_in_service
 from auto_deployment.release import completion, metrics, preflight
 from auto_deployment.release.lock import LockedError, held, holder, is_held
-from auto_deployment.release.requests import drop, leave, next_release, pending, take, wait_taken
+from auto_deployment.release.operator_requests import acknowledge, drop, next_release, pending, submit, wait_acknowledged
 from auto_deployment.release.services import FIRST, Slot
-from auto_deployment.release.state import FOLDER, State, in_service, load, save
-from auto_deployment.release.state_machine import Ending, Request, Rollout, Step
+from auto_deployment.release.state import FOLDER, INITIAL, ReleaseState, in_service, load, save
+from auto_deployment.release.state_machine import Ending, OperatorRequest, ReleaseStep, Rollout
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROLLOUT = Rollout("release", 7, 6, "ann", 100.0, "7-x", Step.BAKE, before=FIRST, bake_began=120.0)
-SERVING = State(6, 50.0, served=(4, 5), under_way=ROLLOUT)
+ROLLOUT = Rollout("release", 7, 6, "ann", 100.0, "7-x", ReleaseStep.BAKE, before=FIRST, bake_began=120.0)
+SERVING = replace(INITIAL, in_service=6, since=50.0, served=(4, 5), under_way=ROLLOUT)
 
 
-def after(ending: Ending, state: State = SERVING, rollout: Rollout = ROLLOUT) -> State:
+def after(ending: Ending, state: ReleaseState = SERVING, rollout: Rollout = ROLLOUT) -> ReleaseState:
     """The state once the rollout has ended so."""
     return state.ended(replace(rollout, ending=ending, reasons=("why",)), 200.0, false_alarm=False)
 
@@ -37,7 +37,7 @@ def test_a_state_comes_back_from_the_disk_as_it_was(tmp_path: Path) -> None:
     state = state.with_slot("canary", None).with_slot("stable-1", Slot("model-6", "stable"))
     save(tmp_path, state)
     assert load(tmp_path) == state
-    assert load(tmp_path / "elsewhere") == State()
+    assert load(tmp_path / "elsewhere") == INITIAL
 
 
 def test_another_user_can_read_what_is_in_service(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_promotion_puts_a_version_in_service() -> None:
     state = after(Ending.PROMOTED)
     assert (state.in_service, state.since, state.served, state.under_way) == (7, 200.0, (4, 5, 6), None)
     assert state.ends[-1].ending == Ending.PROMOTED
-    assert not state.ends[-1].told
+    assert not state.ends[-1].notified
     assert preflight.previous(state) == 6
 
 
@@ -105,9 +105,9 @@ def test_versions_that_are_not_released(version: int, word: str) -> None:
 
 def test_there_is_nothing_to_roll_back_to_before_the_second_version() -> None:
     """And a newer one that was in service once is not taken for an older one."""
-    assert preflight.previous(State(1)) is None
-    assert preflight.previous(State()) is None
-    assert preflight.previous(State(3, served=(1, 5))) == 1
+    assert preflight.previous(replace(INITIAL, in_service=1)) is None
+    assert preflight.previous(INITIAL) is None
+    assert preflight.previous(replace(INITIAL, in_service=3, served=(1, 5))) == 1
 
 
 def test_images_beyond_those_that_are_kept_go() -> None:
@@ -169,22 +169,22 @@ def test_a_lock_says_who_holds_it_and_is_free_afterwards(tmp_path: Path) -> None
 
 def test_a_request_waits_until_it_is_taken(tmp_path: Path) -> None:
     """An abort comes first; who asks learns that nobody is there any more."""
-    request = Request("promote", "bob")
-    path = leave(tmp_path, request)
-    leave(tmp_path, Request("abort", "eve"))
-    assert [each.wish for each in pending(tmp_path)] == ["abort", "promote"]
-    assert not wait_taken(path, lambda: False)
-    take(tmp_path, request)
-    assert wait_taken(path, lambda: True)
-    assert pending(tmp_path) == [Request("abort", "eve")]
+    request = OperatorRequest("promote", "bob")
+    path = submit(tmp_path, request)
+    submit(tmp_path, OperatorRequest("abort", "eve"))
+    assert [each.action for each in pending(tmp_path)] == ["abort", "promote"]
+    assert not wait_acknowledged(path, lambda: False)
+    acknowledge(tmp_path, request)
+    assert wait_acknowledged(path, lambda: True)
+    assert pending(tmp_path) == [OperatorRequest("abort", "eve")]
 
 
 def test_a_newer_version_comes_next_when_its_request_is_taken(tmp_path: Path) -> None:
     """With the options of its command, whoever begins it; until somebody has."""
-    request = Request("release", "bob", 8, ("--again",))
-    leave(tmp_path, request)
+    request = OperatorRequest("release", "bob", 8, ("--again",))
+    submit(tmp_path, request)
     assert next_release(tmp_path) is None
-    take(tmp_path, request)
+    acknowledge(tmp_path, request)
     assert pending(tmp_path) == []
     assert next_release(tmp_path) == request
     drop(tmp_path)
@@ -203,8 +203,8 @@ def test_prometheus_is_told_what_serves_and_how_the_last_one_ended(tmp_path: Pat
         "release_last_end_status": "3",
         "release_last_end_version": "7",
     }
-    assert metrics.to_text(State()) == ""
-    metrics.tell(tmp_path, SERVING)
+    assert metrics.to_text(INITIAL) == ""
+    metrics.write_metrics(tmp_path, SERVING)
     assert (tmp_path / "metrics" / "release.prom").stat().st_mode & 0o777 == 0o644
 
 
@@ -218,6 +218,6 @@ def test_the_tree_names_its_version(tmp_path: Path) -> None:
 
 
 def test_the_state_is_readable_json(tmp_path: Path) -> None:
-    """For whoever looks at it with other tools."""
+    """For whoever looks at it with other context."""
     save(tmp_path, SERVING)
     assert json.loads((tmp_path / "state.json").read_text())["under_way"]["step"] == "bake"

@@ -7,112 +7,121 @@ from dataclasses import replace
 import pytest
 
 from auto_deployment.release import state_machine
-from auto_deployment.release.analysis.verdict import End as Judged
+from auto_deployment.release.analysis.verdict import Decision
 from auto_deployment.release.services import FIRST, SERVICES, Slot
-from auto_deployment.release.state_machine import BEFORE_PROMOTION, EXIT_STATUS, ORDER, PROMOTES, Ending, Request, Rollout, Step
+from auto_deployment.release.state_machine import (
+    BEFORE_PROMOTION,
+    EXIT_STATUS,
+    ORDER,
+    PROMOTES,
+    Ending,
+    OperatorRequest,
+    ReleaseStep,
+    Rollout,
+)
 
-RELEASE = Rollout("release", 7, 6, "ann", 0.0, "7-x", Step.BUILD, before=FIRST)
-ROLLBACK = replace(RELEASE, kind="rollback", step=Step.STABLE_1)
-ABORT, PROMOTE, NEWER = Request("abort", "bob"), Request("promote", "bob"), Request("release", "bob", 8)
+RELEASE = Rollout("release", 7, 6, "ann", 0.0, "7-x", ReleaseStep.BUILD, before=FIRST)
+ROLLBACK = replace(RELEASE, kind="rollback", step=ReleaseStep.STABLE_1)
+ABORT, PROMOTE, NEWER = OperatorRequest("abort", "bob"), OperatorRequest("promote", "bob"), OperatorRequest("release", "bob", 8)
 
 
-def path(rollout: Rollout) -> list[Step]:
+def path(rollout: Rollout) -> list[ReleaseStep]:
     """The steps from here on, if each succeeds."""
     found = [rollout.step]
-    while rollout.step != Step.END:
-        rollout = state_machine.done(rollout)
+    while rollout.step != ReleaseStep.END:
+        rollout = state_machine.step_done(rollout)
         found.append(rollout.step)
     return found
 
 
-def at(step: Step, rollout: Rollout = RELEASE) -> Rollout:
+def at(step: ReleaseStep, rollout: Rollout = RELEASE) -> Rollout:
     """The same at another step."""
     return replace(rollout, step=step)
 
 
 def test_a_release_goes_through_all_steps_to_its_promotion() -> None:
     """Nothing that takes back is on the way; at the end it is promoted."""
-    assert path(RELEASE) == [*ORDER, Step.END]
-    end = state_machine.done(at(Step.KEEP))
+    assert path(RELEASE) == [*ORDER, ReleaseStep.END]
+    end = state_machine.step_done(at(ReleaseStep.KEEP))
     assert end.ending == Ending.PROMOTED
 
 
 def test_a_release_without_a_shadow_goes_on_to_the_canary() -> None:
     """Only the shadow is left out."""
-    assert path(replace(RELEASE, shadowed=False)) == [step for step in path(RELEASE) if step != Step.SHADOW]
+    assert path(replace(RELEASE, shadowed=False)) == [step for step in path(RELEASE) if step != ReleaseStep.SHADOW]
 
 
 def test_a_rollback_replaces_service_after_service() -> None:
     """Without a build or a bake."""
-    assert state_machine.first_step("rollback") == Step.STABLE_1
-    assert path(ROLLBACK) == [Step.STABLE_1, Step.STABLE_2, Step.THIRD, Step.KEEP, Step.END]
-    assert state_machine.done(at(Step.KEEP, ROLLBACK)).ending == Ending.ROLLED_BACK
+    assert state_machine.first_step("rollback") == ReleaseStep.STABLE_1
+    assert path(ROLLBACK) == [ReleaseStep.STABLE_1, ReleaseStep.STABLE_2, ReleaseStep.THIRD, ReleaseStep.KEEP, ReleaseStep.END]
+    assert state_machine.step_done(at(ReleaseStep.KEEP, ROLLBACK)).ending == Ending.ROLLED_BACK
     assert [PROMOTES[step] for step in path(ROLLBACK)[:3]] == list(SERVICES)
 
 
 @pytest.mark.parametrize("step", ORDER)
-def test_what_breaks_is_taken_back_as_far_as_it_came(step: Step) -> None:
+def test_what_breaks_is_taken_back_as_far_as_it_came(step: ReleaseStep) -> None:
     """Nothing where nobody has seen it, the canary before the promotion, all services from then on; the reason has the step."""
-    found = state_machine.broken(at(step), "no room")
-    back = {Step.BUILD: Step.END, Step.SHADOW: Step.END}
-    assert found.step == back.get(step, Step.WITHDRAW if step in BEFORE_PROMOTION else Step.UNDO)
+    found = state_machine.step_failed(at(step), "no room")
+    back = {ReleaseStep.BUILD: ReleaseStep.END, ReleaseStep.SHADOW: ReleaseStep.END}
+    assert found.step == back.get(step, ReleaseStep.WITHDRAW if step in BEFORE_PROMOTION else ReleaseStep.UNDO)
     assert found.reasons == (f"{step}: no room",)
     assert found.ending == Ending.FAILED
-    assert path(found)[-1] == Step.END
+    assert path(found)[-1] == ReleaseStep.END
     assert len(path(found)) <= 2
 
 
 @pytest.mark.parametrize("step", ORDER)
-def test_only_a_canary_that_is_sick_is_a_bad_version(step: Step) -> None:
+def test_only_a_canary_that_is_sick_is_a_bad_version(step: ReleaseStep) -> None:
     """From its start to its warm-up; later the bake judges, and a promotion that breaks is a failure."""
-    found = state_machine.broken(at(step), "exited", sick=True)
-    assert found.ending == (Ending.ABORTED if step in {Step.REPLACE, Step.WARM} else Ending.FAILED)
+    found = state_machine.step_failed(at(step), "exited", unhealthy=True)
+    assert found.ending == (Ending.ABORTED if step in {ReleaseStep.REPLACE, ReleaseStep.WARM} else Ending.FAILED)
 
 
 @pytest.mark.parametrize(
     ("judged", "step", "ending"),
     [
-        (Judged.BAKING, Step.BAKE, None),
-        (Judged.PASS, Step.STABLE_1, None),
-        (Judged.FAIL, Step.WITHDRAW, Ending.ABORTED),
-        (Judged.INCONCLUSIVE, Step.WITHDRAW, Ending.INCONCLUSIVE),
+        (Decision.BAKING, ReleaseStep.BAKE, None),
+        (Decision.PASS, ReleaseStep.STABLE_1, None),
+        (Decision.FAIL, ReleaseStep.WITHDRAW, Ending.ABORTED),
+        (Decision.INCONCLUSIVE, ReleaseStep.WITHDRAW, Ending.INCONCLUSIVE),
     ],
 )
-def test_the_verdict_decides(judged: Judged, step: Step, ending: Ending | None) -> None:
+def test_the_verdict_decides(judged: Decision, step: ReleaseStep, ending: Ending | None) -> None:
     """Only a pass promotes; a canary that is taken back says why."""
-    found = state_machine.judged(at(Step.BAKE), judged, ["mean 700 ms, limit 500 ms"])
+    found = state_machine.apply_verdict(at(ReleaseStep.BAKE), judged, ["mean 700 ms, limit 500 ms"])
     assert (found.step, found.ending) == (step, ending)
     assert found.reasons == (("mean 700 ms, limit 500 ms",) if ending else ())
 
 
-@pytest.mark.parametrize("step", [step for step in ORDER if step != Step.KEEP])
-def test_an_abort_is_obeyed_at_every_step(step: Step) -> None:
+@pytest.mark.parametrize("step", [step for step in ORDER if step != ReleaseStep.KEEP])
+def test_an_abort_is_obeyed_at_every_step(step: ReleaseStep) -> None:
     """And says who asked."""
-    found = state_machine.asked(at(step), ABORT)
+    found = state_machine.apply_request(at(step), ABORT)
     assert found.ending == Ending.ABORTED
     assert found.reasons == ("bob asked for it",)
-    assert found.step in {Step.END, Step.WITHDRAW, Step.UNDO}
+    assert found.step in {ReleaseStep.END, ReleaseStep.WITHDRAW, ReleaseStep.UNDO}
 
 
 def test_a_newer_version_stops_a_bake_and_not_a_promotion() -> None:
     """A half-done promotion is completed first."""
     for step in ORDER:
-        found = state_machine.asked(at(step), NEWER)
+        found = state_machine.apply_request(at(step), NEWER)
         assert (found.ending == Ending.SUPERSEDED) == (step in BEFORE_PROMOTION)
-    assert state_machine.asked(at(Step.BAKE), NEWER).reasons == ("version 8 came, by bob",)
+    assert state_machine.apply_request(at(ReleaseStep.BAKE), NEWER).reasons == ("version 8 came, by bob",)
 
 
 def test_who_wants_a_promotion_is_noted() -> None:
     """The bake sees to it."""
-    assert state_machine.asked(at(Step.BUILD), PROMOTE) == replace(RELEASE, urged="bob")
+    assert state_machine.apply_request(at(ReleaseStep.BUILD), PROMOTE) == replace(RELEASE, promoted_by="bob")
 
 
 @pytest.mark.parametrize("request_", [ABORT, PROMOTE, NEWER])
-@pytest.mark.parametrize("step", [Step.WITHDRAW, Step.UNDO, Step.END])
-def test_what_is_decided_stays_decided(step: Step, request_: Request) -> None:
+@pytest.mark.parametrize("step", [ReleaseStep.WITHDRAW, ReleaseStep.UNDO, ReleaseStep.END])
+def test_what_is_decided_stays_decided(step: ReleaseStep, request_: OperatorRequest) -> None:
     """Whatever is asked then."""
     decided = replace(at(step), ending=Ending.ABORTED, reasons=("slow",))
-    assert state_machine.asked(decided, request_) == decided
+    assert state_machine.apply_request(decided, request_) == decided
 
 
 def test_every_ending_has_a_status() -> None:

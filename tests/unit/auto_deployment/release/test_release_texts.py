@@ -12,7 +12,7 @@ from auto_deployment.common.time_format import minutes_of, utc
 from auto_deployment.release import docker_commands
 from auto_deployment.release.nginx_upstream import render
 from auto_deployment.release.services import FIRST, Slot, override
-from auto_deployment.release.stack import container_of, workers_of
+from auto_deployment.release.stack import container_from_inspect, worker_pids
 
 ROOT = Path(__file__).resolve().parents[4]
 BAKING = {**FIRST, "canary": Slot("model-7", "canary")}
@@ -132,7 +132,7 @@ def test_a_shadow_has_a_services_limits_and_no_journal() -> None:
         (docker_commands.tags("d", "app"), "d image ls --format {{.Tag}} app"),
         (docker_commands.remove_image("d", "app:model-1"), "d image rm app:model-1"),
         (docker_commands.remove_container("d", "one", "other"), "d rm --force --volumes one other"),
-        (docker_commands.last_words("d", "shadow"), "d logs --tail 1 shadow"),
+        (docker_commands.last_log_line("d", "shadow"), "d logs --tail 1 shadow"),
         (docker_commands.pull_model("py", Path("data/model"), "local"), "py -m dvc pull --force --remote local data/model"),
     ],
 )
@@ -147,7 +147,7 @@ def test_workers_are_told_from_other_processes() -> None:
         "PID COMMAND\n100 nginx: master process nginx -c x\n101 nginx: worker process is shutting down\n"
         "102 nginx: worker process\n103 sleep 30\n"
     )
-    assert workers_of(printed) == {"101", "102"}
+    assert worker_pids(printed) == {"101", "102"}
 
 
 def test_a_container_is_read_from_what_the_engine_prints() -> None:
@@ -160,10 +160,10 @@ def test_a_container_is_read_from_what_the_engine_prints() -> None:
         "State": {"Status": "running", "StartedAt": "2026-11-23T13:00:00.5Z", "Health": {"Status": "healthy"}},
         "NetworkSettings": {"Networks": {"movierec_front": {"IPAddress": "172.30.82.13"}}},
     }
-    found = container_of(told)
+    found = container_from_inspect(told)
     assert (found.name, found.address, found.network) == ("movierec-canary-1", "172.30.82.13", "movierec_front")
     assert found.is_healthy
-    assert not container_of({**told, "State": {"Status": "exited", "StartedAt": ""}}).is_healthy
+    assert not container_from_inspect({**told, "State": {"Status": "exited", "StartedAt": ""}}).is_healthy
 
 
 def test_times_are_told_as_people_read_them() -> None:

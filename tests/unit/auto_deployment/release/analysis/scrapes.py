@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from pydantic import TypeAdapter
 
+from auto_deployment.common.json_file import to_json
 from auto_deployment.common.prometheus import QueryError, Series
 from auto_deployment.release.analysis.queries import QUERIES
 
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.bench.releases import Service
+
+Typed = TypeVar("Typed")
 
 BEGAN = 1_700_000_000.0
 STEP = 60.0
@@ -65,13 +70,13 @@ def scrapes_of(services: Mapping[str, Service], edges: np.ndarray, release: int 
             "mtail try {outcome}", counted(service.tries[release] - service.failures[release]), service=name, outcome="2xx"
         )
         found.add("mtail try {outcome}", counted(service.failures[release]), service=name, outcome="5xx")
-        looks = len(count) + 1
+        observations = len(count) + 1
         started = np.concatenate([[0.0], np.cumsum(service.restarts[release])]) * 3600
         found.add("service started", timed(BEGAN - 1e6 + started), **known)
-        found.add("service exits", timed(np.full(looks, 2.0)), **known)
-        found.add("service up", timed(np.ones(looks)), service=name)
-        found.add("cadvisor memory", timed(np.full(looks, 1e8)), service=name)
-    found.add("mtail up", timed(np.ones(looks)))
+        found.add("service exits", timed(np.full(observations, 2.0)), **known)
+        found.add("service up", timed(np.ones(observations)), service=name)
+        found.add("cadvisor memory", timed(np.full(observations, 1e8)), service=name)
+    found.add("mtail up", timed(np.ones(observations)))
     found.add(
         "mtail answer {status_class}",
         counted(np.sum([each.tries[release] for each in services.values()], axis=0)),
@@ -86,5 +91,11 @@ def counted(increments: np.ndarray, before: float = 1000.0) -> dict[float, float
 
 
 def timed(values: np.ndarray) -> dict[float, float]:
-    """Values at the bake's beginning and at each look after it."""
+    """Values at the bake's beginning and at each observation after it."""
     return {BEGAN + number * STEP: float(value) for number, value in enumerate(values)}
+
+
+def through_json(value: Typed) -> Typed:
+    """The value after it was written as JSON and read again."""
+    again: Typed = TypeAdapter(type(value)).validate_python(json.loads(json.dumps(to_json(value))))
+    return again

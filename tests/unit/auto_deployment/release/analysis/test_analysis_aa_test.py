@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 
 from auto_deployment.release.analysis.aa_test import PROMISE, false_alarm_rate, is_false_alarm, self_test
 from auto_deployment.release.analysis.comparison import Limits
 from auto_deployment.release.analysis.evidence import Evidence
 from auto_deployment.release.analysis.scrape import read_evidence
-from auto_deployment.release.analysis.verdict import End
+from auto_deployment.release.analysis.verdict import Decision
 from tests.bench.releases import EDGES, HEALTHY, Service, simulate
 from tests.unit.auto_deployment.release.analysis.scrapes import BEGAN, STEP, VERSION, scrapes_of
 
@@ -27,9 +25,9 @@ def seen(services: dict[str, Service]) -> Evidence:
 
 
 def test_equal_services_pass_by_the_same_rules() -> None:
-    """Stable-2 beside stable-1, over the looks of the canary's bake."""
+    """Stable-2 beside stable-1, over the observations of the canary's bake."""
     judged = self_test(seen(simulated()), LIMITS, MINUTES)
-    assert judged.end == End.PASS
+    assert judged.decision == Decision.PASS
     assert not is_false_alarm(judged)
 
 
@@ -48,7 +46,7 @@ def test_a_slow_stable_service_is_an_alarm_and_a_crashed_one_is_none() -> None:
     crashed["stable-2"].restarts[0, 20] = 1
     assert is_false_alarm(self_test(seen(slow), LIMITS, MINUTES))
     judged = self_test(seen(crashed), LIMITS, MINUTES)
-    assert judged.end == End.FAIL
+    assert judged.decision == Decision.FAIL
     assert not is_false_alarm(judged)
 
 
@@ -57,6 +55,6 @@ def test_the_rate_of_false_alarms_stands_beside_the_promise() -> None:
     rate = false_alarm_rate([False] * 199 + [True])
     assert (rate.hits, rate.count) == (1, 200)
     assert str(rate) == "1 of 200 (0.1% to 2.8%)"
-    assert json.loads(json.dumps(rate.to_dict()))["share"] == 0.005
+    assert rate.share == 0.005
     assert rate.low <= PROMISE <= rate.high
     assert false_alarm_rate([]).share is None

@@ -8,7 +8,7 @@ import pytest
 from auto_deployment.common.settings import load_settings
 from auto_deployment.release.analysis.comparison import (
     FALSE_ALARMS,
-    SETTLE_LOOKS,
+    SETTLE_OBSERVATIONS,
     WATCHED_FALSE_ALARMS,
     Limits,
     as_often,
@@ -31,7 +31,7 @@ def test_all_tests_together_keep_the_promise() -> None:
 
 @pytest.mark.parametrize("fault", ["mean x5", "errors 5 %"])
 def test_what_was_known_does_not_change_with_what_comes(fault: str) -> None:
-    """The evidence after look 40 is the same whether there were 40 looks or 90: whoever looks later sees what was seen."""
+    """The evidence after observation 40 is the same whether there were 40 observations or 90."""
     services = simulate(FAULTS[fault], 2.0, RELEASES, np.random.default_rng(1), MINUTES)
     sides = side_of(services["canary"]), side_of(services["stable-1"], services["stable-2"])
     short = [side_of(*(_first(services[name], 40) for name in names)) for names in (("canary",), ("stable-1", "stable-2"))]
@@ -41,13 +41,13 @@ def test_what_was_known_does_not_change_with_what_comes(fault: str) -> None:
         assert whole[name][:, :40] == pytest.approx(part[name]), name
 
 
-def _first(service: Service, looks: int) -> Service:
-    return Service(*(each[..., :looks] for each in vars(service).values()))
+def _first(service: Service, observations: int) -> Service:
+    return Service(*(each[..., :observations] for each in vars(service).values()))
 
 
 @pytest.mark.parametrize(("fault", "test"), [("mean x5", "slowdown"), ("p99 x5", "slow answers"), ("errors 20 %", "errors")])
 def test_each_test_finds_its_fault_and_only_that(fault: str, test: str) -> None:
-    """Errors do not look like slowness, nor the other way; the limit of 500 ms is not near."""
+    """Errors do not observation like slowness, nor the other way; the limit of 500 ms is not near."""
     services = simulate(FAULTS[fault], 20.0, RELEASES, np.random.default_rng(2), MINUTES)
     found = compare(side_of(services["canary"]), side_of(services["stable-1"], services["stable-2"]), EDGES, Limits())
     worse = {name for name, odds in found.items() if (odds >= needed(name)).any(axis=1).mean() > 0.9}
@@ -56,14 +56,14 @@ def test_each_test_finds_its_fault_and_only_that(fault: str, test: str) -> None:
 
 
 def test_a_cold_start_alone_is_not_held_against_a_canary() -> None:
-    """Fifty times as slow for its first looks, and as the others from then on: those are not looked at."""
+    """Fifty times as slow for its first observations, and as the others from then on: those are not looked at."""
     services = simulate(HEALTHY, 20.0, RELEASES, np.random.default_rng(3), MINUTES)
     canary = services["canary"]
-    canary.seconds[:, :SETTLE_LOOKS] *= 50
-    canary.over[:, :, :SETTLE_LOOKS] = canary.answers[:, :SETTLE_LOOKS]
+    canary.seconds[:, :SETTLE_OBSERVATIONS] *= 50
+    canary.over[:, :, :SETTLE_OBSERVATIONS] = canary.answers[:, :SETTLE_OBSERVATIONS]
     found = compare(side_of(canary), side_of(services["stable-1"], services["stable-2"]), EDGES, Limits())
     for name in ("mean", "slowdown", "slow answers"):
-        assert found[name][:, :SETTLE_LOOKS] == pytest.approx(0.0), name
+        assert found[name][:, :SETTLE_OBSERVATIONS] == pytest.approx(0.0), name
     assert not any((odds >= needed(name)).any() for name, odds in found.items())
 
 
@@ -77,7 +77,7 @@ def test_estimates_are_plain_ratios_and_differences() -> None:
     more = side.failures.sum(axis=1) / side.tries.sum(axis=1) - base.failures.sum(axis=1) / base.tries.sum(axis=1)
     assert found["errors"].value == pytest.approx(more)
     assert [set(np.unique(found[name].threshold)) for name in ("mean", "slowdown", "errors")] == [{0.5}, {1.2}, {0.005}]
-    assert (found["slowdown"].count == side.times.count[:, SETTLE_LOOKS:].sum(axis=1)).all()
+    assert (found["slowdown"].count == side.times.count[:, SETTLE_OBSERVATIONS:].sum(axis=1)).all()
 
 
 def test_without_a_count_there_is_no_number() -> None:

@@ -1,12 +1,23 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from math import nan
 
 import pytest
+from pydantic import TypeAdapter
 
-from auto_deployment.release.analysis.evidence import Anew, Evidence, Gap, Look, Sample, Span, increases, spans, with_look
+from auto_deployment.common.json_file import to_json
+from auto_deployment.release.analysis.evidence import (
+    CounterStart,
+    Evidence,
+    MissingData,
+    Sample,
+    Span,
+    increases,
+    spans,
+    with_observation,
+)
+from tests.unit.auto_deployment.release.analysis.scrapes import through_json
 
 SOURCE = ("canary", "service")
 
@@ -20,13 +31,13 @@ def looked(*samples: Sample) -> Evidence:
     """A bake in which one source was seen so, a minute apart."""
     evidence = Evidence("7", 0.0)
     for number, each in enumerate(samples):
-        evidence = with_look(evidence, 60.0 * number, {SOURCE: each})
+        evidence = with_observation(evidence, 60.0 * number, {SOURCE: each})
     return evidence
 
 
 def counts(evidence: Evidence, key: str = "le +Inf") -> list[float]:
-    """What a counter rose by in each look."""
-    return [look.services["canary"][key] for look in evidence.looks if "canary" in look.services]
+    """What a counter rose by in each observation."""
+    return [observation.services["canary"][key] for observation in evidence.observations if "canary" in observation.services]
 
 
 def test_the_first_look_is_where_counting_begins() -> None:
@@ -34,7 +45,7 @@ def test_the_first_look_is_where_counting_begins() -> None:
     evidence = looked(sample(4000, 9.0), sample(4010, 9.5), sample(4010, 9.5), sample(4017, 9.9))
     assert counts(evidence) == [10, 0, 7]
     assert counts(evidence, "seconds") == pytest.approx([0.5, 0.0, 0.4])
-    assert [look.at for look in evidence.looks] == [60, 120, 180]
+    assert [observation.at for observation in evidence.observations] == [60, 120, 180]
 
 
 def test_a_source_that_began_anew_counts_from_nothing() -> None:
@@ -67,35 +78,37 @@ def test_of_a_source_that_was_never_seen_nothing_is_known() -> None:
 
 def test_the_ends_of_workers_that_older_evidence_did_not_ask_for_are_not_of_this_look() -> None:
     """A service tells of them from its start on: where they are first seen is where counting begins."""
-    kept = Evidence.from_dict(json.loads(json.dumps(looked(sample(100), sample(110)).to_dict())))
-    evidence = with_look(kept, 120.0, {SOURCE: Sample({"le +Inf": 120.0, "seconds": 0.0, "exits": 4.0}, {"up": 1.0})})
-    evidence = with_look(evidence, 180.0, {SOURCE: Sample({"le +Inf": 130.0, "seconds": 0.0, "exits": 5.0}, {"up": 1.0})})
-    assert [look.services["canary"].get("exits") for look in evidence.looks] == [None, 0, 1]
+    kept = through_json(looked(sample(100), sample(110)))
+    evidence = with_observation(kept, 120.0, {SOURCE: Sample({"le +Inf": 120.0, "seconds": 0.0, "exits": 4.0}, {"up": 1.0})})
+    evidence = with_observation(
+        evidence, 180.0, {SOURCE: Sample({"le +Inf": 130.0, "seconds": 0.0, "exits": 5.0}, {"up": 1.0})}
+    )
+    assert [observation.services["canary"].get("exits") for observation in evidence.observations] == [None, 0, 1]
     assert counts(evidence) == [10, 10, 10]
 
 
 @pytest.mark.parametrize(
     ("seen", "gap"),
     [
-        (Sample({}, {}), Gap.EMPTY),
-        (Sample({}, {"up": 1.0}), Gap.EMPTY),
-        (Sample({"seconds": 1.0}, {"up": 0.0}), Gap.NO_DATA),
-        (Sample({"seconds": nan}, {"up": 1.0}), Gap.NOT_A_NUMBER),
-        (Sample({}, {"memory": nan}), Gap.NOT_A_NUMBER),
+        (Sample({}, {}), MissingData.EMPTY),
+        (Sample({}, {"up": 1.0}), MissingData.EMPTY),
+        (Sample({"seconds": 1.0}, {"up": 0.0}), MissingData.NO_DATA),
+        (Sample({"seconds": nan}, {"up": 1.0}), MissingData.NOT_A_NUMBER),
+        (Sample({}, {"memory": nan}), MissingData.NOT_A_NUMBER),
         (Sample({"seconds": 1.0}, {}), None),
         (Sample({}, {"memory": 1.0}), None),
     ],
 )
-def test_nothing_is_told_apart_from_nothing(seen: Sample, gap: Gap | None) -> None:
+def test_nothing_is_told_apart_from_nothing(seen: Sample, gap: MissingData | None) -> None:
     """No such series, a target that is not scraped, and no number are three things, and none is 0."""
-    assert seen.gap == gap
-    evidence = with_look(looked(sample(1)), 60.0, {SOURCE: seen})
-    assert evidence.looks[-1].gaps == ({"canary service": gap} if gap else {})
-    assert ("canary" in evidence.looks[-1].services) == (gap is None)
+    assert seen.missing == gap
+    evidence = with_observation(looked(sample(1)), 60.0, {SOURCE: seen})
+    assert evidence.observations[-1].missing == ({"canary service": gap} if gap else {})
+    assert ("canary" in evidence.observations[-1].services) == (gap is None)
 
 
 def test_what_was_counted_in_a_gap_is_counted_after_it() -> None:
-    """Counters go on while nobody looks."""
+    """Counters go on while nobody observations."""
     evidence = looked(sample(100), sample(110), Sample({}, {"up": 0.0}), Sample({"seconds": nan}, {}), sample(150))
     assert counts(evidence) == [10, 40]
 
@@ -103,54 +116,54 @@ def test_what_was_counted_in_a_gap_is_counted_after_it() -> None:
 def test_evidence_survives_as_json() -> None:
     """What a resumed controller reads is what was written."""
     evidence = looked(sample(100), sample(110, memory=5.0), Sample({}, {}))
-    evidence = Evidence(**{**vars(evidence), "outage": Gap.UNREACHABLE})
-    assert Evidence.from_dict(json.loads(json.dumps(evidence.to_dict()))) == evidence
-    assert Look.from_dict(json.loads(json.dumps(evidence.looks[1].to_dict()))) == evidence.looks[1]
+    evidence = Evidence(**{**vars(evidence), "outage": MissingData.UNREACHABLE})
+    assert through_json(evidence) == evidence
+    assert through_json(evidence.observations[1]) == evidence.observations[1]
 
 
-def risen(evidence: Evidence, first: int = 0) -> tuple[Span, ...]:
-    """When the source's counters rose by what the looks from `first` on hold."""
-    return spans(evidence, "canary service", range(first, len(evidence.looks)))
+def increase_spans(evidence: Evidence, first: int = 0) -> tuple[Span, ...]:
+    """When the source's counters rose by what the observations from `first` on hold."""
+    return spans(evidence, "canary service", range(first, len(evidence.observations)))
 
 
 def test_an_undisturbed_bake_is_one_span() -> None:
-    """From where counting begins to the last look, or from a later look on."""
+    """From where counting begins to the last observation, or from a later observation on."""
     evidence = looked(sample(4000), sample(4010), sample(4020), sample(4030))
-    assert risen(evidence) == (Span(0.0, 180.0),)
-    assert risen(evidence, 2) == (Span(120.0, 180.0),)
+    assert increase_spans(evidence) == (Span(0.0, 180.0),)
+    assert increase_spans(evidence, 2) == (Span(120.0, 180.0),)
 
 
 def test_a_span_begins_at_zero_where_the_counters_do() -> None:
     """The counters at its start are not those that rose."""
     evidence = looked(sample(4000), sample(4010), sample(5), sample(9))
-    assert evidence.looks[1].anew == {"canary service": Anew.ZERO}
-    assert risen(evidence) == (Span(0.0, 60.0), Span(None, 180.0))
+    assert evidence.observations[1].counter_starts == {"canary service": CounterStart.ZERO}
+    assert increase_spans(evidence) == (Span(0.0, 60.0), Span(None, 180.0))
 
 
 def test_a_span_goes_over_a_gap_and_begins_where_the_source_was_first_seen() -> None:
     """As counting does."""
     away = Sample({}, {"up": 0.0})
-    assert risen(looked(sample(1), away, sample(5))) == (Span(0.0, 120.0),)
+    assert increase_spans(looked(sample(1), away, sample(5))) == (Span(0.0, 120.0),)
     late = looked(away, away, sample(5), sample(9))
-    assert late.looks[1].anew == {"canary service": Anew.UNKNOWN}
-    assert risen(late) == (Span(120.0, 180.0),)
+    assert late.observations[1].counter_starts == {"canary service": CounterStart.UNKNOWN}
+    assert increase_spans(late) == (Span(120.0, 180.0),)
 
 
 def test_the_time_that_the_machine_was_away_is_in_no_span() -> None:
     """Counting begins again after it."""
     before = looked(sample(1), sample(5))
     rebooted = replace(before, began=500.0, until=None, counters={})
-    after = with_look(with_look(rebooted, 500.0, {SOURCE: sample(2)}), 560.0, {SOURCE: sample(8)})
-    assert risen(after) == (Span(0.0, 60.0), Span(500.0, 560.0))
+    after = with_observation(with_observation(rebooted, 500.0, {SOURCE: sample(2)}), 560.0, {SOURCE: sample(8)})
+    assert increase_spans(after) == (Span(0.0, 60.0), Span(500.0, 560.0))
 
 
 def test_evidence_of_older_code_has_spans_too() -> None:
-    """It says neither from when a look counts nor what began anew."""
-    told = looked(sample(1), sample(5), sample(9)).to_dict()
-    for look in told["looks"]:
-        del look["since"], look["anew"]
-    older = Evidence.from_dict(json.loads(json.dumps(told)))
-    assert risen(older) == (Span(0.0, 120.0),)
-    newer = with_look(older, 180.0, {SOURCE: sample(12)})
-    assert risen(newer) == (Span(0.0, 180.0),)
+    """It says neither from when an observation counts nor what began anew."""
+    written = to_json(looked(sample(1), sample(5), sample(9)))
+    for observation in written["looks"]:
+        del observation["since"], observation["anew"]
+    older = TypeAdapter(Evidence).validate_python(written)
+    assert increase_spans(older) == (Span(0.0, 120.0),)
+    newer = with_observation(older, 180.0, {SOURCE: sample(12)})
+    assert increase_spans(newer) == (Span(0.0, 180.0),)
     assert counts(newer) == [4, 4, 3]

@@ -23,7 +23,7 @@ SLOWDOWN = 1.2
 
 
 def times_of(durations: np.ndarray) -> Times:
-    """Durations of shape releases, looks, answers."""
+    """Durations of shape releases, observations, answers."""
     return Times(
         np.full(durations.shape[:2], float(durations.shape[2])),
         durations.sum(axis=2),
@@ -55,7 +55,7 @@ def test_instances_that_drift_are_not_slower_on_average(minutes: float) -> None:
 
 
 def test_half_as_slow_again_is_found_and_sooner_when_five_times() -> None:
-    """+50 % within some hours in nearly all, x5 in all within ten looks."""
+    """+50 % within some hours in nearly all, x5 in all within ten observations."""
     random = np.random.default_rng(9)
     base = drawn(random, (100, 360, 60), drift_of(random, (100, 360), 10.0))
     half = drawn(random, (100, 360, 60), 1.5 * drift_of(random, (100, 360), 10.0))
@@ -74,7 +74,9 @@ def test_much_traffic_does_not_make_noise_a_fault_nor_hide_one(minutes: float) -
         found = np.zeros(200, dtype=bool)
         for at in range(480):
             means = factor * noise[:, at]
-            drift.look(np.stack([np.full(200, 1e5), 1e5 * means, np.full(200, 1e5), np.full(200, 1e5)]), np.ones(200), 1.0)
+            drift.observation(
+                np.stack([np.full(200, 1e5), 1e5 * means, np.full(200, 1e5), np.full(200, 1e5)]), np.ones(200), 1.0
+            )
             found |= drift.evidence() >= log(500)
         assert least <= found.mean() <= most
 
@@ -85,7 +87,7 @@ def test_one_stalled_answer_is_no_slow_service() -> None:
     times, base = drawn(random, (1, 60, 60)), drawn(random, (1, 60, 60))
     times.seconds[0, 30] += 1000.0
     alone = Drift((1,), SLOWDOWN)
-    alone.look(np.array([[60.0], [1000.0], [60.0], [0.2]]), np.array([0.4]), 1.0)
+    alone.observation(np.array([[60.0], [1000.0], [60.0], [0.2]]), np.array([0.4]), 1.0)
     assert alone.evidence()[0] <= max(stake * MOST_DEVIATIONS * 10 for stake in STAKES)
     assert slower_on_average(times, base, EDGES, SLOWDOWN, 1.0).max() < log(100)
 
@@ -95,8 +97,8 @@ def test_a_block_waits_for_enough_answers_of_both_sides() -> None:
     slowly, at_once = Drift((1,), SLOWDOWN), Drift((1,), SLOWDOWN)
     for _ in range(5):
         assert slowly.evidence()[0] == 0.0
-        slowly.look(np.array([[BLOCK / 5], [2.0], [BLOCK], [1.0]]), np.array([1.0]), 1.0)
-    at_once.look(np.array([[BLOCK], [10.0], [BLOCK * 5], [5.0]]), np.array([1.0]), 5.0)
+        slowly.observation(np.array([[BLOCK / 5], [2.0], [BLOCK], [1.0]]), np.array([1.0]), 1.0)
+    at_once.observation(np.array([[BLOCK], [10.0], [BLOCK * 5], [5.0]]), np.array([1.0]), 5.0)
     assert slowly.evidence()[0] == pytest.approx(at_once.evidence()[0])
     assert slowly.evidence()[0] > 0
 
@@ -130,7 +132,7 @@ def test_a_slow_hundredth_is_found_where_the_mean_hardly_moves() -> None:
 
 
 def test_the_edges_are_chosen_by_the_looks_before() -> None:
-    """The first look has none; then the lowest edge that at most a hundredth exceeded."""
+    """The first observation has none; then the lowest edge that at most a hundredth exceeded."""
     durations = np.full((1, 3, 200), 0.0025)
     durations[0, 0, :1] = 0.01
     assert first_slow_edge(times_of(durations)).tolist() == [[-1, 3, 3]]
@@ -163,7 +165,7 @@ def test_the_variation_of_durations_is_read_from_their_buckets() -> None:
 
 
 def test_a_cold_start_is_left_out() -> None:
-    """The first looks are empty afterwards, the others as before."""
+    """The first observations are empty afterwards, the others as before."""
     times = times_of(np.full((1, 5, 7), 0.004)).since(2)
     assert times.count.tolist() == [[0, 0, 7, 7, 7]]
     assert times.seconds[0, :2].sum() == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from auto_deployment.common.prometheus import QueryError, Series, UnreachableError
-from auto_deployment.release.analysis.evidence import Evidence, Gap
+from auto_deployment.release.analysis.evidence import Evidence, MissingData
 from auto_deployment.release.analysis.queries import CLIENT, QUERIES, text_of
 from auto_deployment.release.analysis.scrape import read_evidence
 from tests.bench.releases import EDGES, HEALTHY, simulate
@@ -21,10 +21,10 @@ def scrapes() -> Scrapes:
     return scrapes_of(simulate(HEALTHY, 2.0, 1, np.random.default_rng(1), LOOKS), EDGES)
 
 
-def looked(scrapes: Scrapes, *looks: int, evidence: Evidence | None = None) -> Evidence:
+def looked(scrapes: Scrapes, *observations: int, evidence: Evidence | None = None) -> Evidence:
     """The evidence after looking so many steps after the beginning."""
     found = evidence or Evidence(VERSION, BEGAN)
-    for number in looks:
+    for number in observations:
         found = read_evidence(scrapes, found, BEGAN + number * STEP + 3.0, STEP)
     return found
 
@@ -34,11 +34,11 @@ def test_what_was_missed_is_caught_up_with(scrapes: Scrapes) -> None:
     every = looked(scrapes, *range(LOOKS + 1))
     assert looked(scrapes, 0, 1, 6) == every
     assert looked(scrapes, 6) == every
-    assert [look.at for look in every.looks] == [BEGAN + number * STEP for number in range(1, LOOKS + 1)]
+    assert [observation.at for observation in every.observations] == [BEGAN + number * STEP for number in range(1, LOOKS + 1)]
 
 
 def test_nothing_is_asked_twice(scrapes: Scrapes) -> None:
-    """Only what comes after the last look; and nothing before the next is due."""
+    """Only what comes after the last observation; and nothing before the next is due."""
     evidence = looked(scrapes, 2)
     scrapes.asked.clear()
     assert read_evidence(scrapes, evidence, BEGAN + 2.9 * STEP, STEP) == evidence
@@ -52,17 +52,19 @@ def test_a_clock_that_was_set_back_is_told(scrapes: Scrapes) -> None:
     before = looked(scrapes, 5)
     assert looked(scrapes, 4, evidence=before) == before
     behind = looked(scrapes, 1, evidence=before)
-    assert (behind.looks, behind.outage) == (before.looks, Gap.AHEAD)
+    assert (behind.observations, behind.outage) == (before.observations, MissingData.AHEAD)
     assert looked(scrapes, 6, evidence=behind) == looked(scrapes, 5, 6)
 
 
-@pytest.mark.parametrize(("failure", "gap"), [(UnreachableError("away"), Gap.UNREACHABLE), (QueryError("parse"), Gap.REFUSED)])
-def test_an_outage_is_told_and_waited_out(scrapes: Scrapes, failure: Exception, gap: Gap) -> None:
+@pytest.mark.parametrize(
+    ("failure", "gap"), [(UnreachableError("away"), MissingData.UNREACHABLE), (QueryError("parse"), MissingData.REFUSED)]
+)
+def test_an_outage_is_told_and_waited_out(scrapes: Scrapes, failure: Exception, gap: MissingData) -> None:
     """The evidence stays as it was, says why, and is whole again afterwards."""
     before = looked(scrapes, 2)
     scrapes.failure = failure
     during = looked(scrapes, 3, 4, evidence=before)
-    assert (during.looks, during.until, during.outage) == (before.looks, before.until, gap)
+    assert (during.observations, during.until, during.outage) == (before.observations, before.until, gap)
     scrapes.failure = None
     assert looked(scrapes, 6, evidence=during) == looked(scrapes, 6)
 
@@ -72,18 +74,20 @@ def test_a_refusal_for_an_advisory_source_is_a_gap_of_that_source_alone(scrapes:
     scrapes.refused = "cadvisor"
     evidence = looked(scrapes, LOOKS)
     assert evidence.outage is None
-    assert evidence.looks[-1].gaps == {f"{name} cadvisor": Gap.REFUSED for name in ("canary", "stable-1", "stable-2")}
-    assert evidence.looks[-1].services["canary"]["seconds"] > 0
+    assert evidence.observations[-1].missing == {
+        f"{name} cadvisor": MissingData.REFUSED for name in ("canary", "stable-1", "stable-2")
+    }
+    assert evidence.observations[-1].services["canary"]["seconds"] > 0
     scrapes.refused = "mtail"
-    assert looked(scrapes, LOOKS).outage == Gap.REFUSED
+    assert looked(scrapes, LOOKS).outage == MissingData.REFUSED
 
 
 def test_another_version_of_the_candidate_does_not_count(scrapes: Scrapes) -> None:
     """The canary before this one may still be in Prometheus; the stable services' versions are their own."""
     scrapes.add("service seconds", timed(np.arange(7.0) * 1e6), service="canary", version="5")
     evidence = looked(scrapes, 6)
-    assert max(look.services["canary"]["seconds"] for look in evidence.looks) < 1000
-    assert all(look.services["stable-1"]["seconds"] > 0 for look in evidence.looks)
+    assert max(observation.services["canary"]["seconds"] for observation in evidence.observations) < 1000
+    assert all(observation.services["stable-1"]["seconds"] > 0 for observation in evidence.observations)
 
 
 def test_each_gap_is_told_apart(scrapes: Scrapes) -> None:
@@ -93,21 +97,25 @@ def test_each_gap_is_told_apart(scrapes: Scrapes) -> None:
     ]
     scrapes.series["service up"][1] = Series({"service": "stable-1"}, timed(np.zeros(7)))
     scrapes.series["service seconds"][2] = Series(scrapes.series["service seconds"][2].labels, timed(np.full(7, nan)))
-    gaps = looked(scrapes, 6).looks[-1].gaps
-    assert gaps == {"canary cadvisor": Gap.EMPTY, "stable-1 service": Gap.NO_DATA, "stable-2 service": Gap.NOT_A_NUMBER}
+    gaps = looked(scrapes, 6).observations[-1].missing
+    assert gaps == {
+        "canary cadvisor": MissingData.EMPTY,
+        "stable-1 service": MissingData.NO_DATA,
+        "stable-2 service": MissingData.NOT_A_NUMBER,
+    }
 
 
 def test_what_reads_nginx_s_log_is_one_for_all(scrapes: Scrapes) -> None:
     """Where it is not scraped, nobody's tries are known, nor the clients' answers."""
     scrapes.series["mtail up"] = [Series({}, timed(np.zeros(7)))]
-    gaps = looked(scrapes, 6).looks[-1].gaps
-    assert gaps == {f"{name} mtail": Gap.NO_DATA for name in ("canary", "stable-1", "stable-2", CLIENT)}
+    gaps = looked(scrapes, 6).observations[-1].missing
+    assert gaps == {f"{name} mtail": MissingData.NO_DATA for name in ("canary", "stable-1", "stable-2", CLIENT)}
 
 
 def test_a_service_that_nobody_asked_for_is_left_out(scrapes: Scrapes) -> None:
     """Such as the database's container, of which cAdvisor tells too."""
     scrapes.add("cadvisor memory", timed(np.ones(7)), service="mysql")
-    assert set(looked(scrapes, 6).looks[-1].services) == {"canary", "stable-1", "stable-2", CLIENT}
+    assert set(looked(scrapes, 6).observations[-1].services) == {"canary", "stable-1", "stable-2", CLIENT}
 
 
 def test_queries_are_data_that_name_their_series() -> None:

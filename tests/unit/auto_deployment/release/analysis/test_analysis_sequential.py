@@ -6,7 +6,7 @@ from math import comb, exp, log
 import numpy as np
 import pytest
 
-from auto_deployment.release.analysis.sequential import COUNT_STAKES, MOST_A_LOOK, NOISE, mixed, more_often
+from auto_deployment.release.analysis.sequential import COUNT_STAKES, MAX_PER_OBSERVATION, NOISE, mixed, more_often
 
 INCREASE = 0.005
 
@@ -17,7 +17,7 @@ def binomial(count: int, share: float) -> list[float]:
 
 
 def one_look(bad: float, total: float, bad_base: float, total_base: float) -> float:
-    """Evidence after a single look."""
+    """Evidence after a single observation."""
     counts = [np.array([each]) for each in (bad, total, bad_base, total_base)]
     return exp(more_often(counts[0], counts[1], counts[2], counts[3], INCREASE)[0])
 
@@ -25,7 +25,7 @@ def one_look(bad: float, total: float, bad_base: float, total_base: float) -> fl
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.03, 0.3])
 @pytest.mark.parametrize(("total", "total_base"), [(4, 16), (12, 6), (30, 30)])
 def test_without_a_difference_evidence_is_expected_not_to_grow(share: float, total: int, total_base: int) -> None:
-    """Exactly, over all that can be counted: at the margin itself the mean of the evidence after a look is at most 1."""
+    """Computed exactly: at the margin itself, the mean of the evidence after an observation is at most 1."""
     worse = (1 + NOISE) * share + INCREASE
     weights = product(enumerate(binomial(total, worse)), enumerate(binomial(total_base, share)))
     mean = sum(p * q * one_look(bad, total, bad_base, total_base) for (bad, p), (bad_base, q) in weights)
@@ -52,7 +52,7 @@ def test_errors_that_every_service_has_are_not_the_canary_s() -> None:
 
 
 def test_five_times_the_margin_is_found_within_minutes() -> None:
-    """3 % of errors where 0.1 % are usual, 120 tries a look: in nearly all of 200 within 20 looks."""
+    """3 % of errors where 0.1 % are usual, 120 tries an observation: in nearly all of 200 within 20 observations."""
     random = np.random.default_rng(7)
     total, total_base = np.full((200, 20), 120.0), np.full((200, 20), 480.0)
     bad, bad_base = (
@@ -64,15 +64,15 @@ def test_five_times_the_margin_is_found_within_minutes() -> None:
 
 
 def test_no_single_look_decides() -> None:
-    """Everything failing in one look counts for no more than the cap."""
+    """Everything failing in one observation counts for no more than the cap."""
     found = more_often(np.array([1e4, 0.0]), np.array([1e4, 10.0]), np.array([0.0, 0.0]), np.array([4e4, 40.0]), INCREASE)
-    assert MOST_A_LOOK - log(len(COUNT_STAKES)) <= found[0] <= MOST_A_LOOK
+    assert MAX_PER_OBSERVATION - log(len(COUNT_STAKES)) <= found[0] <= MAX_PER_OBSERVATION
     assert found[1] < found[0]
 
 
 @pytest.mark.parametrize(("total", "total_base"), [(0.0, 100.0), (100.0, 0.0), (0.0, 0.0)])
 def test_without_both_sides_nothing_is_learnt(total: float, total_base: float) -> None:
-    """A look in which one side had no tries leaves the evidence as it was."""
+    """An observation in which one side had no tries leaves the evidence as it was."""
     found = more_often(np.array([total]), np.array([total]), np.array([0.0]), np.array([total_base]), INCREASE)
     assert found[0] == pytest.approx(0.0)
 

@@ -9,15 +9,16 @@ import pytest
 
 from auto_deployment.common.prometheus import Series
 from auto_deployment.release.analysis.comparison import FALSE_ALARMS, Limits
-from auto_deployment.release.analysis.evidence import Evidence, Gap, Look
-from auto_deployment.release.analysis.measures import MEASURES, MEMORY_LOOKS
+from auto_deployment.release.analysis.evidence import Evidence, MissingData, Observation
+from auto_deployment.release.analysis.measures import MEASURES, MEMORY_OBSERVATIONS
 from auto_deployment.release.analysis.queries import CLIENT
 from auto_deployment.release.analysis.readings import Measure, Outcome
 from auto_deployment.release.analysis.scrape import read_evidence
-from auto_deployment.release.analysis.verdict import End, Verdict, verdict
+from auto_deployment.release.analysis.verdict import Decision, Verdict, verdict
+from auto_deployment.release.bake import with_reasons
 from tests.bench import verdict as bench
 from tests.bench.releases import EDGES, FAULTS, HEALTHY, Fault, simulate
-from tests.unit.auto_deployment.release.analysis.scrapes import BEGAN, STEP, VERSION, Scrapes, scrapes_of, timed
+from tests.unit.auto_deployment.release.analysis.scrapes import BEGAN, STEP, VERSION, Scrapes, scrapes_of, through_json, timed
 
 MINUTES = 40
 LIMITS = Limits(bake_minutes=MINUTES, max_bake_minutes=2 * MINUTES)
@@ -39,28 +40,32 @@ def outcomes(judged: Verdict) -> dict[str, Outcome]:
 
 
 def changed(evidence: Evidence, service: str, **counters: float) -> Evidence:
-    """The same evidence, with other values of a service in every look; a name's `_` is a blank."""
+    """The same evidence, with other values of a service in every observation; a name's `_` is a blank."""
     told = {name.replace("_", " "): value for name, value in counters.items()}
-    looks = [
-        Look(look.at, {name: each | told if name == service else each for name, each in look.services.items()}, look.gaps)
-        for look in evidence.looks
+    observations = [
+        Observation(
+            observation.at,
+            {name: each | told if name == service else each for name, each in observation.services.items()},
+            observation.missing,
+        )
+        for observation in evidence.observations
     ]
-    return replace(evidence, looks=tuple(looks))
+    return replace(evidence, observations=tuple(observations))
 
 
 def test_a_healthy_canary_bakes_and_passes() -> None:
     """Not before its time; then with every measure of the table, and no reason against it."""
     evidence = baked()
     early, late = verdict(evidence, LIMITS, MINUTES - 1), verdict(evidence, LIMITS, MINUTES)
-    assert (early.end, early.status) == (End.BAKING, None)
-    assert (late.end, late.status, late.reasons) == (End.PASS, 0, [])
+    assert (early.decision, early.status) == (Decision.BAKING, None)
+    assert (late.decision, late.status, late.reasons) == (Decision.PASS, 0, [])
     assert [each.name for each in late.readings] == [measure.name for measure in MEASURES if measure.is_on(LIMITS)]
     for each in late.readings:
-        assert each.said
+        assert each.message
         assert f"@ {BEGAN + MINUTES * STEP:.15g}" in each.query or each.name in {"restarts", "worker exits"}
         assert each.required == (each.name != "memory")
-        assert each.outcome == (Outcome.TOLD if each.name == "client" else Outcome.WITHIN)
-        assert each.outcome == Outcome.TOLD or (each.value is not None and each.threshold is not None)
+        assert each.outcome == (Outcome.REPORTED if each.name == "client" else Outcome.WITHIN)
+        assert each.outcome == Outcome.REPORTED or (each.value is not None and each.threshold is not None)
         assert each.sample >= (LIMITS.min_requests if each.name in FALSE_ALARMS else 1)
 
 
@@ -71,21 +76,21 @@ def test_a_healthy_canary_bakes_and_passes() -> None:
 def test_each_fault_fails_it_at_once(fault: str, name: str) -> None:
     """Long before the bake's end, by the measure that it is a fault of; value and threshold stand in the reason."""
     judged = verdict(baked(FAULTS[fault], 20.0, minutes=60), Limits(), 60)
-    assert (judged.end, judged.status) == (End.FAIL, 3)
+    assert (judged.decision, judged.status) == (Decision.FAIL, 3)
     assert outcomes(judged)[name] == Outcome.WORSE
     worse = next(each for each in judged.readings if each.name == name)
     assert worse.value is not None
     assert worse.threshold is not None
     assert worse.value > worse.threshold
-    assert worse.said in judged.reasons
+    assert worse.message in judged.reasons
     if worse.evidence is not None:
         assert worse.needed == 1 / FALSE_ALARMS[name]
         assert worse.evidence >= worse.needed
 
 
-def killed_at(*looks: int) -> Series:
-    """How many workers a service has lost, one before each of these looks."""
-    return Series({}, timed(2.0 + np.cumsum(np.isin(np.arange(MINUTES + 1), looks))))
+def killed_at(*observations: int) -> Series:
+    """How many workers a service has lost, one before each of these observations."""
+    return Series({}, timed(2.0 + np.cumsum(np.isin(np.arange(MINUTES + 1), observations))))
 
 
 def with_exits(**services: Series) -> Evidence:
@@ -100,7 +105,7 @@ def with_exits(**services: Series) -> Evidence:
 def test_a_worker_that_is_killed_fails_the_canary_though_its_master_goes_on() -> None:
     """For its memory, by a segfault or after 30 s without a sign: no start is told of, and no counter falls."""
     judged = verdict(with_exits(canary=killed_at(10, 20)), LIMITS, MINUTES)
-    assert (judged.end, judged.reasons) == (End.FAIL, ["2 workers died, limit 0"])
+    assert (judged.decision, judged.reasons) == (Decision.FAIL, ["2 workers died, limit 0"])
     assert {name for name, outcome in outcomes(judged).items() if outcome == Outcome.WORSE} == {"worker exits"}
     assert outcomes(judged)["restarts"] == Outcome.WITHIN
 
@@ -109,26 +114,32 @@ def test_workers_that_everybody_loses_are_nobodys_fault() -> None:
     """As where the machine stood still; nor is what a stable service loses the canary's."""
     together = {name: killed_at(10) for name in ("canary", "stable_1", "stable_2")}
     for services in (together, {"stable_1": killed_at(10)}):
-        assert verdict(with_exits(**services), LIMITS, MINUTES).end == End.PASS
+        assert verdict(with_exits(**services), LIMITS, MINUTES).decision == Decision.PASS
 
 
 def test_a_worker_that_died_in_the_last_look_is_judged_by_the_next() -> None:
     """It holds the verdict back."""
     judged = verdict(with_exits(canary=killed_at(MINUTES)), LIMITS, MINUTES)
-    assert (judged.end, outcomes(judged)["worker exits"]) == (End.BAKING, Outcome.ABOVE)
+    assert (judged.decision, outcomes(judged)["worker exits"]) == (Decision.BAKING, Outcome.ABOVE)
 
 
 def test_older_evidence_that_knows_of_no_workers_is_judged_and_goes_on() -> None:
-    """It holds the verdict back until a look has told of them."""
+    """It holds the verdict back until an observation has told of them."""
     evidence = baked()
-    looks = [
-        Look(look.at, {name: {key: each[key] for key in each if key != "exits"} for name, each in look.services.items()})
-        for look in evidence.looks
+    observations = [
+        Observation(
+            observation.at,
+            {name: {key: each[key] for key in each if key != "exits"} for name, each in observation.services.items()},
+        )
+        for observation in evidence.observations
     ]
-    older = Evidence.from_dict(json.loads(json.dumps(replace(evidence, looks=tuple(looks)).to_dict())))
+    older = through_json(replace(evidence, observations=tuple(observations)))
     judged = verdict(older, LIMITS, MINUTES)
-    assert (judged.end, outcomes(judged)["worker exits"]) == (End.BAKING, Outcome.TOO_FEW)
-    assert verdict(replace(older, looks=(*older.looks[:-1], evidence.looks[-1])), LIMITS, MINUTES).end == End.PASS
+    assert (judged.decision, outcomes(judged)["worker exits"]) == (Decision.BAKING, Outcome.TOO_FEW)
+    assert (
+        verdict(replace(older, observations=(*older.observations[:-1], evidence.observations[-1])), LIMITS, MINUTES).decision
+        == Decision.PASS
+    )
 
 
 def test_the_known_rule_fails_a_mean_above_its_limit() -> None:
@@ -143,20 +154,20 @@ def test_the_known_rule_fails_a_mean_above_its_limit() -> None:
 
 def test_at_the_bake_s_end_the_limit_itself_is_not_below_the_limit() -> None:
     """The known rule is asked of the plain mean then, certain or not; before that it may bake on."""
-    for mean, end in ((0.4999, End.PASS), (0.5001, End.FAIL)):
+    for mean, end in ((0.4999, Decision.PASS), (0.5001, Decision.FAIL)):
         services = simulate(HEALTHY, 2.0, 1, np.random.default_rng(1), MINUTES)
         for service in services.values():
             service.seconds[:] = service.answers * mean
         evidence = seen(scrapes_of(services, EDGES))
-        assert verdict(evidence, LIMITS, MINUTES).end == end
-        assert verdict(evidence, LIMITS, MINUTES - 1).end == End.BAKING
+        assert verdict(evidence, LIMITS, MINUTES).decision == end
+        assert verdict(evidence, LIMITS, MINUTES - 1).decision == Decision.BAKING
 
 
 def test_too_few_requests_extend_the_bake_and_end_it_inconclusive() -> None:
     """Never pass, never fail; and it says of what there were too few."""
     evidence = baked(rate=0.1)
     ends = [verdict(evidence, LIMITS, minutes) for minutes in (MINUTES, 2 * MINUTES - 1, 2 * MINUTES)]
-    assert [each.end for each in ends] == [End.BAKING, End.BAKING, End.INCONCLUSIVE]
+    assert [each.decision for each in ends] == [Decision.BAKING, Decision.BAKING, Decision.INCONCLUSIVE]
     assert ends[-1].status == 4
     assert {name for name, outcome in outcomes(ends[-1]).items() if outcome == Outcome.TOO_FEW} == set(FALSE_ALARMS)
     assert all("too few" in reason for reason in ends[-1].reasons)
@@ -165,26 +176,26 @@ def test_too_few_requests_extend_the_bake_and_end_it_inconclusive() -> None:
 def test_few_requests_are_enough_to_fail() -> None:
     """Every try failed: nobody waits for 500."""
     judged = verdict(changed(baked(rate=0.1), "canary", try_2xx=0.0, try_5xx=6.0), LIMITS, 12)
-    assert judged.end == End.FAIL
+    assert judged.decision == Decision.FAIL
     assert next(each for each in judged.readings if each.name == "errors").sample < LIMITS.min_requests
 
 
 def test_no_traffic_at_all_is_inconclusive() -> None:
     """Counters that stand still are no success."""
     evidence = baked(rate=0.0)
-    assert verdict(evidence, LIMITS, MINUTES).end == End.BAKING
-    assert verdict(evidence, LIMITS, 2 * MINUTES).end == End.INCONCLUSIVE
+    assert verdict(evidence, LIMITS, MINUTES).decision == Decision.BAKING
+    assert verdict(evidence, LIMITS, 2 * MINUTES).decision == Decision.INCONCLUSIVE
 
 
-@pytest.mark.parametrize("gap", list(Gap))
-def test_no_gap_is_success(gap: Gap) -> None:
+@pytest.mark.parametrize("gap", list(MissingData))
+def test_no_gap_is_success(gap: MissingData) -> None:
     """Each is named, holds the verdict back at the end, and fails nothing."""
     evidence = baked()
-    last = replace(evidence.looks[-1], gaps={"canary service": gap})
-    evidence = replace(evidence, looks=(*evidence.looks[:-1], last))
+    last = replace(evidence.observations[-1], missing={"canary service": gap})
+    evidence = replace(evidence, observations=(*evidence.observations[:-1], last))
     judged = verdict(evidence, LIMITS, MINUTES)
-    assert judged.end == End.BAKING
-    assert verdict(evidence, LIMITS, 2 * MINUTES).end == End.INCONCLUSIVE
+    assert judged.decision == Decision.BAKING
+    assert verdict(evidence, LIMITS, 2 * MINUTES).decision == Decision.INCONCLUSIVE
     assert {name for name, outcome in outcomes(judged).items() if outcome == Outcome.NO_DATA} == {
         *("mean", "slowdown", "slow answers", "restarts", "worker exits")
     }
@@ -194,23 +205,23 @@ def test_no_gap_is_success(gap: Gap) -> None:
 def test_an_outage_holds_every_measure_back() -> None:
     """Prometheus is away at the bake's end: it bakes on, and passes when it is back."""
     evidence = baked()
-    away = replace(evidence, outage=Gap.UNREACHABLE)
+    away = replace(evidence, outage=MissingData.UNREACHABLE)
     assert set(outcomes(verdict(away, LIMITS, MINUTES)).values()) == {Outcome.NO_DATA}
-    assert verdict(away, LIMITS, MINUTES).end == End.BAKING
-    assert verdict(evidence, LIMITS, MINUTES + 5).end == End.PASS
+    assert verdict(away, LIMITS, MINUTES).decision == Decision.BAKING
+    assert verdict(evidence, LIMITS, MINUTES + 5).decision == Decision.PASS
 
 
 def test_what_was_found_worse_stays_so_in_an_outage() -> None:
     """A gap hides no verdict."""
-    away = replace(baked(FAULTS["errors 20 %"]), outage=Gap.REFUSED)
-    assert verdict(away, LIMITS, MINUTES).end == End.FAIL
+    away = replace(baked(FAULTS["errors 20 %"]), outage=MissingData.REFUSED)
+    assert verdict(away, LIMITS, MINUTES).decision == Decision.FAIL
 
 
 def test_before_the_first_look_there_is_nothing_to_say() -> None:
     """It bakes; nothing is worse, nothing is well."""
     judged = verdict(Evidence(VERSION, BEGAN), LIMITS, 0.0)
-    assert judged.end == End.BAKING
-    assert set(outcomes(judged).values()) <= {Outcome.TOO_FEW, Outcome.TOLD}
+    assert judged.decision == Decision.BAKING
+    assert set(outcomes(judged).values()) <= {Outcome.TOO_FEW, Outcome.REPORTED}
 
 
 def test_above_a_threshold_without_certainty_neither_passes_nor_fails() -> None:
@@ -221,26 +232,26 @@ def test_above_a_threshold_without_certainty_neither_passes_nor_fails() -> None:
     evidence = seen(scrapes_of(services, EDGES))
     judged = verdict(evidence, LIMITS, MINUTES)
     assert outcomes(judged)["slowdown"] == Outcome.ABOVE
-    assert judged.end == End.BAKING
-    assert verdict(evidence, LIMITS, 2 * MINUTES).end == End.INCONCLUSIVE
+    assert judged.decision == Decision.BAKING
+    assert verdict(evidence, LIMITS, 2 * MINUTES).decision == Decision.INCONCLUSIVE
 
 
 ADVISORY = [measure for measure in MEASURES if measure.setting is not None]
 
 
 def without(evidence: Evidence, source: str, minutes: int) -> Evidence:
-    """The same bake, a source of which was away from its first look on."""
+    """The same bake, a source of which was away from its first observation on."""
     services = ("canary", "stable-1", "stable-2")
     keys = {"cadvisor": {"memory"}}.get(source, set())
-    looks = [
+    observations = [
         replace(
-            look,
-            services={name: {key: each[key] for key in each if key not in keys} for name, each in look.services.items()},
-            gaps={f"{name} {source}": Gap.EMPTY for name in services} if keys else {},
+            observation,
+            services={name: {key: each[key] for key in each if key not in keys} for name, each in observation.services.items()},
+            missing={f"{name} {source}": MissingData.EMPTY for name in services} if keys else {},
         )
-        for look in evidence.looks[:minutes]
+        for observation in evidence.observations[:minutes]
     ]
-    return replace(evidence, looks=tuple(looks), watched=None)
+    return replace(evidence, observations=tuple(observations), watched=None)
 
 
 @pytest.mark.parametrize("measure", ADVISORY, ids=lambda measure: str(measure.name))
@@ -251,13 +262,13 @@ def test_a_healthy_canary_passes_at_720_minutes_without_an_optional_source(measu
         Limits(memory=value, watched=value if measure.name == "watched" else "off") for value in ("judge", "require")
     )
     early, late = verdict(evidence, judge, 719), verdict(evidence, judge, 720)
-    assert (early.end, late.end, late.reasons) == (End.BAKING, End.PASS, [])
+    assert (early.decision, late.decision, late.reasons) == (Decision.BAKING, Decision.PASS, [])
     assert [each.name for each in late.readings if each.is_missing] == [measure.name]
     assert late.missing
     assert all("advisory" in line for line in late.missing)
-    assert verdict(evidence, require, 720).end == End.BAKING
+    assert verdict(evidence, require, 720).decision == Decision.BAKING
     ended = verdict(evidence, require, 1440)
-    assert (ended.end, len(ended.reasons)) == (End.INCONCLUSIVE, 1)
+    assert (ended.decision, len(ended.reasons)) == (Decision.INCONCLUSIVE, 1)
     assert ended.reasons[0].startswith(measure.name)
 
 
@@ -274,7 +285,7 @@ def test_the_docs_show_each_measure_with_its_source_and_whether_it_is_required(m
 def test_memory_that_is_switched_off_is_not_read() -> None:
     """Not even where it is far above the limit."""
     judged = verdict(changed(baked(), "canary", memory=9e9), replace(LIMITS, memory="off"), MINUTES)
-    assert judged.end == End.PASS
+    assert judged.decision == Decision.PASS
     assert "memory" not in outcomes(judged)
 
 
@@ -282,22 +293,24 @@ def test_what_an_advisory_measure_found_fails_a_canary_all_the_same() -> None:
     """Memory at twice the others', whether it is required or not."""
     leaking = changed(baked(), "canary", memory=2.1e8)
     for memory in ("judge", "require"):
-        assert verdict(leaking, replace(LIMITS, memory=memory), MINUTES).end == End.FAIL
+        assert verdict(leaking, replace(LIMITS, memory=memory), MINUTES).decision == Decision.FAIL
 
 
 def with_slow_answers(evidence: Evidence, count: int) -> Evidence:
     """A bake of 1,900 answers of the canary after its cold start, `count` of them slow; 19 of the others' 7,600 are."""
-    looks, late = [], {2 + 38 * each // count for each in range(count)}
-    for number, look in enumerate(evidence.looks):
+    observations, late = [], {2 + 38 * each // count for each in range(count)}
+    for number, observation in enumerate(evidence.observations):
         own = times(50.0, one_is_slow=number in late)
         other = times(100.0, one_is_slow=number >= 2 and number % 2 == 0)
         told = {"canary": own, "stable-1": other, "stable-2": times(100.0)}
-        looks.append(replace(look, services={name: each | told.get(name, {}) for name, each in look.services.items()}))
-    return replace(evidence, looks=tuple(looks))
+        observations.append(
+            replace(observation, services={name: each | told.get(name, {}) for name, each in observation.services.items()})
+        )
+    return replace(evidence, observations=tuple(observations))
 
 
 def times(answers: float, *, one_is_slow: bool = False) -> dict[str, float]:
-    """A look's histogram: all answers within the first edge, but for a slow one of 50 ms."""
+    """An observation's histogram: all answers within the first edge, but for a slow one of 50 ms."""
     below = {f"le {edge:g}": answers - (one_is_slow and edge < 0.05) for edge in EDGES}
     return below | {"le +Inf": answers, "seconds": answers / 1000}
 
@@ -308,10 +321,10 @@ def test_a_few_slow_answers_that_chance_explains_hold_nothing_up() -> None:
     reading = next(each for each in few.readings if each.name == "slow answers")
     assert reading.value == pytest.approx(7 / 1900)
     assert reading.threshold == pytest.approx(19 / 7600 + 0.0005)
-    assert "chance explains it" in reading.said
-    assert few.end == End.PASS
+    assert "chance explains it" in reading.message
+    assert few.decision == Decision.PASS
     assert outcomes(more)["slow answers"] == Outcome.ABOVE
-    assert more.end == End.BAKING
+    assert more.decision == Decision.BAKING
 
 
 def test_clients_are_told_of_and_not_judged() -> None:
@@ -319,11 +332,11 @@ def test_clients_are_told_of_and_not_judged() -> None:
     evidence = changed(baked(), CLIENT, answer_5xx=50.0)
     judged = verdict(evidence, LIMITS, MINUTES)
     client = next(each for each in judged.readings if each.name == "client")
-    assert judged.end == End.PASS
-    assert client.outcome == Outcome.TOLD
+    assert judged.decision == Decision.PASS
+    assert client.outcome == Outcome.REPORTED
     assert client.value is not None
     assert 0.5 < client.value < 1
-    assert f"{50 * MINUTES} of " in client.said
+    assert f"{50 * MINUTES} of " in client.message
 
 
 def test_a_try_that_the_client_broke_off_is_neither_success_nor_failure() -> None:
@@ -336,28 +349,28 @@ def test_a_try_that_the_client_broke_off_is_neither_success_nor_failure() -> Non
 def test_every_way_to_fail_counts(outcome: str) -> None:
     """By status, by time, by a broken connection."""
     judged = verdict(changed(baked(), "canary", **{f"try_{outcome}": 30.0}), LIMITS, 5)
-    assert judged.end == End.FAIL
+    assert judged.decision == Decision.FAIL
     assert outcomes(judged)["errors"] == Outcome.WORSE
 
 
 def test_memory_fails_when_it_stays_at_twice_the_others() -> None:
-    """In each of the last looks; a peak passes."""
+    """In each of the last observations; a peak passes."""
     evidence = baked()
     leaking = changed(evidence, "canary", memory=2.1e8)
     assert outcomes(verdict(leaking, LIMITS, MINUTES))["memory"] == Outcome.WORSE
-    peak = replace(evidence, looks=(*evidence.looks[:-1], *leaking.looks[-1:]))
+    peak = replace(evidence, observations=(*evidence.observations[:-1], *leaking.observations[-1:]))
     assert outcomes(verdict(peak, LIMITS, MINUTES))["memory"] == Outcome.WITHIN
-    young = replace(leaking, looks=leaking.looks[: MEMORY_LOOKS - 1])
+    young = replace(leaking, observations=leaking.observations[: MEMORY_OBSERVATIONS - 1])
     assert outcomes(verdict(young, LIMITS, MINUTES))["memory"] == Outcome.WITHIN
 
 
 def test_a_verdict_is_kept_as_json() -> None:
     """With reasons, and without what JSON has no word for."""
     for judged in (verdict(baked(FAULTS["errors 20 %"]), LIMITS, 9.0), verdict(Evidence(VERSION, BEGAN), LIMITS, 0.0)):
-        told = json.loads(json.dumps(judged.to_dict(), allow_nan=False))
-        assert told["end"] == judged.end
-        assert told["reasons"] == judged.reasons
-        assert [each["name"] for each in told["readings"]] == [measure.name for measure in MEASURES if measure.is_on(LIMITS)]
+        kept = json.loads(json.dumps(with_reasons(judged), allow_nan=False))
+        assert kept["end"] == judged.decision
+        assert kept["reasons"] == judged.reasons
+        assert [each["name"] for each in kept["readings"]] == [measure.name for measure in MEASURES if measure.is_on(LIMITS)]
 
 
 @pytest.mark.parametrize(("fault", "rate"), [("mean x5", 2.0), ("errors 5 %", 2.0), ("p99 x5", 20.0)])
@@ -370,5 +383,5 @@ def test_the_benchmark_measures_this_very_verdict(fault: str, rate: float) -> No
     ends = []
     for number in range(minute + 1):
         evidence = read_evidence(scrapes, evidence, BEGAN + number * STEP, STEP)
-        ends.append(verdict(evidence, Limits(), float(number)).end)
-    assert ends == [End.BAKING] * minute + [End.FAIL]
+        ends.append(verdict(evidence, Limits(), float(number)).decision)
+    assert ends == [Decision.BAKING] * minute + [Decision.FAIL]

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
+from auto_deployment.common.json_file import to_json
 from auto_deployment.online_evaluation.watched_counts import WatchedCounts
 from auto_deployment.release.analysis.aa_test import self_test
 from auto_deployment.release.analysis.comparison import WATCHED_FALSE_ALARMS, Limits
 from auto_deployment.release.analysis.evidence import Evidence
 from auto_deployment.release.analysis.measures import MEASURES
 from auto_deployment.release.analysis.readings import Outcome, Reading
-from auto_deployment.release.analysis.verdict import End, verdict
+from auto_deployment.release.analysis.verdict import Decision, verdict
 from auto_deployment.release.analysis.watched_measure import NAME, evidence, read
+from tests.unit.auto_deployment.release.analysis.scrapes import through_json
 from tests.unit.auto_deployment.release.analysis.test_analysis_verdict import LIMITS, MINUTES
 from tests.unit.auto_deployment.release.analysis.test_analysis_verdict import baked as healthy_bake
 
@@ -27,7 +29,7 @@ def baked(share: float, base_share: float, users: int, seed: int = 1) -> Watched
     own, beside = rng.multinomial(users, np.full(BINS, 1 / BINS)), rng.multinomial(4 * users, np.full(BINS, 1 / BINS))
     hits, base_hits = rng.binomial(own, share), rng.binomial(beside, base_share)
     counts = {"users": own, "hits": hits, "base_users": beside, "base_hits": base_hits}
-    return WatchedCounts.from_dict({name: column.tolist() for name, column in counts.items()})
+    return TypeAdapter(WatchedCounts).validate_python({name: column.tolist() for name, column in counts.items()})
 
 
 def outcome(watched: WatchedCounts | None, limits: Limits) -> Outcome:
@@ -47,8 +49,8 @@ def test_a_canary_that_is_watched_as_much_keeps_to_the_limit(limits: Limits) -> 
     assert reading.outcome == Outcome.WITHIN
     assert reading.value == pytest.approx(1.0, abs=0.15)
     assert (reading.threshold, reading.sample) == (0.8, 2000)
-    assert "of 2000 users" in reading.said
-    assert "limit 0.8" in reading.said
+    assert "of 2000 users" in reading.message
+    assert "limit 0.8" in reading.message
 
 
 @pytest.mark.parametrize("limits", [JUDGE, REQUIRE])
@@ -67,7 +69,7 @@ def test_too_little_is_no_failure_and_blocks_only_where_it_must_be_known(known: 
     bake = replace(healthy_bake(), watched=known)
     judged, required, off = (verdict(bake, limits, MINUTES) for limits in (JUDGE, REQUIRE, LIMITS))
     assert judged.readings[-1].outcome == required.readings[-1].outcome == Outcome.TOO_FEW
-    assert (judged.end, required.end) == (End.PASS, End.BAKING)
+    assert (judged.decision, required.decision) == (Decision.PASS, Decision.BAKING)
     assert [each.name for each in off.readings] == [each.name for each in judged.readings[:-1]]
 
 
@@ -87,12 +89,12 @@ def test_the_verdict_reads_it_where_it_is_switched_on() -> None:
     healthy = healthy_bake()
     worse, alike = replace(healthy, watched=baked(0.1, 0.2, 4000)), replace(healthy, watched=baked(0.2, 0.2, 4000))
     failed = verdict(worse, JUDGE, MINUTES / 2)
-    assert failed.end == End.FAIL
-    assert failed.reasons == [failed.readings[-1].said]
-    assert [verdict(each, JUDGE, MINUTES).end for each in (alike, healthy)] == [End.PASS, End.PASS]
-    assert [verdict(each, REQUIRE, MINUTES).end for each in (alike, healthy)] == [End.PASS, End.BAKING]
-    assert verdict(healthy, REQUIRE, 2 * MINUTES).end == End.INCONCLUSIVE
-    assert verdict(worse, LIMITS, MINUTES).end == End.PASS
+    assert failed.decision == Decision.FAIL
+    assert failed.reasons == [failed.readings[-1].message]
+    assert [verdict(each, JUDGE, MINUTES).decision for each in (alike, healthy)] == [Decision.PASS, Decision.PASS]
+    assert [verdict(each, REQUIRE, MINUTES).decision for each in (alike, healthy)] == [Decision.PASS, Decision.BAKING]
+    assert verdict(healthy, REQUIRE, 2 * MINUTES).decision == Decision.INCONCLUSIVE
+    assert verdict(worse, LIMITS, MINUTES).decision == Decision.PASS
 
 
 def test_the_self_test_is_not_asked_it() -> None:
@@ -105,10 +107,10 @@ def test_the_self_test_is_not_asked_it() -> None:
 def test_whoever_resumes_a_bake_has_it_too() -> None:
     """Through JSON and back; evidence of before it was known reads as none."""
     known = Evidence("7", 0.0, watched=baked(0.2, 0.2, 100))
-    told = json.loads(json.dumps(known.to_dict()))
-    assert Evidence.from_dict(told) == known
-    del told["watched"]
-    assert Evidence.from_dict(told).watched is None
+    assert through_json(known) == known
+    written = to_json(known)
+    del written["watched"]
+    assert TypeAdapter(Evidence).validate_python(written).watched is None
 
 
 def test_false_alarms_keep_to_their_share_at_the_limit_itself() -> None:
