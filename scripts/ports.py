@@ -1,6 +1,6 @@
-"""Ports of this machine that one process reserves until it ends.
+"""Reserves ports of this machine for the life of a process.
 
-A port can be free when it is chosen and taken before a server listens there, by another process or by an outgoing connection.
+Otherwise another process or an outgoing connection could take a free port before the server listens there.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _reserved: set[int] = set()
 
 
 def reserve(count: int = 1) -> list[int]:
-    """`count` ports that nobody listens on, and that no other call of this function gets while this process lives.
+    """`count` free ports. No other call of this function gets them while this process lives.
 
-    Raises OSError when there are not as many.
+    Raises OSError if there are too few.
     """
     found: list[int] = []
     for _ in range(TRIES):
@@ -35,7 +35,7 @@ def reserve(count: int = 1) -> list[int]:
 
 
 def _is_mine(port: int) -> bool:
-    """Lock the byte at `port` of the table: the system gives the lock back when this process ends, however it ends."""
+    """Lock the byte at offset `port` of the table. The system frees the lock when this process ends, however it ends."""
     if port in _reserved:
         return False
     try:
@@ -49,6 +49,6 @@ def _is_mine(port: int) -> bool:
 
 @cache
 def _table() -> int:
-    """The file of the locks, opened once: a second close would give all of them back."""
+    """The file of the locks. It is opened once, because closing a second descriptor would free all locks."""
     path = Path(tempfile.gettempdir()) / f"movierec-ports-{os.getuid()}"
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,6 +1,6 @@
-"""`scripts/dev check data|model|app [--pull]`: whether the version that git names may go out. GitLab's jobs run it; so can you.
+"""`scripts/dev check data|model|app [--pull]`: checks whether the version that git names may be released. GitLab's jobs run it.
 
-It prints a line for each thing that it found right. What is wrong is one line on standard error, with status 3.
+It prints a line for each check that passed. A failed check is one line on standard error, with status 3.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from auto_deployment.common.output import keep_output
 from auto_deployment.common.settings import load_settings
 from auto_deployment.versioning.repository import Places, Versions
 from scripts.check import data, image, model
-from scripts.check.place import Place
+from scripts.check.checkout import Checkout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-CHECKS: dict[str, Callable[[Place], list[str]]] = {"data": data.check, "model": model.check, "app": image.check}
-# What of DVC's each of them looks at.
-NEEDS: dict[str, Callable[[Place], list[Path]]] = {
-    "data": lambda place: [*place.parts(), place.model],
-    "model": lambda place: [place.model],
-    "app": lambda place: [place.model],
+CHECKS: dict[str, Callable[[Checkout], list[str]]] = {"data": data.check, "model": model.check, "app": image.check}
+# The DVC files that each check reads.
+NEEDS: dict[str, Callable[[Checkout], list[Path]]] = {
+    "data": lambda checkout: [*checkout.parts(), checkout.model],
+    "model": lambda checkout: [checkout.model],
+    "app": lambda checkout: [checkout.model],
 }
 
 
@@ -51,12 +51,12 @@ def _check(what: str, *, pull: bool) -> list[str]:
     settings = load_settings()
     places = Places(Path.cwd(), settings.data_dir.absolute())
     versions = Versions(places, settings.git_remote, settings.git_branch, settings.dvc_remote)
-    place = Place(places, settings, versions.current())
-    if place.number == 0 and what != "app":
+    checkout = Checkout(places, settings, versions.current())
+    if checkout.number == 0 and what != "app":
         return ["git names no version yet: there is nothing to check"]
-    if place.number and pull:
-        versions.pull(*(Path(f"{path}.dvc") for path in NEEDS[what](place)))
-    return CHECKS[what](place)
+    if checkout.number and pull:
+        versions.pull(*(Path(f"{path}.dvc") for path in NEEDS[what](checkout)))
+    return CHECKS[what](checkout)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

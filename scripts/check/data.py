@@ -1,4 +1,4 @@
-"""The data of a version: every part as git names it, all parts together the tables that the model was trained on."""
+"""Checks the data of a version: every part has its checksum in git, and all parts make the tables of the training."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ if TYPE_CHECKING:
 
     from app.model import Array, ServingModel
     from auto_deployment.training.dataset import Dataset
-    from scripts.check.place import Place
+    from scripts.check.checkout import Checkout
 
 BLOCK_PAIRS = 65_536
 
 
-class Whole(NamedTuple):
-    """What parts make when they are put together: one header, then the rows of each."""
+class JoinedParts(NamedTuple):
+    """A table made of its parts: the header once, then the rows of each part."""
 
     md5: str
     rows: int
     size: int
 
 
-def check(place: Place) -> list[str]:
-    """What was found right. Raises RefusedError for the first thing that is not."""
-    parts = place.parts()
-    place.require_as_named([*parts, place.model])
-    metadata = read_metadata(place.model)
-    offsets = place.read(place.places.offsets)
-    wholes = {table: put_together(place.parts(table)) for table in TABLES}
-    wrong = [*numbers(place.number, _numbers(place)), *sums(wholes, metadata, offsets, place.number)]
+def check(checkout: Checkout) -> list[str]:
+    """A line for each check that passed. Raises RefusedError for the first failure."""
+    parts = checkout.parts()
+    checkout.require_as_named([*parts, checkout.model])
+    metadata = read_metadata(checkout.model)
+    offsets = checkout.read(checkout.places.offsets)
+    tables = {table: join_parts(checkout.parts(table)) for table in TABLES}
+    wrong = [*numbers(checkout.number, _numbers(checkout)), *totals(tables, metadata, offsets, checkout.number)]
     if wrong:
         raise RefusedError("; ".join(wrong))
-    newest = read(_newest(place), place.settings.scale)
-    served = served_again(load_serving(place.model), newest)
+    newest = read(_newest(checkout), checkout.settings.scale)
+    served = served_again(load_serving(checkout.model), newest)
     if served:
-        raise RefusedError(f"{served:,} lists of the model hold a film that their user has rated or watched: train again")
+        raise RefusedError(f"{served:,} lists of the model have a film that the user rated or watched: train again")
     return [
-        f"version {place.number}: {len(parts)} parts are as git names them",
-        *(f"{table}: {whole.rows:,} rows, md5 {whole.md5}, as the model says" for table, whole in wholes.items()),
-        f"the rows that version {place.number} added pass the checks of the training, and no list repeats one of them",
+        f"version {checkout.number}: {len(parts)} parts have their checksums in git",
+        *(f"{table}: {whole.rows:,} rows, md5 {whole.md5}, as the model says" for table, whole in tables.items()),
+        f"the rows that version {checkout.number} added pass the checks of the training, and no list repeats a film of them",
     ]
 
 
-def put_together(parts: Sequence[Path]) -> Whole:
-    """What the parts make in their order, without writing it."""
+def join_parts(parts: Sequence[Path]) -> JoinedParts:
+    """Join the parts in their order, in memory only."""
     digest, rows, size = hashlib.md5(usedforsecurity=False), 0, 0
     for at, path in enumerate(parts):
         with path.open("rb") as part:
@@ -67,11 +67,11 @@ def put_together(parts: Sequence[Path]) -> Whole:
                 digest.update(block)
                 rows += block.count(b"\n")
                 size += len(block)
-    return Whole(digest.hexdigest(), rows, size)
+    return JoinedParts(digest.hexdigest(), rows, size)
 
 
 def numbers(number: int, named: Mapping[str, Sequence[int]]) -> list[str]:
-    """What is wrong with the parts that git names: each version from 1 to `number` has one of each table. Pure."""
+    """Missing and surplus parts: each version from 1 to `number` must have one part of each table. Pure."""
     wanted = set(range(1, number + 1))
     wrong = []
     for table, found in named.items():
@@ -81,55 +81,57 @@ def numbers(number: int, named: Mapping[str, Sequence[int]]) -> list[str]:
     return wrong
 
 
-def sums(wholes: Mapping[str, Whole], metadata: Mapping[str, Any], offsets: Mapping[str, Any], number: int) -> list[str]:
-    """What does not add up: the parts put together against the model's metadata and the version's offsets. Pure."""
+def totals(
+    tables: Mapping[str, JoinedParts], metadata: Mapping[str, Any], offsets: Mapping[str, Any], number: int
+) -> list[str]:
+    """Differences between the joined parts, the model's metadata and the version's offsets. Pure."""
     wrong = []
-    told = {table: metadata["data"][f"{table}.csv"] for table in TABLES}
-    for table, whole in wholes.items():
-        if whole.rows != told[table]["rows"]:
-            wrong.append(f"{table}: {whole.rows:,} rows, but the model was trained on {told[table]['rows']:,}")
-        elif whole.md5 != told[table]["md5"]:
-            wrong.append(f"{table}: md5 {whole.md5}, but the model was trained on {told[table]['md5']}")
+    trained = {table: metadata["data"][f"{table}.csv"] for table in TABLES}
+    for table, whole in tables.items():
+        if whole.rows != trained[table]["rows"]:
+            wrong.append(f"{table}: {whole.rows:,} rows, but the model was trained on {trained[table]['rows']:,}")
+        elif whole.md5 != trained[table]["md5"]:
+            wrong.append(f"{table}: md5 {whole.md5}, but the model was trained on {trained[table]['md5']}")
         if whole.size != offsets["sizes"].get(table):
             wrong.append(f"{table}: {whole.size:,} bytes, but offsets.json says {offsets['sizes'].get(table)}")
-    if metadata["data_md5"] != told["clean_rating"]["md5"]:
-        wrong.append("data_md5 of the metadata is not the checksum of clean_rating.csv")
+    if metadata["data_md5"] != trained["clean_rating"]["md5"]:
+        wrong.append("data_md5 in metadata.json is not the checksum of clean_rating.csv")
     if offsets["version"] != number:
         wrong.append(f"offsets.json is of version {offsets['version']}, version.txt says {number}")
     return wrong
 
 
-def served_again(model: ServingModel, seen: Dataset) -> int:
-    """How many lists hold a film that their user has in `seen`, which must never be."""
+def served_again(model: ServingModel, history: Dataset) -> int:
+    """How many lists have a film that the user rated or watched in `history`. The number must be 0."""
     rows = {film: row for row, film in enumerate(model.films)}
-    film_of = np.array([rows.get(film, -1) for film in seen.films], dtype=np.int64)
-    pairs = [(seen.users[each.user], film_of[each.film]) for each in (seen.ratings, seen.watches)]
-    bad: set[int] = set()
+    film_of = np.array([rows.get(film, -1) for film in history.films], dtype=np.int64)
+    pairs = [(history.users[each.user], film_of[each.film]) for each in (history.ratings, history.watches)]
+    affected: set[int] = set()
     for users, films in pairs:
         for start in range(0, len(users), BLOCK_PAIRS):
-            bad.update(_repeats(model, users[start : start + BLOCK_PAIRS], films[start : start + BLOCK_PAIRS]))
-    return len(bad)
+            affected.update(_repeats(model, users[start : start + BLOCK_PAIRS], films[start : start + BLOCK_PAIRS]))
+    return len(affected)
 
 
 def _repeats(model: ServingModel, users: Array, films: Array) -> list[int]:
-    """Of pairs of a user's id and a film's row (-1: not in the catalogue), the users whose list holds the film."""
+    """The users whose list has the film, for pairs of a user's id and a film's row (-1: not in the catalogue)."""
     at = np.minimum(np.searchsorted(model.users, users), max(len(model.users) - 1, 0))
     known = (model.users[at] == users) & (films >= 0)
-    held = (model.top[at[known]] == films[known, None]).any(axis=1)
+    listed = (model.top[at[known]] == films[known, None]).any(axis=1)
     if model.explore is not None:
-        held |= (model.explore[at[known]] == films[known, None]).any(axis=1)
-    found: list[int] = users[known][held].tolist()
-    return found
+        listed |= (model.explore[at[known]] == films[known, None]).any(axis=1)
+    repeated: list[int] = users[known][listed].tolist()
+    return repeated
 
 
-def _numbers(place: Place) -> dict[str, list[int]]:
-    """The versions of which git names a part, by table."""
-    names = [path.name.removesuffix(".csv.dvc") for path in place.places.versioning.glob("*.csv.dvc")]
+def _numbers(checkout: Checkout) -> dict[str, list[int]]:
+    """The numbers of the parts that git names, by table."""
+    names = [path.name.removesuffix(".csv.dvc") for path in checkout.places.versioning.glob("*.csv.dvc")]
     return {table: [int(name.removeprefix(f"{table}_")) for name in names if name.startswith(table)] for table in TABLES}
 
 
-def _newest(place: Place) -> Tables:
-    """The version's own parts, read as the whole tables are."""
-    tables = Tables(place.places.data)
-    tables.ratings, tables.watches = (place.places.part(table, place.number) for table in TABLES)
+def _newest(checkout: Checkout) -> Tables:
+    """The version's own parts in place of the whole tables."""
+    tables = Tables(checkout.places.data)
+    tables.ratings, tables.watches = (checkout.places.part(table, checkout.number) for table in TABLES)
     return tables

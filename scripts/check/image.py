@@ -1,4 +1,4 @@
-"""The image of this checkout: built, started as confined as in the stack, asked, and gone again."""
+"""Checks the image of this checkout: builds it, starts it confined as in the stack, requests lists, and removes it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from scripts.lib.images.docker import DockerError, client, docker, run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scripts.check.place import Place
+    from scripts.check.checkout import Checkout
 
 BUILD_SECONDS = 1800.0
 READY_SECONDS = 60.0
-# Asked inside the container: where docker runs elsewhere, its ports are not this machine's.
-ASK = (
+# The requests are sent inside the container: docker may run on another machine, with other ports.
+REQUEST = (
     "import sys, urllib.request as u\n"
     "opener = u.build_opener(u.ProxyHandler({}))\n"
     "for path in sys.argv[1:]:\n"
@@ -34,25 +34,25 @@ CONFINED = (
 LIST = re.compile(r"[!-+\--~]+(?:,[!-+\--~]+){0,19}")
 
 
-def check(place: Place) -> list[str]:
-    """What was found right. Raises RefusedError or DockerError for what is not."""
+def check(checkout: Checkout) -> list[str]:
+    """A line for each check that passed. Raises RefusedError or DockerError for a failure."""
     tag = f"movierec-check:{uuid.uuid4().hex[:12]}"
-    begun = time.monotonic()
+    started_at = time.monotonic()
     try:
-        run(build(client(), tag, place.places.root), timeout=BUILD_SECONDS)
-        built = time.monotonic() - begun
+        run(build(client(), tag, checkout.places.root), timeout=BUILD_SECONDS)
+        seconds = time.monotonic() - started_at
         with _running(tag) as container:
-            ready, *lists = _ask(container, "/readyz", "/recommend/1", f"/recommend/{2**63 - 1}").splitlines()
+            ready, *lists = _request(container, "/readyz", "/recommend/1", f"/recommend/{2**63 - 1}").splitlines()
     finally:
         _quietly("image", "rm", "--force", tag)
-    wrong = judge(json.loads(ready), lists, place.number)
+    wrong = problems(json.loads(ready), lists, checkout.number)
     if wrong:
         raise RefusedError("; ".join(wrong))
-    return [f"the image is built in {built:.0f} s", f"a container answers: {ready}", f"it recommends: {lists[0]}"]
+    return [f"the image is built in {seconds:.0f} s", f"a container answers: {ready}", f"it recommends: {lists[0]}"]
 
 
-def judge(ready: dict[str, Any], lists: list[str], number: int) -> list[str]:
-    """What is wrong with the answers; `number` is the version that git names, 0 for none yet. Pure."""
+def problems(ready: dict[str, Any], lists: list[str], number: int) -> list[str]:
+    """What is wrong with the answers. `number` is the version that git names, or 0 before the first. Pure."""
     wrong = [f"it recommends {text[:80]!r}" for text in lists if not _is_list(text)]
     if number and ready.get("version") != number:
         wrong.append(f"it serves version {ready.get('version')}, version.txt says {number}")
@@ -73,21 +73,21 @@ def _running(tag: str) -> Iterator[str]:
         _quietly("rm", "--force", "--volumes", container)
 
 
-def _ask(container: str, *paths: str) -> str:
-    """What it answers, as soon as it answers. Raises RefusedError with its last words where it does not."""
+def _request(container: str, *paths: str) -> str:
+    """The answers of the container, as soon as it is up. Raises RefusedError with the end of its log after a limit."""
     until = time.monotonic() + READY_SECONDS
     while True:
         try:
-            return docker("exec", container, "python", "-c", ASK, *paths)
+            return docker("exec", container, "python", "-c", REQUEST, *paths)
         except DockerError as error:
             if time.monotonic() > until:
-                words = docker("logs", "--tail", "5", container).strip() or str(error).splitlines()[-1]
-                raise RefusedError(f"no answer from the image within {READY_SECONDS:.0f} s: {words}") from error
+                log_end = docker("logs", "--tail", "5", container).strip() or str(error).splitlines()[-1]
+                raise RefusedError(f"no answer from the image within {READY_SECONDS:.0f} s: {log_end}") from error
             time.sleep(0.5)
 
 
 def _quietly(*arguments: str) -> None:
-    """Clean up; a failure of that must not hide the first one."""
+    """Clean up. A failure here must not hide an earlier failure."""
     try:
         docker(*arguments)
     except DockerError:

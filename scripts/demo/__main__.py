@@ -1,4 +1,4 @@
-"""`scripts/dev demo`: from lines of the stream to answers on a port, without Docker."""
+"""`scripts/dev demo`: trains a model on stream lines and serves its answers on a port, without Docker."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.provenance import Ledger, tracking_row
 from auto_deployment.common.errors import RunError
+from auto_deployment.common.lock import LockedError
 from auto_deployment.common.output import keep_output
 from auto_deployment.common.process import own_repository
 from auto_deployment.common.progress import Progress
@@ -26,26 +27,19 @@ from auto_deployment.sample import train_first
 from scripts.demo.check import check
 from scripts.demo.nginx import Upstream, find_nginx, prepare
 from scripts.demo.processes import Process, Processes
-from scripts.demo.settings import ROOT, Place, Service, gunicorn, require_free, services, shipper
+from scripts.demo.settings import ROOT, DemoFolder, Service, gunicorn, require_free, services, shipper
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TextIO
 
-LOCKED = 75
 READY_SECONDS = 30.0
-MEND_EVERY_SECONDS = 0.2
-MOST_PORT = 65535
-
-
-class LockedError(RunError):
-    """Another demo runs in this folder."""
-
-    status = LOCKED
+WATCH_SECONDS = 0.2
+HIGHEST_PORT = 65535
 
 
 class StoppedError(Exception):
-    """Ctrl-C or TERM; `status` is 128 and the signal's number."""
+    """Ctrl-C or TERM ends the demo. `status` is 128 plus the signal's number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -75,11 +69,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--input", metavar="FILE", type=Path, action="append", help="stream lines; again for more (the shipped sample)"
     )
     parser.add_argument("--port", type=int, default=8082, help="NGINX's port (8082)")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".demo", help="where everything is kept while it runs (.demo)")
-    parser.add_argument("--check", action="store_true", help="ask the running system its own questions, then stop")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".demo", help="the folder for all files of the demo (.demo)")
+    parser.add_argument("--check", action="store_true", help="test the running services, then stop")
     options = parser.parse_args(arguments)
-    if not 0 < options.port <= MOST_PORT:
-        parser.error(f"--port {options.port}: a port lies between 1 and {MOST_PORT}")
+    if not 0 < options.port <= HIGHEST_PORT:
+        parser.error(f"--port {options.port}: a port lies between 1 and {HIGHEST_PORT}")
     return options
 
 
@@ -90,33 +84,33 @@ def _stop(number: int, _frame: object) -> None:
 
 
 def _demo(options: argparse.Namespace, progress: Progress) -> None:
-    place = Place(options.folder.absolute())
+    demo = DemoFolder(options.folder.absolute())
     inputs = [path.absolute() for path in options.input or [SAMPLE]]
     for path in inputs:
         check_readable(path)
     binary = find_nginx()
-    with _lock(place):
+    with _lock(demo):
         require_free(options.port)
-        _empty(place)
-        metadata = train_first(inputs, load_settings(data_dir=place.data), _git_commit(), progress)
-        _serve(options, place, binary, metadata, progress)
+        _empty(demo)
+        metadata = train_first(inputs, load_settings(data_dir=demo.data), _git_commit(), progress)
+        _serve(options, demo, binary, metadata, progress)
 
 
-def _lock(place: Place) -> TextIO:
-    """Take the demo's folder for this run. Raises LockedError where another demo has it."""
-    place.folder.mkdir(parents=True, exist_ok=True)
-    lock = (place.folder / "lock").open("a")
+def _lock(demo: DemoFolder) -> TextIO:
+    """Lock the demo's folder for this run. Raises LockedError if another demo has the lock."""
+    demo.folder.mkdir(parents=True, exist_ok=True)
+    lock = (demo.folder / "lock").open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.close()
-        where = f"another demo runs in {place.folder}"
+        where = f"another demo runs in {demo.folder}"
         raise LockedError(f"{where}: stop it (Ctrl-C there), or use --folder and --port") from error
     return lock
 
 
-def _empty(place: Place) -> None:
-    for path in place.folder.iterdir():
+def _empty(demo: DemoFolder) -> None:
+    for path in demo.folder.iterdir():
         if path.name != "lock":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -130,41 +124,41 @@ def _git_commit() -> str:
         return ""
 
 
-def _serve(options: argparse.Namespace, place: Place, binary: str, metadata: dict[str, Any], progress: Progress) -> None:
+def _serve(options: argparse.Namespace, demo: DemoFolder, binary: str, metadata: dict[str, Any], progress: Progress) -> None:
     progress.heading("serve")
-    for folder in (place.logs, place.journals, place.pids):
+    for folder in (demo.logs, demo.journals, demo.pids):
         folder.mkdir()
-    ledger = Ledger(place.provenance_url)
+    ledger = Ledger(demo.provenance_url)
     ledger.create()
-    put_rows(place.provenance_url, [tracking_row(metadata, place.data / "model")])
+    put_rows(demo.provenance_url, [tracking_row(metadata, demo.data / "model")])
     running = services()
-    processes = Processes(_processes(options.port, place, binary, running), progress.say)
+    processes = Processes(_processes(options.port, demo, binary, running), progress.say)
     try:
         processes.start("shipper", *(service.name for service in running))
         _wait_ready([service.address for service in running], processes)
-        # Not before: an NGINX that finds no service puts all of them out for a while.
+        # NGINX starts last: without a running service it would eject all services for a while.
         processes.start("nginx")
         _wait_ready([f"127.0.0.1:{options.port}"], processes)
         progress.say(f"two stable services, one canary and NGINX answer on port {options.port}")
         if options.check:
-            check(f"http://127.0.0.1:{options.port}", running, place, ledger, progress)
+            check(f"http://127.0.0.1:{options.port}", running, demo, ledger, progress)
             return
-        _tell(options.port, place, running, progress)
+        _show_commands(options.port, demo, running, progress)
         while True:
-            processes.mend()
-            time.sleep(MEND_EVERY_SECONDS)
+            processes.restart_dead()
+            time.sleep(WATCH_SECONDS)
     finally:
         processes.stop()
         ledger.close()
 
 
-def _processes(port: int, place: Place, binary: str, running: Sequence[Service]) -> list[Process]:
-    """The shipper first, NGINX last."""
+def _processes(port: int, demo: DemoFolder, binary: str, running: Sequence[Service]) -> list[Process]:
+    """All processes in the order of their start: the shipper first, NGINX last."""
     servers = [Upstream(service.address, service.weight, service.track) for service in running]
     return [
-        Process("shipper", *shipper(place), place.logs, place.pids),
-        *(Process(each.name, *gunicorn(each, place), place.logs, place.pids) for each in running),
-        Process("nginx", prepare(place.nginx, port, servers, binary), {}, place.logs, place.pids),
+        Process("shipper", *shipper(demo), demo.logs, demo.pids),
+        *(Process(each.name, *gunicorn(each, demo), demo.logs, demo.pids) for each in running),
+        Process("nginx", prepare(demo.nginx, port, servers, binary), {}, demo.logs, demo.pids),
     ]
 
 
@@ -185,13 +179,13 @@ def _is_ready(address: str) -> bool:
         return False
 
 
-def _tell(port: int, place: Place, running: Sequence[Service], progress: Progress) -> None:
-    known = (place.data / "clean_rating.csv").read_text().split("\n", 2)[1].split(",")[0]
+def _show_commands(port: int, demo: DemoFolder, running: Sequence[Service], progress: Progress) -> None:
+    known = (demo.data / "clean_rating.csv").read_text().split("\n", 2)[1].split(",")[0]
     progress.heading(f"try:  curl -i http://127.0.0.1:{port}/recommend/{known}      a known user")
     progress.heading(f"      curl -i http://127.0.0.1:{port}/recommend/999999999   a new one")
     progress.heading(f"      curl http://127.0.0.1:{port}/readyz")
     progress.heading(f"      curl http://127.0.0.1:{running[0].metrics_port}/metrics")
-    progress.heading(f"      tail -f {place.nginx / 'logs' / 'tries.log'}")
+    progress.heading(f"      tail -f {demo.nginx / 'logs' / 'tries.log'}")
     progress.heading("Ctrl-C stops everything.")
 
 

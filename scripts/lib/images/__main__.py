@@ -1,4 +1,4 @@
-"""`scripts/dev images`: every image that the stack names is there, pulled or built as a stand-in."""
+"""`scripts/dev images`: gets every image that the stack names. It pulls the image, or builds a stand-in."""
 
 from __future__ import annotations
 
@@ -15,23 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import RunError
+from auto_deployment.common.lock import LockedError
 from auto_deployment.common.output import keep_output
 from scripts.lib.images.docker import ROOT, docker
-from scripts.lib.images.ensure import ensure, look
+from scripts.lib.images.ensure import ensure, plan_images
 from scripts.lib.images.names import base_images, compose_images
-from scripts.lib.images.plan import Work
+from scripts.lib.images.plan import Action
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 DOCKERFILES = (ROOT / "app" / "Dockerfile",)
 LOCK_SECONDS = 900
-
-
-class LockedError(RunError):
-    """Another run of this command is at work."""
-
-    status = 75
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,24 +45,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def stack_images() -> list[str]:
-    """The images that docker-compose.yml and the Dockerfiles name, the bases of our own first."""
+    """The images in docker-compose.yml and in the Dockerfiles. The base images of our own images come first."""
     config = json.loads(docker("compose", "--profile", "*", "config", "--format", "json"))
     bases = [name for dockerfile in DOCKERFILES for name in base_images(dockerfile.read_text())]
     return list(dict.fromkeys([*bases, *compose_images(config)]))
 
 
 def _images(names: Sequence[str]) -> None:
-    steps = look(names)
-    if all(step.work is Work.NOTHING for step in steps):
-        ensure(steps, _say)
+    tasks = plan_images(names)
+    if all(task.action is Action.NOTHING for task in tasks):
+        ensure(tasks, _report)
         return
     with _lock():
-        ensure(look(names), _say)
+        ensure(plan_images(names), _report)
 
 
 @contextmanager
 def _lock() -> Iterator[None]:
-    """One run at a time on this machine: it has one engine."""
+    """Allow one run at a time on this machine, because it has one engine."""
     with (Path(tempfile.gettempdir()) / f"movierec-images-{os.getuid()}.lock").open("w") as lock:
         for _ in range(LOCK_SECONDS):
             try:
@@ -86,7 +81,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     sys.stdout.write(f"images: {line}\n")
     sys.stdout.flush()
 

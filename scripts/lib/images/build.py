@@ -1,4 +1,4 @@
-"""Stand-ins, built: the base once, then an image at a time."""
+"""Builds stand-ins: the base once, then each image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scripts.lib.images.recipes import BASE, DEBIAN, STAND_INS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from scripts.lib.images.recipes import Recipe
+    from scripts.lib.images.recipes import StandInRecipe
 
 LOGS = ROOT / ".cache" / "images"
 BUILD_SECONDS = 900.0
@@ -26,8 +26,8 @@ MOST_SHOWN = 160
 PASSED_ON = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE")
 
 
-def commands(docker_path: str, recipe: Recipe, made: str) -> list[list[str]]:
-    """What is run, in order, to build a stand-in; `made` is an empty folder, for what its scripts make (pure)."""
+def commands(docker_path: str, recipe: StandInRecipe, made: str) -> list[list[str]]:
+    """The commands that build a stand-in, in order. `made` is an empty folder for the files of its scripts. Pure."""
     labels = (f"{STAND_IN}=true", f"{RECIPE}={recipe.digest}")
     if recipe.name == DEBIAN:
         tar = f"{made}/rootfs.tar"
@@ -36,7 +36,7 @@ def commands(docker_path: str, recipe: Recipe, made: str) -> list[list[str]]:
     return [*_prepare(docker_path, recipe, made), _build(docker_path, recipe, made, labels)]
 
 
-def _build(docker_path: str, recipe: Recipe, made: str, labels: Sequence[str]) -> list[str]:
+def _build(docker_path: str, recipe: StandInRecipe, made: str, labels: Sequence[str]) -> list[str]:
     return [
         *(docker_path, "build", "--progress=plain", "--tag", recipe.name),
         *(word for label in labels for word in ("--label", label)),
@@ -44,7 +44,7 @@ def _build(docker_path: str, recipe: Recipe, made: str, labels: Sequence[str]) -
     ]
 
 
-def _prepare(docker_path: str, recipe: Recipe, made: str) -> list[list[str]]:
+def _prepare(docker_path: str, recipe: StandInRecipe, made: str) -> list[list[str]]:
     if (recipe.folder / "on-host.sh").exists():
         return [[str(recipe.folder / "on-host.sh"), made]]
     if (recipe.folder / "in-container.sh").exists():
@@ -54,17 +54,17 @@ def _prepare(docker_path: str, recipe: Recipe, made: str) -> list[list[str]]:
     return []
 
 
-def build(recipe: Recipe) -> None:
-    """Build one stand-in on the base, or, if it is Debian itself, from this machine's package source.
+def build(recipe: StandInRecipe) -> None:
+    """Build one stand-in on the base image, or Debian itself from this machine's package source.
 
-    Raises RunError with the last thing that the build said and the file that has all of it.
+    Raises RunError with the last line of the build's output, and with the file that has all of it.
     """
     with tempfile.TemporaryDirectory() as made:
         _run(recipe.name, commands(client(), recipe, made))
 
 
 def build_base() -> None:
-    """Build the image that all stand-ins start from, out of Debian's and what this machine has configured."""
+    """Build the base image of all stand-ins from Debian's image and the configuration of this machine."""
     with tempfile.TemporaryDirectory() as machine:
         describe(Path(machine))
         labels_and_name = ("--label", f"{STAND_IN}=true", "--tag", BASE)
@@ -77,28 +77,28 @@ def _run(name: str, work: Iterable[list[str]]) -> None:
         for command in work:
             run(command, timeout=BUILD_SECONDS)
     except DockerError as error:
-        said = str(error)
+        output = str(error)
         log = LOGS / f"{repository_of(name).replace('/', '_')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(said + "\n")
-        last = shorten(said.splitlines()[-1], MOST_SHOWN)
+        log.write_text(output + "\n")
+        last = shorten(output.splitlines()[-1], MOST_SHOWN)
         raise RunError(f"{name} could not be built: {last} (all of it: {log})") from error
 
 
 def image_id(name: str) -> str:
-    """The id of an image; empty where there is none."""
+    """The id of an image; empty if there is no such image."""
     return docker("image", "ls", "--no-trunc", "--quiet", name).strip()
 
 
 def forget(name: str, older: str) -> None:
-    """Remove the image that had the name before, unless something still uses it."""
+    """Remove the older image of the same name, unless a container still uses it."""
     if older and older != image_id(name):
         with suppress(DockerError):
             docker("image", "rm", older)
 
 
 def packaged_version(name: str) -> str:
-    """The version of the Debian package that a stand-in serves; empty where it serves none."""
+    """The version of the Debian package in a stand-in; empty if it has none."""
     package = docker("image", "inspect", "--format", f'{{{{index .Config.Labels "{PACKAGE}"}}}}', name).strip()
     query = ["--entrypoint", "dpkg-query", name, "--show", "--showformat", "${Version}", package]
     return docker("run", "--rm", *query) if package else ""

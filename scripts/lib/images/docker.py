@@ -1,4 +1,4 @@
-"""The docker client, called: which one it is, `scripts/lib/docker.sh` decides for everything in this project."""
+"""Calls the docker client. `scripts/lib/docker.sh` chooses the client for the whole project."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ CALL_SECONDS = 60.0
 
 
 class DockerError(RunError):
-    """A call of docker failed; the text has its command and what it wrote to standard error."""
+    """A call of docker failed; the text has the command and its standard error."""
 
 
 @functools.cache
 def client() -> str:
-    """The path of the docker client to call. Raises DockerError where there is none that will do."""
+    """The path of the docker client. Raises DockerError if no client is usable."""
     found = subprocess.run([str(FINDER)], capture_output=True, text=True, timeout=FIND_SECONDS, check=False)
     if found.returncode:
         raise DockerError(found.stderr.strip().removeprefix("docker: "))
@@ -32,7 +32,7 @@ def client() -> str:
 
 
 def docker(*arguments: str, timeout: float = CALL_SECONDS) -> str:
-    """Standard output of `docker ARGUMENTS`. Raises DockerError with its standard error; also after `timeout` seconds."""
+    """Standard output of `docker ARGUMENTS`. Raises DockerError with its standard error, or after `timeout` seconds."""
     try:
         return run([client(), *arguments], timeout=timeout)
     except FileNotFoundError as error:
@@ -49,7 +49,5 @@ def run(command: Sequence[str], *, timeout: float) -> str:
     except subprocess.TimeoutExpired as error:
         raise DockerError(f"{shown}: not done after {timeout:.0f} s") from error
     if done.returncode:
-        raise DockerError(
-            f"{shown}: status {done.returncode}: {done.stderr.strip() or done.stdout.strip() or 'it said nothing'}"
-        )
+        raise DockerError(f"{shown}: status {done.returncode}: {done.stderr.strip() or done.stdout.strip() or 'no output'}")
     return done.stdout

@@ -1,4 +1,4 @@
-"""What a stand-in takes from this machine: its certificates, the index of its pip, its Debian source."""
+"""The configuration of this machine that stand-ins use: certificates, the index of pip, and the Debian source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ASK_SECONDS = 60.0
 
 
 def describe(folder: Path) -> None:
-    """Fill `folder` with `ca-certificates.crt`, `pip.conf` and `sid.sources`. Raises RunError where a part is missing."""
+    """Fill `folder` with `ca-certificates.crt`, `pip.conf` and `sid.sources`. Raises RunError if a part is missing."""
     shutil.copyfile(_bundle(), folder / "ca-certificates.crt")
     (folder / "pip.conf").write_text(pip_conf(_index()))
     sources = [str(ROOT / "scripts" / "lib" / "debian-sources.sh"), "sid"]
@@ -26,7 +26,7 @@ def describe(folder: Path) -> None:
 
 
 def pip_conf(index: str) -> str:
-    """The settings of pip in a stand-in. An index with a password in its address is left out: an image is no place for one."""
+    """The settings of pip in a stand-in. An index with a password is left out: an image must not contain a password."""
     lines = ["[global]", f"cert = {IN_IMAGE}"]
     if index and "@" not in urlsplit(index).netloc:
         lines.append(f"index-url = {index}")
@@ -41,6 +41,6 @@ def _bundle() -> Path:
 
 
 def _index() -> str:
-    asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    configured = subprocess.run(asked, capture_output=True, text=True, timeout=ASK_SECONDS, check=False)
+    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    configured = subprocess.run(command, capture_output=True, text=True, timeout=ASK_SECONDS, check=False)
     return os.environ.get("PIP_INDEX_URL", "") or configured.stdout.strip()

@@ -1,4 +1,4 @@
-"""Which images the stack names: read from docker-compose.yml and the Dockerfiles, nowhere else (pure)."""
+"""The images that docker-compose.yml and the Dockerfiles name (pure)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def repository_of(name: str) -> str:
 
 
 def tag_of(name: str) -> str:
-    """The tag of an image; `latest` where it has none."""
+    """The tag of an image; `latest` if it has none."""
     return name.partition("@")[0].rpartition("/")[2].partition(":")[2] or "latest"
 
 
 def registry_of(name: str) -> str:
-    """The registry that an image comes from: the part before the first slash if it can be a host's name."""
+    """The registry of an image: the part before the first slash if it can be a host's name."""
     first, slash, _ = name.partition("/")
     return first if slash and re.search(r"[.:]|^localhost$", first) else DEFAULT_REGISTRY
 
 
 def compose_images(config: Mapping[str, Any]) -> list[str]:
-    """The images of `docker compose config --format json`, once each, but for those that one of its services builds."""
+    """The images of `docker compose config --format json`, once each, without images that a service builds."""
     services = list(config.get("services", {}).values())
     built = {repository_of(service["image"]) for service in services if "build" in service and "image" in service}
     named = [service["image"] for service in services if "build" not in service and "image" in service]
@@ -37,7 +37,7 @@ def compose_images(config: Mapping[str, Any]) -> list[str]:
 
 
 def base_images(dockerfile: str) -> list[str]:
-    """The images that a Dockerfile starts from, `ARG`s before them filled in with their defaults, stages left out."""
+    """The base images of a Dockerfile, without its own stages. `ARG`s have their default values."""
     given = dict(re.findall(r"^ARG\s+(\w+)=(\S+)", dockerfile, re.MULTILINE))
     froms = re.findall(r"^FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", dockerfile, re.MULTILINE | re.IGNORECASE)
     stages = {stage for _, stage in froms} | {"scratch"}

@@ -1,4 +1,4 @@
-"""What is to be done for each image (pure)."""
+"""Decides what to do for each image (pure)."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from scripts.lib.images.names import tag_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from scripts.lib.images.recipes import Recipe
+    from scripts.lib.images.recipes import StandInRecipe
 
 STAND_IN = "movierec.stand-in"
 RECIPE = "movierec.stand-in.recipe"
 PACKAGE = "movierec.stand-in.package"
 
 
-class Work(Enum):
-    """What is to be done for an image."""
+class Action(Enum):
+    """What to do for an image."""
 
     NOTHING = "present"
     REBUILD = "an older stand-in"
     GET = "absent"
 
 
-class Pull(Enum):
-    """What came of asking a registry for an image."""
+class PullOutcome(Enum):
+    """The outcome of a `docker pull`."""
 
     DONE = "pulled"
     UNKNOWN = "the registry does not have it"
@@ -36,43 +36,40 @@ class Pull(Enum):
 
 
 @dataclass(frozen=True)
-class Step:
-    """What is to be done for the image `name`; `recipe` is None where no stand-in can be built."""
+class ImageTask:
+    """What to do for the image `name`. `recipe` is None if there is no stand-in for it."""
 
     name: str
-    work: Work
-    recipe: Recipe | None
+    action: Action
+    recipe: StandInRecipe | None
 
 
-def step(name: str, labels: Mapping[str, str] | None, recipe: Recipe | None) -> Step:
-    """The step for one image; `labels` are those of the image that is there under that name, None if none is.
+def plan_image(name: str, labels: Mapping[str, str] | None, recipe: StandInRecipe | None) -> ImageTask:
+    """What to do for one image. `labels` are those of the present image with this name, or None if there is none.
 
-    A stand-in that is there is kept as long as its recipe is the same, and never replaced by a pull behind anyone's back.
+    A present stand-in stays as long as its recipe is the same. A pull never replaces it silently.
     """
     if labels is None:
-        return Step(name, Work.GET, recipe)
+        return ImageTask(name, Action.GET, recipe)
     stale = STAND_IN in labels and recipe is not None and labels.get(RECIPE) != recipe.digest
-    return Step(name, Work.REBUILD if stale else Work.NOTHING, recipe)
+    return ImageTask(name, Action.REBUILD if stale else Action.NOTHING, recipe)
 
 
-def pull_outcome(status: int | None, said: str) -> Pull:
-    """What a `docker pull` means, from its exit status (None: stopped, as it was silent for too long) and what it said."""
+def pull_outcome(status: int | None, output: str) -> PullOutcome:
+    """The outcome from the exit status and the output. Status None: stopped, because there was no output for too long."""
     if status == 0:
-        return Pull.DONE
-    unknown = re.search(r"not found|manifest unknown|does not exist|pull access denied", said)
-    return Pull.UNKNOWN if status is not None and unknown else Pull.NO_REGISTRY
+        return PullOutcome.DONE
+    unknown = re.search(r"not found|manifest unknown|does not exist|pull access denied", output)
+    return PullOutcome.UNKNOWN if status is not None and unknown else PullOutcome.NO_REGISTRY
 
 
-def build_order(recipes: Iterable[Recipe]) -> list[Recipe]:
-    """Those that take longest come first, so that the others are built at the same time.
-
-    Otherwise they keep the order of their names.
-    """
+def build_order(recipes: Iterable[StandInRecipe]) -> list[StandInRecipe]:
+    """The recipes in the order of their builds: the slowest first, so that the others are built at the same time."""
     return sorted(recipes, key=lambda recipe: not recipe.prepares)
 
 
 def differs(name: str, packaged: str) -> bool:
-    """Whether a package's version is another one than the image's tag says, beyond its last place."""
-    asked = re.match(r"v?(\d+\.\d+)", tag_of(name))
-    has = re.match(r"(?:\d+:)?(\d+\.\d+)", packaged)
-    return bool(asked and has and asked[1] != has[1])
+    """Whether the first two numbers of a package's version differ from the image's tag."""
+    tagged = re.match(r"v?(\d+\.\d+)", tag_of(name))
+    installed = re.match(r"(?:\d+:)?(\d+\.\d+)", packaged)
+    return bool(tagged and installed and tagged[1] != installed[1])

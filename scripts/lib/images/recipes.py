@@ -1,7 +1,7 @@
-"""The recipes of stand-ins: a folder each under `stand_ins/`, named as the last part of the image's repository.
+"""The recipes of stand-ins: folders under `stand_ins/`, named like the last part of the image's repository.
 
-A recipe has a Dockerfile and may have `on-host.sh` or `in-container.sh`, which fill a folder that the Dockerfile takes as the
-build context `made`. Debian's own has `rootfs.sh`, which writes a file system.
+A recipe has a Dockerfile. It may have `on-host.sh` or `in-container.sh`, which fill the Dockerfile's build context `made`. The
+recipe for Debian has `rootfs.sh`, which writes a file system.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ BENEATH = ("debian", "base")
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How the stand-in for the image `name` is built; `digest` changes with anything that goes into it."""
+class StandInRecipe:
+    """The recipe of the stand-in for the image `name`. `digest` changes with each of its files."""
 
     name: str
     folder: Path
@@ -28,14 +28,14 @@ class Recipe:
 
     @property
     def prepares(self) -> bool:
-        """Whether something is made before the image is built, which takes a while."""
+        """Whether a script runs before the build, which takes a while."""
         return any((self.folder / script).exists() for script in ("on-host.sh", "in-container.sh"))
 
 
-def recipe_for(name: str, stand_ins: Path = STAND_INS) -> Recipe | None:
-    """The recipe of an image's stand-in; None where there is none."""
+def recipe_for(name: str, stand_ins: Path = STAND_INS) -> StandInRecipe | None:
+    """The recipe of an image's stand-in, or None."""
     folder = stand_ins / repository_of(name).rpartition("/")[2]
-    return Recipe(name, folder, _digest(folder, *(stand_ins / below for below in BENEATH))) if folder.is_dir() else None
+    return StandInRecipe(name, folder, _digest(folder, *(stand_ins / below for below in BENEATH))) if folder.is_dir() else None
 
 
 def _digest(*folders: Path) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with version.txt, and none of the settings of here."""
+    """A folder with version.txt, without the settings of this checkout."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATA_DIR", "data")
     (tmp_path / "data").mkdir()
@@ -23,19 +23,19 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("checkout")
 @pytest.mark.parametrize("what", ["data", "model"])
 def test_before_the_first_version_there_is_nothing_to_check(what: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """It says so, and is content."""
+    """One line says so, and the status is 0."""
     assert main([what, "--pull"]) == 0
     assert capsys.readouterr().out == f"check {what}: git names no version yet: there is nothing to check\n"
 
 
-def test_what_is_not_there_is_one_line(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Git names a version whose files nobody has fetched: status 3, and what to do."""
+def test_a_missing_file_is_one_line(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Git names a version, and its files were not fetched: status 3, and what to do."""
     (checkout / "data" / "version.txt").write_text("1\n")
     assert main(["model"]) == 3
-    assert capsys.readouterr().err == "check model: not there: data/model; fetch it with --pull\n"
+    assert capsys.readouterr().err == "check model: missing: data/model; fetch it with --pull\n"
 
 
-def test_a_number_that_is_none_fails(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_version_that_is_no_number_fails(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Status 1."""
     (checkout / "data" / "version.txt").write_text("one\n")
     assert main(["data"]) == 1

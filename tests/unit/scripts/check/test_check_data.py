@@ -10,20 +10,20 @@ from app.model import ServingModel
 from auto_deployment.ingestion.tables import Tables
 from auto_deployment.training.dataset import read
 from auto_deployment.versioning.repository import TABLES
-from scripts.check.data import Whole, numbers, put_together, served_again, sums
+from scripts.check.data import JoinedParts, join_parts, numbers, served_again, totals
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-RATINGS = Whole("a" * 32, 5, 90)
-WATCHES = Whole("b" * 32, 3, 70)
-WHOLES = {"clean_rating": RATINGS, "clean_watch": WATCHES}
+RATINGS = JoinedParts("a" * 32, 5, 90)
+WATCHES = JoinedParts("b" * 32, 3, 70)
+JOINED = {"clean_rating": RATINGS, "clean_watch": WATCHES}
 
 
-def told() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Metadata and offsets that fit."""
-    data = {f"{name}.csv": {"md5": whole.md5, "rows": whole.rows} for name, whole in WHOLES.items()}
-    sizes = {name: whole.size for name, whole in WHOLES.items()}
+def matching() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Metadata and offsets that fit the parts."""
+    data = {f"{name}.csv": {"md5": joined.md5, "rows": joined.rows} for name, joined in JOINED.items()}
+    sizes = {name: joined.size for name, joined in JOINED.items()}
     return {"data": data, "data_md5": RATINGS.md5}, {"version": 4, "sizes": sizes}
 
 
@@ -35,33 +35,33 @@ def test_parts_make_the_table_they_were_cut_from(tmp_path: Path) -> None:
     for path, cut in zip(parts, (rows[:4], [], rows[4:]), strict=True):
         path.write_text(header + "".join(cut))
     whole = (header + "".join(rows)).encode()
-    assert put_together(parts) == Whole(hashlib.md5(whole, usedforsecurity=False).hexdigest(), 10, len(whole))
+    assert join_parts(parts) == JoinedParts(hashlib.md5(whole, usedforsecurity=False).hexdigest(), 10, len(whole))
 
 
-def test_what_fits_is_not_complained_of() -> None:
+def test_matching_parts_pass() -> None:
     """Rows, checksums, sizes and number agree."""
-    assert sums(WHOLES, *told(), 4) == []
+    assert totals(JOINED, *matching(), 4) == []
 
 
 @pytest.mark.parametrize(
-    ("wholes", "words"),
+    ("changed", "words"),
     [
         ({"clean_rating": RATINGS._replace(rows=4)}, "clean_rating: 4 rows, but the model was trained on 5"),
         ({"clean_rating": RATINGS._replace(md5="c" * 32)}, f"clean_rating: md5 {'c' * 32}"),
         ({"clean_watch": WATCHES._replace(size=71)}, "clean_watch: 71 bytes, but offsets.json says 70"),
     ],
 )
-def test_a_table_that_is_another_is_named(wholes: dict[str, Whole], words: str) -> None:
-    """With what it has and what it should have."""
-    wrong = sums({**WHOLES, **wholes}, *told(), 4)
+def test_a_different_table_is_named(changed: dict[str, JoinedParts], words: str) -> None:
+    """The message has both values."""
+    wrong = totals({**JOINED, **changed}, *matching(), 4)
     assert len(wrong) == 1
     assert wrong[0].startswith(words)
 
 
-def test_papers_of_another_version_are_named() -> None:
-    """The offsets' number, and a checksum of the ratings that is told in two ways."""
-    metadata, offsets = told()
-    wrong = sums(WHOLES, {**metadata, "data_md5": "d" * 32}, offsets, 5)
+def test_files_of_another_version_are_named() -> None:
+    """The offsets' number, and two different checksums of the ratings."""
+    metadata, offsets = matching()
+    wrong = totals(JOINED, {**metadata, "data_md5": "d" * 32}, offsets, 5)
     assert [line.split()[0] for line in wrong] == ["data_md5", "offsets.json"]
 
 
@@ -75,7 +75,7 @@ def test_papers_of_another_version_are_named() -> None:
     ],
 )
 def test_each_version_has_its_part(found: list[int], wrong: list[str]) -> None:
-    """Neither a gap nor one too many."""
+    """Missing and surplus parts are named."""
     assert numbers(3, {"clean_rating": found}) == wrong
 
 
@@ -94,15 +94,15 @@ def model() -> ServingModel:
 @pytest.mark.parametrize(
     ("rated", "watched", "again"),
     [
-        (["7,c", "9,a"], ["9,b"], 0),  # seen, and not in the list
+        (["7,c", "9,a"], ["9,b"], 0),  # watched, and not in the list
         (["7,b", "9,a"], ["9,b"], 1),
-        (["7,b"], ["9,c", "7,a"], 2),  # of 7 both: one list
-        (["8,a", "7,zzz"], [], 0),  # nobody the model knows; a film that the catalogue leaves out
+        (["7,b"], ["9,c", "7,a"], 2),  # both films of user 7 count as one list
+        (["8,a", "7,zzz"], [], 0),  # an unknown user; a film that is not in the catalogue
         ([], [], 0),
     ],
 )
-def test_a_list_that_repeats_what_was_seen_is_counted(tmp_path: Path, rated: list[str], watched: list[str], again: int) -> None:
-    """Rated or watched, by the rows of the version's own parts, which may be none."""
+def test_a_list_with_a_watched_film_is_counted(tmp_path: Path, rated: list[str], watched: list[str], again: int) -> None:
+    """Rated or watched films, by the rows of the version's own parts. The parts may be empty."""
     tables, minute = Tables(tmp_path), "2026-01-01T00:00:00"
     contents = {
         "clean_rating": ["user_id,movie_id,rating,rated_at", *(f"{pair[0]},{film(pair[2:])},4,{minute}" for pair in rated)],

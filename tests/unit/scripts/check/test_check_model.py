@@ -9,7 +9,7 @@ from app.model import ServingModel
 from auto_deployment.common.errors import RefusedError
 from auto_deployment.evaluation.evaluate import Errors, Evaluation
 from auto_deployment.evaluation.gate import decide
-from scripts.check.model import FACTS, answers, decide_again, facts, gate
+from scripts.check.model import REQUIRED, answers, decide_again, facts, gate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,41 +19,41 @@ FIVE = (0.60, 0.61, 0.62, 0.61, 0.60)
 
 
 def version(**changed: object) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Metadata and report of a version that passed, with facts of the metadata changed."""
+    """Metadata and report of a version that passed. `changed` replaces keys of the metadata."""
     model = Errors(FIVE, FIVE, FIVE)
     noise = tuple(tuple(error + more for error in FIVE) for more in (0.40, 0.41))
     evaluation = Evaluation(5000, (500,) * 5, (400,) * 5, model, model, noise, {}, 0)
     decision = decide(evaluation, 1.0, (1, 5))
     metadata = {
-        **dict.fromkeys(FACTS, "told"),
+        **dict.fromkeys(REQUIRED, "same"),
         "version": 4,
         "scale": [1, 5],
         "rmse": decision.rmse,
         "metrics": {"evaluation": evaluation.to_dict(), "gate": decision.to_dict()},
         **changed,
     }
-    report = {"version": 4, "trained_on": "told", "git_commit": "told", "gate": decision.to_dict()}
+    report = {"version": 4, "trained_on": "same", "git_commit": "same", "gate": decision.to_dict()}
     return metadata, report
 
 
-def test_papers_that_agree_are_not_complained_of() -> None:
+def test_matching_files_pass() -> None:
     """Metadata, report and version.txt."""
     assert facts(*version(), 4) == []
 
 
-def test_papers_that_differ_are_named() -> None:
-    """What each of them says."""
+def test_different_files_are_named() -> None:
+    """The messages have the values of both files."""
     metadata, report = version(git_commit="other")
     del metadata["packages"]
     assert facts(metadata, report, 5) == [
         "metadata.json lacks packages",
         "the model is version 4, version.txt says 5",
-        "git_commit: report_5.json says told, the model other",
+        "git_commit: report_5.json says same, the model other",
     ]
 
 
-def test_the_gate_decides_as_it_did() -> None:
-    """On the figures that the version carries."""
+def test_the_gate_decides_as_at_the_training() -> None:
+    """On the metrics in the metadata."""
     metadata, report = version()
     decision = decide_again(metadata, 1.0, "refuse")
     assert decision.passed
@@ -61,16 +61,16 @@ def test_the_gate_decides_as_it_did() -> None:
     assert gate(metadata, report, decision) == []
 
 
-def test_a_limit_that_was_looser_where_it_was_trained_is_found() -> None:
-    """Here RMSE_LIMIT is lower: the gate says no."""
+def test_a_looser_limit_at_the_training_is_found() -> None:
+    """RMSE_LIMIT is lower in this checkout: the gate refuses."""
     metadata, report = version()
     wrong = gate(metadata, report, decide_again(metadata, 0.5, "refuse"))
     assert len(wrong) == 1
     assert "is not below the limit 0.5" in wrong[0]
 
 
-def test_a_figure_that_was_touched_is_found() -> None:
-    """RMSE is told at three places, and all must be what the figures give."""
+def test_a_changed_rmse_is_found() -> None:
+    """RMSE is stored in three places. Each must be what the metrics give."""
     metadata, report = version(rmse=0.1)
     report["gate"]["rmse"] = 0.2
     wrong = gate(metadata, report, decide_again(metadata, 1.0, "refuse"))
@@ -78,10 +78,10 @@ def test_a_figure_that_was_touched_is_found() -> None:
 
 
 @pytest.mark.parametrize("metrics", [{}, {"evaluation": {}}, {"evaluation": {"model": 1}}, {"evaluation": None}])
-def test_figures_that_are_none_are_refused(metrics: object) -> None:
-    """With what to do, and not with a traceback."""
+def test_unusable_metrics_are_refused(metrics: object) -> None:
+    """The message says what to do, without a traceback."""
     metadata, _ = version(metrics=metrics)
-    with pytest.raises(RefusedError, match="no figures that the gate could judge"):
+    with pytest.raises(RefusedError, match="no metrics that the gate can use"):
         decide_again(metadata, 1.0, "refuse")
 
 
@@ -95,12 +95,12 @@ def model(*rows: Sequence[int], cold: Sequence[int] = (0,)) -> ServingModel:
     return ServingModel({"version": 4}, np.arange(len(rows)), top, lists, ("a", "b", "c"))
 
 
-def test_lists_that_make_sense_pass() -> None:
-    """Some films, each once; who has seen all gets the popular ones."""
+def test_sound_lists_pass() -> None:
+    """Some films, each once. A user who watched all films gets the popular ones."""
     assert answers(model([0, 1, 2], [2], [])) == []
 
 
-def test_lists_that_make_none_are_named() -> None:
-    """A film twice; and a popular list without a film, which strangers would get."""
+def test_unsound_lists_are_named() -> None:
+    """A film twice, and an empty popular list, which new users would get."""
     assert answers(model([0, 1, 0])) == ["user 0 would get 'a,b,a'"]
     assert any("popular" in line for line in answers(model([0], cold=())))

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from auto_deployment.common.errors import RunError
+from auto_deployment.common.lock import LockedError
 from auto_deployment.common.progress import Progress
 from scripts.demo import nginx
-from scripts.demo.__main__ import LockedError, _demo, _options
+from scripts.demo.__main__ import _demo, _options
 from scripts.demo.processes import MOST_RESTARTS, Process, Processes
 from scripts.demo.settings import require_free
 from scripts.ports import reserve
@@ -116,10 +117,10 @@ def test_a_process_that_dies_is_started_again_until_it_dies_too_often(tmp_path: 
     processes.start("short")
     for _ in range(MOST_RESTARTS - 1):
         ended(process)
-        processes.mend()
+        processes.restart_dead()
     ended(process)
     with pytest.raises(RunError, match="no luck"):
-        processes.mend()
+        processes.restart_dead()
     assert len(said) == MOST_RESTARTS - 1
     assert "ended with 3" in said[0]
 
@@ -142,7 +143,7 @@ def test_stopping_ends_a_process_that_ignores_term(tmp_path: Path, monkeypatch: 
     stubborn = Process("stubborn", ["/bin/sh", "-c", deaf], {}, tmp_path, tmp_path)
     processes = Processes([shipper, stubborn], lambda _: None)
     processes.start("shipper", "stubborn")
-    while "up" not in stubborn.last_words():
+    while "up" not in stubborn.last_line():
         pass
     processes.stop()
     assert shipper.has_ended()

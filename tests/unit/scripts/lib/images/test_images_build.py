@@ -8,7 +8,7 @@ import pytest
 from scripts.lib.images.build import commands
 from scripts.lib.images.docker import FINDER, DockerError, run
 from scripts.lib.images.machine import pip_conf
-from scripts.lib.images.recipes import BASE, DEBIAN, Recipe
+from scripts.lib.images.recipes import BASE, DEBIAN, StandInRecipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ LABELS = ("movierec.stand-in=true", "movierec.stand-in.recipe=abc")
 
 def test_a_stand_in_is_built_under_the_name_that_was_asked_for(tmp_path: Path) -> None:
     """With labels that say what it is and from which recipe."""
-    assert commands("/bin/docker", Recipe("nginx:1.30.0", tmp_path, "abc"), "/made") == [
+    assert commands("/bin/docker", StandInRecipe("nginx:1.30.0", tmp_path, "abc"), "/made") == [
         [
             *("/bin/docker", "build", "--progress=plain", "--tag", "nginx:1.30.0"),
             *("--label", LABELS[0], "--label", LABELS[1], "--build-context", "made=/made", str(tmp_path)),
@@ -29,7 +29,7 @@ def test_a_stand_in_is_built_under_the_name_that_was_asked_for(tmp_path: Path) -
 def test_what_a_recipe_needs_is_made_first(tmp_path: Path) -> None:
     """By a script on this machine, or in a container that is thrown away and sees the recipe read-only."""
     (tmp_path / "in-container.sh").touch()
-    prepare, _ = commands("/bin/docker", Recipe("cadvisor:1", tmp_path, "abc"), "/made")
+    prepare, _ = commands("/bin/docker", StandInRecipe("cadvisor:1", tmp_path, "abc"), "/made")
     assert prepare[:3] == ["/bin/docker", "run", "--rm"]
     assert prepare[-7:] == [
         "--volume",
@@ -41,12 +41,15 @@ def test_what_a_recipe_needs_is_made_first(tmp_path: Path) -> None:
         "/recipe/in-container.sh",
     ]
     (tmp_path / "on-host.sh").touch()
-    assert commands("/bin/docker", Recipe("kafka:1", tmp_path, "abc"), "/made")[0] == [str(tmp_path / "on-host.sh"), "/made"]
+    assert commands("/bin/docker", StandInRecipe("kafka:1", tmp_path, "abc"), "/made")[0] == [
+        str(tmp_path / "on-host.sh"),
+        "/made",
+    ]
 
 
 def test_debian_is_imported(tmp_path: Path) -> None:
     """As there is no image yet that it could be built from."""
-    rootfs, imported = commands("/bin/docker", Recipe(DEBIAN, tmp_path, "abc"), "/made")
+    rootfs, imported = commands("/bin/docker", StandInRecipe(DEBIAN, tmp_path, "abc"), "/made")
     assert rootfs == [str(tmp_path / "rootfs.sh"), "/made/rootfs.tar"]
     changes = ["--change", f"LABEL {LABELS[0]}", "--change", f"LABEL {LABELS[1]}"]
     assert imported == ["/bin/docker", "import", *changes, "/made/rootfs.tar", DEBIAN]

@@ -36,7 +36,7 @@ esac
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The engine's folder; `images` has what is there, `calls` what was asked of it."""
+    """The engine's folder. `images` has the present images, and `calls` has the commands."""
     (tmp_path / "images").mkdir()
     for name, labels in (("nginx_1.30.0", "{}"), ("debian_trixie-slim", '{"movierec.stand-in": "true"}')):
         (tmp_path / "images" / name).write_text(labels)
@@ -54,29 +54,31 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def calls(engine: Path, verb: str) -> list[str]:
-    """What was asked of the engine with that verb."""
+    """The commands with this verb that the engine received."""
     return [line for line in (engine / "calls").read_text().splitlines() if line.startswith(verb)]
 
 
-def test_images_that_are_there_are_only_looked_at(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And each is told of in a line."""
+def test_present_images_are_only_listed(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each in one line, without a pull."""
     assert command.main(["nginx:1.30.0"]) == 0
     assert capsys.readouterr().out == "images: nginx:1.30.0: is there\n"
     assert calls(engine, "pull") == []
 
 
 def test_what_a_registry_has_is_pulled_and_the_rest_is_built(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A registry that does not answer is asked once, not once an image; one that does, for every image."""
+    """A registry that does not answer is tried once. A registry that answers is tried for every image."""
     assert command.main(["ghcr.io/jaqx0r/mtail:3.2.24", "mysql:9.7.0", "prom/alertmanager:v0.33.0", "ghcr.io/x/mtail:1"]) == 0
-    said = capsys.readouterr().out
-    assert "images: mysql:9.7.0: pulled" in said
-    assert [name for name in ("ghcr.io/jaqx0r/mtail:3.2.24", "prom/alertmanager:v0.33.0") if f"{name}: stand-in built" in said]
+    output = capsys.readouterr().out
+    assert "images: mysql:9.7.0: pulled" in output
+    assert [
+        name for name in ("ghcr.io/jaqx0r/mtail:3.2.24", "prom/alertmanager:v0.33.0") if f"{name}: stand-in built" in output
+    ]
     assert len(calls(engine, "pull")) == 3
     assert len(calls(engine, "build --label")) == 1
 
 
-def test_an_image_that_cannot_be_had_is_one_line(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """No registry, no recipe; or a build that fails, whose log is kept."""
+def test_an_image_that_cannot_be_got_is_one_line(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No registry and no recipe, or a failed build, whose log is kept."""
     assert command.main(["ghcr.io/x/unheard-of:1"]) == 1
     assert "there is no stand-in" in capsys.readouterr().err
     (engine / "images" / "movierec-stand-in_base_trixie").write_text("{}")
@@ -88,7 +90,7 @@ def test_an_image_that_cannot_be_had_is_one_line(engine: Path, capsys: pytest.Ca
 
 
 def test_the_names_come_from_the_projects_own_files(engine: Path) -> None:
-    """The base of the service's image first, then what Compose names."""
+    """The base image of the service comes first, then the images in docker-compose.yml."""
     (engine / "compose.json").write_text('{"services": {"nginx": {"image": "nginx:1.30.0"}}}')
     names = command.stack_images()
     assert names[0].startswith("python:3.")
@@ -96,7 +98,7 @@ def test_the_names_come_from_the_projects_own_files(engine: Path) -> None:
 
 
 def test_wrong_use_has_status_2(capsys: pytest.CaptureFixture[str]) -> None:
-    """And says how it is used."""
+    """And shows the usage."""
     with pytest.raises(SystemExit) as ended:
         command.main(["--pull-everything"])
     assert ended.value.code == 2

@@ -4,47 +4,47 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib.images.plan import RECIPE, STAND_IN, Pull, Work, build_order, differs, pull_outcome, step
-from scripts.lib.images.recipes import STAND_INS, Recipe, recipe_for
+from scripts.lib.images.plan import RECIPE, STAND_IN, Action, PullOutcome, build_order, differs, plan_image, pull_outcome
+from scripts.lib.images.recipes import STAND_INS, StandInRecipe, recipe_for
 
-NGINX = Recipe("nginx:1.30.0", Path("/stand_ins/nginx"), "today")
+NGINX = StandInRecipe("nginx:1.30.0", Path("/stand_ins/nginx"), "today")
 
 
 @pytest.mark.parametrize(
-    ("labels", "work"),
+    ("labels", "action"),
     [
-        (None, Work.GET),
-        ({}, Work.NOTHING),
-        ({"maintainer": "upstream"}, Work.NOTHING),
-        ({STAND_IN: "true", RECIPE: "today"}, Work.NOTHING),
-        ({STAND_IN: "true", RECIPE: "yesterday"}, Work.REBUILD),
-        ({STAND_IN: "true"}, Work.REBUILD),
+        (None, Action.GET),
+        ({}, Action.NOTHING),
+        ({"maintainer": "upstream"}, Action.NOTHING),
+        ({STAND_IN: "true", RECIPE: "today"}, Action.NOTHING),
+        ({STAND_IN: "true", RECIPE: "yesterday"}, Action.REBUILD),
+        ({STAND_IN: "true"}, Action.REBUILD),
     ],
 )
-def test_what_is_done_for_an_image(labels: dict[str, str] | None, work: Work) -> None:
-    """An upstream image is left alone, a stand-in built again only when its recipe changed."""
-    assert step(NGINX.name, labels, NGINX).work is work
+def test_the_action_for_an_image(labels: dict[str, str] | None, action: Action) -> None:
+    """An upstream image stays. A stand-in is built again only if its recipe changed."""
+    assert plan_image(NGINX.name, labels, NGINX).action is action
 
 
 def test_a_stand_in_without_a_recipe_is_kept() -> None:
-    """There is nothing to build it from, and nothing wrong with it."""
-    assert step("gone:1", {STAND_IN: "true", RECIPE: "old"}, None).work is Work.NOTHING
+    """Nothing is wrong with it, and it could not be built again."""
+    assert plan_image("gone:1", {STAND_IN: "true", RECIPE: "old"}, None).action is Action.NOTHING
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "outcome"),
+    ("status", "output", "outcome"),
     [
-        (0, "Status: Downloaded newer image", Pull.DONE),
-        (1, "manifest for nginx:9 not found: manifest unknown", Pull.UNKNOWN),
-        (1, "pull access denied for x, repository does not exist or may require 'docker login'", Pull.UNKNOWN),
-        (1, "dial tcp: lookup registry: no such host", Pull.NO_REGISTRY),
-        (1, "net/http: TLS handshake timeout", Pull.NO_REGISTRY),
-        (None, "", Pull.NO_REGISTRY),
+        (0, "Status: Downloaded newer image", PullOutcome.DONE),
+        (1, "manifest for nginx:9 not found: manifest unknown", PullOutcome.UNKNOWN),
+        (1, "pull access denied for x, repository does not exist or may require 'docker login'", PullOutcome.UNKNOWN),
+        (1, "dial tcp: lookup registry: no such host", PullOutcome.NO_REGISTRY),
+        (1, "net/http: TLS handshake timeout", PullOutcome.NO_REGISTRY),
+        (None, "", PullOutcome.NO_REGISTRY),
     ],
 )
-def test_what_a_pull_means(status: int | None, said: str, outcome: Pull) -> None:
-    """A registry that answers without the image is asked for the next one; one that does not answer is left alone."""
-    assert pull_outcome(status, said) is outcome
+def test_the_outcome_of_a_pull(status: int | None, output: str, outcome: PullOutcome) -> None:
+    """A registry without the image differs from a registry that does not answer."""
+    assert pull_outcome(status, output) is outcome
 
 
 @pytest.mark.parametrize(
@@ -57,34 +57,34 @@ def test_what_a_pull_means(status: int | None, said: str, outcome: Pull) -> None
         ("ghcr.io/google/cadvisor:v0.60.6", "", False),
     ],
 )
-def test_a_name_that_would_be_a_lie_is_told(name: str, packaged: str, *, different: bool) -> None:
-    """Beyond the last place of the version; where there is no package there is nothing to compare."""
+def test_a_version_that_differs_from_the_tag_is_found(name: str, packaged: str, *, different: bool) -> None:
+    """The last number of the version does not count. An image without a package passes."""
     assert differs(name, packaged) is different
 
 
-def test_what_takes_long_is_begun_first() -> None:
-    """The rest stays in the order in which it was named."""
+def test_the_slowest_builds_start_first() -> None:
+    """The others keep their order."""
     names = ["nginx:1", "cadvisor:1", "mysql:1", "kafka:1"]
     recipes = [recipe for name in names if (recipe := recipe_for(name))]
     assert [recipe.name for recipe in build_order(recipes)] == ["cadvisor:1", "kafka:1", "nginx:1", "mysql:1"]
 
 
 def test_a_recipe_is_found_by_the_last_part_of_the_repository(tmp_path: Path) -> None:
-    """Its digest changes with any of its files, and with what lies beneath all of them."""
+    """Its digest changes with each of its files, and with the files of the base images."""
     for folder in ("nginx", "base", "debian"):
         (tmp_path / folder).mkdir()
     assert recipe_for("ghcr.io/someone/else:1", tmp_path) is None
-    seen = set()
+    digests = set()
     for file in ("nginx/Dockerfile", "base/apt.conf", "debian/rootfs.sh"):
         (tmp_path / file).write_text("one")
         recipe = recipe_for("registry.example/x/nginx:1.30.0", tmp_path)
         assert recipe is not None
-        seen.add(recipe.digest)
-    assert len(seen) == 3
+        digests.add(recipe.digest)
+    assert len(digests) == 3
 
 
-def test_every_stand_in_starts_from_the_one_base_and_leaves_no_package_lists() -> None:
-    """Debian's own apart, which has no Dockerfile."""
+def test_every_stand_in_uses_the_base_image_and_leaves_no_package_lists() -> None:
+    """Except for Debian, which has no Dockerfile."""
     for folder in STAND_INS.iterdir():
         text = (folder / "Dockerfile").read_text() if folder.name != "debian" else ""
         assert folder.name in {"debian", "base"} or "\nFROM movierec-stand-in/base:trixie\n" in text

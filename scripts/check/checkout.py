@@ -1,4 +1,4 @@
-"""The checkout that is looked at: which version git names there, and whether the files are the ones that git means."""
+"""The checkout to check: the version that git names, and whether its files have the checksums in git."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ STATUS_SECONDS = 1800.0
 
 
 @dataclass(frozen=True)
-class Place:
-    """A checkout whose version.txt says `number`; 0 before the first version."""
+class Checkout:
+    """A checkout. `number` is the version in version.txt, or 0 before the first version."""
 
     places: Places
     settings: Settings
@@ -37,39 +37,39 @@ class Place:
         return self.places.data / "model"
 
     def parts(self, table: str | None = None) -> list[Path]:
-        """The parts of all versions that git names, in order; of one table, or of all."""
+        """The parts of all versions that git names, in order, for one table or for all tables."""
         numbers = versions_of(self.places)
         return [self.places.part(each, number) for each in TABLES if table in (None, each) for number in numbers]
 
     def read(self, path: Path) -> dict[str, Any]:
-        """A JSON file of the version. Raises RefusedError where it is not there."""
-        told = read_json(path)
-        if told is None:
-            raise RefusedError(f"{self.shown(path)} is not there, but version {self.number} must have it: was it left out?")
-        return told
+        """A JSON file of the version. Raises RefusedError if it does not exist."""
+        content = read_json(path)
+        if content is None:
+            raise RefusedError(f"{self.shown(path)} is missing, but version {self.number} must have it: add it to the commit")
+        return content
 
     def shown(self, path: Path) -> str:
-        """A path as a person reads it."""
+        """A path for a message: relative to the checkout's root if possible."""
         return str(path.relative_to(self.places.root)) if path.is_relative_to(self.places.root) else str(path)
 
     def git(self, *arguments: str) -> str:
-        """What git says. Raises CommandError with git's own words."""
+        """The output of a git command. Raises CommandError with git's message."""
         return Commands(self.places.root).run("git", *arguments)
 
     def require_as_named(self, paths: Iterable[Path]) -> None:
-        """Hold files against the checksums in git. Raises RefusedError naming those that are missing or different."""
+        """Compare files with their checksums in git. Raises RefusedError with the names of missing and different files."""
         listed = list(paths)
         pointers = [f"{path}.dvc" for path in listed]
         absent = [self.shown(path) for path in listed if not path.exists()]
         if absent:
-            raise RefusedError(f"not there: {_some(absent)}; fetch it with --pull")
+            raise RefusedError(f"missing: {_some(absent)}; fetch it with --pull")
         remove_stale_locks(self.places.root)
         status = Commands(self.places.root).run(
             sys.executable, "-m", "dvc", "status", "--json", *pointers, seconds=STATUS_SECONDS
         )
         different = sorted(json.loads(status))
         if different:
-            raise RefusedError(f"not as git names it: {_some(different)}; fetch it again with --pull")
+            raise RefusedError(f"different from the checksum in git: {_some(different)}; fetch it again with --pull")
 
 
 def _some(names: list[str], most: int = 5) -> str:
