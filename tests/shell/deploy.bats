@@ -19,15 +19,15 @@ deploy() {
   scripts/deploy.sh "$@"
 }
 
-# PYTHON EXPRESSION of a State
+# The FIELDS of a state, as Python's keyword arguments.
 put_state() {
   "${PYTHON}" -c "
-from pathlib import Path
-from auto_deployment.release.state_machine import Rollout, Step
-from auto_deployment.release.state import FOLDER, State, save
+from dataclasses import replace
 from auto_deployment.release.services import FIRST
-UNDER_WAY = Rollout('release', 7, 6, 'ann', 0.0, '7-x', Step.BAKE, before=FIRST)
-save(FOLDER, $1)"
+from auto_deployment.release.state import FOLDER, INITIAL, save
+from auto_deployment.release.state_machine import ReleaseStep, Rollout
+UNDER_WAY = Rollout('release', 7, 6, 'ann', 0.0, '7-x', ReleaseStep.BAKE, before=FIRST)
+save(FOLDER, replace(INITIAL, since=1.0, $1))"
 }
 
 # Holds the lock as a running release does, until the test ends.
@@ -110,19 +110,19 @@ ends_with() {
 }
 
 @test "there is no rollback to a version whose image is gone" {
-  put_state 'State(6, 1.0, served=(5,))'
+  put_state 'in_service=6, served=(5,)'
   run deploy rollback
   ends_with 3 'the image of version 5 is not on this machine (kept: 5)'
 }
 
 @test "there is no rollback to what is in service" {
-  put_state 'State(6, 1.0, served=(5,))'
+  put_state 'in_service=6, served=(5,)'
   run deploy rollback 6
   ends_with 3 'version 6 is in service already'
 }
 
 @test "there is no rollback over a release that was broken off" {
-  put_state 'State(6, 1.0, served=(5,), under_way=UNDER_WAY)'
+  put_state 'in_service=6, served=(5,), under_way=UNDER_WAY'
   run deploy rollback
   ends_with 3 'resume or abort it first'
 }
@@ -137,31 +137,31 @@ ends_with() {
 }
 
 @test "a version that was taken back is not released by itself" {
-  put_state "State(6, 1.0, taken_back={'7': 'aborted'})"
+  put_state "in_service=6, taken_back={'7': 'aborted'}"
   run deploy release
   ends_with 3 'version 7 was aborted before, and is not released again by itself: --again does it'
 }
 
 @test "a version older than the one in service is not released" {
-  put_state 'State(8, 1.0)'
+  put_state 'in_service=8'
   run deploy release
   ends_with 3 'rollback 7 goes back to it'
 }
 
 @test "a version in service is not released once more" {
-  put_state 'State(7, 1.0)'
+  put_state 'in_service=7'
   run deploy release
   ends_with 0 'version 7 is in service already'
 }
 
 @test "a version without its model is not released" {
-  put_state 'State(6, 1.0)'
+  put_state 'in_service=6'
   run deploy release
   ends_with 1 'names 7: run `dvc pull`'
 }
 
 @test "a second release is told who runs the first, and a rollback too" {
-  put_state 'State(6, 1.0, served=(5,), under_way=UNDER_WAY)'
+  put_state 'in_service=6, served=(5,), under_way=UNDER_WAY'
   hold_lock
   run deploy release
   ends_with 75 'release of version 7 by ann'
@@ -172,7 +172,7 @@ ends_with() {
 }
 
 @test "an abort is done when the running release has taken it" {
-  put_state 'State(6, 1.0, under_way=UNDER_WAY)'
+  put_state 'in_service=6, under_way=UNDER_WAY'
   hold_lock
   (until rm .stack/release/requests/abort.json 2>/dev/null; do sleep 0.1; done) 3>&- &
   run deploy abort
@@ -180,7 +180,7 @@ ends_with() {
 }
 
 @test "a newer version is left with the running release" {
-  put_state 'State(6, 1.0, under_way=UNDER_WAY)'
+  put_state 'in_service=6, under_way=UNDER_WAY'
   echo 8 >data/version.txt
   hold_lock
   (until rm .stack/release/requests/release.json 2>/dev/null; do sleep 0.1; done) 3>&- &
@@ -189,7 +189,7 @@ ends_with() {
 }
 
 @test "status tells what there is, even while the engine is away" {
-  put_state "State(6, 1.0, taken_back={'5': 'aborted'}, under_way=UNDER_WAY)"
+  put_state "in_service=6, taken_back={'5': 'aborted'}, under_way=UNDER_WAY"
   hold_lock
   run deploy status
   ends_with 0 'in service    version 6, since 1970-01-01T00:00:01Z'
@@ -199,7 +199,7 @@ ends_with() {
 }
 
 @test "status tells the same as data" {
-  put_state 'State(6, 1.0)'
+  put_state 'in_service=6'
   run deploy status --json
   ends_with 0 '"in_service": 6'
   "${PYTHON}" -c 'import json, sys; json.loads(sys.argv[1])' "${output}"
