@@ -26,6 +26,7 @@ import tarfile
 import tempfile
 import time
 from contextlib import closing
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from app.provenance import TrackingRow
 
-# Modules by their names of today, and where version f152959 has them.
+# Modules and classes by their names of today, and the names in version f152959.
 FORMER_NAMES = {
     "auto_deployment.common.prometheus": "auto_deployment.prometheus",
     "auto_deployment.common.settings": "auto_deployment.settings",
@@ -53,6 +54,8 @@ FORMER_NAMES = {
     "auto_deployment.release.shadow_result": "auto_deployment.rollout.shadow",
     "auto_deployment.release.state": "auto_deployment.rollout.record",
     "tests.unit.auto_deployment.release.test_release_controller": "tests.unit.auto_deployment.test_rollout_controller",
+    "ReleaseContext": "Tools",
+    "ShadowResult": "Shadow",
 }
 
 
@@ -62,6 +65,12 @@ def module(name: str) -> Any:
         return import_module(name)
     except ModuleNotFoundError:
         return import_module(FORMER_NAMES[name])
+
+
+def named(name: str, attribute: str) -> Any:
+    """What a module of the checkout defines, both by their names of today."""
+    found = module(name)
+    return getattr(found, attribute) if hasattr(found, attribute) else getattr(found, FORMER_NAMES[attribute])
 
 
 CODE = ("app", "auto_deployment", "scripts/lib", ".dvc", ".dvcignore", ".gitignore", ".gitattributes", "data/version.txt")
@@ -358,14 +367,17 @@ class Maker:
         stack = fakes.FakeStack()
         stack.images = {"stable": "sha256:1", "model-1": "sha256:1", "model-2": "sha256:2"}
         stack.runs = {name: slot("model-1", "stable") for name in services}
-        state.save(folder, state.State(1, CLOCK - 86400, dict(stack.runs)))
+        initial = state.INITIAL if hasattr(state, "INITIAL") else state.State()
+        state.save(folder, replace(initial, in_service=1, since=CLOCK - 86400, slots=dict(stack.runs)))
         settings = module("auto_deployment.common.settings").Settings(
             data_dir=self.host / "data", log_dir=self.base / "logs", **BAKE
         )
         clock = FatalClock(CLOCK, CLOCK + KILLED_AFTER)
-        shown = module("auto_deployment.release.shadow_result").Shadow(fakes.ORDINARY, fakes.ORDINARY, 1.0, "recorded", ())
+        shown = named("auto_deployment.release.shadow_result", "ShadowResult")(
+            fakes.ORDINARY, fakes.ORDINARY, 1.0, "recorded", ()
+        )
         times = clock.now, clock.uptime, clock.sleep
-        kind = type("Tools", (module("auto_deployment.release.context").Tools,), {"boot": BOOT})
+        kind = type("Tools", (named("auto_deployment.release.context", "ReleaseContext"),), {"boot": BOOT})
         tools = kind(settings, self.host, folder, stack, Traffic(), [fakes.Mailbox()], lambda *_: shown, *times)
         module("auto_deployment.release.preflight").release(tools, 2, "ops", again=False, shadow=True)
         module("auto_deployment.release.controller").Controller(tools, fakes.NoStop()).run()
