@@ -1,7 +1,7 @@
-"""Releases rehearsed as an operator would: a sample of the cases in every run, all of them in a soak.
+"""Releases rehearsed with the operator's command: two random cases in every run, all cases in a soak.
 
-Of the cases that `test_stack_release` does not try in every run two are drawn, a minute and a half each: with its own seven are
-tried, and the whole run stays under half an hour.
+A case takes a minute and a half. `test_stack_release` covers other cases in every run, so the whole run takes less than half an
+hour.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from scripts.rehearse.cases import CASES
 pytestmark = pytest.mark.stack
 
 ROOT = Path(__file__).resolve().parents[2]
-# Tried by test_stack_release in every run; and minutes of traffic at a rate that a shared machine may not have to spare.
+# test_stack_release covers most of these in every run. `errors-1` needs minutes of traffic at a high rate.
 SOAK_ONLY = {"good", "errors-20", "killed", "newer", "rollback", "errors-1"}
 SAMPLE = 2
 SECONDS = 1500
 
 
-def test_a_sample_of_releases_ends_as_it_should_and_no_request_fails(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """Each as its case expects, with one message, and NGINX's log agrees with the client's count."""
+def test_rehearsed_releases_end_as_expected_and_no_request_fails(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Each case ends as it expects with one message. NGINX logs as many requests as the client made."""
     seed = random.randrange(10**6)
     names = [case.name for case in CASES if case.name not in SOAK_ONLY]
     wanted = [] if request.config.getoption("--soak-hours") else sorted(random.Random(seed).sample(names, SAMPLE))

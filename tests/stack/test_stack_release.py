@@ -1,4 +1,4 @@
-"""Releases on the real stack, under load, with time compressed: what they end as, and that no request notices."""
+"""Releases on the real stack, under load, with compressed time: the ending of each, and no failed request."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts.ports import reserve
+from scripts.rehearse.__main__ import mail_settings
 from scripts.rehearse.mailbox import Mailbox
 from scripts.rehearse.release_stack import ReleaseStack
 from tests.integration.load import Load
@@ -30,7 +31,7 @@ CLIENTS = 6
 PAUSE = 0.03
 ENDLESS = 10**9
 KILLS, SOAK_KILLS = 3, 30
-# From a release's first step, or a resumption, to well into a promotion.
+# The range covers a release from its first step, or from its resumption, until the promotion.
 KILL_SECONDS = (0.5, 25.0)
 ERRORS = {"FAULT_ERROR_SHARE": "0.2", "FAULT_AFTER_SECONDS": "15"}
 STEP_SECONDS = 90.0
@@ -39,7 +40,7 @@ NO_INDEX = "http://127.0.0.1:9/simple"
 
 
 class Site:
-    """A stack that versions are released to, and the mailbox of those who are told."""
+    """A stack for releases, and the mailbox of its notices."""
 
     def __init__(self, stack: ReleaseStack, mailbox: Mailbox) -> None:
         self.stack = stack
@@ -47,13 +48,13 @@ class Site:
         self.version = 0
 
     def put_version(self, **faults: str) -> int:
-        """Have the tree hold the next version; its number."""
+        """Write the next version to the checkout, and return its number."""
         self.version += 1
         self.stack.put_version(self.version, **faults)
         return self.version
 
     def wait_for_step(self, step: str) -> None:
-        """Wait until what is under way has come to a step."""
+        """Wait until the release under way is at `step`."""
         wait_until(lambda: self.stack.step_under_way() == step, STEP_SECONDS, f"the step {step!r}")
 
     def status(self) -> dict[str, object]:
@@ -63,11 +64,10 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A stack of its own, and a mail server."""
+    """A separate stack, and a mail server."""
     (port,) = reserve()
     mailbox = Mailbox(port)
-    told = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(port), "MAIL_FROM": "release@example.org", "MAIL_TO": "team@example.org"}
-    stack = ReleaseStack(tmp_path_factory.mktemp("release"), "movierec-test-release", **told)
+    stack = ReleaseStack(tmp_path_factory.mktemp("release"), "movierec-test-release", **mail_settings(port))
     mailbox.start()
     try:
         stack.start_clean()
@@ -79,7 +79,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @contextmanager
 def under_load(site: Site) -> Iterator[Load]:
-    """Clients ask all the while, and none of their requests fails."""
+    """Clients send requests all the time. No request fails."""
     load = Load(site.stack.port, ENDLESS, CLIENTS, PAUSE)
     load.start()
     try:
@@ -91,22 +91,22 @@ def under_load(site: Site) -> Iterator[Load]:
 
 
 def all_serve(site: Site, version: int, services: tuple[str, ...] = SERVICES) -> bool:
-    """Whether these services all are healthy, of that version, on the stable track, by status and by themselves."""
-    told = site.status()["services"]
-    assert isinstance(told, dict)
-    by_status = {(told[each]["version"], told[each]["track"], told[each]["healthy"]) for each in services}
+    """Whether all these services are healthy and stable with `version`, by `status` and by their own answers."""
+    found = site.status()["services"]
+    assert isinstance(found, dict)
+    by_status = {(found[each]["version"], found[each]["track"], found[each]["healthy"]) for each in services}
     return by_status == {(version, "stable", True)} and {site.stack.version_and_track(each) for each in services} == {
         (version, "stable")
     }
 
 
 def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
-    """Everybody runs it, one mail says so, each answer has a row and a release's own tries have none; its page is there.
+    """Every service runs the version, and one mail reports the promotion. The report exists.
 
-    While it bakes, the checkout gets code, a Compose file and a lock that cannot work, and an installation of these is killed.
-    Its log has the shape of the sample in `data/sample/`.
-    The canary's memory was known, whatever image store the engine has, and each value of the verdict is what Prometheus gives
-    for its query.
+    Each answer to a client has a row, and the release's own requests have none. During the bake, the checkout gets broken code,
+    a broken Compose file and a broken lock, and an installation is killed. The release's log has the shape of the sample in
+    `data/sample/`. The canary's memory is known with any image store.
+    Prometheus returns each value of the verdict for the query of that value.
     """
     version, mails = site.put_version(), len(site.mailbox.subjects)
     with under_load(site) as load:
@@ -114,11 +114,11 @@ def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
         site.wait_for_step("bake")
         with broken_upgrade(site.stack.folder):
             kill_an_installation(site.stack)
-            begun = time.monotonic()
+            began = time.monotonic()
             assert site.status()["running"]
-            assert time.monotonic() - begun < BEGINS_WITHIN
-            status, said = site.stack.wait_for_end(running)
-    assert status == 0, said
+            assert time.monotonic() - began < BEGINS_WITHIN
+            status, output = site.stack.wait_for_end(running)
+    assert status == 0, output
     kept = shape_of(path_of("release").read_text())
     assert shape_of(release_log(site.stack)) == kept, "make it again: scripts/dev logs release"
     assert all_serve(site, version)
@@ -142,7 +142,7 @@ def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
 
 
 def kill_an_installation(stack: ReleaseStack) -> None:
-    """Begin to install what the checkout's lock names, as an upgrade does, and end that with KILL."""
+    """Start the installation of the checkout's lock, as an upgrade does, and kill it."""
     command = [str(stack.folder / "scripts" / "run"), "--install"]
     environment = {**stack.environment, "PIP_INDEX_URL": NO_INDEX}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -153,7 +153,7 @@ def kill_an_installation(stack: ReleaseStack) -> None:
 
 @contextmanager
 def broken_upgrade(checkout: Path) -> Iterator[None]:
-    """Newer code that does not even start, a Compose file without the services, and a lock that no index has."""
+    """Replace the code by code that cannot start, the Compose file by an empty one, and the lock by one that no index has."""
     paths = [*checkout.glob("auto_deployment/**/*.py"), checkout / "docker-compose.yml", checkout / "requirements.txt"]
     before = {path: path.read_bytes() for path in paths}
     pin = f"no-such-package==1.0 --hash=sha256:{'0' * 64}\n"
@@ -167,18 +167,18 @@ def broken_upgrade(checkout: Path) -> Iterator[None]:
 
 
 def rows(site: Site) -> set[str]:
-    """The answers that the database knows."""
+    """The ids of the answers in the database."""
     return {row[0] for row in site.stack.rows("select answer_id from reccom")}
 
 
 def test_a_version_with_errors_is_aborted_and_stays_away(site: Site) -> None:
-    """No client sees one; the stable services go on; neither an `up` nor a second release brings it back by itself."""
+    """No client gets an error, and the stable services stay. Neither `up` nor a second release starts the version again."""
     before = site.status()["in_service"]
     version, mails = site.put_version(**ERRORS), len(site.mailbox.subjects)
     started = [site.stack.container(service) for service in ("stable-1", "stable-2")]
     with under_load(site):
-        status, said = site.stack.deploy("release", "--no-shadow", CANARY_BAKE_MINUTES="1")
-        assert status == 3, said
+        status, output = site.stack.deploy("release", "--no-shadow", CANARY_BAKE_MINUTES="1")
+        assert status == 3, output
         assert site.stack.compose("up", "-d", "--wait").returncode == 0
         assert site.stack.container("canary") == ""
         again, refused = site.stack.deploy("release")
@@ -189,10 +189,11 @@ def test_a_version_with_errors_is_aborted_and_stays_away(site: Site) -> None:
     assert mail.strip().startswith(f"movierec: canary {version} aborted: success per try")
 
 
-def test_releases_that_are_killed_go_on_to_the_end_that_they_deserve(site: Site, request: pytest.FixtureRequest) -> None:
-    """With -9, at moments that the seed chooses, alone or with all that was started: three times, thirty in a soak.
+def test_a_killed_release_is_resumed_and_reaches_the_right_ending(site: Site, request: pytest.FixtureRequest) -> None:
+    """Killed with -9 at random moments, alone or with its process group: three times, and thirty times in a soak.
 
-    A good version is promoted and one with errors is aborted, with a mail; all services are well, and nobody holds the lock.
+    A good version is promoted and a version with errors is aborted, each with a mail. All services are healthy, and the lock is
+    free.
     """
     seed = random.randrange(10**6)
     print(f"seed {seed}")
@@ -209,13 +210,13 @@ def test_releases_that_are_killed_go_on_to_the_end_that_they_deserve(site: Site,
         assert site.status()["running"] is None
         assert site.status()["in_service"] == serves
         assert site.stack.problems() == []
-        # Killed in the very second of telling, it tells once more.
-        told = [mail.strip().split(":")[1].split(" by ")[0] for mail in site.mailbox.subjects[mails:]]
-        assert set(told) == {f" {'version' if is_good else 'canary'} {version} {ending}"}, told
+        # A release that is killed while it sends its notice sends the notice again.
+        notices = [mail.strip().split(":")[1].split(" by ")[0] for mail in site.mailbox.subjects[mails:]]
+        assert set(notices) == {f" {'version' if is_good else 'canary'} {version} {ending}"}, notices
 
 
 def release_killed(site: Site, chance: random.Random, most: int) -> int:
-    """Release what the tree holds, kill it up to `most` times and have it go on; how often it was killed."""
+    """Release the checkout's version, kill the release up to `most` times and resume it. Returns the number of kills."""
     running, kills = site.stack.start("release", "--no-shadow", CANARY_BAKE_MINUTES="1"), 0
     wait_until(lambda: site.stack.step_under_way() is not None, STEP_SECONDS, "a release under way")
     for _ in range(most):
@@ -236,17 +237,17 @@ def release_killed(site: Site, chance: random.Random, most: int) -> int:
     return kills
 
 
-def test_a_newer_version_an_abort_and_a_rollback_reach_it_in_turn(site: Site) -> None:
-    """The older is given up for the newer, which an operator promotes; a third is aborted; then all go back."""
+def test_a_newer_version_then_an_abort_then_a_rollback(site: Site) -> None:
+    """A newer version supersedes the first and is promoted by an operator. A third is aborted. Then a rollback follows."""
     first, mails = site.put_version(), len(site.mailbox.subjects)
     with under_load(site):
         older = site.stack.start("release", "--no-shadow")
         site.wait_for_step("bake")
-        status, said = site.stack.deploy("rollback")
-        assert (status, f"release of version {first} by" in said) == (75, True), said
+        status, output = site.stack.deploy("rollback")
+        assert (status, f"release of version {first} by" in output) == (75, True), output
         second = site.put_version()
-        status, said = site.stack.deploy("release", "--no-shadow")
-        assert status == 0, said
+        status, output = site.stack.deploy("release", "--no-shadow")
+        assert status == 0, output
         site.wait_for_step("bake")
         assert site.stack.deploy("promote")[0] == 0
         assert site.stack.wait_for_end(older)[0] == 0
@@ -257,10 +258,10 @@ def test_a_newer_version_an_abort_and_a_rollback_reach_it_in_turn(site: Site) ->
         assert site.stack.deploy("abort", "--by", "eve")[0] == 0
         assert site.stack.wait_for_end(running)[0] == 3
         before = site.stack.ends()[-2]["replaces"]
-        begun = time.monotonic()
-        status, said = site.stack.deploy("rollback", str(before))
-        assert status == 0, said
-        assert time.monotonic() - begun < 60
+        began = time.monotonic()
+        status, output = site.stack.deploy("rollback", str(before))
+        assert status == 0, output
+        assert time.monotonic() - began < 60
     assert all_serve(site, before, ("stable-1", "stable-2"))
     assert [mail.strip() for mail in site.mailbox.subjects[mails:]] == [
         f"movierec: canary {first} superseded: version {second} came, by {site.stack.ends()[-1]['who']}",
