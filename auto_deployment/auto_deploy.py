@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from app import __version__
 from auto_deployment import notify
 from auto_deployment.common.errors import RunError
-from auto_deployment.common.lock import run_lock
+from auto_deployment.common.lock import locked
 from auto_deployment.common.logs import configure, secrets_of
 from auto_deployment.common.output import keep_output
 from auto_deployment.common.progress import Progress
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         configure(settings.log_dir, run_id, secrets=secrets_of(settings))
         channels += notify.open_channels(settings)
-        with run_lock(settings.data_dir / LOCK):
+        with locked(settings.data_dir / LOCK, "another run holds the lock"):
             status = Pipeline(settings, options, Progress(sys.stdout), channels, Stop(), in_service).run()
             metrics.tell(settings, "collect" if options.collect_only else "retrain", status)
             return status

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import RunError
-from auto_deployment.common.lock import run_lock
+from auto_deployment.common.lock import locked
 from auto_deployment.common.output import keep_output
 from auto_deployment.common.settings import load_settings
 from auto_deployment.pipeline.restore import LOCK, restore
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings()
         places = Places(Path.cwd(), settings.data_dir.absolute())
-        with run_lock(places.data / LOCK):
+        with locked(places.data / LOCK, "another run holds the lock"):
             done = restore(places, Versions(places, settings.git_remote, settings.git_branch, settings.dvc_remote), anew=True)
     except RunError as error:
         sys.stderr.write(f"restore: {error}\n")

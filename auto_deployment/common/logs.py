@@ -5,7 +5,6 @@ No line shows a secret: see `Redactor`. Several processes write the file at once
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from pydantic import SecretStr
+
+from auto_deployment.common.lock import acquire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -147,7 +148,7 @@ class RotatingLog(RotatingFileHandler):
         """Rename the files, unless another process has just done so. Where they cannot be renamed the file grows on."""
         held = os.dup(self._follow().fileno())
         try:
-            fcntl.flock(held, fcntl.LOCK_EX)
+            acquire(held, wait=True)
             if self._is_current(held):
                 super().doRollover()
         except OSError as error:

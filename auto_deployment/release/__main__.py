@@ -17,6 +17,7 @@ from app import __version__
 from app.env_file import read_env_file
 from auto_deployment import notify
 from auto_deployment.common.errors import RefusedError, RunError
+from auto_deployment.common.lock import LockedError, is_held, locked
 from auto_deployment.common.logs import configure, secrets_of
 from auto_deployment.common.output import keep_output
 from auto_deployment.common.process import Commands
@@ -27,7 +28,6 @@ from auto_deployment.release import operator_requests, preflight, state
 from auto_deployment.release.completion import settle
 from auto_deployment.release.context import ReleaseContext
 from auto_deployment.release.controller import Controller
-from auto_deployment.release.lock import LockedError, held, is_held
 from auto_deployment.release.shadow import shadow
 from auto_deployment.release.stack import Stack
 from auto_deployment.release.state_machine import EXIT_STATUS, Ending, OperatorRequest
@@ -35,6 +35,7 @@ from auto_deployment.release.status import gather, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class DeployCommand:
         self._context = context
         self._options = options
         self._who = options.by
+        self._lock = context.folder / state.LOCK
 
     def release(self) -> int:
         """Release the version in the tree, after what was left under way. A running older release gets a request instead."""
@@ -77,7 +79,7 @@ class DeployCommand:
         until = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < until:
             time.sleep(PAUSE)
-            if not is_held(self._context.folder) or state.load(self._context.folder).under_way is not None:
+            if not is_held(self._lock) or state.load(self._context.folder).under_way is not None:
                 return
 
     def _request(self, version: int) -> OperatorRequest:
@@ -86,7 +88,7 @@ class DeployCommand:
         return OperatorRequest("release", self._who, version, tuple(name for name, is_given in options if is_given))
 
     def _release(self, version: int) -> int:
-        with held(self._context.folder, f"release of version {version} by {self._who}"):
+        with self._locked(f"release of version {version}"):
             self._finish_left(self._request(version))
             operator_requests.drop(self._context.folder)
             if not preflight.release(
@@ -102,7 +104,7 @@ class DeployCommand:
         """Continue what a killed run left, and handle its open requests."""
         left = state.load(self._context.folder).under_way
         what = "a check for what is to be resumed" if left is None else f"{left.kind} of version {left.version}, resumed"
-        with held(self._context.folder, f"{what} by {self._who}"):
+        with self._locked(what):
             settle(self._context)
             status = self._run() if state.load(self._context.folder).under_way else 0
             newer = self._newer()
@@ -119,7 +121,7 @@ class DeployCommand:
 
     def rollback(self) -> int:
         """Put a former version in service again."""
-        with held(self._context.folder, f"rollback to version {self._options.version or 'before'} by {self._who}"):
+        with self._locked(f"rollback to version {self._options.version or 'before'}"):
             settle(self._context)
             if state.load(self._context.folder).under_way is None:
                 operator_requests.drop_orders(self._context.folder)
@@ -131,12 +133,17 @@ class DeployCommand:
         sys.stdout.write(text_of(gather(self._context, time.time()), as_json=self._options.json))
         return 0
 
+    def _locked(self, action: str) -> AbstractContextManager[None]:
+        """Hold the lock of releases. Raises LockedError."""
+        name = f"{action} by {self._who}, process {os.getpid()}"
+        return locked(self._lock, "another release holds the lock", name=name)
+
     def _order(self, request: OperatorRequest) -> int:
         """Submit the request to the running release, or else carry it out."""
         if state.load(self._context.folder).under_way is None:
             raise RefusedError(f"no release is under way: there is nothing to {request.action}")
         try:
-            with held(self._context.folder, f"{request.action} by {self._who}"):
+            with self._locked(request.action):
                 operator_requests.submit(self._context.folder, request)
                 return _done(request, self._run())
         except LockedError:
@@ -150,7 +157,7 @@ class DeployCommand:
         """Submit a request to the running release; whether the release acknowledged it before it ended."""
         path = operator_requests.submit(self._context.folder, request)
         try:
-            acknowledged = operator_requests.wait_acknowledged(path, lambda: is_held(self._context.folder))
+            acknowledged = operator_requests.wait_acknowledged(path, lambda: is_held(self._lock))
         finally:  # a command that no longer waits withdraws its request
             path.unlink(missing_ok=True)
         if acknowledged:

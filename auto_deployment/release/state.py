@@ -15,6 +15,7 @@ from auto_deployment.release.state_machine import TAKEN_BACK, Ending, Rollout
 
 FOLDER = Path(".stack") / "release"
 FILE = "state.json"
+LOCK = "lock"
 ENDS_KEPT = 200
 
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.json_file import StateError, read_typed, to_json
+from auto_deployment.common.lock import holder, is_held
 from auto_deployment.common.time_format import minutes_of, utc
 from auto_deployment.release import bake
 from auto_deployment.release.analysis.aa_test import PROMISE, Rate, false_alarm_rate
 from auto_deployment.release.analysis.verdict import Verdict
-from auto_deployment.release.lock import holder, is_held
 from auto_deployment.release.probe import readiness
 from auto_deployment.release.services import SERVICES
-from auto_deployment.release.state import load
+from auto_deployment.release.state import LOCK, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,7 +118,7 @@ def gather(context: ReleaseContext, now: float) -> Status:
         in_service=versions.pop() if state.in_service is None and len(versions) == 1 else state.in_service,
         since=state.since or None,
         services=services,
-        running=holder(context.folder) if is_held(context.folder) else None,
+        running=holder(context.folder / LOCK) if is_held(context.folder / LOCK) else None,
         under_way=None if state.under_way is None else _under_way(context, state.under_way, now),
         self_test=false_alarm_rate(end.false_alarm for end in state.ends if end.false_alarm is not None),
         served_before=state.served,

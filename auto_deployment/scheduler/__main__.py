@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import socket
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING
 from auto_deployment import notify
 from auto_deployment.common import logs
 from auto_deployment.common.errors import RunError
+from auto_deployment.common.lock import holder, is_held, locked
 from auto_deployment.common.output import keep_output
 from auto_deployment.common.settings import load_settings
 from auto_deployment.scheduler.daemon import Daemon
-from auto_deployment.scheduler.lock import LOCK, RUN_LOCK, holder, is_held, locked
 from auto_deployment.scheduler.plan import COLLECT, NOT_RUN, RETRAIN, Every
 from auto_deployment.scheduler.process import Adopted, Child
 from auto_deployment.scheduler.signals import Signals
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__package__)
 
+# In the data folder: the only scheduler, and its run.
+LOCK, RUN_LOCK = "scheduler.lock", ".scheduler.run.lock"
+# `--status` holds the lock for a moment.
+STATUS_SECONDS = 1.0
 RUN = "auto_deployment.auto_deploy"
 ARGUMENTS: dict[str, tuple[str, ...]] = {RETRAIN: (), COLLECT: ("--collect-only",)}
 
@@ -48,15 +53,22 @@ def show(folder: Path) -> str:
         runs, due = Memory(folder / STATE).read()
     except ValueError as error:
         return f"{folder / STATE} is corrupt ({error}): the scheduler sets it aside when it starts, and begins anew\n"
-    by = holder(folder / LOCK) if is_held(folder / LOCK) else None
+    by = (holder(folder / LOCK) or "its name is not written yet") if is_held(folder / LOCK) else None
     return status_text(runs, due, by, time.time())
 
 
 def serve(settings: Settings, command: Sequence[str]) -> int:
-    """Be the scheduler until a signal comes; the exit status. Raises HeldError, WrongUseError, OSError."""
+    """Be the scheduler until a signal comes; the exit status. Raises LockedError, WrongUseError, OSError."""
     folder = settings.data_dir
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / LOCK), Signals() as signals:
+    lock = locked(
+        folder / LOCK,
+        "another scheduler runs already",
+        advice="stop that one first, or leave it to its work",
+        name=f"pid {os.getpid()} on {socket.gethostname()}",
+        wait_seconds=STATUS_SECONDS,
+    )
+    with lock, Signals() as signals:
         logs.configure(settings.log_dir, "scheduler", secrets=logs.secrets_of(settings))
         channels = notify.open_channels(settings)
         daemon = Daemon(

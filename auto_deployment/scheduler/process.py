@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import logging
 import os
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Protocol
 
-from auto_deployment.scheduler.lock import is_held
+from auto_deployment.common.lock import acquire, is_held
 from auto_deployment.scheduler.plan import UNSEEN
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class Child:
     def __init__(self, command: Sequence[str], lock: Path) -> None:
         """Raises OSError where it cannot be started, BlockingIOError among them where another run goes on."""
         with lock.open("ab") as file:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not acquire(file.fileno()):
+                raise BlockingIOError(errno.EWOULDBLOCK, "another run holds the lock", str(lock))
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=[file.fileno()]
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import shutil
 import signal
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.provenance import Ledger, tracking_row
 from auto_deployment.common.errors import RunError
-from auto_deployment.common.lock import LockedError
+from auto_deployment.common.lock import locked
 from auto_deployment.common.output import keep_output
 from auto_deployment.common.process import own_repository
 from auto_deployment.common.progress import Progress
@@ -31,7 +30,6 @@ from scripts.demo.settings import ROOT, DemoFolder, Service, gunicorn, require_f
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import TextIO
 
 READY_SECONDS = 30.0
 WATCH_SECONDS = 0.2
@@ -89,24 +87,15 @@ def _demo(options: argparse.Namespace, progress: Progress) -> None:
     for path in inputs:
         check_readable(path)
     binary = find_nginx()
-    with _lock(demo):
+    with locked(
+        demo.folder / "lock",
+        f"another demo runs in {demo.folder}",
+        advice="stop it (Ctrl-C there), or use --folder and --port",
+    ):
         require_free(options.port)
         _empty(demo)
         metadata = train_first(inputs, load_settings(data_dir=demo.data), _git_commit(), progress)
         _serve(options, demo, binary, metadata, progress)
-
-
-def _lock(demo: DemoFolder) -> TextIO:
-    """Lock the demo's folder for this run. Raises LockedError if another demo has the lock."""
-    demo.folder.mkdir(parents=True, exist_ok=True)
-    lock = (demo.folder / "lock").open("a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        where = f"another demo runs in {demo.folder}"
-        raise LockedError(f"{where}: stop it (Ctrl-C there), or use --folder and --port") from error
-    return lock
 
 
 def _empty(demo: DemoFolder) -> None:

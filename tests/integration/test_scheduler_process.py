@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from auto_deployment.scheduler.lock import RUN_LOCK, is_held
+from auto_deployment.common.lock import is_held
+from auto_deployment.scheduler.__main__ import RUN_LOCK
 from auto_deployment.scheduler.plan import COLLECT, RETRAIN, Run
 from auto_deployment.scheduler.state_file import Memory
 from tests.integration.faketime import STEADY, NoFaketimeError, environment_of, set_clock

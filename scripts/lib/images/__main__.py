@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import signal
 import sys
 import tempfile
-import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import RunError
-from auto_deployment.common.lock import LockedError
+from auto_deployment.common.lock import locked
 from auto_deployment.common.output import keep_output
 from scripts.lib.images.docker import ROOT, docker
 from scripts.lib.images.ensure import ensure, plan_images
@@ -23,7 +20,7 @@ from scripts.lib.images.names import base_images, compose_images
 from scripts.lib.images.plan import Action
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 DOCKERFILES = (ROOT / "app" / "Dockerfile",)
 LOCK_SECONDS = 900
@@ -56,23 +53,11 @@ def _images(names: Sequence[str]) -> None:
     if all(task.action is Action.NOTHING for task in tasks):
         ensure(tasks, _report)
         return
-    with _lock():
+    # One run at a time on this machine, because the machine has one engine.
+    lock = Path(tempfile.gettempdir()) / f"movierec-images-{os.getuid()}.lock"
+    busy = f"another scripts/dev images has been at work for {LOCK_SECONDS // 60} minutes"
+    with locked(lock, busy, advice="stop it and try again", wait_seconds=LOCK_SECONDS):
         ensure(plan_images(names), _report)
-
-
-@contextmanager
-def _lock() -> Iterator[None]:
-    """Allow one run at a time on this machine, because it has one engine."""
-    with (Path(tempfile.gettempdir()) / f"movierec-images-{os.getuid()}.lock").open("w") as lock:
-        for _ in range(LOCK_SECONDS):
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(1)
-            else:
-                yield
-                return
-    raise LockedError(f"another scripts/dev images has been at work for {LOCK_SECONDS // 60} minutes: stop it and try again")
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from auto_deployment.common.errors import RefusedError
+from auto_deployment.common.lock import is_held, locked
 from auto_deployment.common.process import CommandError
 from auto_deployment.common.prometheus import UnreachableError
 from auto_deployment.common.settings import Settings
 from auto_deployment.release import __main__ as command
 from auto_deployment.release import operator_requests, preflight
 from auto_deployment.release.context import ReleaseContext
-from auto_deployment.release.lock import held, is_held
 from auto_deployment.release.services import FIRST
 from auto_deployment.release.stack import Stack
-from auto_deployment.release.state import FOLDER, INITIAL, ReleaseEnd, load, save
+from auto_deployment.release.state import FOLDER, INITIAL, LOCK, ReleaseEnd, load, save
 from auto_deployment.release.state_machine import EXIT_STATUS, Ending, OperatorRequest, ReleaseStep, Rollout
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def test_an_interrupted_wait_withdraws_its_request(context: ReleaseContext, monk
 
     save(context.folder, replace(load(context.folder), under_way=BUILDING))
     monkeypatch.setattr(operator_requests, "wait_acknowledged", interrupted)
-    with held(context.folder, "release"), pytest.raises(KeyboardInterrupt):
+    with locked(context.folder / LOCK, "busy"), pytest.raises(KeyboardInterrupt):
         front(context, monkeypatch, list).abort()
     assert operator_requests.pending(context.folder) == []
 
@@ -153,12 +153,12 @@ def test_a_newer_release_is_taken_under_the_lock_and_begun_after_it(
     take = operator_requests.acknowledge
 
     def taken(folder: Path, request: OperatorRequest) -> None:
-        taken_under_lock.append(is_held(folder))
+        taken_under_lock.append(is_held(folder / LOCK))
         take(folder, request)
 
     monkeypatch.setattr(preflight, "release", lambda *_arguments, **_options: True)
     monkeypatch.setattr(operator_requests, "acknowledge", taken)
-    monkeypatch.setattr(os, "execv", lambda _path, words: begun.append((words[1:], is_held(context.folder))))
+    monkeypatch.setattr(os, "execv", lambda _path, words: begun.append((words[1:], is_held(context.folder / LOCK))))
     if task == "resume":
         save(context.folder, replace(load(context.folder), under_way=BUILDING))
     newer = OperatorRequest("release", "bob", 8, ("--again",))

@@ -13,7 +13,6 @@ import pytest
 from auto_deployment.common.json_file import StateError
 from auto_deployment.evaluation.champion import Recipe, recipe_in_service
 from auto_deployment.release import completion, metrics, preflight
-from auto_deployment.release.lock import LockedError, held, holder, is_held
 from auto_deployment.release.operator_requests import acknowledge, drop, next_release, pending, submit, wait_acknowledged
 from auto_deployment.release.services import FIRST, Slot
 from auto_deployment.release.state import FOLDER, INITIAL, ReleaseState, in_service, load, save
@@ -153,18 +152,6 @@ def test_before_any_release_the_last_tag_is_the_champion(tmp_path: Path) -> None
     (tmp_path / FOLDER / "state.json").write_text("{")
     assert recipe_in_service(partial(in_service, tmp_path), 7, recipes.get) == recipes[7]
     assert recipe_in_service(partial(in_service, tmp_path), 0, recipes.get) is None
-
-
-def test_a_lock_says_who_holds_it_and_is_free_afterwards(tmp_path: Path) -> None:
-    """Status 75 for whoever comes second."""
-    with held(tmp_path, "release of version 7 by ann"):
-        assert is_held(tmp_path)
-        with pytest.raises(LockedError, match="release of version 7 by ann, process") as locked, held(tmp_path, "mine"):
-            pass
-        assert locked.value.status == 75
-    assert not is_held(tmp_path)
-    assert "ann" in holder(tmp_path)
-    assert not is_held(tmp_path / "elsewhere")
 
 
 def test_a_request_waits_until_it_is_taken(tmp_path: Path) -> None:

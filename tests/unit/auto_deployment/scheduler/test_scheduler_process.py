@@ -1,49 +1,19 @@
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.scheduler.lock import HeldError, is_held, locked
+from auto_deployment.common.lock import is_held
 from auto_deployment.scheduler.plan import UNSEEN
 from auto_deployment.scheduler.process import Adopted, Child
 from auto_deployment.scheduler.signals import Signals
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def test_a_second_scheduler_is_told_who_holds_the_lock(tmp_path: Path) -> None:
-    """By process, host and time; its exit status is 75, and the lock is free again afterwards."""
-    path = tmp_path / "lock"
-    with locked(path), pytest.raises(HeldError, match=rf"pid {os.getpid()} on .* since 20") as caught, locked(path, tries=1):
-        pass
-    assert caught.value.status == 75
-    assert not is_held(path)
-    with locked(path):
-        assert is_held(path)
-
-
-def test_a_lock_that_status_looks_at_is_waited_for(tmp_path: Path) -> None:
-    """A look is no reason not to start."""
-    path = tmp_path / "lock"
-    with path.open("a") as looking:
-        timer = threading.Timer(0.05, looking.close)
-        fcntl.flock(looking, fcntl.LOCK_SH)
-        timer.start()
-        with locked(path):
-            assert is_held(path)
-        timer.join()
-
-
-def test_a_file_that_does_not_exist_is_not_held(tmp_path: Path) -> None:
-    """No scheduler ever ran."""
-    assert not is_held(tmp_path / "lock")
 
 
 def test_signals_end_a_wait_and_are_kept() -> None:
