@@ -1,4 +1,4 @@
-"""Lines of the stream become rows of the tables, block by block, each exactly once; what is not taken is kept aside.
+"""Lines of the stream become rows of the tables, block by block, each exactly once. Rejected lines go to the quarantine.
 
 The state file has the marks and the files' sizes. One rename replaces it after each block's rows are on the disk. After a kill
 the next run cuts the tables back to the state. Its tables are those of an undisturbed run, to the byte.
@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from auto_deployment.common.errors import RefusedError
 from auto_deployment.common.intervals import wilson
 from auto_deployment.common.json_file import StateError, read_typed, write_json_synced
-from auto_deployment.ingestion.rows import Counts, rows_of, worded
-from auto_deployment.ingestion.sources import Gap, Plan
+from auto_deployment.ingestion.rows import Counts, counts_text, rows_of
+from auto_deployment.ingestion.sources import ReadPlan, RetentionGap
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from auto_deployment.ingestion.events import Rules
-    from auto_deployment.ingestion.rows import Rows
-    from auto_deployment.ingestion.sources import Block, Source
+    from auto_deployment.ingestion.rows import BlockRows
+    from auto_deployment.ingestion.sources import Block, StreamSource
     from auto_deployment.ingestion.tables import Tables
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class CollectionState(BaseModel):
 
     format: Literal[1]
     marks: dict[str, dict[str, Any]] = {}
-    plans: dict[str, Plan] = {}
+    plans: dict[str, ReadPlan] = {}
     sizes: dict[str, int] = {}
     counts: Counts = Field(default_factory=Counts)
     gaps: list[dict[str, Any]] = []
@@ -74,74 +74,72 @@ class CollectionState(BaseModel):
         return state
 
 
-class Keeper(Protocol):
-    """Who else keeps something of each block. It never raises, and the same block again replaces what it kept of it."""
+class BlockSink(Protocol):
+    """Another receiver of each block's rows. It never raises. The same block again replaces what it wrote."""
 
     def roll_back(self, marks: Mapping[str, Mapping[str, Any]]) -> None:
-        """Drop what is of blocks beyond these marks: they are read again."""
+        """Drop the data of blocks beyond these marks: these blocks are read again."""
         ...
 
-    def keep(self, source: str, mark: Mapping[str, Any], rows: Rows) -> None:
-        """Keep what it wants of the rows of the block of `source` that ends at `mark`, on the disk."""
+    def keep(self, source: str, mark: Mapping[str, Any], rows: BlockRows) -> None:
+        """Write data of the block of `source` that ends at `mark` to the disk."""
         ...
 
 
 class Collector:
     """Appends sources to the tables of a data folder, exactly once."""
 
-    def __init__(self, tables: Tables, path: Path, rules: Rules, keeper: Keeper | None = None) -> None:
-        """`path` is the state's file; what a killed run wrote after it is cut off. Raises StateError or TableError."""
+    def __init__(self, tables: Tables, path: Path, rules: Rules, sink: BlockSink | None = None) -> None:
+        """`path` is the state's file. Rows that a killed run wrote after it are cut off. Raises StateError or TableError."""
         self._tables = tables
         self._path = path
         self._rules = rules
-        self._keeper = keeper
+        self._sink = sink
         state = CollectionState.load(path)
         if state is None and any(tables.sizes().values()):
-            raise StateError(
-                f"{path}: is missing, but there are rows that it has to account for: restore it, or move them away"
-            )
+            raise StateError(f"{path}: is missing, but the tables have rows: restore the file, or move the tables away")
         self.state = state or CollectionState(format=1)
         self.capped = False
         tables.roll(self.state.version)
         cut = tables.roll_back(self.state.sizes)
         if cut:
-            log.warning("took back %d bytes that a run wrote without recording them; their lines are read again", cut)
-        if keeper is not None:
-            keeper.roll_back(self.state.marks)
+            log.warning("removed %d bytes that a killed run wrote without recording them; their lines are read again", cut)
+        if sink is not None:
+            sink.roll_back(self.state.marks)
 
-    def collect(self, source: Source, go_on: Callable[[], bool]) -> Iterator[int]:
-        """Read what `source` has now, or what a killed run of it left; yields how much is left after each block.
+    def collect(self, source: StreamSource, may_continue: Callable[[], bool]) -> Iterator[int]:
+        """Collect `source` to its present end, after the rest of a killed run. Yields the remaining units after each block.
 
-        `go_on` is asked before each block: a run that may not go on ends at a block's edge, and is `capped`.
+        The run stops after a block when `may_continue` returns False, and is `capped` if lines are left.
         """
         state = self.state
         resumed = source.name in state.plans
         if not resumed:
             state.plans[source.name] = source.plan(state.marks)
-            state.marks |= source.begin(state.plans[source.name], state.marks)
+            state.marks |= source.first_marks(state.plans[source.name], state.marks)
             state.save(self._path)
-        plan = source.still_there(state.plans[source.name], state.marks) if resumed else state.plans[source.name]
+        plan = source.resume(state.plans[source.name], state.marks) if resumed else state.plans[source.name]
         for block in source.blocks(plan, state.marks):
             self._take(block)
-            yield source.left(plan, state.marks)
-            if not go_on():
-                resumed, self.capped = False, source.left(plan, state.marks) > 0
+            yield source.remaining(plan, state.marks)
+            if not may_continue():
+                resumed, self.capped = False, source.remaining(plan, state.marks) > 0
                 break
         del state.plans[source.name]
         state.save(self._path)
-        if resumed:  # what that run read is not all that this one was asked for
-            yield from self.collect(source, go_on)
+        if resumed:  # the killed run's plan may end before the present end
+            yield from self.collect(source, may_continue)
 
     def note_lag(self, lag: int) -> None:
-        """Remember what a run left unread; the last three are kept."""
+        """Record the unread lines of a run. The last three values are kept."""
         self.state.lags = [*self.state.lags, lag][-3:]
         self.state.save(self._path)
 
     def judge(self, max_share: float, hints: Sequence[str] = ()) -> None:
-        """Judge what came in since the last collection that was judged, once, whatever becomes of it.
+        """Judge the lines since the last judged collection, once.
 
-        Raises RefusedError when too much of it was rejected: see `check_rejects`. What was taken stays. The message
-        names the file of the rejected lines.
+        Raises RefusedError if too many lines were rejected: see `check_rejects`. The message names the file of the rejected
+        lines. The other lines stay in the tables.
         """
         state = self.state
         state.last, state.judged = state.counts.since(state.judged), copy.deepcopy(state.counts)
@@ -156,7 +154,7 @@ class Collector:
             state.save(self._path)
 
     def begin_version(self, number: int) -> None:
-        """Version `number` holds all rows so far: counts and gaps begin anew, once."""
+        """Start new counts and gaps, once: version `number` has all rows so far."""
         if self.state.version < number:
             self._tables.roll(number)
             self.state.counts, self.state.judged = Counts(), Counts()
@@ -165,18 +163,23 @@ class Collector:
             self.state.sizes = self._tables.sizes()
             self.state.save(self._path)
 
-    def _take(self, block: Block | Gap) -> None:
+    def _take(self, block: Block | RetentionGap) -> None:
         state = self.state
-        if isinstance(block, Gap):
-            log.error("%s: offsets %d to %d are gone, retention was faster", block.source, block.start, block.stop - 1)
+        if isinstance(block, RetentionGap):
+            log.error(
+                "%s: offsets %d to %d are gone: retention removed them before a run read them",
+                block.source,
+                block.start,
+                block.stop - 1,
+            )
             state.gaps.append(
                 {"source": block.source, "start": block.start, "stop": block.stop, "lines": block.stop - block.start}
             )
         else:
             rows = rows_of(block, self._rules)
             self._tables.append(rows)
-            if self._keeper is not None:
-                self._keeper.keep(block.source, block.mark, rows)
+            if self._sink is not None:
+                self._sink.keep(block.source, block.mark, rows)
             state.counts.add(rows.counts)
         state.marks[block.source] = block.mark
         state.sizes = self._tables.sizes()
@@ -184,7 +187,7 @@ class Collector:
 
 
 def lag_grows(lags: list[int]) -> bool:
-    """Whether the last run left more unread than the one before it."""
+    """Whether the last run left more lines unread than the run before."""
     return len(lags) > 1 and lags[-1] > lags[-2]
 
 
@@ -193,17 +196,19 @@ def check_trainable(counts: Counts) -> None:
     if not counts.lines:
         raise RefusedError("the input is empty: no line to train on")
     if not counts.kinds["rating"]:
-        raise RefusedError(f"none of {counts.lines:,} lines is a rating ({worded(counts.rejected) or 'all of other kinds'})")
+        raise RefusedError(
+            f"none of {counts.lines:,} lines is a rating ({counts_text(counts.rejected) or 'all of other kinds'})"
+        )
 
 
 def check_rejects(counts: Counts, max_share: float, rules: Rules, hints: Sequence[str] = ()) -> None:
-    """Refuse lines of which too many were rejected: of one kind, since the few ratings are lost in the mass, or of all.
+    """Refuse a collection if too many lines of one kind, or of all kinds, were rejected. Raises RefusedError.
 
-    Too many means: the lower bound of the rejects' share (95 %, Wilson) is above `max_share`. Any reject is too many when
-    `hints` say that an input is not lines of text. Raises RefusedError.
+    Each kind is checked alone, because the few ratings are lost among the watches. Too many means that the lower bound of the
+    rejected share (95 %, Wilson) is above `max_share`. With `hints` that an input is not text, one rejected line is too many.
     """
     if hints and counts.rejected:
-        text = f"{counts.rejected.total():,} of {counts.lines:,} lines were rejected: {worded(counts.rejected)}"
+        text = f"{counts.rejected.total():,} of {counts.lines:,} lines were rejected: {counts_text(counts.rejected)}"
         raise _refusal([*hints, text], counts.rejected.total(), counts.lines, max_share)
     for kind, name in PLURALS.items():
         rejected = counts.rejected_of(kind)
@@ -218,7 +223,7 @@ def _check_share(rejected: Counter[str], lines: int, name: str, max_share: float
     count = rejected.total()
     if not count or wilson(count / lines, lines)[0] <= max_share:
         return
-    text = f"{count:,} of {lines:,} {name} were rejected, more than MAX_REJECT_SHARE ({max_share:g}): {worded(rejected)}"
+    text = f"{count:,} of {lines:,} {name} were rejected, more than MAX_REJECT_SHARE ({max_share:g}): {counts_text(rejected)}"
     raise _refusal([*hints, text], count, lines, max_share)
 
 
@@ -227,7 +232,7 @@ def _refusal(reasons: Sequence[str], rejected: int, lines: int, max_share: float
 
 
 def _scale_hints(rejected: Counter[str], lines: int, rules: Rules) -> list[str]:
-    """Whether the scale of the settings is not that of the ratings."""
+    """A hint if the ratings seem to have another scale than the settings."""
     above, below = rejected["rating_above_scale"], rejected["rating_below_scale"]
     if max(above, below) * 2 <= rejected.total():
         return []

@@ -1,9 +1,9 @@
-"""A line of the movie stream becomes a typed event, or a reject with its reason. Pure: nothing is read, kept or raised.
+"""A line of the movie stream becomes a typed event, or a reject with its reason. Pure.
 
 The source inserts one random letter, digit or blank into some lines, or puts random characters for the film's id. A letter or
 blank inside a field of digits and signs (the time, the minute, the rating) leaves one meaning. Such a line is repaired, and
-counted as repaired. A user or film with a letter or blank too many could be another's, and is rejected. A digit too many in a
-user shows only above `USER_ID_MAX`. Below it the line counts for another user.
+counted as repaired. A user or film with an extra letter or blank could be another one, and is rejected. An extra digit in a
+user shows only above `USER_ID_MAX`. Below this limit the line counts for another user.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 # Years of films go back to 1893; a film without a year ends in a plus. A title may be signs alone: `_++++1954`.
 FILM = r"[a-z0-9._*+-]+\+(?:(?:18|19|20)\d\d)?"
-# The 29th to 31st have a group of their own: only these have to be looked up in the calendar.
+# The 29th to 31st have their own group: only these days need the calendar.
 _DAY = r"[12]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8]|(29|3[01]))"
 _HOUR = r"T(?:[01]\d|2[0-3]):[0-5]\d"
-# Seconds, and 3, 6 or 9 decimals of them, may be there: one clock writes all lines.
+# Seconds are optional, with 3, 6 or 9 decimals.
 _SECONDS = r":[0-5]\d(?:\.\d{3}(?:\d{3}){0,2})?"
 _TIME = rf"({_DAY}{_HOUR}({_SECONDS})?)"
 _USER = r"(0|[1-9]\d{0,18})"
@@ -33,7 +33,7 @@ _RATING = r"([\d.]{1,4})"
 _RATING_OR_WATCH = re.compile(
     rf"{_TIME},{_USER},GET /(?:rate/({FILM})={_RATING}|data/m/({FILM})/(\d{{1,4}})\.mpg)[\r\n]*", re.ASCII
 ).fullmatch
-# Days that are in every year's calendar, without a look at one.
+# Days that exist in every year.
 _SURE_DAY = r"[12]\d{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 _NEW_ACCOUNT = re.compile(rf"{_TIME},{_USER},GET /create_account", re.ASCII)
 _RECOMMENDATION = re.compile(
@@ -49,7 +49,7 @@ _FIRST_FIELD = re.compile(r"[^,]*")
 _WHOLE_TIME = re.compile(_TIME, re.ASCII)
 _TAIL_FIELD = re.compile(r"[^,]*,[^,]*,GET /(?:rate/.*=|data/m/[^/]*/)([^/=]*)")
 
-# What the requests of each kind begin with.
+# The beginning of each kind's request.
 KINDS = {
     "GET /rate/": "rating",
     "GET /data/m/": "watch",
@@ -80,7 +80,7 @@ class Watch(NamedTuple):
 
 
 class Recommendation(NamedTuple):
-    """The film service asked `server` for `user`: `films` are what a status 200 gave, `error` is what any other said."""
+    """The film service sent a request for `user` to `server`. Status 200 has `films`, any other status has `error`."""
 
     time: str
     user: int
@@ -99,7 +99,7 @@ class NewAccount(NamedTuple):
 
 
 class Reject(NamedTuple):
-    """A line that was not taken, whole, and why."""
+    """A rejected line, whole, and the reason."""
 
     reason: str
     line: str
@@ -109,7 +109,7 @@ Event: TypeAlias = Rating | Watch | Recommendation | NewAccount
 
 
 class Repaired(NamedTuple):
-    """An event whose meaning was certain in spite of damage, with the damaged line as it came."""
+    """The event of a damaged line whose meaning is certain, with the line as it came."""
 
     event: Event
     line: str
@@ -120,7 +120,7 @@ Parsed: TypeAlias = Event | Repaired | Reject
 
 @dataclass(frozen=True)
 class Rules:
-    """What the service knows beyond the form of a line: the scale of ratings and how high user ids go.
+    """The rules beyond the form of a line: the scale of ratings, and the highest user id.
 
     With whole bounds a rating is a whole number; with a bound at a half, halves are allowed.
     """
@@ -131,7 +131,7 @@ class Rules:
 
     @cached_property
     def stars(self) -> dict[str, float]:
-        """Every rating of the scale, by its text."""
+        """The ratings of the scale, by their text."""
         step = 1.0 if self.rating_min % 1 == self.rating_max % 1 == 0 else 0.5
         count = int((self.rating_max - self.rating_min) / step) + 1
         return {f"{value:g}": value for value in (self.rating_min + step * at for at in range(count))}
@@ -141,7 +141,7 @@ DEFAULT_RULES = Rules()
 
 
 def rules_of(settings: Settings) -> Rules:
-    """What the settings ask of a line of the stream."""
+    """The rules of the settings."""
     return Rules(settings.rating_min, settings.rating_max, settings.user_id_max)
 
 
@@ -152,29 +152,29 @@ def parse(line: str, rules: Rules = DEFAULT_RULES) -> Parsed:
 
 
 def watches_of(lines: Sequence[str], rules: Rules = DEFAULT_RULES) -> list[tuple[str, str, str]] | None:
-    """Each line's time, user and film where it is a plain watch, else three empty texts; None: read them alone.
+    """Time, user and film of each line that is a plain watch, or three empty texts. None if each line must be parsed alone.
 
-    The result of `parse` for each line, for many lines at once and in a fraction of the time. Of the stream 98 lines in a
-    hundred are plain watches. The time is as the line has it, with or without seconds.
+    This is `parse` for many lines at once, in a fraction of the time: 98 of 100 lines of the stream are plain watches. The
+    time is as in the line, with or without seconds.
     """
     found: list[tuple[str, str, str]] = _plain_watches(rules.user_max)("\n".join(lines))
     return None if len(found) != len(lines) or max(map(len, lines), default=0) > MAX_LINE else found
 
 
 def with_seconds(time: str) -> str:
-    """A time of the stream with its seconds; decimals stay as the line has them."""
+    """A time of the stream with its seconds. Decimals stay as they are."""
     return time if len(time) >= WHOLE_SECONDS else time + ":00"
 
 
 def in_microseconds(time: str) -> str:
-    """A time of the stream with 6 decimals: texts of this form are in the order of the times that training compares."""
+    """A time of the stream with 6 decimals. The order of these texts is the order of the times in training."""
     whole, _, decimals = with_seconds(time).partition(".")
     return f"{whole}.{decimals[:6]:0<6}"
 
 
 @lru_cache(maxsize=8)
 def _plain_watches(user_max: int) -> Callable[[str], list[tuple[str, str, str]]]:
-    """Finds, for every line of a text, a plain watch's time, user and film, or none of them."""
+    """A function that finds time, user and film of the plain watch in each line of a text, or three empty texts."""
     watch = rf"({_SURE_DAY}{_HOUR}(?:{_SECONDS})?),({_up_to(user_max)}),GET /data/m/({FILM})/\d{{1,4}}\.mpg"
     return re.compile(rf"^(?:{watch}|.*)$", re.ASCII | re.MULTILINE).findall
 
@@ -209,7 +209,7 @@ def to_line(event: Event) -> str:
 
 
 def kind_of(line: str) -> str:
-    """The kind of event that a damaged line was meant to be, as far as its request says; `other` for anything else."""
+    """The intended kind of a damaged line, by the beginning of its request. `other` if no kind fits."""
     fields = line.split(",", 2)
     request = fields[2] if len(fields) > 2 else ""
     return next((kind for beginning, kind in KINDS.items() if request.startswith(beginning)), "other")
@@ -221,7 +221,7 @@ def is_film(text: str) -> bool:
 
 
 def _parse_sound(line: str, rules: Rules, *, _new: Callable[..., Any] = tuple.__new__) -> Event | None:
-    """The event of an undamaged line, or None. A thousand lines come a second: a tuple is made without its checks."""
+    """The event of an undamaged line, or None. Tuples are made without checks, because 1,000 lines come each second."""
     found = _RATING_OR_WATCH(line)
     if found is None:
         return _parse_rare(line.rstrip("\r\n"), rules)
@@ -238,7 +238,7 @@ def _parse_sound(line: str, rules: Rules, *, _new: Callable[..., Any] = tuple.__
 
 
 def _parse_rare(line: str, rules: Rules) -> Event | None:
-    """The event of a line of the kinds that come once in a hundred, or None."""
+    """The event of a line of a rare kind (one in a hundred), or None."""
     found = _NEW_ACCOUNT.fullmatch(line) or (_RECOMMENDATION.fullmatch(line) if len(line) <= MAX_LINE else None)
     if found is None:
         return None
@@ -270,17 +270,17 @@ def _is_day(day: str) -> bool:
 
 
 def _parse_damaged(line: str, rules: Rules) -> Repaired | Reject:
-    """A line that is not sound: repaired where one removed letter or blank makes one sound line, else rejected."""
-    mended = {fixed for fixed in _without_intruder(line) if _parse_sound(fixed, rules) is not None}
-    if len(mended) == 1:
-        event = _parse_sound(mended.pop(), rules)
+    """A damaged line is repaired if removing one letter or blank gives exactly one sound line. Otherwise it is rejected."""
+    repaired = {fixed for fixed in _without_one_sign(line) if _parse_sound(fixed, rules) is not None}
+    if len(repaired) == 1:
+        event = _parse_sound(repaired.pop(), rules)
         if event is not None:
             return Repaired(event, line)
     return Reject(_reason(line, rules), line)
 
 
-def _without_intruder(line: str) -> set[str]:
-    """The line with one letter or blank taken out of the time, or out of the minute or rating: each way once."""
+def _without_one_sign(line: str) -> set[str]:
+    """All lines that result from removing one letter or blank from the time, the minute or the rating."""
     spans = []
     time = _FIRST_FIELD.match(line)
     if time is not None and len(time[0]) <= len("2026-01-01T00:00:00.123456789") + 1:
@@ -297,7 +297,7 @@ def _without_intruder(line: str) -> set[str]:
 
 
 def _reason(line: str, rules: Rules) -> str:
-    """The first thing that is wrong with a line, in the order of its fields."""
+    """The first error of a line, in the order of its fields."""
     if not line.strip():
         return "empty"
     if len(line) > MAX_LINE:
@@ -334,7 +334,7 @@ def _request_reason(request: str, rules: Rules) -> str:
 
 
 def _rating_reason(rating: str, rules: Rules) -> str:
-    """Whether a rating is a number outside of the scale, or none of its numbers at all."""
+    """The reason of a wrong rating: a number outside of the scale, or not a number of the scale."""
     number = float(rating) if _NUMBER.fullmatch(rating) else None
     if number is not None and number > rules.rating_max:
         return "rating_above_scale"

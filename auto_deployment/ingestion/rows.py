@@ -1,4 +1,4 @@
-"""What lines become: rows of the tables, lines kept aside, and counts in which every line has its place. Pure."""
+"""A block's lines become rows of the tables, kept lines and counts. Every line is counted once. Pure."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 NO_WATCH = ("", "", "")
-# More of them leave the processor's cache before they are counted.
+# The lines of larger pieces leave the processor's cache before they are counted.
 LINES_TOGETHER = 2_000
 
 
-class Aside(NamedTuple):
-    """A line that was rejected or repaired, as it came, and where."""
+class KeptLine(NamedTuple):
+    """A rejected or repaired line as it came, with its source and its offset or line number."""
 
     reason: str
     line: str
@@ -44,7 +44,7 @@ class Aside(NamedTuple):
 @with_config(extra="forbid")
 @dataclass
 class Counts:
-    """What became of the lines. Every line is in exactly one of `kinds` and `rejected`; `repaired` is a part of `kinds`.
+    """The counts of lines. Every line is in exactly one of `kinds` and `rejected`. `repaired` is a part of `kinds`.
 
     `rejected` counts by reason, `rejected_kinds` by kind of line and reason, as `rating/user`.
     """
@@ -56,7 +56,7 @@ class Counts:
     rejected_kinds: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Counts) -> None:
-        """Take the counts of more lines in."""
+        """Add the counts of more lines."""
         self.lines += other.lines
         self.kinds.update(other.kinds)
         self.repaired += other.repaired
@@ -69,41 +69,42 @@ class Counts:
         return Counter({reason: count for (of, _, reason), count in pairs if of == kind})
 
     def since(self, before: Counts) -> Counts:
-        """What came in after there were `before`."""
+        """The counts since the earlier counts `before`."""
         kinds, rejected = self.kinds - before.kinds, self.rejected - before.rejected
         of_kinds = self.rejected_kinds - before.rejected_kinds
         return Counts(self.lines - before.lines, kinds, self.repaired - before.repaired, rejected, of_kinds)
 
 
 @dataclass
-class Rows:
-    """What one block adds: rows of the two tables, in order, lines kept aside, and who asked, rated or joined, each once.
+class BlockRows:
+    """The result of one block: rows of the two tables in order, kept lines, counts and visitors.
 
-    For the telemetry: `begun`, the time of the first minute of each row of `watches`, and the `answers` that we gave.
+    Visitors are the users who requested a recommendation, rated or joined, each once. For the telemetry there are `begun`, the
+    time of the first minute of each row of `watches`, and our own `answers`.
     """
 
     ratings: list[str]
     watches: list[str]
-    rejected: list[Aside]
-    repaired: list[Aside]
+    rejected: list[KeptLine]
+    repaired: list[KeptLine]
     counts: Counts
     visitors: dict[int, None] = field(default_factory=dict)
     begun: list[str] = field(default_factory=list)
     answers: list[Recommendation] = field(default_factory=list)
 
 
-def rows_of(block: Block, rules: Rules = DEFAULT_RULES) -> Rows:
-    """The rows of a block: ratings in the order of their lines, watches added up in the order of their first line. Pure.
+def rows_of(block: Block, rules: Rules = DEFAULT_RULES) -> BlockRows:
+    """The rows of a block: ratings in the order of their lines, and watches summed in the order of their first line. Pure.
 
-    One line of a watch is one minute; the row's time is that of the latest one.
+    One line of a watch is one minute. The row has the time of the latest minute.
     """
-    rows = Rows([], [], [], [], Counts(lines=len(block.lines)))
+    rows = BlockRows([], [], [], [], Counts(lines=len(block.lines)))
     minutes: dict[tuple[str, str], list[Any]] = {}
     for first in range(0, len(block.lines), LINES_TOGETHER):
         lines = block.lines[first : first + LINES_TOGETHER]
         for at, (time, user, film) in enumerate(watches_of(lines, rules) or [NO_WATCH] * len(lines), first):
             if not film:
-                time, user, film = _take(rows, block, at, rules)  # noqa: PLW2901 - a watch after all: it was repaired
+                time, user, film = _take(rows, block, at, rules)  # noqa: PLW2901 - a repaired watch
                 if not film:
                     continue
             known = minutes.get((user, film))
@@ -123,11 +124,11 @@ def rows_of(block: Block, rules: Rules = DEFAULT_RULES) -> Rows:
     return rows
 
 
-def _take(rows: Rows, block: Block, at: int, rules: Rules) -> tuple[str, str, str]:
-    """Take one line; what it says of a watch, or NO_WATCH."""
+def _take(rows: BlockRows, block: Block, at: int, rules: Rules) -> tuple[str, str, str]:
+    """Add one line to `rows`. Returns time, user and film of a watch, or NO_WATCH."""
     event, number = parse(block.lines[at], rules), block.numbers[at]
     if isinstance(event, Repaired):
-        rows.repaired.append(Aside("repaired", event.line, block.source, number))
+        rows.repaired.append(KeptLine("repaired", event.line, block.source, number))
         event = event.event
     match event:
         case Watch(time, user, film):
@@ -139,7 +140,7 @@ def _take(rows: Rows, block: Block, at: int, rules: Rules) -> tuple[str, str, st
         case Reject(reason, whole):
             rows.counts.rejected[reason] += 1
             rows.counts.rejected_kinds[f"{kind_of(whole)}/{reason}"] += 1
-            rows.rejected.append(Aside(reason, whole, block.source, number))
+            rows.rejected.append(KeptLine(reason, whole, block.source, number))
         case Recommendation():
             rows.visitors[event.user] = None
             rows.counts.kinds["recommendation"] += 1
@@ -150,6 +151,6 @@ def _take(rows: Rows, block: Block, at: int, rules: Rules) -> tuple[str, str, st
     return NO_WATCH
 
 
-def worded(counts: Counter[str]) -> str:
-    """Counts as a person reads them, the most frequent first."""
+def counts_text(counts: Counter[str]) -> str:
+    """Counts as text, the most frequent first."""
     return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())

@@ -1,8 +1,8 @@
-"""Where lines come from: files and the partitions of a topic, both cut into the same fixed blocks however they are read.
+"""Sources of stream lines: files, and the partitions of a topic. Both are cut into fixed blocks.
 
 A block of a topic ends at a multiple of `BLOCK_LINES` offsets, and a block of a file at a multiple of as many lines. Either
-ends earlier with the line that brings it to `BLOCK_BYTES`. The last block of a run ends where the run's end was fixed. The
-next block follows from the marks and the plan alone. So a run after a kill reads in the same order as a run without one.
+ends earlier with the line that brings it to `BLOCK_BYTES`. The last block of a run ends at the planned end. The next block
+follows from the marks and the plan alone. So a run after a kill reads in the same order as a run without one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ FORMATS = {
 
 
 class Block(NamedTuple):
-    """Lines that are taken or left together: `numbers` are their offsets or line numbers, `mark` is where to go on."""
+    """Lines that are collected together, or not at all. `numbers` are offsets or line numbers, `mark` is the end."""
 
     source: str
     numbers: Sequence[int]
@@ -48,8 +48,8 @@ class Block(NamedTuple):
     mark: dict[str, Any]
 
 
-class Gap(NamedTuple):
-    """Offsets that retention removed before they were read."""
+class RetentionGap(NamedTuple):
+    """Offsets that Kafka's retention removed before we read them."""
 
     source: str
     start: int
@@ -58,68 +58,68 @@ class Gap(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a run reads: of each source from its start to its end, fixed before the first row."""
+class ReadPlan:
+    """The start and end of each source that a run reads, fixed before the first row."""
 
     starts: dict[str, int]
     ends: dict[str, int]
 
 
-class Source(Protocol):
-    """Where lines come from. Units are the source's own: bytes of a file, offsets of a topic."""
+class StreamSource(Protocol):
+    """A source of stream lines. Its units are bytes of a file, or offsets of a topic."""
 
     name: str
     unit: str
 
-    def plan(self, marks: Marks) -> Plan:
-        """Fix what is to be read, given how far each source was read before."""
+    def plan(self, marks: Marks) -> ReadPlan:
+        """The plan of a new run, given how far each source was read before."""
         ...
 
-    def begin(self, plan: Plan, marks: Marks) -> dict[str, dict[str, Any]]:
-        """The marks of sources that have none yet and must have one even if nothing of them is read."""
+    def first_marks(self, plan: ReadPlan, marks: Marks) -> dict[str, dict[str, Any]]:
+        """New marks for sources that need a mark even if none of their lines is read."""
         ...
 
-    def still_there(self, plan: Plan, marks: Marks) -> Plan:
-        """A killed run's plan, if all of it can still be read. Raises RunError with what to do where it cannot."""
+    def resume(self, plan: ReadPlan, marks: Marks) -> ReadPlan:
+        """The plan of a killed run, if all of it can still be read. Otherwise raises RunError that says what to do."""
         ...
 
-    def blocks(self, plan: Plan, marks: Marks) -> Iterator[Block | Gap]:
-        """What is left of a plan, in its fixed order. `marks` must follow each block before the next is asked for."""
+    def blocks(self, plan: ReadPlan, marks: Marks) -> Iterator[Block | RetentionGap]:
+        """The remaining blocks of a plan, in a fixed order. The caller updates `marks` after each block."""
         ...
 
-    def left(self, plan: Plan, marks: Marks) -> int:
-        """How much of the plan is not read yet."""
+    def remaining(self, plan: ReadPlan, marks: Marks) -> int:
+        """The units of the plan that are not read yet."""
         ...
 
 
 class FileSource:
-    """Files of stream lines. A file is known by its path and the checksum of what was read of it."""
+    """Files of stream lines. A file is identified by its path and the checksum of its lines that were read."""
 
     name = "files"
     unit = "bytes"
 
     def __init__(self, paths: Sequence[Path], block_lines: int = BLOCK_LINES) -> None:
-        """Raises WrongUseError where one of `paths` is no file that can be read."""
+        """Raises WrongUseError if one of `paths` is not a file that can be read."""
         self._paths = list(dict.fromkeys(path.absolute() for path in paths))
         self._block_lines = block_lines
         self._new: set[Path] = set()
         for path in self._paths:
             check_readable(path)
 
-    def plan(self, marks: Marks) -> Plan:
-        """See `Source`: from where each file was read to, to its size now."""
+    def plan(self, marks: Marks) -> ReadPlan:
+        """See `StreamSource`. Each file is read from its mark to its present size."""
         keys = {_key(path, marks): path for path in self._paths}
         starts = {key: int(marks.get(key, {}).get("bytes", 0)) for key in keys}
         ends = {key: path.stat().st_size for key, path in keys.items()}
         self._new |= {path for key, path in keys.items() if starts[key] < ends[key]}
-        return Plan(starts, ends)
+        return ReadPlan(starts, ends)
 
-    def begin(self, plan: Plan, marks: Marks) -> dict[str, dict[str, Any]]:  # noqa: ARG002 - the interface
-        """See `Source`: none, a file that was not read is as good as unknown."""
+    def first_marks(self, plan: ReadPlan, marks: Marks) -> dict[str, dict[str, Any]]:  # noqa: ARG002 - the interface
+        """See `StreamSource`. No file needs a mark before its first block."""
         return {}
 
-    def still_there(self, plan: Plan, marks: Marks) -> Plan:
-        """See `Source`. Raises WrongUseError where a file that is not read to its end is gone, or shorter than it was."""
+    def resume(self, plan: ReadPlan, marks: Marks) -> ReadPlan:
+        """See `StreamSource`. Raises WrongUseError if an unfinished file is gone, or shorter than it was."""
         for key, end in plan.ends.items():
             path, read = _path_of(key), int(marks.get(key, {}).get("bytes", 0))
             if read < end and _size_of(path) < end:
@@ -130,20 +130,20 @@ class FileSource:
                 )
         return plan
 
-    def blocks(self, plan: Plan, marks: Marks) -> Iterator[Block]:
-        """See `Source`: file by file. Bytes that are no UTF-8 stay as they are; a line beyond 1 MiB comes in pieces."""
+    def blocks(self, plan: ReadPlan, marks: Marks) -> Iterator[Block]:
+        """See `StreamSource`. File by file. Bytes that are not UTF-8 are preserved. A line beyond 1 MiB comes in pieces."""
         for key, end in plan.ends.items():
             if int(marks.get(key, {}).get("bytes", 0)) < end:
                 yield from self._file_blocks(key, _path_of(key), end, marks)
 
-    def left(self, plan: Plan, marks: Marks) -> int:
-        """See `Source`: bytes."""
+    def remaining(self, plan: ReadPlan, marks: Marks) -> int:
+        """See `StreamSource`. In bytes."""
         return sum(end - int(marks.get(key, {}).get("bytes", 0)) for key, end in plan.ends.items())
 
     def hints(self) -> list[str]:
-        """What files with something new seem to hold instead of lines, by their first bytes; empty when nothing says so."""
+        """Messages for files with new content whose first bytes are those of another format."""
         found = ((path, _format_of(path)) for path in sorted(self._new))
-        return [f"{path} looks like {told}" for path, told in found if told]
+        return [f"{path} looks like {name}" for path, name in found if name]
 
     def _file_blocks(self, key: str, path: Path, end: int, marks: Marks) -> Iterator[Block]:
         mark = marks.get(key, {"bytes": 0, "lines": 0})
@@ -173,38 +173,38 @@ class TopicSource:
     unit = "offsets"
 
     def __init__(self, client: Client, topic: str, begin: str = "earliest", block_offsets: int = BLOCK_LINES) -> None:
-        """`begin` says where the very first run starts: `earliest`, `latest`, or the first offset at or after a time in ms."""
+        """`begin` is where the very first run starts: `earliest`, `latest`, or a time in milliseconds since 1970."""
         self.name = f"topic {topic}"
         self._client = client
         self._topic = topic
         self._begin = begin
         self._block = block_offsets
 
-    def plan(self, marks: Marks) -> Plan:
-        """See `Source`: to the end offsets of this moment. A partition that is new starts at its first offset.
+    def plan(self, marks: Marks) -> ReadPlan:
+        """See `StreamSource`. The plan ends at the present end offsets. A new partition starts at its first offset.
 
-        Raises StreamError where a partition ends before what was read of it.
+        Raises StreamError if a partition ends before its mark.
         """
         ends = self._client.end_offsets()
         begin = self._first_run() if not any(self._key(each) in marks for each in ends) else self._client.first_offsets()
         starts = {self._key(each): int(marks.get(self._key(each), {"offset": begin[each]})["offset"]) for each in sorted(ends)}
         for each in sorted(ends):
-            _check_not_anew(self._key(each), starts[self._key(each)], ends[each])
-        return Plan(starts, {self._key(each): ends[each] for each in sorted(ends)})
+            _check_not_recreated(self._key(each), starts[self._key(each)], ends[each])
+        return ReadPlan(starts, {self._key(each): ends[each] for each in sorted(ends)})
 
-    def begin(self, plan: Plan, marks: Marks) -> dict[str, dict[str, Any]]:
-        """See `Source`: each partition, so that the first run is first only once."""
+    def first_marks(self, plan: ReadPlan, marks: Marks) -> dict[str, dict[str, Any]]:
+        """See `StreamSource`. Each partition gets a mark, so that `begin` applies to the first run only."""
         return {key: {"offset": start} for key, start in plan.starts.items() if key not in marks}
 
-    def still_there(self, plan: Plan, marks: Marks) -> Plan:  # noqa: ARG002 - the interface
-        """See `Source`. Raises StreamError where a partition ends before the plan does."""
+    def resume(self, plan: ReadPlan, marks: Marks) -> ReadPlan:  # noqa: ARG002 - the interface
+        """See `StreamSource`. Raises StreamError if a partition ends before the plan."""
         ends = self._client.end_offsets()
         for key, end in plan.ends.items():
-            _check_not_anew(key, end, ends.get(_partition(key), 0))
+            _check_not_recreated(key, end, ends.get(_partition(key), 0))
         return plan
 
-    def blocks(self, plan: Plan, marks: Marks) -> Iterator[Block | Gap]:
-        """See `Source`: the partition that has had the fewest blocks of this run is next, of equals the lowest."""
+    def blocks(self, plan: ReadPlan, marks: Marks) -> Iterator[Block | RetentionGap]:
+        """See `StreamSource`. The next block is of the partition with the fewest blocks in this run, of equals the lowest."""
         while (key := self._next(plan, marks)) is not None:
             start = self._at(key, plan, marks)
             stop = min((start // self._block + 1) * self._block, plan.ends[key])
@@ -212,14 +212,14 @@ class TopicSource:
                 yield self._read(key, start, stop)
             except OffsetGoneError:
                 first = min(self._client.first_offsets()[_partition(key)], plan.ends[key])
-                yield Gap(key, start, first, {"offset": first})
+                yield RetentionGap(key, start, first, {"offset": first})
 
-    def left(self, plan: Plan, marks: Marks) -> int:
-        """See `Source`: offsets."""
+    def remaining(self, plan: ReadPlan, marks: Marks) -> int:
+        """See `StreamSource`. In offsets."""
         return sum(end - self._at(key, plan, marks) for key, end in plan.ends.items())
 
     def lags(self, marks: Marks) -> dict[str, int]:
-        """The offsets between what was read of each partition and its end now."""
+        """The number of unread offsets of each partition at this moment."""
         ends = {self._key(each): end for each, end in self._client.end_offsets().items()}
         return {key: max(end - int(marks.get(key, {}).get("offset", end)), 0) for key, end in ends.items()}
 
@@ -235,14 +235,14 @@ class TopicSource:
                 return Block(key, numbers, lines, {"offset": numbers[-1] + 1})
         return Block(key, numbers, lines, {"offset": stop})
 
-    def _next(self, plan: Plan, marks: Marks) -> str | None:
+    def _next(self, plan: ReadPlan, marks: Marks) -> str | None:
         open_ones = [key for key, end in plan.ends.items() if self._at(key, plan, marks) < end]
         return min(open_ones, key=lambda key: (self._rounds(key, plan, marks), _partition(key)), default=None)
 
-    def _rounds(self, key: str, plan: Plan, marks: Marks) -> int:
+    def _rounds(self, key: str, plan: ReadPlan, marks: Marks) -> int:
         return self._at(key, plan, marks) // self._block - plan.starts[key] // self._block
 
-    def _at(self, key: str, plan: Plan, marks: Marks) -> int:
+    def _at(self, key: str, plan: ReadPlan, marks: Marks) -> int:
         return int(marks.get(key, {"offset": plan.starts[key]})["offset"])
 
     def _first_run(self) -> dict[int, int]:
@@ -255,12 +255,12 @@ class TopicSource:
 
 
 def _size_of(path: Path) -> int:
-    """A file's size, -1 where it is not there."""
+    """A file's size, or -1 without a file."""
     return path.stat().st_size if path.exists() else -1
 
 
-def _check_not_anew(key: str, read: int, end: int) -> None:
-    """Waiting until a new topic has grown beyond the old one's end would silently lose all lines before that end."""
+def _check_not_recreated(key: str, read: int, end: int) -> None:
+    """Refuse a topic that was made anew: waiting until it is longer than the old topic would lose lines. Raises StreamError."""
     if end < read:
         raise StreamError(
             f"{key} ends at offset {end:,}, but was known up to {read:,}: was the topic made anew? Then take {key} out "
@@ -270,7 +270,7 @@ def _check_not_anew(key: str, read: int, end: int) -> None:
 
 
 def _within(batch: MessageBatch, held: int) -> tuple[int, int]:
-    """How many values of a batch come into a block that holds so many bytes, and how many it holds then."""
+    """How many values of a batch fit into a block that holds `held` bytes, and the bytes that the block holds then."""
     size = sum(map(len, batch.values))
     if held + size < BLOCK_BYTES:
         return len(batch.values), held + size
@@ -286,12 +286,12 @@ def _partition(key: str) -> int:
 
 
 def check_readable(path: Path) -> None:
-    """Raises WrongUseError for anything but a file of the disk that can be read: a run may read its lines twice."""
+    """Refuse anything but a readable file of the disk: a run may read lines twice. Raises WrongUseError."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise WrongUseError(f"{path}: is a folder: name a file of stream lines")
-        if not stat.S_ISREG(mode):  # a pipe that nobody writes to would be opened for ever
+        if not stat.S_ISREG(mode):  # to open a pipe without a writer blocks for ever
             raise WrongUseError(
                 f"{path}: is not a file of the disk, and a run that was broken off could not read it again: "
                 "write the lines to a file, and name a file of stream lines"
@@ -303,7 +303,7 @@ def check_readable(path: Path) -> None:
 
 
 def _format_of(path: Path) -> str:
-    """The format that a file's first bytes name; empty for plain text, and for a file that is gone."""
+    """The format of a file by its first bytes. Empty for plain text, and for a file that is gone."""
     try:
         with path.open("rb") as file:
             first = file.read(6)
@@ -311,11 +311,11 @@ def _format_of(path: Path) -> str:
         return ""
     if len(first) > 1 and 0 in first[:2]:
         return "UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)"
-    return next((told for magic, told in FORMATS.items() if first.startswith(magic)), "")
+    return next((name for magic, name in FORMATS.items() if first.startswith(magic)), "")
 
 
 def _key(path: Path, marks: Marks) -> str:
-    """The key of a file: that of the mark whose bytes it begins with, else a new one."""
+    """The key of a file: the key of the mark whose bytes the file begins with, or a new key."""
     known = [key for key in marks if key.startswith("file:") and key.rpartition("#")[0] == f"file:{path}"]
     for key in known:
         size = int(marks[key]["bytes"])
@@ -325,12 +325,12 @@ def _key(path: Path, marks: Marks) -> str:
 
 
 def _path_of(key: str) -> Path:
-    """The file of a key: that of a killed run may not be among those of this one."""
+    """The file of a key. A killed run may have read other files than this run."""
     return Path(key.removeprefix("file:").rpartition("#")[0])
 
 
 def _digest(path: Path, size: int) -> hashlib._Hash:
-    """The checksum of the first `size` bytes of a file, to be gone on with."""
+    """The checksum of the first `size` bytes of a file, which the caller extends."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while size > 0 and (block := file.read(min(size, LONGEST_READ))):

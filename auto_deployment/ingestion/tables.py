@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from auto_deployment.ingestion.rows import Aside, Rows
+    from auto_deployment.ingestion.rows import BlockRows, KeptLine
 
 RATING_HEADER = "user_id,movie_id,rating,rated_at"
 WATCH_HEADER = "user_id,movie_id,minutes,watched_at"
@@ -52,7 +52,7 @@ class Tables:
             "visitors": self.visitors,
         }
 
-    def append(self, rows: Rows) -> None:
+    def append(self, rows: BlockRows) -> None:
         """Add a block's rows and lines, and wait until they are on the disk. Raises TableError where they cannot be."""
         try:
             _append(self.ratings, RATING_HEADER, rows.ratings)
@@ -86,7 +86,7 @@ class Tables:
         return cut
 
 
-def _to_json(aside: Aside) -> str:
+def _to_json(aside: KeptLine) -> str:
     return json.dumps(aside._asdict())
 
 

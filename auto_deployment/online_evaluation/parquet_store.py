@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from auto_deployment.ingestion.events import Recommendation
-    from auto_deployment.ingestion.rows import Rows
+    from auto_deployment.ingestion.rows import BlockRows
 
 Kind: TypeAlias = Literal["answers", "watches"]
 
@@ -65,7 +65,7 @@ class ParquetStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def keep(self, source: str, mark: Mapping[str, Any], rows: Rows) -> None:
+    def keep(self, source: str, mark: Mapping[str, Any], rows: BlockRows) -> None:
         """Write the answers and watches of a block: one file for each day. Each file is complete, or it does not exist."""
         name = f"{_slug(source)}~{_position(mark):015d}.parquet"
         lines: dict[Kind, Sequence[str]] = {"answers": answer_lines(rows.answers), "watches": _watch_lines(rows)}
@@ -158,7 +158,7 @@ def answer_lines(answers: Iterable[Recommendation]) -> list[str]:
     return [_answer_line(answer) for answer in answers]
 
 
-def _watch_lines(rows: Rows) -> list[str]:
+def _watch_lines(rows: BlockRows) -> list[str]:
     """A tab-separated line for each row of watches: user, film, minutes and the time of the first minute."""
     return [
         "\t".join((*watch.split(",", 3)[:3], begun[:MICROSECONDS]))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from auto_deployment.common.settings import Settings
-    from auto_deployment.ingestion.rows import Rows
+    from auto_deployment.ingestion.rows import BlockRows
     from auto_deployment.ingestion.tables import Tables
     from auto_deployment.online_evaluation.metrics import OnlineMetrics
 
@@ -53,7 +53,7 @@ class Telemetry:
         with self._reported("blocks that will be collected again could not be removed"):
             self._store.roll_back(marks)
 
-    def keep(self, source: str, mark: Mapping[str, Any], rows: Rows) -> None:
+    def keep(self, source: str, mark: Mapping[str, Any], rows: BlockRows) -> None:
         """See `collector.BlockSink`."""
         with self._reported(f"a block of {source} was not kept"):
             self._store.keep(source, mark, rows)

@@ -21,8 +21,7 @@ from auto_deployment.common.json_file import StateError, read_json, write_json_s
 from auto_deployment.common.signals import Stop, StoppedError
 from auto_deployment.evaluation.champion import recipe_in_service
 from auto_deployment.ingestion import collector
-from auto_deployment.ingestion.collect_with_progress import collect_showing
-from auto_deployment.ingestion.collect_with_progress import collected as counts_text
+from auto_deployment.ingestion.collect_with_progress import collect_with_progress, summary_lines
 from auto_deployment.ingestion.collector import CollectionState, Collector, lag_grows
 from auto_deployment.ingestion.events import rules_of
 from auto_deployment.ingestion.kafka.client_factory import open_client
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from auto_deployment.common.progress import Progress
     from auto_deployment.common.settings import Settings
     from auto_deployment.evaluation.champion import Recipe
-    from auto_deployment.ingestion.sources import Source
+    from auto_deployment.ingestion.sources import StreamSource
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +174,9 @@ class Pipeline:
         collected = Collector(Tables(self._data), self._state_file, rules_of(self._settings), self._telemetry)
         until = time.monotonic() + 60 * self._settings.collect_minutes
         with self._source() as source:
-            collect_showing(collected, source, self._progress, lambda: time.monotonic() < until and not self._stop.asked())
+            collect_with_progress(
+                collected, source, self._progress, lambda: time.monotonic() < until and not self._stop.asked()
+            )
             self._stop.check()
             hints = source.hints() if isinstance(source, FileSource) else []
             if isinstance(source, TopicSource):
@@ -185,7 +186,7 @@ class Pipeline:
                 collected.note_lag(self._lag)
                 self._telemetry.note_unread([key for key, lag in lags.items() if lag])
         self._telemetry.drop_expired()
-        for line in counts_text(collected.state.counts):
+        for line in summary_lines(collected.state.counts):
             self._progress.say(line)
         if self._lag:
             self._progress.say(f"{self._lag:,} lines of the stream are left unread")
@@ -194,7 +195,7 @@ class Pipeline:
         return collected, hints
 
     @contextmanager
-    def _source(self) -> Iterator[Source]:
+    def _source(self) -> Iterator[StreamSource]:
         if self._options.inputs:
             yield FileSource(self._options.inputs)
             return

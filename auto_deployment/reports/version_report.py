@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from auto_deployment.common.json_file import read_typed, write_json_synced
 from auto_deployment.evaluation.champion import Recipe
 from auto_deployment.evaluation.gate import Decision
-from auto_deployment.ingestion.rows import worded
+from auto_deployment.ingestion.rows import counts_text
 from auto_deployment.online_evaluation.metrics import OnlineMetrics
 from auto_deployment.ranking.offline_evaluation import RankingFigures
 
@@ -165,11 +165,12 @@ def stability_index(new: Mapping[str, int], old: Mapping[str, int]) -> float:
 def lines(report: VersionReport) -> list[str]:
     """The report as lines for log and mail, the main numbers first."""
     counts, data, gate = report.lines, report.data, report.gate
+    rejected = Counter(counts.rejected)
     text = [
         f"RMSE {gate.rmse:.3f} +- {gate.spread:.3f} ({gate.rows})",
         *(f"{name}: NDCG@10 {of.ndcg_at_10:.3f}, Recall@20 {of.recall_at_20:.3f}" for name, of in report.ranking.items()),
-        f"{counts.count:,} lines: {worded(Counter(counts.kinds))}",
-        f"{counts.repaired:,} repaired, {sum(counts.rejected.values()):,} rejected {worded(Counter(counts.rejected))}".rstrip(),
+        f"{counts.count:,} lines: {counts_text(Counter(counts.kinds))}",
+        f"{counts.repaired:,} repaired, {rejected.total():,} rejected {counts_text(rejected)}".rstrip(),
         f"{data.users:,} users, {data.films:,} films, {data.ratings.pairs:,} ratings",
         f"{data.ratings.duplicates:,} rows rate a film again: the latest rating of a user and a film counts",
     ]

@@ -22,7 +22,7 @@ from auto_deployment.ingestion.events import DEFAULT_RULES
 from auto_deployment.ingestion.kafka import confluent_client, kafka_python_client
 from auto_deployment.ingestion.kafka.client import MessageBatch
 from auto_deployment.ingestion.kafka.client_factory import open_client
-from auto_deployment.ingestion.rows import Counts, Rows
+from auto_deployment.ingestion.rows import BlockRows, Counts
 from auto_deployment.ingestion.sources import TopicSource
 from auto_deployment.ingestion.tables import RATING_HEADER, Tables
 from tests.bench.measure import Row, interleaved, processor_seconds, row
@@ -76,12 +76,12 @@ def append() -> list[Row]:
     """A thousand new rows onto ten million, against the same onto a thousand; the append alone, until it is on the disk."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         large, small = (_table(Path(name) / str(rows), rows) for rows in (LARGE, SMALL))
-        rows = Rows([f"{user},a+film+1999,4,2026-01-05T08:00:00" for user in range(APPENDED)], [], [], [], Counts())
+        rows = BlockRows([f"{user},a+film+1999,4,2026-01-05T08:00:00" for user in range(APPENDED)], [], [], [], Counts())
         pairs = interleaved(lambda: _append(large, rows), lambda: _append(small, rows), 15)
     return [row("append", "1,000 rows onto 10 million", pairs, "lower", APPEND_RATIO, "us")]
 
 
-def _append(tables: Tables, rows: Rows) -> float:
+def _append(tables: Tables, rows: BlockRows) -> float:
     """Processor time, in microseconds: what the disk takes for its part is the same for both and swings."""
     return min(processor_seconds(lambda: tables.append(rows)) for _ in range(3)) * 1e6
 

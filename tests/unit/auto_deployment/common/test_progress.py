@@ -116,7 +116,7 @@ def test_a_second_collection_tells_its_own_rate(tmp_path: Path, monkeypatch: pyt
         path.write_bytes(b"2024-10-14T15:22:01,70999,GET /rate/carcasses+2009=4\n" * lines)
         path = path.rename(tmp_path / f"{lines}.log")
         collector = Collector(Tables(tmp_path), tmp_path / FILE, Rules())
-        collect_with_progress.collect_showing(collector, FileSource([path]), Progress(StringIO()), lambda: True)
+        collect_with_progress.collect_with_progress(collector, FileSource([path]), Progress(StringIO()), lambda: True)
     assert noted == [
         "3,000 lines/s, 3,000 taken, 0 repaired, none quarantined",
         "5 lines/s, 5 taken, 0 repaired, none quarantined",

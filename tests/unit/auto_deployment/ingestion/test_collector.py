@@ -15,8 +15,8 @@ from auto_deployment.common.errors import RefusedError, WrongUseError
 from auto_deployment.common.json_file import StateError
 from auto_deployment.ingestion.collector import CollectionState, Collector, check_rejects, check_trainable, lag_grows
 from auto_deployment.ingestion.events import DEFAULT_RULES, Rules
-from auto_deployment.ingestion.rows import Aside, Counts, rows_of, worded
-from auto_deployment.ingestion.sources import LONGEST_READ, Block, FileSource, Gap, Plan
+from auto_deployment.ingestion.rows import Counts, KeptLine, counts_text, rows_of
+from auto_deployment.ingestion.sources import LONGEST_READ, Block, FileSource, ReadPlan, RetentionGap
 from auto_deployment.ingestion.tables import RATING_HEADER, WATCH_HEADER, TableError, Tables
 
 if TYPE_CHECKING:
@@ -58,10 +58,10 @@ def collector_of(folder: Path) -> Collector:
     return Collector(Tables(folder / "data"), folder / "data" / "collected.json", DEFAULT_RULES)
 
 
-def collect(folder: Path, *paths: Path, block_lines: int = 100_000, go_on: Callable[[], bool] = lambda: True) -> Counts:
+def collect(folder: Path, *paths: Path, block_lines: int = 100_000, may_continue: Callable[[], bool] = lambda: True) -> Counts:
     """A whole run over files; the counts of all runs."""
     collector = collector_of(folder)
-    list(collector.collect(FileSource(paths, block_lines), go_on))
+    list(collector.collect(FileSource(paths, block_lines), may_continue))
     return collector.state.counts
 
 
@@ -71,9 +71,9 @@ def contents(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in (tables.ratings, tables.watches, tables.quarantine, tables.repaired)]
 
 
-def asides(folder: Path) -> list[Aside]:
+def asides(folder: Path) -> list[KeptLine]:
     """The lines in quarantine."""
-    return [Aside(**json.loads(line)) for line in Tables(folder / "data").quarantine.read_text().splitlines()]
+    return [KeptLine(**json.loads(line)) for line in Tables(folder / "data").quarantine.read_text().splitlines()]
 
 
 def test_a_block_becomes_rows_of_both_tables() -> None:
@@ -104,10 +104,10 @@ def test_what_is_kept_aside_says_where_it_stood() -> None:
     """A rejected or repaired line is kept whole, with its source and its number there."""
     rows = rows_of(block_of(LINES, 1001))
     assert rows.rejected == [
-        Aside("film", LINES[5], "movie.log", 1006),
-        Aside("rating_missing", LINES[11], "movie.log", 1012),
+        KeptLine("film", LINES[5], "movie.log", 1006),
+        KeptLine("rating_missing", LINES[11], "movie.log", 1012),
     ]
-    assert rows.repaired == [Aside("repaired", LINES[7], "movie.log", 1008)]
+    assert rows.repaired == [KeptLine("repaired", LINES[7], "movie.log", 1008)]
 
 
 def test_a_line_that_is_too_long_alone_is_too_long_in_a_block() -> None:
@@ -154,7 +154,7 @@ def test_reading_broken_off_between_blocks_changes_nothing(tmp_path: Path, block
     (tmp_path / "pieces").mkdir()
     whole = collect(tmp_path / "whole", path, block_lines=block_lines)
     for _ in range(len(LINES)):
-        pieces = collect(tmp_path / "pieces", path, block_lines=block_lines, go_on=lambda: False)
+        pieces = collect(tmp_path / "pieces", path, block_lines=block_lines, may_continue=lambda: False)
     assert contents(tmp_path / "pieces") == contents(tmp_path / "whole")
     assert pieces == whole
 
@@ -336,28 +336,28 @@ class Hole:
 
     name, unit = "hole", "offsets"
 
-    def plan(self, marks: Marks) -> Plan:
+    def plan(self, marks: Marks) -> ReadPlan:
         """Ten offsets."""
         assert marks == {}
-        return Plan({"t/0": 0}, {"t/0": 10})
+        return ReadPlan({"t/0": 0}, {"t/0": 10})
 
-    def begin(self, plan: Plan, marks: Marks) -> dict[str, dict[str, Any]]:
+    def first_marks(self, plan: ReadPlan, marks: Marks) -> dict[str, dict[str, Any]]:
         """Another partition has nothing to read yet."""
         assert (plan.starts, marks) == ({"t/0": 0}, {})
         return {"t/1": {"offset": 3}}
 
-    def still_there(self, plan: Plan, marks: Marks) -> Plan:
+    def resume(self, plan: ReadPlan, marks: Marks) -> ReadPlan:
         """All that is left."""
         assert marks
         return plan
 
-    def blocks(self, plan: Plan, marks: Marks) -> Iterator[Block | Gap]:
+    def blocks(self, plan: ReadPlan, marks: Marks) -> Iterator[Block | RetentionGap]:
         """Five are gone."""
         assert (plan.ends, marks) == ({"t/0": 10}, {"t/1": {"offset": 3}})
-        yield Gap("t/0", 0, 5, {"offset": 5})
+        yield RetentionGap("t/0", 0, 5, {"offset": 5})
         yield Block("t/0", [5, 8], [LINES[1], LINES[4]], {"offset": 10})
 
-    def left(self, plan: Plan, marks: Marks) -> int:
+    def remaining(self, plan: ReadPlan, marks: Marks) -> int:
         """To the end."""
         return plan.ends["t/0"] - int(marks["t/0"]["offset"])
 
@@ -560,7 +560,7 @@ def test_no_line_or_no_rating_refuses_the_run() -> None:
 
 def test_counts_are_told_the_most_frequent_first() -> None:
     """As a person reads them, with thousands apart."""
-    assert worded(Counter(film=2, user=12_345)) == "user 12,345, film 2"
+    assert counts_text(Counter(film=2, user=12_345)) == "user 12,345, film 2"
 
 
 def test_the_real_logs_are_accounted_for_line_by_line(tmp_path: Path, real_ratings: Path, real_watches: Path) -> None:

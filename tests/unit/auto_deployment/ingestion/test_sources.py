@@ -6,13 +6,13 @@ import pytest
 
 from auto_deployment.common.errors import WrongUseError
 from auto_deployment.ingestion.kafka.client import MessageBatch, OffsetGoneError, StreamError
-from auto_deployment.ingestion.sources import Block, FileSource, Gap, TopicSource
+from auto_deployment.ingestion.sources import Block, FileSource, RetentionGap, TopicSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from auto_deployment.ingestion.sources import Source
+    from auto_deployment.ingestion.sources import StreamSource
 
 LINES = [f"line {at}" for at in range(1, 13)]
 
@@ -54,11 +54,11 @@ class Topic:
         """Nothing to let go of."""
 
 
-def run(source: Source, marks: dict[str, Any], blocks: int = 1_000) -> list[Block | Gap]:
+def run(source: StreamSource, marks: dict[str, Any], blocks: int = 1_000) -> list[Block | RetentionGap]:
     """At most so many blocks of a source, its marks following each."""
-    taken: list[Block | Gap] = []
+    taken: list[Block | RetentionGap] = []
     plan = source.plan(marks)
-    marks |= source.begin(plan, marks)
+    marks |= source.first_marks(plan, marks)
     for block in source.blocks(plan, marks):
         marks[block.source] = block.mark
         taken.append(block)
@@ -67,7 +67,7 @@ def run(source: Source, marks: dict[str, Any], blocks: int = 1_000) -> list[Bloc
     return taken
 
 
-def lines_of(blocks: list[Block | Gap]) -> list[str]:
+def lines_of(blocks: list[Block | RetentionGap]) -> list[str]:
     """The lines of blocks."""
     return [line for block in blocks if isinstance(block, Block) for line in block.lines]
 
@@ -80,12 +80,12 @@ def test_a_file_comes_in_blocks_of_fixed_length(tmp_path: Path, block_lines: int
     path.write_bytes("\n".join(LINES).encode() + end)
     source, marks = FileSource([path], block_lines), dict[str, Any]()
     plan = source.plan(marks)
-    assert source.left(plan, marks) == path.stat().st_size
+    assert source.remaining(plan, marks) == path.stat().st_size
     blocks = run(source, marks)
     assert lines_of(blocks) == LINES
     assert all(isinstance(block, Block) and len(block.lines) == block_lines for block in blocks[:-1])
     assert [number for block in blocks if isinstance(block, Block) for number in block.numbers] == list(range(1, 13))
-    assert source.left(plan, marks) == 0
+    assert source.remaining(plan, marks) == 0
 
 
 def test_blocks_end_where_they_would_have_ended(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_partitions_come_in_turn_in_blocks_of_fixed_edges() -> None:
     topic = Topic(p0=[3, 4, 6, 7, 8, 9], p1=[0, 1])
     source = TopicSource(topic, "movielog4", block_offsets=4)
     marks: dict[str, Any] = {}
-    assert source.left(source.plan(marks), marks) == 9
+    assert source.remaining(source.plan(marks), marks) == 9
     assert [(block.source, list(block.numbers), block.mark) for block in run(source, marks) if isinstance(block, Block)] == [
         ("movielog4/0", [3], {"offset": 4}),
         ("movielog4/1", [0, 1], {"offset": 2}),
@@ -208,11 +208,11 @@ def test_offsets_that_retention_removed_are_told_as_a_gap() -> None:
     run(source, marks, 1)
     topic.begins[0] = 7
     gap, *blocks = run(source, marks)
-    assert gap == Gap("movielog4/0", 4, 7, {"offset": 7})
+    assert gap == RetentionGap("movielog4/0", 4, 7, {"offset": 7})
     assert lines_of(blocks) == ["line 7", "line 8", "line 9"]
     plan = source.plan({"movielog4/0": {"offset": 4}})
     topic.begins[0] = 50
-    assert next(source.blocks(plan, {"movielog4/0": {"offset": 8}})) == Gap("movielog4/0", 8, 10, {"offset": 10})
+    assert next(source.blocks(plan, {"movielog4/0": {"offset": 8}})) == RetentionGap("movielog4/0", 8, 10, {"offset": 10})
 
 
 def test_a_topic_that_was_made_anew_is_not_waited_for() -> None:
@@ -237,7 +237,7 @@ def test_long_lines_make_a_block_end_before_it_fills_the_memory(tmp_path: Path, 
             lengths[block.source].append(len(block.lines))
         assert next(iter(lengths.values())) == [2, 2, 1]
         marks: dict[str, Any] = {}
-        plan, broken = source.plan(marks), list[Block | Gap]()
+        plan, broken = source.plan(marks), list[Block | RetentionGap]()
         for _ in whole:
             block = next(iter(source.blocks(plan, marks)))
             marks[block.source] = block.mark
@@ -255,19 +255,19 @@ def test_a_killed_run_s_file_that_is_gone_is_missed_with_what_to_do(tmp_path: Pa
     plan = source.plan(marks)
     marks[f"file:{read}#0"] = {"bytes": 8, "lines": 2, "sha256": ""}
     read.unlink()
-    assert source.still_there(plan, marks) == plan
+    assert source.resume(plan, marks) == plan
     unread.unlink()
     if left is not None:
         unread.write_text(left)
     with pytest.raises(WrongUseError, match=rf"{unread}: .*take file:{unread}#0 out of the plans"):
-        source.still_there(plan, marks)
+        source.resume(plan, marks)
 
 
 def test_a_killed_run_s_topic_that_was_made_anew_is_named() -> None:
     """Its plan reaches beyond the new one's end; a partition that is gone ends at 0."""
     topic = Topic(p0=list(range(9)), p1=[0])
     plan = TopicSource(topic, "movielog4").plan({})
-    assert TopicSource(topic, "movielog4").still_there(plan, {}) == plan
+    assert TopicSource(topic, "movielog4").resume(plan, {}) == plan
     topic.offsets = {0: [0, 1]}
     with pytest.raises(StreamError, match=r"movielog4/0 ends at offset 2, but was known up to 9.*the topic out of the plans"):
-        TopicSource(topic, "movielog4").still_there(plan, {})
+        TopicSource(topic, "movielog4").resume(plan, {})

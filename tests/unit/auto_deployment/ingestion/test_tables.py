@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.ingestion.rows import Aside, Counts, Rows
+from auto_deployment.ingestion.rows import BlockRows, Counts, KeptLine
 from auto_deployment.ingestion.tables import RATING_HEADER, WATCH_HEADER, TableError, Tables
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROWS = Rows(["1,a+1999,4,2024-01-01T00:00:00"], [], [Aside("film", "\udcff\n", "f", 1)], [], Counts())
+ROWS = BlockRows(["1,a+1999,4,2024-01-01T00:00:00"], [], [KeptLine("film", "\udcff\n", "f", 1)], [], Counts())
 
 
 def test_rows_stand_under_their_header_and_asides_as_json(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_lines_kept_aside_roll_with_the_version(tmp_path: Path) -> None:
     tables = Tables(tmp_path)
     for version in range(35):
         tables.roll(version)
-        tables.append(Rows(["1,a+1999,4,2026-01-05T08:00:00"], [], [Aside("user", "x", "f", 1)], [], Counts()))
+        tables.append(BlockRows(["1,a+1999,4,2026-01-05T08:00:00"], [], [KeptLine("user", "x", "f", 1)], [], Counts()))
     kept = sorted(path.name for path in tables.quarantine.parent.iterdir())
     assert len(kept) == 32
     assert "rejected_since_3.jsonl" not in kept

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from auto_deployment.ingestion.rows import Rows
+    from auto_deployment.ingestion.rows import BlockRows
 
 DAY = timedelta(days=1)
 ANSWER = "2026-01-05T12:00:{:02}.123,{},recommendation request s:8082, status 200, result: a+1999, b+1999, 5 ms"
@@ -114,7 +114,7 @@ def test_a_killed_collection_keeps_what_an_undisturbed_one_keeps(
     kept = telemetry(broken)
     written = 0
 
-    def dying(store: ParquetStore, source: str, mark: Mapping[str, Any], rows: Rows) -> None:
+    def dying(store: ParquetStore, source: str, mark: Mapping[str, Any], rows: BlockRows) -> None:
         nonlocal written
         undisturbed(store, source, mark, rows)
         written += 1

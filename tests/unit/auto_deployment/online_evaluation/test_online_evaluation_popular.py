@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.model import ArtifactError, film_arrays, save
-from auto_deployment.ingestion.rows import Counts, Rows
+from auto_deployment.ingestion.rows import BlockRows, Counts
 from auto_deployment.ingestion.tables import Tables
 from auto_deployment.online_evaluation.database import Database
 from auto_deployment.online_evaluation.popular import Popular, superseded
@@ -34,7 +34,7 @@ def tables_of(folder: Path, rated: list[tuple[int, str]], watched: list[tuple[in
     (folder / "data").mkdir()
     tables = Tables(folder / "data")
     ratings = [f"{user},{film},4,{TIME}" for user, film in rated]
-    tables.append(Rows(ratings, [f"{user},{film},3,{TIME}" for user, film in watched], [], [], Counts()))
+    tables.append(BlockRows(ratings, [f"{user},{film},3,{TIME}" for user, film in watched], [], [], Counts()))
     return tables
 
 

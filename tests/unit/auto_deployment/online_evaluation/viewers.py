@@ -10,7 +10,7 @@ from app.provenance import Ledger
 from app.routes import digest_of, new_id
 from auto_deployment.common.json_file import write_json_synced
 from auto_deployment.ingestion.events import Recommendation
-from auto_deployment.ingestion.rows import Counts, Rows
+from auto_deployment.ingestion.rows import BlockRows, Counts
 from auto_deployment.online_evaluation.database import Database
 from auto_deployment.online_evaluation.metrics import OnlineMetrics, compute_metrics
 from auto_deployment.online_evaluation.parquet_store import Kind, ParquetStore
@@ -25,9 +25,9 @@ LATER = timedelta(milliseconds=40)
 SOURCE = "movielog4/0"
 
 
-def empty_rows() -> Rows:
+def empty_rows() -> BlockRows:
     """A block that tells nothing."""
-    return Rows([], [], [], [], Counts())
+    return BlockRows([], [], [], [], Counts())
 
 
 def stream_time(time: datetime) -> str:

@@ -21,7 +21,7 @@ from auto_deployment.common.process import CommandError, Commands
 from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
 from auto_deployment.ingestion.collect_with_progress import collect_files
-from auto_deployment.ingestion.rows import Counts, Rows
+from auto_deployment.ingestion.rows import BlockRows, Counts
 from auto_deployment.ingestion.sources import SAMPLE
 from auto_deployment.ingestion.tables import Tables
 from auto_deployment.provenance import history, listing, tries
@@ -220,7 +220,7 @@ def test_the_latest_rating_is_the_one_that_training_takes(tmp_path: Path, times:
     rows = [f"5,a+1999,{at},2026-01-05T{time}" for at, time in enumerate(times, 1)]
     (seen,) = combine(rows, [])
     tables = Tables(tmp_path)
-    tables.append(Rows(rows, [], [], [], Counts()))
+    tables.append(BlockRows(rows, [], [], [], Counts()))
     trained = read_dataset(tables, (1.0, 5.0)).ratings.stars.tolist()
     assert (seen.stars, trained) == (stars, [stars])
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from auto_deployment.evaluation.gate import decide
-from auto_deployment.ingestion.collect_with_progress import collected
+from auto_deployment.ingestion.collect_with_progress import summary_lines
 from auto_deployment.ingestion.rows import Counts
 from auto_deployment.ranking.offline_evaluation import RankingFigures
 from auto_deployment.reports import console
@@ -16,7 +16,7 @@ from tests.unit.auto_deployment.samples import SCALE, dataset_of, evaluation, of
 def test_the_lines_are_told_by_what_became_of_them() -> None:
     """Kinds, then the repaired and the quarantined, these by reason."""
     counts = Counts(12_345, Counter(watch=12_000, rating=340), 2, Counter(film=3, user=2))
-    assert collected(counts) == [
+    assert summary_lines(counts) == [
         "12,345 lines: watch 12,000, rating 340",
         "2 of them repaired, the originals kept",
         "5 quarantined: film 3, user 2",
@@ -25,8 +25,8 @@ def test_the_lines_are_told_by_what_became_of_them() -> None:
 
 def test_what_did_not_happen_is_not_told() -> None:
     """Nothing repaired, nothing quarantined, nothing at all."""
-    assert collected(Counts(3, Counter(rating=3))) == ["3 lines: rating 3"]
-    assert collected(Counts()) == ["0 lines: nothing taken"]
+    assert summary_lines(Counts(3, Counter(rating=3))) == ["3 lines: rating 3"]
+    assert summary_lines(Counts()) == ["0 lines: nothing taken"]
 
 
 def test_the_tables_are_told_in_numbers() -> None:
