@@ -115,12 +115,12 @@ def _data(version: VersionLink) -> Lines:
     counts = (
         [("lines", f"{lines['in']:,} since the version before, {sum(lines['rejected'].values()):,} rejected")] if lines else []
     )
-    return [*rows, *counts, *offsets] or [("", "git has no report and no offsets of this version here")]
+    return [*rows, *counts, *offsets] or [("", "git has no report and no offsets of this version here: run git fetch --tags")]
 
 
 def _gate(gate: Mapping[str, Any] | None) -> Lines:
     if gate is None:
-        return [("", "no metrics of the gate are known here")]
+        return [("", "no metrics of the gate are known here: run git fetch --tags")]
     rmse = ("RMSE", f"{gate['rmse']:.4f} +- {gate['spread']:.4f}, {gate['rows']}")
     return [rmse, *((each["name"], _check(each)) for each in gate.get("checks", []))]
 
@@ -134,7 +134,7 @@ def _check(check: Mapping[str, Any]) -> str:
 
 def _release(evidence: Mapping[str, Any] | None) -> Lines:
     if evidence is None:
-        return [("", "no evidence of a release is kept here")]
+        return [("", "no evidence of a release is kept here: the server has it in .stack/release/")]
     return [(name, _short(content)) for name, content in evidence.items()]
 
 
@@ -145,7 +145,7 @@ def _tries(chain: AnswerChain) -> Lines:
     for request in chain.tries:
         tries = "; ".join(f"{each.address} {each.status} in {each.seconds} s" for each in request.tries)
         lines.append((request.time, f"{request.status} in {request.seconds} s, tries: {tries or 'none'}"))
-    return lines or [("", "the log has no line of this request (any more)")]
+    return lines or [("", "the log has no line of this request (any more): --tries FILE or FOLDER names another log")]
 
 
 def _missing(chain: AnswerChain, name: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ EMPTY = np.iinfo(np.uint16).max
 
 
 def lists(*rows: list[int]) -> np.ndarray:
-    """Lists of 40 places, those beyond what is given empty."""
+    """Lists of 40 places; the places after the given films are empty."""
     top = np.full((len(rows), RESERVE), EMPTY, dtype=np.uint16)
     for row, films in zip(top, rows, strict=True):
         row[: len(films)] = films
@@ -51,20 +51,20 @@ def test_the_share_of_the_films_with_the_most() -> None:
 
 
 def test_novelty_and_audience_of_known_lists() -> None:
-    """Four users, of whom all saw film 0, one film 1; lists show film 1 twice, film 2, which one saw, once."""
+    """All four users rated film 0, one user film 1, one film 2. The lists show film 1 twice and film 2 once."""
     rated = [(0, 0, 5.0), (1, 0, 5.0), (2, 0, 5.0), (3, 0, 5.0), (0, 1, 5.0), (3, 2, 4.0)]
     ratings = ratings_of(rated)
     seen, top = Seen.of(ratings.user, ratings.film, 4), lists([2], [1], [1], [])
     popularity = Popularity(ratings, None, 4, SCALE)
-    told = measure(top, exposures(top, 4), seen, popularity)
-    assert (told.users, told.films, told.coverage) == (4, 4, 0.5)
-    assert (told.novelty, told.audience) == (2.0, 0.25)
-    assert [told.history_novelty, told.history_audience] == pytest.approx([4 / 6, 0.75])
-    assert told.curve[::5] == pytest.approx([0, 2 / 3, 1, 1, 1])
+    exposure = measure(top, exposures(top, 4), seen, popularity)
+    assert (exposure.users, exposure.films, exposure.coverage) == (4, 4, 0.5)
+    assert (exposure.novelty, exposure.audience) == (2.0, 0.25)
+    assert [exposure.history_novelty, exposure.history_audience] == pytest.approx([4 / 6, 0.75])
+    assert exposure.curve[::5] == pytest.approx([0, 2 / 3, 1, 1, 1])
 
 
-def test_the_bare_popular_list_is_told_from_others() -> None:
-    """Without what the user has seen it is still the bare list; one place otherwise and it is not."""
+def test_the_bare_popular_list_is_recognised() -> None:
+    """A list without the films a user knows is still the popular list; with one other place it is not."""
     rated = [(user, film, 5.0) for user in range(4) for film in range(user, 30)]
     ratings = ratings_of(rated)
     seen, popularity = Seen.of(ratings.user, ratings.film, 6), Popularity(ratings, None, 40, SCALE)
@@ -74,7 +74,7 @@ def test_the_bare_popular_list_is_told_from_others() -> None:
     assert measure(top, exposures(top, 40), seen, popularity).bare_popular == pytest.approx(5 / 6)
 
 
-def test_exploration_draws_films_that_few_lists_show_and_the_user_has_not_seen() -> None:
+def test_exploration_draws_films_that_few_lists_show_and_the_user_does_not_know() -> None:
     """Each once, none of the user's own list, of the rarer half; for the others none of their lists."""
     draw, films = np.random.default_rng(3), 200
     top = np.stack([np.sort(draw.choice(120, RESERVE, replace=False)) for _ in range(50)]).astype(np.uint16)
@@ -94,7 +94,7 @@ def test_exploration_draws_films_that_few_lists_show_and_the_user_has_not_seen()
     assert np.array_equal(made["explore"], again["explore"])
 
 
-def test_who_saw_every_film_has_nothing_to_explore() -> None:
+def test_a_user_who_knows_every_film_has_nothing_to_explore() -> None:
     """All of the places are empty."""
     seen = Seen.of(np.zeros(30, dtype=np.int32), np.arange(30, dtype=np.int32), 1)
     made = explore_arrays({"top": lists([]), "cold": lists([0])}, np.zeros(30, dtype=np.int64), seen, 0)

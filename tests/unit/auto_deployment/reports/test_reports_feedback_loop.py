@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def last(tmp_path: Path) -> ServingModel:
-    """The small artifact of version 3: 0 to 19 are shown to `FULL`, 49 to 45 to `FEW`, 10 to 29 to whom it does not know."""
+    """The small artifact of version 3 shows films 0 to 19 to `FULL`, 49 to 45 to `FEW`, and 10 to 29 to unknown users."""
     return load_serving(samples.save(tmp_path / "model"))
 
 
 def test_a_pair_that_was_watched_before_is_not_new() -> None:
-    """Only its first row counts, and only if that came after the last version."""
+    """A pair counts by its first row, and only where that row came after the last version."""
     table = {
         "user_id": [1, 1, 2, 1, 2, 2],
         "movie_id": ["a", "b", "a", "a", "b", "b"],
@@ -43,37 +43,37 @@ def pairs_of(users: Sequence[int], films: Sequence[str]) -> Pairs:
     return Pairs(np.array(users, dtype=np.int64), np.array([catalogue.index(film) for film in films], np.int32), catalogue)
 
 
-def test_new_watches_are_held_against_what_each_user_was_shown(last: ServingModel) -> None:
-    """The user's own list, the popular one for whom nobody knew, and the films shown most; a new film is in none."""
+def test_new_watches_are_compared_with_the_list_of_each_user(last: ServingModel) -> None:
+    """The user's own list, or the popular list for an unknown user, and the most shown films. A new film is in none."""
     users = [FULL, FULL, FULL, FEW, 99, 99, 99, FULL]
     films = [FILMS[0], FILMS[15], FILMS[25], FILMS[49], FILMS[12], FILMS[0], "a+new+film+2026", FILMS[39]]
-    told = watched(pairs_of(users, films), last, [FILMS[0], FILMS[12]])
-    assert told.pairs == 8
-    assert told.in_own_list == 4 / 8
-    assert told.in_popular_list == 3 / 8
-    assert told.in_most_shown == 3 / 8
+    watches = watched(pairs_of(users, films), last, [FILMS[0], FILMS[12]])
+    assert watches.pairs == 8
+    assert watches.in_own_list == 4 / 8
+    assert watches.in_popular_list == 3 / 8
+    assert watches.in_most_shown == 3 / 8
 
 
 def test_all_watching_the_same_few_films_is_concentrated() -> None:
-    """However evenly: films that nobody watched count, as they do where the places of lists are counted."""
+    """Films without a watch count as 0, as they do for the places of lists."""
     films = tuple(f"film+{number:02}" for number in range(100))
     users, shown = np.repeat(np.arange(50), 2), np.tile(np.array([3, 7], dtype=np.int32), 50)
-    told = watched(Pairs(users, shown, films), None, [])
-    assert told.gini == pytest.approx(0.98)
-    assert told.top_1_percent == 0.5
+    watches = watched(Pairs(users, shown, films), None, [])
+    assert watches.gini == pytest.approx(0.98)
+    assert watches.top_1_percent == 0.5
 
 
-def test_no_new_pair_is_no_figure(last: ServingModel) -> None:
-    """A version made of the same watches as the last one says nothing of what is watched."""
-    told = watched(pairs_of([], []), last, [FILMS[0]])
-    assert told == NewWatches(0)
+def test_without_new_pairs_all_shares_are_unknown(last: ServingModel) -> None:
+    """A version trained on the same watches as the last one."""
+    watches = watched(pairs_of([], []), last, [FILMS[0]])
+    assert watches == NewWatches(0)
 
 
-def test_without_a_last_version_only_concentration_is_told() -> None:
-    """What cannot be had is None, not 0."""
-    told = watched(pairs_of([1, 2, 3, 1], ["a", "a", "a", "b"]), None, [])
-    assert (told.pairs, told.gini, told.top_1_percent) == (4, 0.5, 0.75)
-    assert (told.in_own_list, told.in_popular_list, told.in_most_shown) == (None, None, None)
+def test_without_a_last_version_only_concentration_is_known() -> None:
+    """An unknown share is None, not 0."""
+    watches = watched(pairs_of([1, 2, 3, 1], ["a", "a", "a", "b"]), None, [])
+    assert (watches.pairs, watches.gini, watches.top_1_percent) == (4, 0.5, 0.75)
+    assert (watches.in_own_list, watches.in_popular_list, watches.in_most_shown) == (None, None, None)
 
 
 def test_a_model_without_users_shows_everybody_the_popular_list(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_overlap_is_by_film_not_by_row(last: ServingModel) -> None:
 
 
 def test_films_that_are_never_shown_are_counted_over_versions(tmp_path: Path) -> None:
-    """Film b was last shown in version 4, c never; further back than was counted nothing is said."""
+    """Film b was last shown in version 4, c never; the count over versions that were not recorded is None."""
     films = ("a", "b", "c")
     shown = read_shown(tmp_path, 4)
     shown = shown.with_lists(4, films, np.array([1, 2, 0])).with_lists(5, films, np.array([1, 0, 0]))
