@@ -23,7 +23,7 @@ def render(template: str, **values: object) -> str:
 
 
 def round_ticks(low: float, high: float, least_step: float = 0.0) -> list[float]:
-    """At most `MOST_TICKS` multiples of 1, 2 or 5 times a power of ten from `low` to `high`; `low` alone where both are one."""
+    """At most `MOST_TICKS` multiples of 1, 2 or 5 times a power of ten from `low` to `high`. Only `low` if both are equal."""
     if not low < high:
         return [low]
     power = floor(log10((high - low) / MOST_TICKS))

@@ -101,6 +101,7 @@ def test_a_chart_leaves_a_gap_where_a_value_is_not_known(tmp_path: Path, monkeyp
     path = svg.find("path")
     assert path is not None
     assert path.attrib["d"].count("M") == 2
+    assert "h0" in path.attrib["d"]
     assert len(svg.findall("circle")) == 3
     assert len(svg.findall("line[@class='limit']")) == 1
     assert "<b>" in "".join(figure.itertext())
