@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FORMAT = 1
+VERSION_FILE = "version.txt"
 RESERVE = 40
 PLAIN = re.compile(rb"[!-+\--~]*")  # what may stand between two commas of an answer
 EXPLORE = ("explore", "explore_pool")
@@ -251,6 +252,18 @@ def md5_of(path: Path) -> str:
     """The MD5 of a file in hexadecimal, as provenance and DVC store it. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def read_version(data: Path) -> int:
+    """The number in `version.txt` of a data folder. Raises ArtifactError if the file holds no number of a version."""
+    path = data / VERSION_FILE
+    try:
+        text = path.read_text(encoding="ascii")
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read ({error})") from error
+    if re.fullmatch(r"(?:0|[1-9]\d{0,8})\n?", text) is None:
+        raise ArtifactError(f"{path}: {text[:40]!r} is not the number of a version")
+    return int(text)
 
 
 def _check_serving(folder: Path, metadata: Mapping[str, Any], arrays: Mapping[str, Array]) -> tuple[str, ...]:

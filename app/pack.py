@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.model import ArtifactError, load_serving
+from app.model import ArtifactError, load_serving, read_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ def pack(data: Path, to: Path) -> int:
 
     Raises ArtifactError if `data/model` is incomplete, or is not the version that `data/version.txt` names.
     """
-    number, model = _version_number(data / "version.txt"), data / "model"
+    number, model = read_version(data), data / "model"
     if not model.is_dir():
         raise ArtifactError(f"{model} is not there, and git names version {number}: run `dvc pull` and build again")
     found = load_serving(model).version
@@ -31,16 +31,6 @@ def pack(data: Path, to: Path) -> int:
     shutil.copyfile(model / "metadata.json", to / "metadata.json")
     shutil.copytree(model / "serving", to / "serving", copy_function=shutil.copyfile)
     return number
-
-
-def _version_number(path: Path) -> int:
-    try:
-        text = path.read_text(encoding="ascii").strip()
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: {error}: it should hold the version's number") from error
-    if not text.isdigit():
-        raise ArtifactError(f"{path}: {text[:40]!r} is not the number of a version")
-    return int(text)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ from auto_deployment.common.settings import load_settings
 from auto_deployment.ingestion.collect_with_progress import collect_files
 from auto_deployment.ingestion.sources import SAMPLE
 from auto_deployment.pipeline.candidate import Version, train_version
+from auto_deployment.versioning.repository import write_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,7 @@ def main() -> int:
     try:
         settings = load_settings()
         train_first([SAMPLE], settings, "", Progress(sys.stdout))
-        (settings.data_dir / "version.txt").write_text("0\n")
+        write_version(settings.data_dir, 0)
     except RunError as error:
         sys.stderr.write(f"sample: {error}\n")
         return error.status

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.json_file import read_json, replacing
 from auto_deployment.ingestion import collector
+from auto_deployment.versioning.repository import current_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,7 +142,7 @@ def replace_metrics(path: Path, text: str) -> None:
 
 
 def _known(data: Path) -> Known:
-    version = int((data / "version.txt").read_text(encoding="ascii")) if (data / "version.txt").exists() else 0
+    version = current_version(data)
     report = read_json(data / "versioning" / f"report_{version}.json") or {}
     trained_on = datetime.fromisoformat(report["trained_on"]).timestamp() if "trained_on" in report else None
     state = collector.CollectionState.load(data / collector.FILE)

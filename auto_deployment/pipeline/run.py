@@ -37,7 +37,7 @@ from auto_deployment.pipeline.restore import restore
 from auto_deployment.pipeline.tracking import TrackingQueue
 from auto_deployment.reports import beyond_accuracy as beyond
 from auto_deployment.reports import version_report
-from auto_deployment.versioning.repository import TABLES, Places, Versions, set_version, write_parts
+from auto_deployment.versioning.repository import TABLES, Places, Versions, write_parts, write_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -298,7 +298,7 @@ class Pipeline:
         self._begin_step("version")
         write_parts(self._places, pending.number, {table: (pending.starts[table], pending.stops[table]) for table in TABLES})
         write_json_synced(self._places.offsets, {"version": pending.number, "marks": pending.marks, "sizes": pending.stops})
-        set_version(self._places, pending.number)
+        write_version(self._places.data, pending.number)
         self._versions.commit(pending.number)
         Collector(Tables(self._data), self._state_file, rules_of(self._settings)).begin_version(pending.number)
         self._telemetry.compact()

@@ -15,7 +15,7 @@ from auto_deployment.common.process import CommandError, Commands
 from auto_deployment.provenance.explanation import GROUPS
 from auto_deployment.provenance.version_files import is_model
 from auto_deployment.release import image_commands
-from auto_deployment.versioning.repository import tag
+from auto_deployment.versioning.repository import tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ def replay(answer: Traced, files: VersionFiles, engine: Engine | None) -> Replay
         name, by = image_commands.image_of(engine.repository, number), "the released image"
         if not engine.has(name):
             _build(engine, files, number, model)
-            by = f"the image built again from {tag(number)}"
+            by = f"the image built again from {tag_of(number)}"
         return _replay_in(engine, name, answer, model, f"{by}, {name}")
     return _replay_in_stack(engine, answer)
 
@@ -164,7 +164,7 @@ def _replay_in_stack(engine: Engine, answer: Traced) -> ReplayedAnswer:
         if replayed.version == answer.version_number and answer.model_md5 in {None, replayed.model_md5}:
             return replayed
     raise ReplayError(
-        f"git has no tag {tag(answer.version_number)}, and its model is in none of {', '.join(names)}: "
+        f"git has no tag {tag_of(answer.version_number)}, and its model is in none of {', '.join(names)}: "
         f"was the image built again since? --here computes it from DATA_DIR/model"
     )
 
@@ -174,7 +174,7 @@ def _build(engine: Engine, files: VersionFiles, number: int, model: Path) -> Non
     with tempfile.TemporaryDirectory(prefix="movierec-build-") as folder:
         context = Path(folder)
         archive = context / "code.tar"
-        files.commands.run("git", "archive", "--format", "tar", "--output", str(archive), tag(number))
+        files.commands.run("git", "archive", "--format", "tar", "--output", str(archive), tag_of(number))
         shutil.unpack_archive(archive, context, "tar", filter="data")
         archive.unlink()
         shutil.copytree(model, context / "data" / "model", dirs_exist_ok=True)

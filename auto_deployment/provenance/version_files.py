@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
+from app.model import md5_of
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.process import CommandError, Commands
-from auto_deployment.versioning.repository import Places, tag
+from auto_deployment.versioning.repository import Places, tag_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,14 +40,14 @@ class VersionFiles:
     def commit(self, number: int) -> str | None:
         """The commit of the version's tag. None without a tag."""
         try:
-            return self.commands.run("git", "rev-parse", "--quiet", "--verify", f"refs/tags/{tag(number)}^{{commit}}")
+            return self.commands.run("git", "rev-parse", "--quiet", "--verify", f"refs/tags/{tag_of(number)}^{{commit}}")
         except CommandError:
             return None
 
     def committed(self, number: int, path: Path) -> dict[str, Any] | None:
         """A JSON file in the version's commit. None if the commit has no such file."""
         try:
-            text = self.commands.run("git", "show", f"{tag(number)}:{path.relative_to(self.places.root)}")
+            text = self.commands.run("git", "show", f"{tag_of(number)}:{path.relative_to(self.places.root)}")
             content: dict[str, Any] = json.loads(text)
         except (CommandError, ValueError):
             return None
@@ -64,7 +64,9 @@ class VersionFiles:
             if is_model(folder, number, md5):
                 return folder
         if not self.is_published(number):
-            raise GoneError(f"the model of version {number} is not in {own}, and git has no tag {tag(number)} to fetch it by")
+            raise GoneError(
+                f"the model of version {number} is not in {own}, and git has no tag {tag_of(number)} to fetch it by"
+            )
         shutil.rmtree(kept, ignore_errors=True)
         self._fetch(number, own, kept)
         if not is_model(kept, number, md5):
@@ -84,7 +86,7 @@ class VersionFiles:
     def _fetch(self, number: int, own: Path, to: Path) -> None:
         to.parent.mkdir(parents=True, exist_ok=True)
         root = str(self.places.root)
-        source = [root, str(own.relative_to(root)), "--rev", tag(number), "--out", str(to), "--remote", self._dvc_remote]
+        source = [root, str(own.relative_to(root)), "--rev", tag_of(number), "--out", str(to), "--remote", self._dvc_remote]
         try:
             self.commands.run(sys.executable, "-m", "dvc", "get", "--force", *source, seconds=FETCH_SECONDS)
         except CommandError as error:
@@ -101,9 +103,8 @@ class VersionFiles:
 
 def is_model(folder: Path, number: int, md5: str | None) -> bool:
     """Whether the folder holds the model of version `number`. A known `md5` must be the md5 of its metadata."""
+    path = folder / "metadata.json"
     try:
-        content = (folder / "metadata.json").read_bytes()
-        version = json.loads(content)["version"]
+        return json.loads(path.read_bytes())["version"] == number and md5 in {None, md5_of(path)}
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return version == number and md5 in {None, hashlib.md5(content, usedforsecurity=False).hexdigest()}

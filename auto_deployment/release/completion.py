@@ -15,10 +15,11 @@ from auto_deployment.common.process import CommandError
 from auto_deployment.release import bake, docker_commands, metrics, shadow
 from auto_deployment.release.analysis.verdict import Verdict
 from auto_deployment.release.context import EVENTS
-from auto_deployment.release.image_commands import image_of, tag_of
+from auto_deployment.release.image_commands import image_of
 from auto_deployment.release.notices import notice_of
 from auto_deployment.release.page import page
 from auto_deployment.release.state import load, save
+from auto_deployment.versioning.repository import tag_of
 
 if TYPE_CHECKING:
     from pathlib import Path

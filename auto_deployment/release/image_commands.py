@@ -5,15 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from app.model import VERSION_FILE
+from auto_deployment.versioning.repository import tag_of
+
 DOCKERFILE = "app/Dockerfile"
 CODE = Path(__file__).resolve().parents[2]
 INSTALLER = "scripts/lib/install-lock.sh"
 MODEL_DIR = "/srv/model"
-
-
-def tag_of(number: int) -> str:
-    """The tag of a released version's image."""
-    return f"model-{number}"
 
 
 def image_of(repository: str, number: int) -> str:
@@ -31,7 +29,7 @@ def copy_context(data: Path, to: Path) -> None:
     (to / INSTALLER).parent.mkdir(parents=True)
     shutil.copy2(CODE / INSTALLER, to / INSTALLER)
     shutil.copytree(data / "model", to / "data" / "model")
-    shutil.copy2(data / "version.txt", to / "data" / "version.txt")
+    shutil.copy2(data / VERSION_FILE, to / "data" / VERSION_FILE)
 
 
 def build(docker: str, image: str, context: Path) -> list[str]:

@@ -7,15 +7,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from app.model import ArtifactError, read_metadata
+from app.model import ArtifactError, read_metadata, read_version
 from auto_deployment.common.errors import RefusedError, RunError
 from auto_deployment.common.process import Commands
 from auto_deployment.release import docker_commands, probe
-from auto_deployment.release.image_commands import tag_of
 from auto_deployment.release.services import STABLES
 from auto_deployment.release.state import load, save
 from auto_deployment.release.state_machine import Rollout, first_step
-from auto_deployment.versioning.repository import remove_stale_locks
+from auto_deployment.versioning.repository import remove_stale_locks, tag_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,12 +27,11 @@ PULL_SECONDS = 1800.0
 
 
 def version_in_tree(data: Path) -> int:
-    """What `version.txt` says. Raises RunError where that is no version's number."""
-    path = data / "version.txt"
+    """The number in `version.txt`. Raises RunError if the file holds no number of a version."""
     try:
-        return int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: {error}: it should hold the version's number") from error
+        return read_version(data)
+    except ArtifactError as error:
+        raise RunError(f"{error}: it should hold the version's number") from error
 
 
 def refusal(state: ReleaseState, version: int, *, again: bool) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from auto_deployment.release.analysis.verdict import Decision
-from auto_deployment.release.image_commands import tag_of
 from auto_deployment.release.services import CANARY, SERVICES, Slot, Slots
+from auto_deployment.versioning.repository import tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

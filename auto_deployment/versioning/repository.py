@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.model import VERSION_FILE, ArtifactError, read_version
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.json_file import sync_folder, write_synced
 from auto_deployment.common.process import CommandError, Commands
@@ -62,7 +63,7 @@ class Places:
     @property
     def version_file(self) -> Path:
         """One integer: the last version."""
-        return self.data / "version.txt"
+        return self.data / VERSION_FILE
 
     @property
     def versioning(self) -> Path:
@@ -98,8 +99,8 @@ def message(number: int) -> str:
     return f"Data and Model version update: [{number}]"
 
 
-def tag(number: int) -> str:
-    """The tag of a version."""
+def tag_of(number: int) -> str:
+    """The tag of a version in git, and of its image."""
     return f"model-{number}"
 
 
@@ -141,17 +142,8 @@ class Versions:
         self._check_tags()
 
     def current(self) -> int:
-        """The last version's number; 0 before the first. Raises VersioningError where version.txt is damaged."""
-        path = self.places.version_file
-        try:
-            text = path.read_text(encoding="ascii")
-        except FileNotFoundError:
-            text = "0\n"
-        except (OSError, UnicodeDecodeError) as error:
-            raise VersioningError(f"{path}: cannot be read ({error}): git checkout -- {path}") from error
-        if re.fullmatch(r"(?:0|[1-9]\d{0,8})\n?", text) is None:
-            raise VersioningError(f"{path}: {text[:40]!r} is not one whole number: git checkout -- {path}")
-        return int(text)
+        """See `current_version`."""
+        return current_version(self.places.data)
 
     def head(self) -> str:
         """The commit that is checked out."""
@@ -172,7 +164,7 @@ class Versions:
 
     def is_tagged(self, number: int) -> bool:
         """Whether the version has its tag here."""
-        return bool(self._ask("rev-parse", "--quiet", "--verify", f"refs/tags/{tag(number)}", otherwise=""))
+        return bool(self._ask("rev-parse", "--quiet", "--verify", f"refs/tags/{tag_of(number)}", otherwise=""))
 
     def commit(self, number: int) -> None:
         """Put parts and model under DVC, commit exactly the version's files, and tag the commit."""
@@ -184,7 +176,7 @@ class Versions:
             self._git("commit", "--quiet", "--no-verify", "-m", message(number), "--", *files)
         if not self.is_tagged(number):
             # Somebody may have committed on top of it since a run was broken off right here.
-            self._git("tag", "--annotate", tag(number), "-m", message(number), self._latest_commits()[message(number)])
+            self._git("tag", "--annotate", tag_of(number), "-m", message(number), self._latest_commits()[message(number)])
 
     def discard(self, number: int) -> None:
         """Take back what was written of a version that is not committed; the model too, where the cache has the last one."""
@@ -209,7 +201,7 @@ class Versions:
         """The versions whose tags the remote does not have, ascending. Raises CommandError where the remote is away."""
         listed = self._git("ls-remote", "--tags", "--refs", self._git_remote, "model-*", seconds=PUSH_SECONDS)
         theirs = {line.rpartition("/")[2] for line in listed.splitlines()}
-        return [number for number in self._tagged() if tag(number) not in theirs]
+        return [number for number in self._tagged() if tag_of(number) not in theirs]
 
     def push(self) -> None:
         """Push data and models to the DVC remote, then commits and tags to the git remote, all of them or none.
@@ -223,7 +215,7 @@ class Versions:
         for _ in range(PUSH_TRIES):
             self._tag_again(waiting)
             try:
-                tags = map(tag, waiting)
+                tags = map(tag_of, waiting)
                 self._git("push", "--quiet", "--atomic", self._git_remote, self._branch, *tags, seconds=PUSH_SECONDS)
             except CommandError as error:
                 if not _was_rejected(error):
@@ -283,11 +275,11 @@ class Versions:
             wanted = commits.get(message(number))
             if wanted is None:
                 raise VersioningError(
-                    f"{self._git_remote} has no tag {tag(number)}, and its commit is not among the last {LATEST_COMMITS} of "
-                    f"{self._branch}: git push {self._git_remote} {tag(number)}, or git tag -d {tag(number)} if it shall go"
+                    f"{self._git_remote} has no tag {tag_of(number)}, and its commit is not among the last {LATEST_COMMITS} of "
+                    f"{self._branch}: git push {self._git_remote} {tag_of(number)}, or git tag -d {tag_of(number)} to drop it"
                 )
-            if self._ask("rev-parse", f"{tag(number)}^{{commit}}", otherwise="") != wanted:
-                self._git("tag", "--force", "--annotate", tag(number), "-m", message(number), wanted)
+            if self._ask("rev-parse", f"{tag_of(number)}^{{commit}}", otherwise="") != wanted:
+                self._git("tag", "--force", "--annotate", tag_of(number), "-m", message(number), wanted)
 
     def _latest_commits(self) -> dict[str, str]:
         """The branch's latest commits by their first lines, of equal ones the newest."""
@@ -303,11 +295,12 @@ class Versions:
         return sorted(int(each[1]) for each in found if each)
 
     def _check_tags(self) -> None:
-        told, latest = self.current(), max(self._tagged(), default=0)
-        if latest > told:
+        current, latest = self.current(), max(self._tagged(), default=0)
+        if latest > current:
             raise VersioningError(
-                f"{self.places.version_file} says {told}, but there is tag {tag(latest)}, no number is used twice: git pull. "
-                f"Still so? Write {latest} to it and commit that, or git tag -d {tag(latest)} if that version was never pushed"
+                f"{self.places.version_file} says {current}, but there is tag {tag_of(latest)}: git pull. "
+                f"Still so? No number is used twice: write {latest} to the file and commit it, or "
+                f"git tag -d {tag_of(latest)} if that version was never pushed"
             )
 
     def _mend_after_kill(self) -> None:
@@ -407,9 +400,20 @@ def rebuild(places: Places, versions: Sequence[int]) -> Iterator[Path]:
         yield path
 
 
-def set_version(places: Places, number: int) -> None:
-    """Write version.txt."""
-    write_synced(places.version_file, f"{number}\n".encode())
+def current_version(data: Path) -> int:
+    """The last version of a data folder; 0 before the first. Raises VersioningError if version.txt is damaged."""
+    path = data / VERSION_FILE
+    if not path.exists():
+        return 0
+    try:
+        return read_version(data)
+    except ArtifactError as error:
+        raise VersioningError(f"{error}: git checkout -- {path}") from error
+
+
+def write_version(data: Path, number: int) -> None:
+    """Write version.txt of a data folder."""
+    write_synced(data / VERSION_FILE, f"{number}\n".encode())
 
 
 def _copy(source: object, target: object, size: int) -> None:

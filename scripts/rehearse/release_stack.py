@@ -8,6 +8,7 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+from auto_deployment.versioning.repository import write_version
 from scripts.check.image import REQUEST
 from scripts.rehearse.compose_stack import ROOT, SERVICES, ComposeStack, ComposeStackError
 
@@ -60,7 +61,7 @@ class ReleaseStack(ComposeStack):
             self.docker("cp", f"{self.container('stable-1')}:/srv/model", str(model))
         metadata = json.loads((model / "metadata.json").read_text())
         (model / "metadata.json").write_text(json.dumps({**metadata, "version": number}))
-        (self.folder / "data" / "version.txt").write_text(f"{number}\n")
+        write_version(self.folder / "data", number)
         assignments = " ".join(f"{name}={value}" for name, value in faults.items())
         faulty = ROOT / "scripts" / "rehearse" / "faulty" / "faulty.py"
         (self.folder / "app" / "faulty.py").write_text(faulty.read_text())

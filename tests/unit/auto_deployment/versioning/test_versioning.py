@@ -20,7 +20,7 @@ from auto_deployment.versioning.repository import (
     message,
     rebuild,
     remove_stale_locks,
-    tag,
+    tag_of,
     write_parts,
 )
 
@@ -53,7 +53,7 @@ class Repository:
     def release(self, number: int) -> None:
         """A version's commit and tag."""
         self.commit(message(number))
-        self.run("tag", "--annotate", tag(number), "-m", message(number))
+        self.run("tag", "--annotate", tag_of(number), "-m", message(number))
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def repository(tmp_path: Path) -> Repository:
     """With versions 1, which the remote has, and 2, which it has not."""
     made = Repository(tmp_path)
     made.release(1)
-    made.run("push", "--quiet", "origin", "main", tag(1))
+    made.run("push", "--quiet", "origin", "main", tag_of(1))
     made.release(2)
     return made
 
@@ -79,22 +79,22 @@ def test_a_tag_whose_commit_is_not_to_be_found_is_told(repository: Repository, m
     """One that the remote dropped, of a version before the commits that are looked at: what to do, and no tag is moved."""
     monkeypatch.setattr(versioning_repository, "LATEST_COMMITS", 2)
     repository.commit("Code")
-    repository.run("push", "--quiet", "--delete", "origin", tag(1))
-    before = repository.run("rev-parse", tag(1))
+    repository.run("push", "--quiet", "--delete", "origin", tag_of(1))
+    before = repository.run("rev-parse", tag_of(1))
     assert repository.versions.unpushed() == [1, 2]
     with pytest.raises(VersioningError, match=r"origin has no tag model-1, .* git push origin model-1, or git tag -d model-1"):
         repository.versions._tag_again([1, 2])
-    assert repository.run("rev-parse", tag(1)) == before
+    assert repository.run("rev-parse", tag_of(1)) == before
 
 
 def test_a_tag_follows_its_commit(repository: Repository) -> None:
     """As after a rebase; one that is where it belongs stays as it is."""
-    tagged = repository.run("rev-parse", tag(2))
+    tagged = repository.run("rev-parse", tag_of(2))
     repository.versions._tag_again([2])
-    assert repository.run("rev-parse", tag(2)) == tagged
+    assert repository.run("rev-parse", tag_of(2)) == tagged
     repository.run("commit", "--quiet", "--amend", "--allow-empty", "--date", "2026-01-05T09:00:00Z", "--no-edit")
     repository.versions._tag_again([2])
-    assert repository.run("rev-parse", f"{tag(2)}^{{commit}}") == repository.run("rev-parse", "HEAD")
+    assert repository.run("rev-parse", f"{tag_of(2)}^{{commit}}") == repository.run("rev-parse", "HEAD")
 
 
 def test_a_version_of_another_host_is_not_taken_for_our_own(repository: Repository) -> None:
@@ -189,11 +189,11 @@ def test_personal_settings_of_git_reach_no_unattended_commit(
     (repository.folder / "data" / "version.txt").write_text("3 \n")
     versions._git("add", "data/version.txt")
     versions._git("commit", "--quiet", "--no-verify", "-m", message(3), "--", "data/version.txt")
-    versions._git("tag", "--annotate", tag(3), "-m", message(3))
+    versions._git("tag", "--annotate", tag_of(3), "-m", message(3))
     assert versions.unpushed() == [2, 3]
     versions._rebase([2, 3])
     versions._tag_again([2, 3])
-    versions._git("push", "--quiet", "--atomic", "origin", "main", tag(2), tag(3))
+    versions._git("push", "--quiet", "--atomic", "origin", "main", tag_of(2), tag_of(3))
     assert versions.unpushed() == []
     subjects = versions._git("log", "--format=%s").splitlines()
     assert subjects == [message(3), message(2), "Code", message(1), "The code"]
@@ -418,7 +418,7 @@ def test_parts_and_tables_are_on_the_disk_before_they_have_their_names(tmp_path:
 @pytest.fixture
 def conflict(repository: Repository) -> Repository:
     """The remote has a commit that ours cannot be put on top of."""
-    repository.run("branch", "theirs", tag(1))
+    repository.run("branch", "theirs", tag_of(1))
     for where in ("theirs", "main"):
         repository.run("checkout", "--quiet", where)
         (repository.folder / "settings").write_text(where)
