@@ -2,16 +2,13 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from math import nan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from auto_deployment.common import templates
 from auto_deployment.common.errors import RunError
-from auto_deployment.common.templates import MOST_TICKS, render, round_ticks
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from auto_deployment.common.templates import MOST_TICKS, environment, render, round_ticks
+from auto_deployment.ranking.metrics import Interval
 
 # No digit of a common font is wider, in units of the chart.
 CHARACTER = 8.0
@@ -47,20 +44,22 @@ def test_versions_have_no_tick_between_whole_numbers() -> None:
     assert round_ticks(3, 32, least_step=1) == [5, 10, 15, 20, 25, 30]
 
 
-def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> ET.Element:
-    """A chart's figure, parsed."""
-    folder = tmp_path / "templates"
-    (folder / "common").mkdir(parents=True)
-    source = templates.FOLDER / "common" / "charts.html"
-    (folder / "common" / "charts.html").write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
-    call = "{% from 'common/charts.html' import chart %}{{ chart('Title & more', 'minutes', 'ms', **arguments) }}"
-    (folder / "page.html").write_text(call)
-    monkeypatch.setattr(templates, "FOLDER", folder)
-    templates.environment.cache_clear()
-    try:
-        return ET.fromstring(render("page.html", arguments=arguments))  # noqa: S314 - our own
-    finally:
-        templates.environment.cache_clear()
+def macro(call: str, **values: Any) -> ET.Element:
+    """What a call of a macro of charts draws, parsed."""
+    template = "{% from 'common/charts.html' import bar, bar_scale, chart %}{{ " + call + " }}"
+    return ET.fromstring(environment().from_string(template).render(values))  # noqa: S314 - our own
+
+
+def drawn(**arguments: Any) -> ET.Element:
+    """A chart's figure."""
+    return macro("chart('Title & more', 'minutes', 'ms', **arguments)", arguments=arguments)
+
+
+def bounds(text: ET.Element) -> tuple[float, float]:
+    """From where to where a text goes."""
+    long, at = CHARACTER * len(text.text or ""), float(text.attrib["x"])
+    start = at - {"start": 0.0, "middle": long / 2, "end": long}[text.get("text-anchor", "start")]
+    return start, start + long
 
 
 @pytest.mark.parametrize(
@@ -74,28 +73,25 @@ def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> 
         ([1.0, 2.0], {}, {"limit": 1.0}),
     ],
 )
-def test_every_label_of_a_chart_lies_inside_its_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, x: list[float], lines: dict[str, Any], more: dict[str, Any]
-) -> None:
+def test_every_label_of_a_chart_lies_inside_its_picture(x: list[float], lines: dict[str, Any], more: dict[str, Any]) -> None:
     """Both axes have a title, and no tick lies beyond the last value."""
-    svg = drawn(tmp_path, monkeypatch, x=x, lines=lines, **more).find("svg")
+    svg = drawn(x=x, lines=lines, **more).find("svg")
     assert svg is not None
     width, height = map(float, svg.attrib["viewBox"].split()[2:])
     texts = svg.findall("text")
     assert [each.text for each in texts[:2]] == ["ms", "minutes"]
     for each in texts:
-        long, at = CHARACTER * len(each.text or ""), float(each.attrib["x"])
-        start = at - {"start": 0.0, "middle": long / 2, "end": long}[each.get("text-anchor", "start")]
-        assert 0 <= start <= start + long <= width, each.text
+        start, end = bounds(each)
+        assert 0 <= start <= end <= width, each.text
         assert 10 <= float(each.attrib["y"]) + float(each.get("dy", 0)) <= height
     factor = 100 if more.get("x_percent") else 1
     ticks = [float((each.text or "").replace(",", "")) for each in texts if each.get("text-anchor") == "middle"]
     assert factor * min(x) <= ticks[0] <= ticks[-1] <= factor * max(x)
 
 
-def test_a_chart_leaves_a_gap_where_a_value_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chart_leaves_a_gap_where_a_value_is_not_known() -> None:
     """The limit is drawn, each known value is a dot, and each run is a path of its own."""
-    figure = drawn(tmp_path, monkeypatch, x=[0.0, 1.0, 2.0, 3.0], lines={"<b>": [1.0, nan, 2.0, 3.0]}, limit=5.0)
+    figure = drawn(x=[0.0, 1.0, 2.0, 3.0], lines={"<b>": [1.0, nan, 2.0, 3.0]}, limit=5.0)
     svg = figure.find("svg")
     assert svg is not None
     path = svg.find("path")
@@ -106,6 +102,20 @@ def test_a_chart_leaves_a_gap_where_a_value_is_not_known(tmp_path: Path, monkeyp
     assert len(svg.findall("line[@class='limit']")) == 1
     assert "<b>" in "".join(figure.itertext())
     assert svg.attrib["aria-label"] == "Title & more"
+
+
+def test_bars_have_the_scale_of_their_column() -> None:
+    """A bar ends below its number, and every number is inside."""
+    scale = macro("bar_scale(0.35)")
+    texts = scale.findall("text")
+    assert [each.text for each in texts] == ["0", "0.1", "0.2", "0.3"]
+    assert all(0 <= bounds(each)[0] <= bounds(each)[1] <= 256 for each in texts)
+    svg = macro("bar(interval, 0.35)", interval=Interval(0.3, 0.2, 0.35))
+    mean, error = svg.find("rect"), svg.find("line")
+    assert mean is not None
+    assert error is not None
+    assert float(mean.attrib["x"]) + float(mean.attrib["width"]) == pytest.approx(float(texts[3].attrib["x"]), abs=0.2)
+    assert error.attrib["x1"] == texts[2].attrib["x"]
 
 
 def test_a_template_without_its_value_is_an_error_that_names_it() -> None:
