@@ -1,13 +1,13 @@
-"""`python -m auto_deployment.sample`: version 0, trained on the sample that comes with the project, in `DATA_DIR`.
+"""`python -m auto_deployment.sample`: version 0, trained on the project's sample, in `DATA_DIR`.
 
-For an image that is built before there is any version of one's own. The gate judges it like any other.
+An image needs version 0 when it is built before the first retraining. The gate judges version 0 like any other.
 """
 
 from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.output import keep_output
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from auto_deployment.common.settings import Settings
+    from auto_deployment.common.settings import TrainingSettings
+    from auto_deployment.evaluation.model_metadata import ModelMetadata
 
 
-def train_first(inputs: Sequence[Path], settings: Settings, git_commit: str, progress: Progress) -> dict[str, Any]:
-    """Collect the files and train version 0 in `settings.data_dir`; its metadata. Raises RefusedError as the gate does."""
+def train_first(inputs: Sequence[Path], settings: TrainingSettings, git_commit: str, progress: Progress) -> ModelMetadata:
+    """Collect the files and train version 0 in `settings.data_dir`. Returns its metadata. Raises RefusedError."""
     progress.heading("collect")
     collect_files(inputs, settings, progress)
     progress.heading("train")
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    return train_version(settings, Version(0, git_commit, now, now), progress)
+    return train_version(settings, Version(number=0, git_commit=git_commit, data_creation=now, trained_on=now), progress)
 
 
 def main() -> int:

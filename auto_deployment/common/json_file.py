@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from auto_deployment.common.errors import RunError
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 Typed = TypeVar("Typed")
 # Making one takes milliseconds.
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+
+
+class Stored(BaseModel):
+    """A frozen model of a JSON file. A field's alias is its key on the disk, where the key is older than the name."""
+
+    model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
 
 class StateError(RunError):

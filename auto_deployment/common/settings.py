@@ -1,4 +1,4 @@
-"""The settings of the host side, read from the environment or `.env` into one frozen, typed object."""
+"""The settings of the host side by group, read from the environment or `.env` into one frozen, typed object."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SECRETS = Path(".secrets/host")
 DatabaseUrl = Annotated[SecretStr, AfterValidator(checked_url)]
 
 
-class Settings(BaseSettings):
-    """Settings of a retraining run."""
+class SettingsGroup(BaseSettings):
+    """How every group is read."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -36,11 +36,31 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,  # it would show the secrets
     )
 
+
+class DataSettings(SettingsGroup):
+    """The data folder, and the limits of a valid line."""
+
     data_dir: Path = Field(Path("data"), description="tables, quarantine and model")
     rating_min: float = Field(1.0, description="lowest rating of the scale")
     rating_max: float = Field(5.0, gt=0, description="highest rating of the scale")
     user_id_max: int = Field(1_999_999, ge=1, lt=2**63, description="a higher user id is damage (a digit too many)")
     max_reject_share: float = Field(0.05, ge=0, le=1, description="a larger share of rejects in a collection refuses the run")
+
+    @model_validator(mode="after")
+    def _scale_has_a_range(self) -> Self:
+        if not self.rating_min < self.rating_max:
+            raise ValueError(f"RATING_MIN ({self.rating_min:g}) must be below RATING_MAX ({self.rating_max:g})")
+        return self
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The lowest and the highest rating."""
+        return self.rating_min, self.rating_max
+
+
+class TrainingSettings(DataSettings):
+    """Training, ranking and the gate, on the data."""
+
     trainer: Literal["surprise", "sgd", "spark"] = Field("surprise", description="what predicts the rating; sgd: the fast one")
     spark_master: str = Field(
         "local[*]", pattern=r"^(local(\[[\d*,]+\])?|(spark|k8s)://\S+|yarn)$", description="where TRAINER=spark runs"
@@ -51,6 +71,18 @@ class Settings(BaseSettings):
     rmse_limit: float = Field(1.0, gt=0, description="the gate's limit, for a scale of 1 to 5; it scales with the range")
     random_state: int = Field(0, ge=0, lt=2**32, description="seed of the training")
     champion_loss: Literal["refuse", "warn"] = Field("refuse", description="what a loss against the recipe in service does")
+    explore_share: float = Field(0.0, ge=0, le=1, description="share of answers in which a late place explores")
+
+    @model_validator(mode="after")
+    def _spark_is_there(self) -> Self:
+        if self.trainer == "spark" and (problem := missing()) is not None:
+            raise ValueError(f"TRAINER: {problem}")
+        return self
+
+
+class KafkaSettings(SettingsGroup):
+    """The stream's topic, and how a collection reads it."""
+
     collect_minutes: float = Field(15.0, gt=0, description="a collection ends after so long, at a block's edge")
     collect_from: str = Field(
         "earliest", pattern=r"^(earliest|latest|minutes:\d{1,6})$", description="where the very first collection starts"
@@ -69,91 +101,6 @@ class Settings(BaseSettings):
     kafka_security_ca_file: FilePath | None = Field(None, description="authorities to trust, in PEM; unset: the system's")
     kafka_security_cert_file: FilePath | None = Field(None, description="our own certificate, in PEM")
     kafka_security_key_file: FilePath | None = Field(None, description="its private key, in PEM, not encrypted")
-    git_remote: str = Field("origin", description="where versions are pushed")
-    git_branch: str = Field("main", description="the branch that versions are committed to")
-    dvc_remote: str = Field("local", description="where data and models are pushed")
-    user_api_url: str | None = Field(None, pattern=r"^https?://", description="the film service's API; unset: nobody is asked")
-    explore_share: float = Field(0.0, ge=0, le=1, description="share of answers in which a late place explores")
-    mysql_host: str = Field("127.0.0.1", description="the database's host")
-    mysql_port: int = Field(3306, ge=1, le=65535, description="its port")
-    mysql_database: str = Field("movierec", pattern=r"^[A-Za-z0-9_]{1,64}$", description="its name")
-    mysql_user: str | None = Field(None, description="unset, and not in .secrets/host either: there is no database")
-    mysql_password: SecretStr | None = Field(None, description="the user's password")
-    mysql_password_file: Path | None = Field(None, description="the file that holds it")
-    app_image: str = Field("movierec-app", pattern=r"^[a-z0-9][a-z0-9._/:-]{0,200}$", description="repository of our images")
-    provenance_url: DatabaseUrl | None = Field(None, description="the database as a SQLAlchemy URL, instead of MYSQL_*")
-    retrain_days: float = Field(2.0, gt=0, le=365, description="days from the start of one full run to the next")
-    collect_every_hours: float = Field(6.0, gt=0, le=8760, description="hours between collections, between full runs")
-    run_max_hours: float = Field(12.0, gt=0, le=8760, description="a run that goes on for longer hangs, and is ended")
-    log_dir: Path = Field(Path("logs"), description="the rotating log file's folder")
-    prometheus_url: str = Field(
-        "http://127.0.0.1:9090", pattern=r"^https?://", description="what a release asks for its evidence"
-    )
-    canary_bake_minutes: float = Field(720.0, gt=0, le=43_200, description="a canary serves so long before it is promoted")
-    canary_max_bake_minutes: float = Field(1440.0, gt=0, le=43_200, description="and at most so long where evidence is thin")
-    canary_check_seconds: float = Field(60.0, ge=1, le=3600, description="from one look at the evidence to the next")
-    canary_max_mean_ms: float = Field(500.0, gt=0, description="the mean time of a canary's answers must be below it")
-    canary_min_requests: int = Field(500, ge=1, description="answers and tries that are needed to pass, never to fail")
-    canary_max_slowdown: float = Field(1.2, ge=1, description="slower than stable by more than this factor is worse")
-    canary_max_error_increase: float = Field(0.005, ge=0, le=1, description="more errors per try than stable by this is worse")
-    canary_memory: Literal["off", "judge", "require"] = Field(
-        "judge", description="whether a canary with twice stable's memory is worse; require: it must be known"
-    )
-    canary_watched: Literal["off", "judge", "require"] = Field(
-        "off", description="whether a canary whose lists are watched less is worse; require: it must be known"
-    )
-    telemetry_dir: Path | None = Field(None, description="where telemetry is kept; unset: telemetry in DATA_DIR")
-    telemetry_keep_days: int = Field(30, ge=3, le=3650, description="days of the stream that telemetry keeps")
-    telemetry_max_gb: float = Field(5.0, gt=0, description="and at most so much of them, the oldest days go first")
-    keep_images: int = Field(3, ge=0, le=100, description="images of versions that were in service before, for a rollback")
-    server_dir: Path | None = Field(None, description="the checkout whose release is in service; unset: this one")
-    smtp_host: str | None = Field(None, description="the mail server; unset: no mail is sent")
-    smtp_port: int = Field(587, ge=1, le=65535, description="its port; 465 means TLS from the first byte")
-    smtp_user: str | None = Field(None, description="name at the mail server; unset: no login")
-    smtp_password: SecretStr | None = Field(None, description="password at the mail server")
-    mail_from: str | None = Field(None, description="the sender's address")
-    mail_to: str | None = Field(None, description="the recipients' addresses, separated by commas")
-    slack_webhook_url: SecretStr | None = Field(None, description="an incoming webhook; unset: no Slack messages")
-
-    @model_validator(mode="after")
-    def _scale_has_a_range(self) -> Self:
-        if not self.rating_min < self.rating_max:
-            raise ValueError(f"RATING_MIN ({self.rating_min:g}) must be below RATING_MAX ({self.rating_max:g})")
-        return self
-
-    @model_validator(mode="after")
-    def _spark_is_there(self) -> Self:
-        if self.trainer == "spark" and (problem := missing()) is not None:
-            raise ValueError(f"TRAINER: {problem}")
-        return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _login_may_lie_in_files(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Fill in user and password from files, the password only with the user that it belongs to."""
-        told = dict(given)
-        user_file, password_file = SECRETS / "mysql_user", SECRETS / "mysql_password"
-        try:
-            if told.get("mysql_password") is None and told.get("mysql_password_file"):
-                told["mysql_password"] = read_secret(Path(told["mysql_password_file"]))
-            user = read_secret(user_file) if user_file.exists() else None
-            if user is not None and told.setdefault("mysql_user", user) == user and password_file.exists():
-                told.setdefault("mysql_password", read_secret(password_file))
-        except SecretError as error:
-            raise ValueError(str(error)) from error
-        return told
-
-    @model_validator(mode="after")
-    def _a_bake_can_be_extended(self) -> Self:
-        if self.canary_max_bake_minutes < self.canary_bake_minutes:
-            raise ValueError("CANARY_MAX_BAKE_MINUTES: is below CANARY_BAKE_MINUTES")
-        return self
-
-    @model_validator(mode="after")
-    def _user_has_a_password(self) -> Self:
-        if self.mysql_user and self.mysql_password is None:
-            raise ValueError("MYSQL_PASSWORD: is missing, but MYSQL_USER is set")
-        return self
 
     @field_validator("kafka_bootstrap_servers")
     @classmethod
@@ -164,7 +111,7 @@ class Settings(BaseSettings):
         return given and ",".join(servers)
 
     @model_validator(mode="after")
-    def _broker_is_spoken_to_in_one_way(self) -> Self:
+    def _security_is_consistent(self) -> Self:
         protocol = self.kafka_security_protocol or "PLAINTEXT"
         login, tls = protocol.startswith("SASL"), protocol.endswith("SSL")
         user, password = self.kafka_security_user, self.kafka_security_password
@@ -186,6 +133,53 @@ class Settings(BaseSettings):
             raise ValueError("; ".join(found))
         return self
 
+    def collect_begin(self, now: float) -> str:
+        """Where the very first collection starts, for `TopicSource`; `now` in seconds since 1970."""
+        kind, _, minutes = self.collect_from.partition(":")
+        return str(int((now - 60 * int(minutes)) * 1000)) if kind == "minutes" else kind
+
+
+class PublishSettings(SettingsGroup):
+    """Where versions are published."""
+
+    git_remote: str = Field("origin", description="where versions are pushed")
+    git_branch: str = Field("main", description="the branch that versions are committed to")
+    dvc_remote: str = Field("local", description="where data and models are pushed")
+
+
+class DatabaseSettings(SettingsGroup):
+    """The database of answers and versions."""
+
+    mysql_host: str = Field("127.0.0.1", description="the database's host")
+    mysql_port: int = Field(3306, ge=1, le=65535, description="its port")
+    mysql_database: str = Field("movierec", pattern=r"^[A-Za-z0-9_]{1,64}$", description="its name")
+    mysql_user: str | None = Field(None, description="unset, and not in .secrets/host either: there is no database")
+    mysql_password: SecretStr | None = Field(None, description="the user's password")
+    mysql_password_file: Path | None = Field(None, description="the file that holds it")
+    provenance_url: DatabaseUrl | None = Field(None, description="the database as a SQLAlchemy URL, instead of MYSQL_*")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _login_from_files(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Fill in user and password from files, the password only with the user that it belongs to."""
+        values = dict(given)
+        user_file, password_file = SECRETS / "mysql_user", SECRETS / "mysql_password"
+        try:
+            if values.get("mysql_password") is None and values.get("mysql_password_file"):
+                values["mysql_password"] = read_secret(Path(values["mysql_password_file"]))
+            user = read_secret(user_file) if user_file.exists() else None
+            if user is not None and values.setdefault("mysql_user", user) == user and password_file.exists():
+                values.setdefault("mysql_password", read_secret(password_file))
+        except SecretError as error:
+            raise ValueError(str(error)) from error
+        return values
+
+    @model_validator(mode="after")
+    def _user_has_a_password(self) -> Self:
+        if self.mysql_user and self.mysql_password is None:
+            raise ValueError("MYSQL_PASSWORD: is missing, but MYSQL_USER is set")
+        return self
+
     @property
     def database_url(self) -> str | None:
         """The database as a SQLAlchemy URL, password and all; None where there is none."""
@@ -196,20 +190,84 @@ class Settings(BaseSettings):
         password = self.mysql_password.get_secret_value()
         return mysql_url(self.mysql_host, self.mysql_port, self.mysql_database, self.mysql_user, password)
 
-    def collect_begin(self, now: float) -> str:
-        """Where the very first collection starts, for `TopicSource`; `now` in seconds since 1970."""
-        kind, _, minutes = self.collect_from.partition(":")
-        return str(int((now - 60 * int(minutes)) * 1000)) if kind == "minutes" else kind
+
+class ScheduleSettings(SettingsGroup):
+    """When the scheduler starts runs, and how long a run may take."""
+
+    retrain_days: float = Field(2.0, gt=0, le=365, description="days from the start of one full run to the next")
+    collect_every_hours: float = Field(6.0, gt=0, le=8760, description="hours between collections, between full runs")
+    run_max_hours: float = Field(12.0, gt=0, le=8760, description="a run that goes on for longer hangs, and is ended")
+
+
+class CanarySettings(SettingsGroup):
+    """The evidence about a canary, and the limits of its verdict."""
+
+    prometheus_url: str = Field(
+        "http://127.0.0.1:9090", pattern=r"^https?://", description="what a release asks for its evidence"
+    )
+    canary_bake_minutes: float = Field(720.0, gt=0, le=43_200, description="a canary serves so long before it is promoted")
+    canary_max_bake_minutes: float = Field(1440.0, gt=0, le=43_200, description="and at most so long where evidence is thin")
+    canary_check_seconds: float = Field(60.0, ge=1, le=3600, description="from one look at the evidence to the next")
+    canary_max_mean_ms: float = Field(500.0, gt=0, description="the mean time of a canary's answers must be below it")
+    canary_min_requests: int = Field(500, ge=1, description="answers and tries that are needed to pass, never to fail")
+    canary_max_slowdown: float = Field(1.2, ge=1, description="slower than stable by more than this factor is worse")
+    canary_max_error_increase: float = Field(0.005, ge=0, le=1, description="more errors per try than stable by this is worse")
+    canary_memory: Literal["off", "judge", "require"] = Field(
+        "judge", description="whether a canary with twice stable's memory is worse; require: it must be known"
+    )
+    canary_watched: Literal["off", "judge", "require"] = Field(
+        "off", description="whether a canary whose lists are watched less is worse; require: it must be known"
+    )
+
+    @model_validator(mode="after")
+    def _a_bake_can_be_extended(self) -> Self:
+        if self.canary_max_bake_minutes < self.canary_bake_minutes:
+            raise ValueError("CANARY_MAX_BAKE_MINUTES: is below CANARY_BAKE_MINUTES")
+        return self
+
+
+class TelemetrySettings(DataSettings):
+    """Where the telemetry is kept, and for how long."""
+
+    telemetry_dir: Path | None = Field(None, description="where telemetry is kept; unset: telemetry in DATA_DIR")
+    telemetry_keep_days: int = Field(30, ge=3, le=3650, description="days of the stream that telemetry keeps")
+    telemetry_max_gb: float = Field(5.0, gt=0, description="and at most so much of them, the oldest days go first")
 
     @property
     def telemetry(self) -> Path:
         """The folder of the telemetry."""
         return self.telemetry_dir or self.data_dir.absolute() / "telemetry"
 
-    @property
-    def scale(self) -> tuple[float, float]:
-        """The lowest and the highest rating."""
-        return self.rating_min, self.rating_max
+
+class NotifySettings(SettingsGroup):
+    """Mail and Slack."""
+
+    smtp_host: str | None = Field(None, description="the mail server; unset: no mail is sent")
+    smtp_port: int = Field(587, ge=1, le=65535, description="its port; 465 means TLS from the first byte")
+    smtp_user: str | None = Field(None, description="name at the mail server; unset: no login")
+    smtp_password: SecretStr | None = Field(None, description="password at the mail server")
+    mail_from: str | None = Field(None, description="the sender's address")
+    mail_to: str | None = Field(None, description="the recipients' addresses, separated by commas")
+    slack_webhook_url: SecretStr | None = Field(None, description="an incoming webhook; unset: no Slack messages")
+
+
+class Settings(
+    TrainingSettings,
+    KafkaSettings,
+    PublishSettings,
+    DatabaseSettings,
+    ScheduleSettings,
+    CanarySettings,
+    TelemetrySettings,
+    NotifySettings,
+):
+    """All settings of the host side. A function takes the group that it needs."""
+
+    user_api_url: str | None = Field(None, pattern=r"^https?://", description="the film service's API; unset: nobody is asked")
+    app_image: str = Field("movierec-app", pattern=r"^[a-z0-9][a-z0-9._/:-]{0,200}$", description="repository of our images")
+    log_dir: Path = Field(Path("logs"), description="the rotating log file's folder")
+    keep_images: int = Field(3, ge=0, le=100, description="images of versions that were in service before, for a rollback")
+    server_dir: Path | None = Field(None, description="the checkout whose release is in service; unset: this one")
 
 
 def load_settings(**given: object) -> Settings:

@@ -1,19 +1,20 @@
-"""Figures of a model on data it has not seen: held out by time, over several splits."""
+"""Metrics of a model on held-out data: later ratings, over several splits by time."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
+from auto_deployment.common.json_file import Stored
 from auto_deployment.evaluation.held_out import HeldOut, RatingErrors, held_out_of
 from auto_deployment.ranking import model_selection
-from auto_deployment.ranking.factory import NAMES, Tuning
 from auto_deployment.ranking.feedback import Feedback
 from auto_deployment.ranking.metrics import interval
-from auto_deployment.ranking.model_selection import Choice
-from auto_deployment.ranking.offline_evaluation import RankingFigures, measure
+from auto_deployment.ranking.offline_evaluation import RankingMetrics, measure
+from auto_deployment.ranking.ranker_factory import NAMES
 from auto_deployment.training.surprise_svd import UserFilmBias
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from auto_deployment.ranking.offline_evaluation import Offline
+    from auto_deployment.ranking.model_selection import Choice
+    from auto_deployment.ranking.offline_evaluation import OfflineEvaluation
     from auto_deployment.training.dataset import Dataset, Ratings
     from auto_deployment.training.rating_model import Trainer
 
@@ -32,8 +34,8 @@ RANKING_CUT = 0.8
 FEWEST_RATINGS = 50
 
 
-class Split(NamedTuple):
-    """Ratings before a cut in time, and those of the time after it."""
+class TimeSplit(NamedTuple):
+    """Ratings before a cut in time, and later ratings."""
 
     train: Ratings
     test: Ratings
@@ -41,7 +43,7 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Errors:
-    """RMSE of one model on each split: of all test rows, of those whose user was known at the cut, and of the others.
+    """RMSE of one model on each split: of all test rows, of users known at the cut, and of unknown users.
 
     None where a split has no such row.
     """
@@ -51,11 +53,11 @@ class Errors:
     unknown: tuple[float | None, ...]
 
 
-class Beside(NamedTuple):
-    """The chosen ranker compared with the ranker in service, on later ratings that no choice has seen.
+class RankerComparison(NamedTuple):
+    """The chosen ranker compared with the champion's ranker, on later ratings that no choice has used.
 
-    `quality` is the latter's mean, by which rankers are chosen; `above`, `low` and `high` how much more the former's is, with
-    its interval over users.
+    `quality` is the champion's mean quality. `above` is how far the chosen ranker's quality is above it, and `low` to `high` is
+    the interval over users.
     """
 
     ranker: str
@@ -66,12 +68,11 @@ class Beside(NamedTuple):
     high: float
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Everything the gate decides on and the report tells.
+class Evaluation(Stored):
+    """The evidence for the gate and the report, as metadata.json keeps it.
 
-    `ranking` has each ranker's figures on one cut in time, `choice` is what was chosen before the cut. `untrained_champion` is
-    why there are no metrics of the recipe in service, where it could not be trained.
+    `ranking` has each ranker's metrics after one cut in time, `chosen` is the ranker that won before the cut. `champion` is the
+    recipe in service on the same rows. `untrained_champion` is the reason where that recipe could not be trained.
     """
 
     rows: int
@@ -80,35 +81,36 @@ class Evaluation:
     model: Errors
     bias: Errors
     shuffled: tuple[tuple[float, ...], ...]
-    ranking: dict[str, RankingFigures]
+    ranking: dict[str, RankingMetrics]
     absent_users: int
     champion: Errors | None = None
     untrained_champion: str | None = None
-    beside: Beside | None = None
-    choice: Choice = field(default_factory=lambda: Choice("popularity", Tuning(), {}, 0))
-    held_out: HeldOut | None = field(default=None, compare=False)
-
-    def to_dict(self) -> dict[str, object]:
-        """For JSON, without what was held out; of the choice the ranker's name alone."""
-        told = asdict(replace(self, held_out=None))
-        del told["choice"], told["held_out"]
-        return {**told, "chosen": self.choice.ranker}
+    comparison: RankerComparison | None = Field(default=None, validation_alias="beside", serialization_alias="beside")
+    chosen: str = "popularity"
 
 
-def beside(evaluation: Evaluation, ranker: str, champion: str, seed: int) -> Beside | None:
-    """The two rankers of an evaluation; None where they are the same, or there are not enough users to tell them apart."""
-    per_user = evaluation.held_out.per_user if evaluation.held_out is not None else {}
+class Evaluated(NamedTuple):
+    """The result of `evaluate`: the evidence, the choice of a ranker, and the held-out ratings' metrics by user."""
+
+    evaluation: Evaluation
+    choice: Choice
+    held_out: HeldOut
+
+
+def compare_rankers(held_out: HeldOut, ranker: str, champion: str, seed: int) -> RankerComparison | None:
+    """Compare two rankers user by user. None where they are the same, or where too few users have both lists."""
+    per_user = held_out.per_user
     if ranker == champion or champion not in per_user:
         return None
-    theirs = per_user[champion].quality
-    above = interval(per_user[ranker].quality - theirs, seed)
-    return None if above is None else Beside(ranker, champion, float(theirs.mean()), *above)
+    champion_quality = per_user[champion].quality
+    above = interval(per_user[ranker].quality - champion_quality, seed)
+    return None if above is None else RankerComparison(ranker, champion, float(champion_quality.mean()), *above)
 
 
-def time_splits(ratings: Ratings, cuts: Sequence[float] = CUTS, test_share: float = TEST_SHARE) -> list[Split]:
+def time_splits(ratings: Ratings, cuts: Sequence[float] = CUTS, test_share: float = TEST_SHARE) -> list[TimeSplit]:
     """For each cut the ratings before it, and the `test_share` of all ratings that follow. `ratings` are in order of time."""
     n = len(ratings)
-    return [Split(ratings[: int(n * cut)], ratings[int(n * cut) : int(n * (cut + test_share) + 0.5)]) for cut in cuts]
+    return [TimeSplit(ratings[: int(n * cut)], ratings[int(n * cut) : int(n * (cut + test_share) + 0.5)]) for cut in cuts]
 
 
 def rmse(predicted: npt.NDArray[np.float32], actual: npt.NDArray[np.float32]) -> float | None:
@@ -124,76 +126,74 @@ def evaluate(
     scale: tuple[float, float],
     seed: int,
     step: Callable[[], None],
-    rival: tuple[Trainer, int] | None = None,
+    champion: tuple[Trainer, int] | None = None,
     rankers: Sequence[str] = NAMES,
-) -> Evaluation:
-    """Train and score on every split, and compare with user-plus-film bias and with the same model on shuffled ratings.
+) -> Evaluated:
+    """Train and score a model on every split, and choose a ranker.
 
-    Choose a ranker.
-
-    `rival`, a trainer and its seed, is trained and scored on the very same rows. Of `rankers` each is tuned and one is chosen
-    on one cut in time, before it, and scored after it. `step` is called after each of `count_steps` trainings and trials. At
-    least `FEWEST_RATINGS` ratings are needed.
+    The baselines are user-plus-film bias, and the same model on shuffled ratings. `champion`, a trainer and its seed, is
+    trained and scored on the same rows. Each of `rankers` is tuned before one cut in time, one is chosen there, and all are
+    scored after it. `step` is called after each of `count_steps` trainings and trials. `FEWEST_RATINGS` ratings are needed.
     """
     shape = (len(dataset.users), len(dataset.films))
     splits = time_splits(dataset.ratings)
     known = [np.isin(split.test.user, split.train.user) for split in splits]
 
-    apart: list[npt.NDArray[np.float64]] = []
+    squared: list[npt.NDArray[np.float64]] = []
 
     def errors_of(model: Trainer, shuffle: int | None = None, model_seed: int = seed) -> Errors:
         found = []
-        apart.clear()
+        squared.clear()
         for at, (train, test) in enumerate(splits):
             rows = train if shuffle is None else shuffled(train, seed + 1000 * at + shuffle)
             predicted = model.fit(rows, shape, scale, model_seed).predict(test.user, test.film)
-            apart.append(np.square(predicted.astype(np.float64) - test.stars))
+            squared.append(np.square(predicted.astype(np.float64) - test.stars))
             found.append([rmse(predicted[mask], test.stars[mask]) for mask in (slice(None), known[at], ~known[at])])
             step()
         everybody, of_known, of_unknown = zip(*found, strict=True)
         return Errors(everybody, of_known, of_unknown)
 
     model = errors_of(trainer)
-    errors = RatingErrors(np.concatenate([split.test.user for split in splits]), np.concatenate(apart))
+    errors = RatingErrors(np.concatenate([split.test.user for split in splits]), np.concatenate(squared))
     bias = errors_of(UserFilmBias())
-    champion = errors_of(rival[0], model_seed=rival[1]) if rival is not None else None
+    champion_errors = errors_of(champion[0], model_seed=champion[1]) if champion is not None else None
     noise = tuple(errors_of(trainer, shuffle).all for shuffle in range(1, SHUFFLES + 1))
-    ranked = ranking_figures(dataset, trainer, scale, seed, step, rankers)
-    return Evaluation(
-        len(dataset.ratings),
-        tuple(len(split.test) for split in splits),
-        tuple(int(mask.sum()) for mask in known),
-        model,
-        bias,
-        noise,
-        ranked.figures,
-        ranked.absent_users,
-        champion,
-        choice=ranked.choice,
-        held_out=held_out_of(*ranking_split(dataset, scale), ranked, errors),
+    ranked = evaluate_rankers(dataset, trainer, scale, seed, step, rankers)
+    evaluation = Evaluation(
+        rows=len(dataset.ratings),
+        test_rows=tuple(len(split.test) for split in splits),
+        known_rows=tuple(int(mask.sum()) for mask in known),
+        model=model,
+        bias=bias,
+        shuffled=noise,
+        ranking=ranked.metrics,
+        absent_users=ranked.absent_users,
+        champion=champion_errors,
+        chosen=ranked.choice.ranker,
     )
+    return Evaluated(evaluation, ranked.choice, held_out_of(*ranking_split(dataset, scale), ranked, errors))
 
 
-def count_steps(*, rival: bool = False, rankers: Sequence[str] = NAMES) -> int:
+def count_steps(*, champion: bool = False, rankers: Sequence[str] = NAMES) -> int:
     """How many times `evaluate` calls `step`."""
-    return len(CUTS) * (2 + SHUFFLES + rival) + model_selection.count_steps(rankers)
+    return len(CUTS) * (2 + SHUFFLES + champion) + model_selection.count_steps(rankers)
 
 
 def shuffled(ratings: Ratings, seed: int) -> Ratings:
-    """The same pairs with each other's stars: what is left when ratings say nothing about users and films."""
+    """The same pairs with permuted stars: ratings without information about users and films."""
     stars = np.random.default_rng(seed).permutation(ratings.stars)
     return type(ratings)(ratings.user, ratings.film, stars, ratings.time)
 
 
-def ranking_figures(
+def evaluate_rankers(
     dataset: Dataset,
     trainer: Trainer,
     scale: tuple[float, float],
     seed: int,
     step: Callable[[], None],
     rankers: Sequence[str] = NAMES,
-) -> Offline:
-    """The figures of `rankers` on one cut in time: ratings and watches before it train and choose, later ratings test."""
+) -> OfflineEvaluation:
+    """The metrics of `rankers` at one cut in time: earlier ratings and watches train and choose, later ratings test."""
     return measure(*ranking_split(dataset, scale), trainer, seed, step, rankers)
 
 

@@ -1,15 +1,18 @@
-"""The gate: whether a model may serve. A pure decision; its inputs are stored with the version.
+"""The gate decides whether a model may serve. Pure; its inputs are stored with the version.
 
-On the real stream RMSE below a limit refuses nothing, a constant passes it. So a model must also be better than plain biases,
-and better than the same model on shuffled ratings.
+On the real stream a limit of the RMSE alone refuses nothing: even a constant passes. So a model must also be better than plain
+biases, and better than the same model on shuffled ratings.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from math import isfinite, nan, sqrt
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from auto_deployment.common.json_file import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,46 +21,43 @@ if TYPE_CHECKING:
 
 ENOUGH_KNOWN_ROWS = 100
 USUAL_RANGE = 4.0
-# Of what the ranker in service is worth: with many users a smaller loss than anybody notices is beyond its interval.
+# A share of the quality of the ranker in service. With many users even a loss that nobody notices lies outside the interval.
 RANKING_LOSS = 0.02
 # One-sided 1 % point of Student's t with 4 degrees of freedom: five splits.
 T_LIMIT = 3.75
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was asked: `value` had to be below `threshold`; None where there was nothing to hold it against."""
+class Check(Stored):
+    """One check of the gate: `value` must be below `threshold`; None where there was nothing to compare with.
+
+    `reason` says why the check failed, or what it could not compare.
+    """
 
     name: str
     value: float
     threshold: float | None
     passed: bool
-    said: str
+    reason: str = Field(validation_alias="said", serialization_alias="said")
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What the gate says. `rmse` and its `spread` over the splits are those of `rows`, all or known users' rows."""
+class Decision(Stored):
+    """The gate's decision. `rmse` and its `spread` over the splits are those of the rows that `measured_on` describes."""
 
     passed: bool
     rmse: float
     spread: float
-    rows: str
+    measured_on: str = Field(validation_alias="rows", serialization_alias="rows")
     checks: tuple[Check, ...]
 
     @property
     def reasons(self) -> list[str]:
-        """Why it was refused; empty when it was not."""
-        return [check.said for check in self.checks if not check.passed]
+        """The reasons of the failed checks; empty where all passed."""
+        return [check.reason for check in self.checks if not check.passed]
 
     @property
     def remarks(self) -> list[str]:
-        """What passed for want of anything to hold it against."""
-        return [check.said for check in self.checks if check.threshold is None]
-
-    def to_dict(self) -> dict[str, object]:
-        """For JSON."""
-        return asdict(self)
+        """The checks that passed because there was nothing to compare with."""
+        return [check.reason for check in self.checks if check.threshold is None]
 
 
 def decide(evaluation: Evaluation, rmse_limit: float, scale: tuple[float, float], champion_loss: str = "refuse") -> Decision:
@@ -66,33 +66,35 @@ def decide(evaluation: Evaluation, rmse_limit: float, scale: tuple[float, float]
     If the champion's recipe was trained on the same splits, a loss beyond the spread refuses. With `warn` the loss is only
     reported.
     """
-    errors, rows = _judged(evaluation)
+    errors, measured_on = _errors_for_limit(evaluation)
     rmse, spread = fmean(errors), _spread(errors)
     checks = (
-        _below_limit(rmse, rows, rmse_limit * (scale[1] - scale[0]) / USUAL_RANGE),
+        _below_limit(rmse, measured_on, rmse_limit * (scale[1] - scale[0]) / USUAL_RANGE),
         _worth_its_factors(fmean(evaluation.model.all), fmean(evaluation.bias.all), _spread(evaluation.model.all)),
         _worth_its_data(evaluation),
         *_no_worse_than_champion(evaluation, champion_loss),
         *_ranks_no_worse_than_champion(evaluation, champion_loss),
     )
-    return Decision(all(check.passed for check in checks), rmse, spread, rows, checks)
+    passed = all(check.passed for check in checks)
+    return Decision(passed=passed, rmse=rmse, spread=spread, measured_on=measured_on, checks=checks)
 
 
-def _judged(evaluation: Evaluation) -> tuple[tuple[float, ...], str]:
-    """The errors that the limit is held against: of users known at the cut where there are enough such rows, else of all."""
+def _errors_for_limit(evaluation: Evaluation) -> tuple[tuple[float, ...], str]:
+    """The errors to compare with the limit: of users known at the cut if they have enough rows, else of all users."""
     known = tuple(error for error in evaluation.model.known if error is not None)
     enough = min(evaluation.known_rows) >= ENOUGH_KNOWN_ROWS
     return (known, "users known at the cut") if enough else (evaluation.model.all, "all users (few were known at the cut)")
 
 
-def _below_limit(rmse: float, rows: str, limit: float) -> Check:
-    said = f"RMSE {rmse:.3f} of {rows} is not below the limit {limit:g} (RMSE_LIMIT, scaled to the range of ratings)"
-    return Check("rmse", rmse, limit, rmse < limit, said)
+def _below_limit(rmse: float, measured_on: str, limit: float) -> Check:
+    reason = f"RMSE {rmse:.3f} of {measured_on} is not below the limit {limit:g} (RMSE_LIMIT, scaled to the range of ratings)"
+    return Check(name="rmse", value=rmse, threshold=limit, passed=rmse < limit, reason=reason)
 
 
 def _worth_its_factors(rmse: float, bias: float, spread: float) -> Check:
-    said = f"RMSE {rmse:.3f} is worse than user-plus-film bias ({bias:.3f}) by more than the spread ({spread:.3f})"
-    return Check("bias", rmse, bias + spread, rmse <= bias + spread, said)
+    limit = bias + spread
+    reason = f"RMSE {rmse:.3f} is worse than user-plus-film bias ({bias:.3f}) by more than the spread ({spread:.3f})"
+    return Check(name="bias", value=rmse, threshold=limit, passed=rmse <= limit, reason=reason)
 
 
 def _worth_its_data(evaluation: Evaluation) -> Check:
@@ -106,39 +108,47 @@ def _worth_its_data(evaluation: Evaluation) -> Check:
     least = T_LIMIT * _spread(gains) / sqrt(len(gains))
     always = all(real < min(noise) for real, noise in pairs)
     rmse, noise = fmean(evaluation.model.all), fmean(map(fmean, evaluation.shuffled))
-    said = f"RMSE {rmse:.3f} is not clearly better than the same model on shuffled ratings ({noise:.3f}): they say nothing"
-    return Check("shuffled", rmse, noise - least, always and fmean(gains) > least, said)
+    reason = f"RMSE {rmse:.3f} is not clearly better than the same model on shuffled ratings ({noise:.3f}): they say nothing"
+    passed = always and fmean(gains) > least
+    return Check(name="shuffled", value=rmse, threshold=noise - least, passed=passed, reason=reason)
 
 
 def _no_worse_than_champion(evaluation: Evaluation, loss: str) -> tuple[Check, ...]:
-    """Against the recipe of the version in service, trained on the same rows: its artifact may have seen the test rows."""
+    """Compare with the champion's recipe, trained on the same rows: the champion's artifact may have used the test rows."""
     rmse = fmean(evaluation.model.all)
     if evaluation.untrained_champion is not None:
-        said = f"the recipe in service cannot be trained here: {evaluation.untrained_champion}; nothing was held against it"
-        return (Check("champion", rmse, None, passed=True, said=said),)
+        return (_not_compared(rmse, f"the recipe in service cannot be trained here: {evaluation.untrained_champion}"),)
     if evaluation.champion is None:
         return ()
-    rival, spread = fmean(evaluation.champion.all), _spread(evaluation.model.all)
-    if not isfinite(rival):
-        said = "the recipe in service runs away on these rows, its RMSE is no number; nothing was held against it"
-        return (Check("champion", rmse, None, passed=True, said=said),)
-    said = f"RMSE {rmse:.3f} is worse than that of the recipe in service ({rival:.3f}) by more than the spread ({spread:.3f})"
-    return (Check("champion", rmse, rival + spread, rmse <= rival + spread or loss == "warn", said),)
+    champion, spread = fmean(evaluation.champion.all), _spread(evaluation.model.all)
+    if not isfinite(champion):
+        return (_not_compared(rmse, "the recipe in service diverges on these rows"),)
+    reason = f"RMSE {rmse:.3f} is worse than {champion:.3f}, of the recipe in service, by more than the spread ({spread:.3f})"
+    limit = champion + spread
+    passed = rmse <= limit or loss == "warn"
+    return (Check(name="champion", value=rmse, threshold=limit, passed=passed, reason=reason),)
+
+
+def _not_compared(rmse: float, why: str) -> Check:
+    reason = f"{why}; the candidate is not compared with the recipe in service"
+    return Check(name="champion", value=rmse, threshold=None, passed=True, reason=reason)
 
 
 def _ranks_no_worse_than_champion(evaluation: Evaluation, loss: str) -> tuple[Check, ...]:
-    """Against the ranker of the version in service, on the same rows: where it is another one."""
-    if evaluation.beside is None:
+    """Compare with the champion's ranker on the same rows, where it is another ranker."""
+    found = evaluation.comparison
+    if found is None:
         return ()
-    told = evaluation.beside
-    limit = -RANKING_LOSS * told.quality
-    said = (
-        f"lists by {told.ranker} are worse than those by {told.champion}, as in service: the mean of NDCG@10 and Recall@20 is "
-        f"{told.above:+.4f} ({told.low:+.4f} to {told.high:+.4f}) of {told.quality:.4f}, more than a loss of {RANKING_LOSS:.0%}"
+    limit = RANKING_LOSS * found.quality
+    reason = (
+        f"lists by {found.ranker} are worse than lists by {found.champion}, the ranker in service: the mean of NDCG@10 and "
+        f"Recall@20 differs by {found.above:+.4f} ({found.low:+.4f} to {found.high:+.4f}) from {found.quality:.4f}, "
+        f"a loss of more than {RANKING_LOSS:.0%}"
     )
-    return (Check("ranking", -told.high, -limit, told.high >= limit or loss == "warn", said),)
+    passed = -found.high <= limit or loss == "warn"
+    return (Check(name="ranking", value=-found.high, threshold=limit, passed=passed, reason=reason),)
 
 
 def _spread(values: Sequence[float]) -> float:
-    """The standard deviation; no number where a training ran away and one of `values` is none: every check then refuses."""
+    """The standard deviation; NaN where a training diverged and a value is not finite: every check then refuses."""
     return stdev(values) if all(map(isfinite, values)) else nan

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from auto_deployment.ranking.diverse_popular import varied
-from auto_deployment.ranking.factory import RankerFactory
-from auto_deployment.ranking.metrics import RECALL_AT, PerUser, per_user
+from auto_deployment.ranking.diverse_popular import diverse_popular
+from auto_deployment.ranking.metrics import RECALL_AT, UserMetrics, user_metrics
+from auto_deployment.ranking.ranker_factory import RankerFactory
 from auto_deployment.training.surprise_svd import UserFilmBias
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from auto_deployment.ranking.feedback import Feedback
-    from auto_deployment.ranking.offline_evaluation import Offline
+    from auto_deployment.ranking.offline_evaluation import OfflineEvaluation
     from auto_deployment.training.dataset import Ratings
 
     Floats = npt.NDArray[np.float64]
@@ -35,17 +35,17 @@ class HeldOut(NamedTuple):
     were not. `films` is how many films each user had rated or watched by then.
     """
 
-    per_user: dict[str, PerUser]
-    absent: PerUser
+    per_user: dict[str, UserMetrics]
+    absent: UserMetrics
     films: npt.NDArray[np.int64]
     errors: RatingErrors
 
 
-def held_out_of(train: Feedback, test: Ratings, offline: Offline, errors: RatingErrors) -> HeldOut:
+def held_out_of(train: Feedback, test: Ratings, offline: OfflineEvaluation, errors: RatingErrors) -> HeldOut:
     """What `offline` found for users known in `train`, and what the popular list is worth to the other users in `test`."""
     films = np.diff(train.seen().starts)
     popularity = RankerFactory(train, UserFilmBias(), 0).popularity(offline.choice.tuning.half_life)
     relevant = test[test.stars >= train.liked_from]
     users = np.unique(relevant.user[films[relevant.user] == 0])
-    lists = np.tile(varied(popularity.scores, train, RECALL_AT), (len(users), 1))
-    return HeldOut(offline.per_user, per_user(users, lists, relevant), films, errors)
+    lists = np.tile(diverse_popular(popularity.scores, train, RECALL_AT), (len(users), 1))
+    return HeldOut(offline.per_user, user_metrics(users, lists, relevant), films, errors)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from auto_deployment.common.progress import Progress
-    from auto_deployment.common.settings import Settings
+    from auto_deployment.common.settings import DataSettings
     from auto_deployment.ingestion.rows import Counts
     from auto_deployment.ingestion.sources import StreamSource
 
@@ -37,7 +37,7 @@ def progress_text(counts: Counts) -> str:
     return f"{counts.kinds.total():,} taken, {counts.repaired:,} repaired, {counts_text(counts.rejected) or 'none'} quarantined"
 
 
-def collect_files(paths: Sequence[Path], settings: Settings, progress: Progress) -> Counts:
+def collect_files(paths: Sequence[Path], settings: DataSettings, progress: Progress) -> Counts:
     """Collect files into the tables of a data folder. Raises RefusedError if too many lines are rejected."""
     collector = Collector(Tables(settings.data_dir), settings.data_dir / FILE, rules_of(settings))
     source = FileSource(paths)

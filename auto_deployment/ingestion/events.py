@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from auto_deployment.common.settings import Settings
+    from auto_deployment.common.settings import DataSettings
 
 # Years of films go back to 1893; a film without a year ends in a plus. A title may be signs alone: `_++++1954`.
 FILM = r"[a-z0-9._*+-]+\+(?:(?:18|19|20)\d\d)?"
@@ -140,7 +140,7 @@ class Rules:
 DEFAULT_RULES = Rules()
 
 
-def rules_of(settings: Settings) -> Rules:
+def rules_of(settings: DataSettings) -> Rules:
     """The rules of the settings."""
     return Rules(settings.rating_min, settings.rating_max, settings.user_id_max)
 

@@ -14,7 +14,7 @@ from auto_deployment.notify.slack import SlackChannel
 from auto_deployment.notify.smtp import MailServer
 
 if TYPE_CHECKING:
-    from auto_deployment.common.settings import Settings
+    from auto_deployment.common.settings import NotifySettings
     from auto_deployment.notify.channel import Channel
 
 log = logging.getLogger(__name__)
@@ -26,13 +26,13 @@ _NAMED = re.compile(r"[^<>]*<([^<>]*)>")
 _WEBHOOK = re.compile(r"https?://[!-.0-~]+(/[!-~]*)?")
 
 
-def open_channels(settings: Settings) -> list[Channel]:
+def open_channels(settings: NotifySettings) -> list[Channel]:
     """The channels that have settings; those without say so. Raises WrongUseError naming a setting that is missing or bad."""
     redact = Redactor(secrets_of(settings))
     return [channel for channel in (_mail(settings, redact), _slack(settings, redact)) if channel]
 
 
-def _mail(settings: Settings, redact: Redactor) -> MailChannel | None:
+def _mail(settings: NotifySettings, redact: Redactor) -> MailChannel | None:
     given = [name.upper() for name in MAIL_SETTINGS if getattr(settings, name)]
     if not settings.smtp_host:
         if given:
@@ -48,7 +48,7 @@ def _mail(settings: Settings, redact: Redactor) -> MailChannel | None:
     return MailChannel(_server(settings), senders[0], _addresses("MAIL_TO", settings.mail_to), redact)
 
 
-def _login_pairs(settings: Settings) -> list[tuple[str, str]]:
+def _login_pairs(settings: NotifySettings) -> list[tuple[str, str]]:
     """Which of user and password is needed, and because of which."""
     pairs = []
     if settings.smtp_user:
@@ -58,7 +58,7 @@ def _login_pairs(settings: Settings) -> list[tuple[str, str]]:
     return pairs
 
 
-def _server(settings: Settings) -> MailServer:
+def _server(settings: NotifySettings) -> MailServer:
     host = settings.smtp_host or ""
     return MailServer(
         host,
@@ -84,7 +84,7 @@ def _addresses(name: str, text: str | None) -> list[str]:
     return found
 
 
-def _slack(settings: Settings, redact: Redactor) -> SlackChannel | None:
+def _slack(settings: NotifySettings, redact: Redactor) -> SlackChannel | None:
     if not settings.slack_webhook_url:
         log.info("Slack is off: SLACK_WEBHOOK_URL is not set")
         return None

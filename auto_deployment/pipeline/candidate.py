@@ -1,29 +1,29 @@
-"""A candidate: trained on the tables, judged by the gate, and built into an artifact where it passes."""
+"""A candidate: evaluated on the tables, judged by the gate, and built into an artifact if it passes."""
 
 from __future__ import annotations
 
 import logging
 import platform
-from dataclasses import replace
 from importlib.metadata import version as package_version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from app.model import RESERVE, md5_of, save
+from app.model import RESERVE, Array, md5_of, save
 from auto_deployment.common.blas import one_thread
 from auto_deployment.common.errors import RefusedError, WrongUseError
-from auto_deployment.evaluation.evaluate import FEWEST_RATINGS, beside, count_steps, evaluate
-from auto_deployment.evaluation.gate import decide
+from auto_deployment.evaluation.evaluate import FEWEST_RATINGS, Evaluated, compare_rankers, count_steps, evaluate
+from auto_deployment.evaluation.gate import Decision, decide
+from auto_deployment.evaluation.model_metadata import DataFile, ModelMetadata, ModelMetrics, RatingCounts
 from auto_deployment.ingestion.tables import Tables
 from auto_deployment.ingestion.users import demographics
-from auto_deployment.ranking.diverse_popular import varied
+from auto_deployment.ranking.diverse_popular import diverse_popular
 from auto_deployment.ranking.exploration import explore_arrays
-from auto_deployment.ranking.factory import RankerFactory
 from auto_deployment.ranking.feedback import Feedback
 from auto_deployment.ranking.model_selection import rankers_for
 from auto_deployment.ranking.precompute import cold_arrays, serving_arrays
-from auto_deployment.ranking.precompute_factory import maker_of
+from auto_deployment.ranking.precompute_spark import list_maker
+from auto_deployment.ranking.ranker_factory import RankerFactory
 from auto_deployment.reports import beyond_accuracy as beyond
 from auto_deployment.reports import console
 from auto_deployment.reports.exposure import exposures
@@ -34,11 +34,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from auto_deployment.common.progress import Progress
-    from auto_deployment.common.settings import Settings
+    from auto_deployment.common.settings import TrainingSettings
     from auto_deployment.evaluation.champion import Recipe
-    from auto_deployment.evaluation.evaluate import Evaluation
-    from auto_deployment.evaluation.gate import Decision
-    from auto_deployment.ranking.model_selection import Choice
+    from auto_deployment.ranking.ranker import Popularity, Seen
     from auto_deployment.training.dataset import Dataset
     from auto_deployment.training.rating_model import Trainer
 
@@ -56,47 +54,143 @@ class Version(NamedTuple):
     trained_on: str
 
 
+class Artifact(NamedTuple):
+    """The arrays of a model, and what they were made from, for the report. `ranker` is the name of the ranker."""
+
+    ranker: str
+    seen: Seen
+    popularity: Popularity
+    serving: dict[str, Array]
+    rating: dict[str, Array]
+
+
 @one_thread()
-def train_version(settings: Settings, version: Version, progress: Progress, champion: Recipe | None = None) -> dict[str, Any]:
-    """Train on the tables and, if the gate lets it, write the artifact to `data_dir/model`; its metadata.
+def train_version(
+    settings: TrainingSettings, version: Version, progress: Progress, champion: Recipe | None = None
+) -> ModelMetadata:
+    """Train on the tables and, if the gate passes the model, write the artifact to `data_dir/model`. Returns its metadata.
 
     Raises RefusedError, with the reasons, where the table or the model is not good enough; nothing is written then.
     """
-    tables = Tables(settings.data_dir)
-    dataset = read(tables, settings.scale)
-    for line in console.data(dataset):
-        progress.say(line)
+    dataset = read(Tables(settings.data_dir), settings.scale)
+    _print(console.data(dataset), progress)
     if len(dataset.ratings) < FEWEST_RATINGS:
         raise RefusedError(f"{len(dataset.ratings)} ratings are too few to judge a model: {FEWEST_RATINGS} are needed")
-    evaluation, decision = _judge(dataset, settings, progress, champion)
-    if not decision.passed:
-        figures = {check.name: check.value for check in decision.checks}
-        raise RefusedError("the gate refused the model: " + "; ".join(decision.reasons), figures, settings.rmse_limit)
-    progress.say("the gate lets it pass")
-    return _build(dataset, settings, version, evaluation, decision, progress)
+    evaluated = _evaluate(dataset, settings, champion, progress)
+    decision = _decide(evaluated, settings, progress)
+    artifact = _build(dataset, settings, evaluated, progress)
+    _report_beyond_accuracy(dataset, settings, version, evaluated, artifact, progress)
+    metadata = _describe(dataset, settings, version, evaluated, decision, artifact.ranker)
+    save(settings.data_dir / "model", metadata.model_dump(), artifact.serving, artifact.rating)
+    return metadata
 
 
-def _judge(dataset: Dataset, settings: Settings, progress: Progress, champion: Recipe | None) -> tuple[Evaluation, Decision]:
-    """Evaluate and decide."""
+def _evaluate(dataset: Dataset, settings: TrainingSettings, champion: Recipe | None, progress: Progress) -> Evaluated:
+    """The candidate's metrics and the choice of a ranker, compared with the champion where its recipe is another one."""
     trainer, seed = trainer_of(settings.trainer, settings.spark_master), settings.random_state
-    rival, untrained = _rival(settings, champion)
+    champion_trainer, untrained = _champion_trainer(settings, champion)
     rankers = rankers_for(settings.ranker, champion.ranker if champion is not None else None)
-    with progress.task("evaluate", count_steps(rival=rival is not None, rankers=rankers), "trainings") as task:
-        evaluation = evaluate(dataset, trainer, settings.scale, seed, task.advance, rival, rankers)
-    against = None
+    with progress.task("evaluate", count_steps(champion=champion_trainer is not None, rankers=rankers), "trainings") as task:
+        evaluated = evaluate(dataset, trainer, settings.scale, seed, task.advance, champion_trainer, rankers)
+    comparison = None
     if champion is not None:
-        against = beside(evaluation, _served_by(settings, evaluation.choice), champion.ranker, seed)
-    evaluation = replace(evaluation, untrained_champion=untrained, beside=against)
-    decision = decide(evaluation, settings.rmse_limit, settings.scale, settings.champion_loss)
-    for line in console.figures(evaluation, decision):
+        comparison = compare_rankers(evaluated.held_out, _ranker(settings, evaluated), champion.ranker, seed)
+    update = {"untrained_champion": untrained, "comparison": comparison}
+    return evaluated._replace(evaluation=evaluated.evaluation.model_copy(update=update))
+
+
+def _decide(evaluated: Evaluated, settings: TrainingSettings, progress: Progress) -> Decision:
+    """The gate's decision to pass. Raises RefusedError, with its reasons and the values of the checks."""
+    decision = decide(evaluated.evaluation, settings.rmse_limit, settings.scale, settings.champion_loss)
+    _print(console.metrics(evaluated.evaluation, decision), progress)
+    if not decision.passed:
+        values = {check.name: check.value for check in decision.checks}
+        raise RefusedError("the gate refused the model: " + "; ".join(decision.reasons), values, settings.rmse_limit)
+    progress.say("the gate passes the model")
+    return decision
+
+
+def _build(dataset: Dataset, settings: TrainingSettings, evaluated: Evaluated, progress: Progress) -> Artifact:
+    """Train on all data with the evaluated choice, and compute every user's list."""
+    feedback, choice, name = Feedback.of(dataset, settings.scale), evaluated.choice, _ranker(settings, evaluated)
+    _print(console.choice(choice), progress)
+    progress.say(f"ranked by {name}, {'the best inside the data' if settings.ranker == 'auto' else 'as RANKER says'}")
+    factory = RankerFactory(feedback, trainer_of(settings.trainer, settings.spark_master), settings.random_state)
+    ranker, popularity = factory.make(name, choice.tuning), factory.popularity(choice.tuning.half_life)
+    seen = feedback.seen()
+    with progress.task("precompute", len(dataset.users), "users") as task:
+        serving = serving_arrays(dataset, ranker, seen, task.advance, list_maker(settings.trainer, settings.spark_master))
+    serving |= cold_arrays(diverse_popular(popularity.scores, feedback, RESERVE), serving["top"].dtype)
+    if settings.explore_share:
+        shown = exposures(serving["top"], len(dataset.films))
+        serving |= explore_arrays(serving, shown, seen, settings.random_state)
+    rating = {**factory.factors.arrays(), **factory.kept(name, choice.tuning)}
+    return Artifact(ranker=name, seen=seen, popularity=popularity, serving=serving, rating=rating)
+
+
+def _report_beyond_accuracy(
+    dataset: Dataset,
+    settings: TrainingSettings,
+    version: Version,
+    evaluated: Evaluated,
+    artifact: Artifact,
+    progress: Progress,
+) -> None:
+    """Write the report beyond accuracy. It compares with the model in `data_dir`, so it comes before the new model."""
+    lists = beyond.VersionLists(
+        version=version.number,
+        trained_on=version.trained_on,
+        ranker=artifact.ranker,
+        seed=settings.random_state,
+        dataset=dataset,
+        seen=artifact.seen,
+        popularity=artifact.popularity,
+        serving=artifact.serving,
+    )
+    _print(beyond.lines(beyond.write(settings.data_dir, lists, evaluated.held_out)), progress)
+
+
+def _describe(
+    dataset: Dataset,
+    settings: TrainingSettings,
+    version: Version,
+    evaluated: Evaluated,
+    decision: Decision,
+    ranker: str,
+) -> ModelMetadata:
+    data = _data_files(dataset, settings.data_dir)
+    return ModelMetadata(
+        version=version.number,
+        trained_on=version.trained_on,
+        data_creation=version.data_creation,
+        data_md5=data[Tables(settings.data_dir).ratings.name].md5,
+        data=data,
+        git_commit=version.git_commit,
+        random_state=settings.random_state,
+        rmse=decision.rmse,
+        metrics=ModelMetrics(evaluation=evaluated.evaluation, gate=decision, choice=evaluated.choice),
+        explore_share=settings.explore_share,
+        trainer=settings.trainer,
+        ranker=ranker,
+        scale=settings.scale,
+        cold_lists=("popular",),
+        users=len(dataset.users),
+        films=len(dataset.films),
+        look_alikes=dataset.look_alikes,
+        ratings=_rating_counts(dataset),
+        packages=_packages(settings.trainer),
+    )
+
+
+def _print(lines: list[str], progress: Progress) -> None:
+    for line in lines:
         progress.say(line)
-    return evaluation, decision
 
 
-def _rival(settings: Settings, champion: Recipe | None) -> tuple[tuple[Trainer, int] | None, str | None]:
-    """The champion's trainer and seed, or why that recipe cannot be trained here; neither where there is nothing to compare.
+def _champion_trainer(settings: TrainingSettings, champion: Recipe | None) -> tuple[tuple[Trainer, int] | None, str | None]:
+    """The champion's trainer and seed, or the reason why its recipe cannot be trained here.
 
-    A champion of the same two would give the same figures and is not trained again.
+    Neither without a champion, nor for a champion with the candidate's trainer and seed: its metrics would be the same.
     """
     if champion is None or (champion.trainer, champion.random_state) == (settings.trainer, settings.random_state):
         return None, None
@@ -107,90 +201,18 @@ def _rival(settings: Settings, champion: Recipe | None) -> tuple[tuple[Trainer, 
         return None, str(error)
 
 
-def _build(
-    dataset: Dataset, settings: Settings, version: Version, evaluation: Evaluation, decision: Decision, progress: Progress
-) -> dict[str, Any]:
-    """The artifact by the choice that the evaluation made and scored: what was measured is what is served."""
-    feedback, choice = Feedback.of(dataset, settings.scale), evaluation.choice
-    trainer = trainer_of(settings.trainer, settings.spark_master)
-    for line in console.choice(choice):
-        progress.say(line)
-    name = _served_by(settings, choice)
-    progress.say(f"ranked by {name}, {'the best in there' if settings.ranker == 'auto' else 'as RANKER says'}")
-    factory = RankerFactory(feedback, trainer, settings.random_state)
-    ranker, popularity = factory.make(name, choice.tuning), factory.popularity(choice.tuning.half_life)
-    seen = feedback.seen()
-    with progress.task("precompute", len(dataset.users), "users") as task:
-        serving = serving_arrays(dataset, ranker, seen, task.advance, maker_of(settings.trainer, settings.spark_master))
-    serving |= cold_arrays(varied(popularity.scores, feedback, RESERVE), serving["top"].dtype)
-    if settings.explore_share:
-        shown = exposures(serving["top"], len(dataset.films))
-        serving |= explore_arrays(serving, shown, seen, settings.random_state)
-    if evaluation.held_out is not None:
-        lists = beyond.VersionLists(
-            version=version.number,
-            trained_on=version.trained_on,
-            ranker=name,
-            seed=settings.random_state,
-            dataset=dataset,
-            seen=seen,
-            popularity=popularity,
-            serving=serving,
-        )
-        for line in beyond.lines(beyond.write(settings.data_dir, lists, evaluation.held_out)):
-            progress.say(line)
-    metadata = _metadata(settings, version, evaluation, decision, dataset, name, choice)
-    save(settings.data_dir / "model", metadata, serving, {**factory.factors.arrays(), **factory.kept(name, choice.tuning)})
-    return metadata
+def _ranker(settings: TrainingSettings, evaluated: Evaluated) -> str:
+    """The name of the ranker that makes the lists."""
+    return evaluated.choice.ranker if settings.ranker == "auto" else settings.ranker
 
 
-def _served_by(settings: Settings, choice: Choice) -> str:
-    """The ranker that makes the lists."""
-    return choice.ranker if settings.ranker == "auto" else settings.ranker
-
-
-def _metadata(
-    settings: Settings,
-    version: Version,
-    evaluation: Evaluation,
-    decision: Decision,
-    dataset: Dataset,
-    ranker: str,
-    choice: Choice,
-) -> dict[str, Any]:
-    tables = Tables(settings.data_dir)
-    data = {
-        path.name: {"md5": md5_of(path), "rows": dataset.rows[name]}
-        for name, path in (("ratings", tables.ratings), ("watches", tables.watches))
-    }
-    people = settings.data_dir / demographics.FILE
-    if people.exists():
-        data[people.name] = {"md5": md5_of(people), "rows": _rows(people)}
-    return {
-        "version": version.number,
-        "trained_on": version.trained_on,
-        "data_creation": version.data_creation,
-        "data_md5": data[tables.ratings.name]["md5"],
-        "data": data,
-        "git_commit": version.git_commit,
-        "random_state": settings.random_state,
-        "rmse": decision.rmse,
-        "metrics": {
-            "evaluation": evaluation.to_dict(),
-            "gate": decision.to_dict(),
-            "choice": choice.to_dict(),
-        },
-        "explore_share": settings.explore_share,
-        "trainer": settings.trainer,
-        "ranker": ranker,
-        "scale": list(settings.scale),
-        "cold_lists": ["popular"],
-        "users": len(dataset.users),
-        "films": len(dataset.films),
-        "look_alikes": list(dataset.look_alikes),
-        "ratings": _ratings(dataset),
-        "packages": _packages(settings.trainer),
-    }
+def _data_files(dataset: Dataset, data_dir: Path) -> dict[str, DataFile]:
+    """The files that the model is trained on, by name."""
+    tables, users = Tables(data_dir), data_dir / demographics.FILE
+    rows = {tables.ratings: dataset.rows["ratings"], tables.watches: dataset.rows["watches"]}
+    if users.exists():
+        rows[users] = _rows(users)
+    return {path.name: DataFile(md5=md5_of(path), rows=count) for path, count in rows.items()}
 
 
 def _packages(trainer: str) -> dict[str, str]:
@@ -198,12 +220,12 @@ def _packages(trainer: str) -> dict[str, str]:
     return {"python": platform.python_version(), **{name: package_version(name) for name in names}}
 
 
-def _ratings(dataset: Dataset) -> dict[str, Any]:
-    """How the ratings that count are spread, and how many rows gave a pair's rating again."""
+def _rating_counts(dataset: Dataset) -> RatingCounts:
+    """The distribution of the ratings that count, and the number of rows that rate a pair again."""
     stars, counts = np.unique(dataset.ratings.stars, return_counts=True)
     pairs = len(dataset.ratings)
-    spread = {f"{value:g}": int(count) for value, count in zip(stars.tolist(), counts.tolist(), strict=True)}
-    return {"pairs": pairs, "duplicates": dataset.rows["ratings"] - pairs, "distribution": spread}
+    distribution = {f"{value:g}": int(count) for value, count in zip(stars.tolist(), counts.tolist(), strict=True)}
+    return RatingCounts(pairs=pairs, duplicates=dataset.rows["ratings"] - pairs, distribution=distribution)
 
 
 def _rows(path: Path) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from auto_deployment.ranking.als import ALPHA, film_weights
-from auto_deployment.ranking.implicit_ratings import grades, minutes_grades
+from auto_deployment.ranking.implicit_ratings import preferences_of_minutes, preferences_of_stars
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ def likes(
     minutes = np.array([each.minutes for each in history], dtype=np.int32)
     rated = np.array([each.stars is not None for each in history], dtype=bool)
     length = rating["film_minutes"][rows] if "film_minutes" in rating else np.full(len(rows), np.inf)
-    found = np.where(rated, grades(stars, scale), minutes_grades(minutes, length)).astype(np.float64)
+    found = np.where(rated, preferences_of_stars(stars, scale), preferences_of_minutes(minutes, length)).astype(np.float64)
     return Likes(rows[found > 0], found[found > 0])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from auto_deployment.common.errors import RunError
 from auto_deployment.provenance.contributions import contributions, likes
-from auto_deployment.ranking.factory import SCORED
+from auto_deployment.ranking.ranker_factory import SCORED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -21,13 +21,13 @@ from auto_deployment.common.json_file import replacing
 from auto_deployment.common.output import keep_output
 from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
-from auto_deployment.ranking.cold_start_evaluation import HISTORIES, step
+from auto_deployment.ranking.cold_start_evaluation import HISTORIES, evaluate_cold_start
 from auto_deployment.ranking.ease import Ease
-from auto_deployment.ranking.factory import RankerFactory
-from auto_deployment.ranking.metrics import interval, lists_of, per_user
+from auto_deployment.ranking.metrics import interval, lists_of, user_metrics
 from auto_deployment.ranking.model_selection import count_steps
 from auto_deployment.ranking.offline_evaluation import measure
 from auto_deployment.ranking.ranker import NONE
+from auto_deployment.ranking.ranker_factory import RankerFactory
 from auto_deployment.ranking.rating_files import read_task
 from auto_deployment.ranking.scorers import ByScores
 from auto_deployment.training.surprise_svd import SurpriseSVD
@@ -36,10 +36,10 @@ from auto_deployment.training.trainers import trainer_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from auto_deployment.common.settings import Settings
-    from auto_deployment.ranking.metrics import Interval, PerUser
-    from auto_deployment.ranking.offline_evaluation import Offline
-    from auto_deployment.ranking.ranker import Rows
+    from auto_deployment.common.settings import TrainingSettings
+    from auto_deployment.ranking.metrics import Interval, UserMetrics
+    from auto_deployment.ranking.offline_evaluation import OfflineEvaluation
+    from auto_deployment.ranking.ranker import Indices
     from auto_deployment.ranking.rating_files import Task
 
 BASELINE_RIDGE = 300.0
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 @one_thread()
-def _run(train: Path, test: Path, settings: Settings) -> tuple[Task, Offline]:
+def _run(train: Path, test: Path, settings: TrainingSettings) -> tuple[Task, OfflineEvaluation]:
     task, trainer = read_task(train, test), trainer_of(settings.trainer, settings.spark_master)
     with Progress(sys.stderr).task("evaluate", count_steps(), "trials") as shown:
         measured = measure(task.train, task.test, trainer, settings.random_state, shown.advance)
@@ -83,7 +83,7 @@ def _tell(lines: Sequence[str]) -> None:
     sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
-def told(measured: Offline, baseline: PerUser, seed: int) -> list[str]:
+def told(measured: OfflineEvaluation, baseline: UserMetrics, seed: int) -> list[str]:
     """The figures as a person reads them, with intervals over users: each ranker's, and against popularity and plain EASE."""
     figures = {**measured.per_user, "ease-300": baseline}
     popular = measured.per_user["popularity"]
@@ -106,11 +106,11 @@ def told(measured: Offline, baseline: PerUser, seed: int) -> list[str]:
 
 
 @one_thread()
-def cold_told(task: Task, measured: Offline, settings: Settings) -> list[str]:
+def cold_told(task: Task, measured: OfflineEvaluation, settings: TrainingSettings) -> list[str]:
     """The chosen ranker for users of whom so many films are known, against popularity."""
     lines, trainer, seed = [], trainer_of(settings.trainer, settings.spark_master), settings.random_state
     for most in HISTORIES:
-        ours, popular = step(task.train, task.test, measured.choice, trainer, most, seed)
+        ours, popular = evaluate_cold_start(task.train, task.test, measured.choice, trainer, most, seed)
         if not len(ours.users):
             return ["no films known, or few: nobody has a relevant test film to judge by"]
         lines += [
@@ -125,7 +125,7 @@ def _told(found: Interval | None, sign: str = "") -> str:
     return "none" if found is None else f"{found.mean:{sign}.4f} ({found.low:{sign}.4f} to {found.high:{sign}.4f})"
 
 
-def _baseline(task: Task, users: Rows) -> PerUser:
+def _baseline(task: Task, users: Indices) -> UserMetrics:
     """EASE as published, for these users: every rated film counts as 1."""
     train = task.train
     everything = replace(train.ratings, stars=np.full_like(train.ratings.stars, train.scale[1]))
@@ -133,7 +133,7 @@ def _baseline(task: Task, users: Rows) -> PerUser:
     popularity = RankerFactory(train, SurpriseSVD(), 0).popularity(None)
     ranker, seen = ByScores("ease-300", [(Ease(taste, BASELINE_RIDGE), 1.0)], popularity), train.seen()
     relevant = task.test[task.test.stars >= train.liked_from]
-    return per_user(users, lists_of(ranker, users, seen), relevant)
+    return user_metrics(users, lists_of(ranker, users, seen), relevant)
 
 
 def _require_place(path: Path) -> None:
@@ -144,7 +144,7 @@ def _require_place(path: Path) -> None:
 
 
 @one_thread()
-def _dump(path: Path, task: Task, measured: Offline, settings: Settings) -> None:
+def _dump(path: Path, task: Task, measured: OfflineEvaluation, settings: TrainingSettings) -> None:
     factory = RankerFactory(task.train, trainer_of(settings.trainer, settings.spark_master), settings.random_state)
     ranker = factory.make(measured.choice.ranker, measured.choice.tuning)
     lists = lists_of(ranker, np.arange(len(task.users), dtype=np.int32), task.train.seen())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from auto_deployment.ranking.feedback import Feedback
-    from auto_deployment.ranking.ranker import Rows
+    from auto_deployment.ranking.ranker import Indices
 
 # A user who has seen so many films of the list counts half.
 HALF_SERVED = 4
@@ -24,7 +24,7 @@ HALF_SERVED = 4
 POOL = 200
 
 
-def varied(scores: npt.NDArray[np.float64], feedback: Feedback, count: int) -> Rows:
+def diverse_popular(scores: npt.NDArray[np.float64], feedback: Feedback, count: int) -> Indices:
     """At most `count` films, best first, by `scores` (their popularity, one a film) and by who in `feedback` has seen them."""
     pool = np.argsort(-scores, kind="stable")[: max(POOL, count)].astype(np.int32)
     audience = _audience(feedback, pool)
@@ -39,7 +39,7 @@ def varied(scores: npt.NDArray[np.float64], feedback: Feedback, count: int) -> R
     return pool[chosen]
 
 
-def _audience(feedback: Feedback, films: Rows) -> sparse.csc_array:
+def _audience(feedback: Feedback, films: Indices) -> sparse.csc_array:
     """Users x `films`: 1 for who rated or watched the film."""
     column = np.full(feedback.shape[1], -1, dtype=np.int64)
     column[films] = np.arange(len(films))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from auto_deployment.ranking.implicit_ratings import grades, watch_grades
+from auto_deployment.ranking.implicit_ratings import preferences_of_stars, preferences_of_watches
 from auto_deployment.ranking.ranker import LIKED_FROM, NONE, Seen
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from auto_deployment.ranking.ranker import Rows
+    from auto_deployment.ranking.ranker import Indices
     from auto_deployment.training.dataset import Dataset, Ratings, Watches
 
     Floats = npt.NDArray[np.float32]
@@ -34,7 +34,7 @@ class Feedback:
         """All that a data set holds."""
         return Feedback(dataset.ratings, dataset.watches, (len(dataset.users), len(dataset.films)), scale)
 
-    def of_users(self, users: Rows) -> Feedback:
+    def of_users(self, users: Indices) -> Feedback:
         """That of some users alone (ascending), who are numbered anew in their order."""
         if len(users) == self.shape[0]:
             return self
@@ -58,7 +58,9 @@ class Feedback:
         """
         rated = self.pairs(self.ratings)
         watched = ~np.isin(self.pairs(self.watches), rated)
-        weights = np.concatenate([grades(self.ratings.stars, self.scale), watch_grades(self.watches)[watched]])
+        weights = np.concatenate(
+            [preferences_of_stars(self.ratings.stars, self.scale), preferences_of_watches(self.watches)[watched]]
+        )
         pairs = np.concatenate([rated, self.pairs(self.watches)[watched]])[weights > 0]
         matrix = sparse.csr_array((weights[weights > 0], np.divmod(pairs, self.shape[1])), shape=self.shape, dtype=np.float32)
         matrix.sort_indices()

@@ -24,20 +24,20 @@ LENGTH_QUANTILE = 0.9
 FEWEST_WATCHERS = 10
 
 
-def grades(stars: Floats, scale: tuple[float, float]) -> Floats:
+def preferences_of_stars(stars: Floats, scale: tuple[float, float]) -> Floats:
     """How much a rating says that a film was liked, 0 to 1."""
     share = stars / scale[1]
     return np.where(share > NO_LIKE, 1 - GRADE_SLOPE * (1 - share), 0).astype(np.float32)
 
 
-def watch_grades(watches: Watches) -> Floats:
-    """How much the minutes say that a film was liked, see `minutes_grades`."""
+def preferences_of_watches(watches: Watches) -> Floats:
+    """How much the minutes say that a film was liked, see `preferences_of_minutes`."""
     if not len(watches):
         return np.zeros(0, dtype=np.float32)
-    return minutes_grades(watches.minutes, lengths(watches, 0)[watches.film])
+    return preferences_of_minutes(watches.minutes, lengths(watches, 0)[watches.film])
 
 
-def minutes_grades(minutes: npt.NDArray[np.int32], length: npt.NDArray[np.float64]) -> Floats:
+def preferences_of_minutes(minutes: npt.NDArray[np.int32], length: npt.NDArray[np.float64]) -> Floats:
     """By the share of a film's length that was watched; 0 where it was left early."""
     share = np.minimum(minutes / length, 1)
     return np.where(share > LEFT_EARLY, WATCHED * share, 0).astype(np.float32)

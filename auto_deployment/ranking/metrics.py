@@ -11,7 +11,7 @@ from auto_deployment.ranking.ranker import NONE
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from auto_deployment.ranking.ranker import Ranker, Rows, Seen
+    from auto_deployment.ranking.ranker import Indices, Ranker, Seen
     from auto_deployment.training.dataset import Ratings
 
     Floats = npt.NDArray[np.float64]
@@ -26,10 +26,10 @@ RESAMPLES = 2_000
 CERTAINTY = 0.95
 
 
-class PerUser(NamedTuple):
+class UserMetrics(NamedTuple):
     """NDCG@10 and Recall@20 of each of `users` (ascending), who all have a relevant film."""
 
-    users: Rows
+    users: Indices
     ndcg: Floats
     recall: Floats
 
@@ -47,7 +47,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def per_user(users: Rows, lists: Rows, relevant: Ratings) -> PerUser:
+def user_metrics(users: Indices, lists: Indices, relevant: Ratings) -> UserMetrics:
     """NDCG@10 with the ideal over min(10, relevant), Recall@20 over all relevant, of those of `users` who have a relevant film.
 
     `lists` has the best 20 films of each of `users`, `NONE` where there is none; a pair is relevant once.
@@ -60,10 +60,10 @@ def per_user(users: Rows, lists: Rows, relevant: Ratings) -> PerUser:
     some = counts > 0
     ideal = np.cumsum(discount)[np.minimum(counts[some], NDCG_AT) - 1]
     gain = hits[some, :NDCG_AT] @ discount[: lists.shape[1]]
-    return PerUser(users[some], gain / ideal, hits[some, :RECALL_AT].sum(axis=1) / counts[some])
+    return UserMetrics(users[some], gain / ideal, hits[some, :RECALL_AT].sum(axis=1) / counts[some])
 
 
-def lists_of(ranker: Ranker, users: Rows, seen: Seen) -> Rows:
+def lists_of(ranker: Ranker, users: Indices, seen: Seen) -> Indices:
     """The best 20 films of each of `users` (ascending): a block for each run of users, small gaps made with them."""
     if not len(users):
         return np.empty((0, RECALL_AT), dtype=np.int32)
@@ -74,13 +74,13 @@ def lists_of(ranker: Ranker, users: Rows, seen: Seen) -> Rows:
     )
 
 
-def some_of(users: Rows, most: int = MOST_USERS) -> Rows:
+def some_of(users: Indices, most: int = MOST_USERS) -> Indices:
     """At most `most` users, in runs that are spread evenly: enough for the figures at any size."""
     if len(users) <= most:
         return users
     width = min(RUN_USERS, most)
     starts = np.linspace(0, len(users) - width, most // width).astype(np.int64)
-    taken: Rows = users[(starts[:, None] + np.arange(width)).ravel()]
+    taken: Indices = users[(starts[:, None] + np.arange(width)).ravel()]
     return taken
 
 

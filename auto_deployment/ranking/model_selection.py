@@ -1,19 +1,22 @@
-"""Which ranker, and tuned how: chosen by held-out ratings inside the training data, with intervals over users.
+"""The choice of a ranker and of its tuning, by ratings held out of the training data, with intervals over users.
 
-What is chosen by is a user's mean of NDCG@10 and Recall@20. Each ranker is tuned on the small grid below, in the order of
-`GRIDS`; what was chosen before is kept. The best then has to beat popularity by an interval above 0, or popularity it is.
+The criterion is quality: a user's mean of NDCG@10 and Recall@20. Each ranker is tuned on the small grid below, in the order of
+`GRIDS`, and keeps the tuning of those before it. The best ranker must beat popularity by an interval above 0; else popularity
+wins.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
-from auto_deployment.ranking.factory import NAMES, RankerFactory, Tuning, needed
+from auto_deployment.common.json_file import Stored
 from auto_deployment.ranking.holdout import folds
-from auto_deployment.ranking.metrics import PerUser, interval, lists_of, per_user, some_of
+from auto_deployment.ranking.metrics import Interval, UserMetrics, interval, lists_of, some_of, user_metrics
+from auto_deployment.ranking.ranker_factory import NAMES, RankerFactory, Tuning, needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,15 +25,14 @@ if TYPE_CHECKING:
 
     from auto_deployment.ranking.feedback import Feedback
     from auto_deployment.ranking.holdout import Fold
-    from auto_deployment.ranking.metrics import Interval
     from auto_deployment.training.rating_model import Trainer
 
-# A choice takes so much at most: rows of a sample of the users, users who are judged by, films in EASE's dense part.
+# Upper bounds of the work of one choice: rows of the sampled users, users whose lists are scored, films in EASE's dense part.
 MOST_ROWS = 1_000_000
-JUDGED_USERS = 5_000
+EVALUATED_USERS = 5_000
 DENSE_FILMS = 4_000
 
-# The values of each ranker's tuning that are tried; those in the middle suit MovieLens 100K.
+# The tried values of each ranker's tuning; the middle ones suit MovieLens 100K.
 GRIDS: dict[str, list[dict[str, Any]]] = {
     "popularity": [{"half_life": each} for each in (None, 0.25, 0.05)],
     "svd": [{}],
@@ -41,8 +43,8 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A ranker at its best tuning: means over users, and by how much its quality is above popularity's."""
+class CandidateScore:
+    """A ranker at its best tuning: means over users, and how far its quality is above popularity's."""
 
     ndcg_at_10: float
     recall_at_20: float
@@ -50,18 +52,13 @@ class Judged:
     above_popularity: Interval | None
 
 
-@dataclass(frozen=True)
-class Choice:
-    """The ranker that won, how each is tuned, and what that was judged by: `users` with a relevant held-out film."""
+class Choice(Stored):
+    """The ranker that won, how each ranker is tuned, and the scores. `users` have a relevant held-out film."""
 
     ranker: str
     tuning: Tuning
-    judged: dict[str, Judged]
+    scores: dict[str, CandidateScore] = Field(validation_alias="judged", serialization_alias="judged")
     users: int
-
-    def to_dict(self) -> dict[str, object]:
-        """For JSON."""
-        return asdict(self)
 
 
 def choose(feedback: Feedback, trainer: Trainer, seed: int, step: Callable[[], None], rankers: Sequence[str] = NAMES) -> Choice:
@@ -69,40 +66,40 @@ def choose(feedback: Feedback, trainer: Trainer, seed: int, step: Callable[[], N
 
     `step` is called after each of `count_steps` trials. Of a large table a sample of the users is enough.
     """
-    benches = [_Bench(fold, trainer, seed) for fold in folds(_sampled(feedback), seed)]
-    tuning, best = Tuning(), dict[str, PerUser]()
+    evaluators = [_FoldEvaluator(fold, trainer, seed) for fold in folds(_sampled(feedback), seed)]
+    tuning, best = Tuning(), dict[str, UserMetrics]()
     for name in rankers:
         tried = []
         for change in GRIDS[name]:
             candidate = replace(tuning, **change)
-            tried.append((_joined([bench.figures(name, candidate) for bench in benches]), candidate))
+            tried.append((_joined([evaluator.evaluate(name, candidate) for evaluator in evaluators]), candidate))
             step()
         best[name], tuning = max(tried, key=lambda pair: pair[0].quality.mean() if len(pair[0].users) else 0.0)
-    judged = {name: _judged(each, best["popularity"], seed) for name, each in best.items()}
-    return Choice(pick(judged), tuning, judged, len(best["popularity"].users))
+    scores = {name: _score(each, best["popularity"], seed) for name, each in best.items()}
+    return Choice(ranker=pick(scores), tuning=tuning, scores=scores, users=len(best["popularity"].users))
 
 
 def rankers_for(setting: str, champion: str | None = None) -> tuple[str, ...]:
-    """What has to be tuned for a value of `RANKER`: all of them for `auto`, else what the ranker of that name is made of.
+    """The rankers to tune for a value of `RANKER`: all for `auto`, else the parts of that ranker.
 
-    The one in service, too, if there is one: it is what the new one is held against.
+    The ranker in service is also tuned, if there is one: the new lists are compared with its lists.
     """
     wanted = {*needed(setting), *(needed(champion) if champion in NAMES else ())}
     return NAMES if setting == "auto" else tuple(name for name in NAMES if name in wanted)
 
 
 def _sampled(feedback: Feedback) -> Feedback:
-    """The feedback of so many users, spread evenly, that they have about `MOST_ROWS` rows; all of it where there are fewer."""
+    """The feedback of evenly spread users with about `MOST_ROWS` rows in all; all feedback where there are fewer rows."""
     users, rows = feedback.shape[0], len(feedback.ratings) + len(feedback.watches)
     most = users * MOST_ROWS // rows if rows > MOST_ROWS else users
     return feedback.of_users(some_of(np.arange(users, dtype=np.int32), most))
 
 
-def pick(judged: dict[str, Judged]) -> str:
-    """The ranker of the highest quality, if it is above popularity beyond the interval; else popularity."""
+def pick(scores: dict[str, CandidateScore]) -> str:
+    """The ranker of the highest quality among those clearly above popularity: by an interval above 0. Else popularity."""
     clearly = {
         name: each.quality.mean
-        for name, each in judged.items()
+        for name, each in scores.items()
         if each.quality and each.above_popularity and each.above_popularity.low > 0
     }
     return max(clearly, key=lambda name: clearly[name], default="popularity")
@@ -113,33 +110,37 @@ def count_steps(rankers: Sequence[str] = NAMES) -> int:
     return sum(len(GRIDS[name]) for name in rankers)
 
 
-class _Bench:
-    """One fold with its rankers, and the users that are asked about."""
+class _FoldEvaluator:
+    """One fold with its rankers, and the users whose lists are scored."""
 
     def __init__(self, fold: Fold, trainer: Trainer, seed: int) -> None:
         self._factory = RankerFactory(fold.train, trainer, seed, DENSE_FILMS)
         self._seen = fold.train.seen()
         self._relevant = fold.held_out[fold.held_out.stars >= fold.train.liked_from]
-        self._users = some_of(np.unique(self._relevant.user), JUDGED_USERS)
+        self._users = some_of(np.unique(self._relevant.user), EVALUATED_USERS)
 
-    def figures(self, name: str, tuning: Tuning) -> PerUser:
-        """Of the ranker `name`, tuned like this."""
+    def evaluate(self, name: str, tuning: Tuning) -> UserMetrics:
+        """The metrics of the ranker `name` with this tuning."""
         lists = lists_of(self._factory.make(name, tuning), self._users, self._seen)
-        return per_user(self._users, lists, self._relevant)
+        return user_metrics(self._users, lists, self._relevant)
 
 
-def _joined(figures: list[PerUser]) -> PerUser:
-    """A user's mean over the folds that they are in."""
-    users, at = np.unique(np.concatenate([each.users for each in figures]), return_inverse=True)
+def _joined(folds: list[UserMetrics]) -> UserMetrics:
+    """Each user's mean over the folds that have the user."""
+    users, at = np.unique(np.concatenate([each.users for each in folds]), return_inverse=True)
     counts = np.bincount(at, minlength=len(users))
 
     def mean(name: str) -> npt.NDArray[np.float64]:
-        return np.bincount(at, np.concatenate([getattr(each, name) for each in figures]), len(users)) / counts
+        return np.bincount(at, np.concatenate([getattr(each, name) for each in folds]), len(users)) / counts
 
-    return PerUser(users, mean("ndcg"), mean("recall"))
+    return UserMetrics(users, mean("ndcg"), mean("recall"))
 
 
-def _judged(figures: PerUser, popularity: PerUser, seed: int) -> Judged:
-    values = figures.quality
-    ndcg, recall = (float(each.mean()) if len(each) else 0.0 for each in (figures.ndcg, figures.recall))
-    return Judged(ndcg, recall, interval(values, seed), interval(values - popularity.quality, seed))
+def _score(ranker: UserMetrics, popularity: UserMetrics, seed: int) -> CandidateScore:
+    ndcg, recall = (float(each.mean()) if len(each) else 0.0 for each in (ranker.ndcg, ranker.recall))
+    return CandidateScore(
+        ndcg_at_10=ndcg,
+        recall_at_20=recall,
+        quality=interval(ranker.quality, seed),
+        above_popularity=interval(ranker.quality - popularity.quality, seed),
+    )

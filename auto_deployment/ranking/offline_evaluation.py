@@ -1,4 +1,4 @@
-"""Figures of every ranker on test ratings, each tuned and one of them chosen inside the training part. Pure."""
+"""Metrics of every ranker on test ratings. Tuning and choice use the training part alone. Pure."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from auto_deployment.ranking.factory import NAMES, RankerFactory
-from auto_deployment.ranking.metrics import MOST_USERS, lists_of, per_user, some_of
+from auto_deployment.ranking.metrics import MOST_USERS, lists_of, some_of, user_metrics
 from auto_deployment.ranking.model_selection import choose
 from auto_deployment.ranking.ranker import NONE
+from auto_deployment.ranking.ranker_factory import NAMES, RankerFactory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from auto_deployment.ranking.feedback import Feedback
-    from auto_deployment.ranking.metrics import PerUser
+    from auto_deployment.ranking.metrics import UserMetrics
     from auto_deployment.ranking.model_selection import Choice
-    from auto_deployment.ranking.ranker import Rows
+    from auto_deployment.ranking.ranker import Indices
     from auto_deployment.training.dataset import Ratings
     from auto_deployment.training.rating_model import Trainer
 
 
 @dataclass(frozen=True)
-class RankingFigures:
-    """How good lists are: means over users with a relevant test film, `error` is the standard error of NDCG@10."""
+class RankingMetrics:
+    """How good lists are: means over users with a relevant test film. `error` is the standard error of NDCG@10."""
 
     ndcg_at_10: float
     error: float
@@ -34,19 +34,19 @@ class RankingFigures:
     users: int
 
 
-class Offline(NamedTuple):
-    """What was chosen in the training part, and each ranker's figures on the test part, of `users` that could be judged."""
+class OfflineEvaluation(NamedTuple):
+    """The choice in the training part, and each ranker's metrics on the test part, over `users` with a relevant film."""
 
     choice: Choice
-    figures: dict[str, RankingFigures]
-    per_user: dict[str, PerUser]
+    metrics: dict[str, RankingMetrics]
+    per_user: dict[str, UserMetrics]
     absent_users: int
     users: int
 
 
 def measure(
     train: Feedback, test: Ratings, trainer: Trainer, seed: int, step: Callable[[], None], rankers: Sequence[str] = NAMES
-) -> Offline:
+) -> OfflineEvaluation:
     """Choose inside `train`, then score each of `rankers` on `test`, which no choice sees. `step` as in `choose`.
 
     Means are over users who rated or watched something in `train` and have a relevant test film, at most `MOST_USERS` users.
@@ -57,21 +57,31 @@ def measure(
     known = np.flatnonzero(np.diff(seen.starts)).astype(np.int32)
     relevant = test[test.stars >= train.liked_from]
     wanted = np.intersect1d(known, relevant.user)
-    # Of few users all have lists, whatever they like later: what these show is the coverage.
+    # All of few users get lists, whatever they like later: their lists give the coverage.
     users = known if len(known) <= MOST_USERS else some_of(wanted, MOST_USERS)
-    figures, apart = {}, {}
+    metrics, per_user = {}, {}
     for name in rankers:
         lists = lists_of(factory.make(name, choice.tuning), users, seen)
-        apart[name] = per_user(users, lists, relevant)
-        figures[name] = figures_of(users, lists, relevant, train.shape[1])
-    return Offline(choice, figures, apart, int(np.setdiff1d(test.user, known).size), len(wanted))
+        per_user[name] = user_metrics(users, lists, relevant)
+        metrics[name] = metrics_of(users, lists, relevant, train.shape[1])
+    return OfflineEvaluation(
+        choice=choice,
+        metrics=metrics,
+        per_user=per_user,
+        absent_users=int(np.setdiff1d(test.user, known).size),
+        users=len(wanted),
+    )
 
 
-def figures_of(users: Rows, lists: Rows, relevant: Ratings, catalogue: int) -> RankingFigures:
-    """The figures of the best 20 films of each of `users`, see `per_user`; `catalogue` is how many films there are."""
-    told = per_user(users, lists, relevant)
+def metrics_of(users: Indices, lists: Indices, relevant: Ratings, catalogue: int) -> RankingMetrics:
+    """The metrics of the best 20 films of each of `users`, see `user_metrics`. `catalogue` is the number of all films."""
+    scored = user_metrics(users, lists, relevant)
     shown = np.unique(lists[lists != NONE]).size / catalogue
-    if not len(told.users):
-        return RankingFigures(0.0, 0.0, 0.0, shown, 0)
-    error = float(told.ndcg.std(ddof=1) / np.sqrt(len(told.ndcg))) if len(told.ndcg) > 1 else 0.0
-    return RankingFigures(float(told.ndcg.mean()), error, float(told.recall.mean()), shown, len(told.users))
+    count = len(scored.users)
+    return RankingMetrics(
+        ndcg_at_10=float(scored.ndcg.mean()) if count else 0.0,
+        error=float(scored.ndcg.std(ddof=1) / np.sqrt(count)) if count > 1 else 0.0,
+        recall_at_20=float(scored.recall.mean()) if count else 0.0,
+        coverage_at_20=shown,
+        users=count,
+    )

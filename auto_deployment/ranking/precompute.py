@@ -15,7 +15,7 @@ from auto_deployment.ranking.ranker import NONE, Seen
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from auto_deployment.ranking.ranker import Ranker, Rows
+    from auto_deployment.ranking.ranker import Indices, Ranker
     from auto_deployment.training.dataset import Dataset
 
 BLOCK_USERS = 256
@@ -29,12 +29,12 @@ class Lists:
     seen: Seen
     users: int
 
-    def block(self, start: int) -> Rows:
+    def block(self, start: int) -> Indices:
         """Of the users from `start` on."""
         return self.ranker.top(start, min(start + BLOCK_USERS, self.users), self.seen, RESERVE)
 
 
-def by_threads(lists: Lists, starts: Sequence[int]) -> Iterator[Rows]:
+def by_threads(lists: Lists, starts: Sequence[int]) -> Iterator[Indices]:
     """The blocks that begin at `starts`, in their order; as many are made at a time as there are cores."""
     pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
     try:
@@ -48,7 +48,7 @@ def serving_arrays(
     ranker: Ranker,
     seen: Seen,
     step: Callable[[int], None],
-    make: Callable[[Lists, Sequence[int]], Iterator[Rows]] = by_threads,
+    make: Callable[[Lists, Sequence[int]], Iterator[Indices]] = by_threads,
 ) -> dict[str, Array]:
     """The serving part but the lists for unknown users, see `app.model`.
 
@@ -63,12 +63,12 @@ def serving_arrays(
     return {"users": dataset.users, "top": top, **film_arrays(dataset.films)}
 
 
-def cold_arrays(popular: Rows, dtype: np.dtype[np.uint16 | np.uint32]) -> dict[str, Array]:
+def cold_arrays(popular: Indices, dtype: np.dtype[np.uint16 | np.uint32]) -> dict[str, Array]:
     """The list for unknown users: `popular`, rows of films, best first."""
     cold = np.full((1, RESERVE), NONE, dtype=np.int32)
     cold[0, : len(popular)] = popular
     return {"cold": _stored(cold, dtype)}
 
 
-def _stored(rows: Rows, dtype: np.dtype[np.uint16 | np.uint32]) -> Array:
+def _stored(rows: Indices, dtype: np.dtype[np.uint16 | np.uint32]) -> Array:
     return np.where(rows == NONE, np.iinfo(dtype).max, rows).astype(dtype)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from auto_deployment.training.dataset import Ratings, Watches
     from auto_deployment.training.rating_model import Factors
 
-    Rows = npt.NDArray[np.int32]
+    Indices = npt.NDArray[np.int32]
 
 NONE = -1
 LIKED_FROM = 0.8
@@ -26,10 +26,10 @@ class Seen:
     """What each user has seen, rated or watched: films of user `u` are `films[starts[u]:starts[u + 1]]`, ascending."""
 
     starts: npt.NDArray[np.int64]
-    films: Rows
+    films: Indices
 
     @staticmethod
-    def of(users: Rows, films: Rows, n_users: int) -> Seen:
+    def of(users: Indices, films: Indices, n_users: int) -> Seen:
         """From pairs, in any order, also repeated ones."""
         order = np.lexsort((films, users))
         users, films = users[order], films[order]
@@ -38,7 +38,7 @@ class Seen:
         users, films = users[first], films[first]
         return Seen(np.searchsorted(users, np.arange(n_users + 1)).astype(np.int64), films)
 
-    def pairs(self, start: int, stop: int) -> tuple[npt.NDArray[np.int64], Rows]:
+    def pairs(self, start: int, stop: int) -> tuple[npt.NDArray[np.int64], Indices]:
         """The pairs of the users from `start` to before `stop`: users counted from `start`, and films."""
         counts = np.diff(self.starts[start : stop + 1])
         return np.repeat(np.arange(stop - start), counts), self.films[self.starts[start] : self.starts[stop]]
@@ -52,7 +52,7 @@ class Ranker(Protocol):
 
     name: str
 
-    def top(self, start: int, stop: int, seen: Seen, count: int) -> Rows:
+    def top(self, start: int, stop: int, seen: Seen, count: int) -> Indices:
         """The best `count` unseen films of the users from `start` to before `stop`, best first, `NONE` where there is none."""
         ...
 
@@ -83,9 +83,9 @@ class Popularity:
         prior = liked.mean() if liked.any() else 1.0
         share = (likes + PRIOR_RATINGS * prior) / (rated + PRIOR_RATINGS)
         self.scores = _audience(ratings, watches, n_films, half_life) * share
-        self.order: Rows = np.argsort(-self.scores, kind="stable").astype(np.int32)
+        self.order: Indices = np.argsort(-self.scores, kind="stable").astype(np.int32)
 
-    def top(self, start: int, stop: int, seen: Seen, count: int) -> Rows:
+    def top(self, start: int, stop: int, seen: Seen, count: int) -> Indices:
         """See `Ranker`."""
         users, films = seen.pairs(start, stop)
         most = int(np.bincount(users, minlength=1).max(initial=0))
@@ -111,7 +111,7 @@ class ByRating:
         self._rated = np.zeros(len(factors.user_bias), dtype=bool)
         self._rated[trained.user] = True
 
-    def top(self, start: int, stop: int, seen: Seen, count: int) -> Rows:
+    def top(self, start: int, stop: int, seen: Seen, count: int) -> Indices:
         """See `Ranker`. Users who never rated have no factors: they get what is popular."""
         scores = self._factors.user_factors[start:stop] @ self._factors.film_factors.T + self._factors.film_bias
         rows = top_of(scores, *seen.pairs(start, stop), count)
@@ -121,7 +121,7 @@ class ByRating:
         return rows
 
 
-def top_of(scores: npt.NDArray[np.float32], users: npt.NDArray[np.int64], films: Rows, count: int) -> Rows:
+def top_of(scores: npt.NDArray[np.float32], users: npt.NDArray[np.int64], films: Indices, count: int) -> Indices:
     """The best `count` columns of each row of `scores`, without the pairs (`users`, `films`); of equal ones the first film."""
     scores[users, films] = -np.inf
     count_here = min(count, scores.shape[1])
@@ -153,6 +153,6 @@ def _audience(
     return np.bincount(pairs % n_films, np.exp2(-age), n_films)
 
 
-def _padded(rows: Rows, count: int) -> Rows:
+def _padded(rows: Indices, count: int) -> Indices:
     missing = count - rows.shape[1]
     return np.pad(rows, ((0, 0), (0, missing)), constant_values=NONE) if missing > 0 else rows

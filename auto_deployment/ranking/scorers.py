@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from auto_deployment.ranking.ranker import Popularity, Rows, Seen
+    from auto_deployment.ranking.ranker import Indices, Popularity, Seen
 
     Floats = npt.NDArray[np.float32]
 
@@ -58,7 +58,7 @@ class ByScores:
         self._parts = parts
         self._popularity = popularity
 
-    def top(self, start: int, stop: int, seen: Seen, count: int) -> Rows:
+    def top(self, start: int, stop: int, seen: Seen, count: int) -> Indices:
         """See `auto_deployment.ranking.ranker.Ranker`."""
         (first, weight), *others = self._parts
         scores = first.scores(start, stop) * np.float32(weight)

@@ -25,11 +25,12 @@ def data(dataset: Dataset) -> list[str]:
     return lines
 
 
-def figures(evaluation: Evaluation, decision: Decision) -> list[str]:
+def metrics(evaluation: Evaluation, decision: Decision) -> list[str]:
     """RMSE and ranking, each with its baseline, and what the gate could not check."""
     noise = [error for errors in evaluation.shuffled for error in errors]
     lines = [
-        f"RMSE {decision.rmse:.3f} ± {decision.spread:.3f} over {len(evaluation.test_rows)} cuts in time, {decision.rows}",
+        f"RMSE {decision.rmse:.3f} ± {decision.spread:.3f} over {len(evaluation.test_rows)} cuts in time, "
+        f"{decision.measured_on}",
         f"  all {_mean(evaluation.model.all)}, known users {_mean(evaluation.model.known)}, new users "
         f"{_mean(evaluation.model.unknown)}; bias alone {_mean(evaluation.bias.all)}, shuffled ratings {_mean(noise)}",
     ]
@@ -45,7 +46,7 @@ def figures(evaluation: Evaluation, decision: Decision) -> list[str]:
 
 def choice(made: Choice) -> list[str]:
     """What each ranker was chosen or left by: held-out ratings inside the training data."""
-    told = {name: each for name, each in made.judged.items() if each.quality is not None}
+    told = {name: each for name, each in made.scores.items() if each.quality is not None}
     if not told:
         return ["no user has enough ratings to hold some out: what is popular is all there is to choose"]
     return [

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from auto_deployment.evaluation.held_out import HeldOut, RatingErrors
-    from auto_deployment.ranking.metrics import PerUser
+    from auto_deployment.ranking.metrics import UserMetrics
 
     Floats = npt.NDArray[np.float64]
     Labels = npt.NDArray[np.str_]
@@ -75,11 +75,11 @@ def by_step(held_out: HeldOut, ranker: str, seed: int) -> dict[str, StepQuality]
     return steps
 
 
-def _of(lists: PerUser, chosen: npt.NDArray[np.bool_]) -> PerUser:
+def _of(lists: UserMetrics, chosen: npt.NDArray[np.bool_]) -> UserMetrics:
     return type(lists)(lists.users[chosen], lists.ndcg[chosen], lists.recall[chosen])
 
 
-def _step(ours: PerUser, popular: PerUser | None, seed: int) -> StepQuality:
+def _step(ours: UserMetrics, popular: UserMetrics | None, seed: int) -> StepQuality:
     return StepQuality(
         users=len(ours.users),
         ndcg_at_10=interval(ours.ndcg, seed),

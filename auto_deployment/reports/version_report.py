@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from auto_deployment.common.json_file import read_typed, write_json_synced
 from auto_deployment.evaluation.champion import Recipe
 from auto_deployment.evaluation.gate import Decision
+from auto_deployment.evaluation.model_metadata import DataFile, RatingCounts
 from auto_deployment.ingestion.rows import counts_text
 from auto_deployment.online_evaluation.metrics import OnlineMetrics
-from auto_deployment.ranking.offline_evaluation import RankingFigures
+from auto_deployment.ranking.offline_evaluation import RankingMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,21 +49,6 @@ class LineCounts(BaseModel):
     left_unread: int
 
 
-class RatingCounts(BaseModel):
-    """Pairs of user and film, rows that rate a pair again, and the number of pairs by rating."""
-
-    pairs: int
-    duplicates: int
-    distribution: dict[str, int]
-
-
-class TableFile(BaseModel):
-    """A table's checksum and number of rows."""
-
-    md5: str
-    rows: int
-
-
 class DataSummary(BaseModel):
     """The tables that the version was trained on; `look_alikes` are damaged film ids that were left out."""
 
@@ -70,7 +56,7 @@ class DataSummary(BaseModel):
     films: int
     look_alikes: list[str]
     ratings: RatingCounts
-    data: dict[str, TableFile]
+    data: dict[str, DataFile]
 
 
 class Drift(BaseModel):
@@ -92,7 +78,7 @@ class VersionReport(BaseModel):
     data: DataSummary
     drift: Drift | None
     gate: Decision
-    ranking: dict[str, RankingFigures]
+    ranking: dict[str, RankingMetrics]
     recipe: Recipe
     git_commit: str
     telemetry: OnlineMetrics | None = None
@@ -167,7 +153,7 @@ def lines(report: VersionReport) -> list[str]:
     counts, data, gate = report.lines, report.data, report.gate
     rejected = Counter(counts.rejected)
     text = [
-        f"RMSE {gate.rmse:.3f} +- {gate.spread:.3f} ({gate.rows})",
+        f"RMSE {gate.rmse:.3f} +- {gate.spread:.3f} ({gate.measured_on})",
         *(f"{name}: NDCG@10 {of.ndcg_at_10:.3f}, Recall@20 {of.recall_at_20:.3f}" for name, of in report.ranking.items()),
         f"{counts.count:,} lines: {counts_text(Counter(counts.kinds))}",
         f"{counts.repaired:,} repaired, {rejected.total():,} rejected {counts_text(rejected)}".rstrip(),

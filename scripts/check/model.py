@@ -10,7 +10,7 @@ from app.model import load_rating, load_serving
 from app.recommender import SERVED, Recommender
 from auto_deployment.common.errors import RefusedError
 from auto_deployment.common.process import CommandError
-from auto_deployment.evaluation.evaluate import Beside, Errors, Evaluation
+from auto_deployment.evaluation.evaluate import Evaluation
 from auto_deployment.evaluation.gate import decide
 
 if TYPE_CHECKING:
@@ -64,12 +64,7 @@ def facts(metadata: Mapping[str, Any], report: Mapping[str, Any], number: int) -
 def decide_again(metadata: Mapping[str, Any], rmse_limit: float, champion_loss: str) -> Decision:
     """The gate's decision on the metrics in the metadata, with the limits of this checkout. Raises RefusedError. Pure."""
     try:
-        stored = metadata["metrics"]["evaluation"]
-        errors = {name: Errors(**stored[name]) for name in ("model", "bias")}
-        champion = Errors(**stored["champion"]) if stored["champion"] is not None else None
-        rest = {name: value for name, value in stored.items() if name != "chosen"}
-        comparison = Beside(*stored["beside"]) if stored.get("beside") else None
-        evaluation = Evaluation(**{**rest, **errors, "champion": champion, "beside": comparison})
+        evaluation = Evaluation.model_validate(metadata["metrics"]["evaluation"])
         return decide(evaluation, rmse_limit, tuple(metadata["scale"]), champion_loss)
     except (KeyError, TypeError, ValueError) as error:
         raise RefusedError(f"metadata.json: no metrics that the gate can use ({error!r}): train again") from error

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.provenance import Ledger, tracking_row
 from auto_deployment.common.errors import RunError
@@ -30,6 +30,8 @@ from scripts.demo.settings import ROOT, DemoFolder, Service, gunicorn, require_f
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from auto_deployment.evaluation.model_metadata import ModelMetadata
 
 READY_SECONDS = 30.0
 WATCH_SECONDS = 0.2
@@ -113,13 +115,13 @@ def _git_commit() -> str:
         return ""
 
 
-def _serve(options: argparse.Namespace, demo: DemoFolder, binary: str, metadata: dict[str, Any], progress: Progress) -> None:
+def _serve(options: argparse.Namespace, demo: DemoFolder, binary: str, metadata: ModelMetadata, progress: Progress) -> None:
     progress.heading("serve")
     for folder in (demo.logs, demo.journals, demo.pids):
         folder.mkdir()
     ledger = Ledger(demo.provenance_url)
     ledger.create()
-    put_rows(demo.provenance_url, [tracking_row(metadata, demo.data / "model")])
+    put_rows(demo.provenance_url, [tracking_row(metadata.model_dump(), demo.data / "model")])
     running = services()
     processes = Processes(_processes(options.port, demo, binary, running), progress.say)
     try:

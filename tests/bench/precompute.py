@@ -18,9 +18,9 @@ import numpy as np
 
 from auto_deployment.common.blas import one_thread
 from auto_deployment.ranking.als import FACTORS
-from auto_deployment.ranking.factory import RankerFactory, Tuning
 from auto_deployment.ranking.feedback import Feedback
 from auto_deployment.ranking.precompute import serving_arrays
+from auto_deployment.ranking.ranker_factory import RankerFactory, Tuning
 from auto_deployment.training.dataset import Dataset, Watches
 from auto_deployment.training.surprise_svd import SurpriseSVD
 from tests.bench import fixtures

@@ -6,8 +6,8 @@ import pytest
 
 from auto_deployment.common.settings import Settings
 from auto_deployment.provenance.explanation import EXPLAINING_ARRAYS, LIST_CONTENTS
-from auto_deployment.ranking.factory import NAMES, PARTS, SCORED
 from auto_deployment.ranking.model_selection import GRIDS
+from auto_deployment.ranking.ranker_factory import NAMES, PARTS, SCORED
 
 PLACES = {
     "GRIDS of ranking/model_selection.py": set(GRIDS),
@@ -22,7 +22,7 @@ def test_every_ranker_is_in_each_list_of_rankers(place: str) -> None:
     """A ranker that one list lacks fails in the middle of a run, or gets the words of another one."""
     missing, unknown = set(NAMES) - PLACES[place], PLACES[place] - set(NAMES)
     assert not missing, f"{place} lacks {', '.join(sorted(missing))}"
-    assert not unknown, f"{place} has {', '.join(sorted(unknown))}, which ranking/factory.py does not make"
+    assert not unknown, f"{place} has {', '.join(sorted(unknown))}, which ranking/ranker_factory.py does not make"
 
 
 def test_each_ranker_has_a_sentence_of_its_own() -> None:

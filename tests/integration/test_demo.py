@@ -28,7 +28,7 @@ def test_the_sample_becomes_answers(tmp_path: Path) -> None:
     ended = demo.run()
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "all as it should be" in ended.stdout
-    assert "ranked by blend, the best in there" in ended.stdout
+    assert "ranked by blend, the best inside the data" in ended.stdout
     assert demo.processes() == []
 
 

@@ -9,11 +9,11 @@ from auto_deployment.common.errors import WrongUseError
 from auto_deployment.ingestion.kafka.client import CONNECT_SECONDS, PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from auto_deployment.common.settings import Settings
+    from auto_deployment.common.settings import KafkaSettings
     from auto_deployment.ingestion.kafka.client import Client
 
 
-def open_client(settings: Settings, patience: float = PATIENCE_SECONDS, connect: float = CONNECT_SECONDS) -> Client:
+def open_client(settings: KafkaSettings, patience: float = PATIENCE_SECONDS, connect: float = CONNECT_SECONDS) -> Client:
     """A client of the settings' broker and topic, connected within `connect` seconds.
 
     During a later outage the client waits for `patience` seconds. Raises WrongUseError if no broker is named or a certificate

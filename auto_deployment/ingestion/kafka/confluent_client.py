@@ -26,7 +26,7 @@ from auto_deployment.ingestion.kafka.retry import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from auto_deployment.common.settings import Settings
+    from auto_deployment.common.settings import KafkaSettings
 
     T = TypeVar("T")
 
@@ -48,7 +48,7 @@ _IGNORED = (_NO_BROKER, KafkaError.GROUP_AUTHORIZATION_FAILED)
 class ConfluentClient:
     """See `Client`. For one thread. One `read` at a time is fastest. Aborted transactions are not read."""
 
-    def __init__(self, settings: Settings, patience: float = PATIENCE_SECONDS, connect: float = CONNECT_SECONDS) -> None:
+    def __init__(self, settings: KafkaSettings, patience: float = PATIENCE_SECONDS, connect: float = CONNECT_SECONDS) -> None:
         """Connects within `connect` seconds. During a later outage the client waits for `patience` seconds.
 
         Raises StreamError if the broker does not answer or refuses us, WrongUseError if a certificate file cannot be used.
@@ -201,7 +201,7 @@ class _DebugLogger:
         log.debug(text, *words)
 
 
-def consumer_options(settings: Settings) -> dict[str, Any]:
+def consumer_options(settings: KafkaSettings) -> dict[str, Any]:
     """The library's options. A consumer needs a group, but it never joins the group, and commits nothing."""
     password = settings.kafka_security_password
     files = {

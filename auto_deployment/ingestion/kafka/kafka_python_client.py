@@ -35,7 +35,7 @@ from auto_deployment.ingestion.kafka.retry import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from auto_deployment.common.settings import Settings
+    from auto_deployment.common.settings import KafkaSettings
 
     T = TypeVar("T")
 
@@ -49,7 +49,7 @@ CLOSE_MS = 2_000
 class KafkaPythonClient:
     """See `Client`. For one thread. One `read` at a time is fastest. Aborted transactions are not read."""
 
-    def __init__(self, settings: Settings, patience: float = PATIENCE_SECONDS, connect: float = CONNECT_SECONDS) -> None:
+    def __init__(self, settings: KafkaSettings, patience: float = PATIENCE_SECONDS, connect: float = CONNECT_SECONDS) -> None:
         """Connects within `connect` seconds. During a later outage the client waits for `patience` seconds.
 
         Raises StreamError if the broker does not answer or refuses us, WrongUseError if a certificate file cannot be used.
@@ -192,7 +192,7 @@ class KafkaPythonClient:
             raise not_readable(self._topic, str(error)) from error
 
 
-def consumer_options(settings: Settings) -> dict[str, Any]:
+def consumer_options(settings: KafkaSettings) -> dict[str, Any]:
     """The library's options. Raises WrongUseError if a certificate file cannot be used."""
     password = settings.kafka_security_password
     protocol = settings.kafka_security_protocol or "PLAINTEXT"
@@ -217,7 +217,7 @@ def consumer_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _tls(settings: Settings) -> ssl.SSLContext:
+def _tls(settings: KafkaSettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=settings.kafka_security_ca_file)
         if settings.kafka_security_cert_file:

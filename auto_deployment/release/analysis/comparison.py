@@ -22,7 +22,7 @@ from auto_deployment.release.analysis.latency import (
 from auto_deployment.release.analysis.sequential import more_often
 
 if TYPE_CHECKING:
-    from auto_deployment.common.settings import Settings
+    from auto_deployment.common.settings import CanarySettings
     from auto_deployment.release.analysis.sequential import Floats
 
 # The promise: a healthy release is aborted at most once in 100. The tests share it (Bonferroni).
@@ -52,7 +52,7 @@ class Limits:
     memory: str = "judge"
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: CanarySettings) -> Self:
         """Those of the settings."""
         return cls(
             settings.canary_max_mean_ms / 1000,

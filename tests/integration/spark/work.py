@@ -19,10 +19,10 @@ from auto_deployment.common.settings import load_settings
 from auto_deployment.evaluation.evaluate import rmse
 from auto_deployment.ingestion.collect_with_progress import collect_files
 from auto_deployment.pipeline.candidate import Version, train_version
-from auto_deployment.ranking.factory import RankerFactory, Tuning
 from auto_deployment.ranking.feedback import Feedback
 from auto_deployment.ranking.precompute import BLOCK_USERS, Lists, by_threads
 from auto_deployment.ranking.precompute_spark import by_spark
+from auto_deployment.ranking.ranker_factory import RankerFactory, Tuning
 from auto_deployment.training.dataset import Watches
 from auto_deployment.training.spark import session
 from auto_deployment.training.spark.als import SparkTrainer
@@ -75,9 +75,9 @@ def pipeline(folder: str, log: str) -> dict[str, Any]:
     metadata = train_version(settings, VERSION, Progress(sys.stderr))
     model = load_serving(settings.data_dir / "model")
     return {
-        "trainer": metadata["trainer"],
-        "gate": metadata["metrics"]["gate"]["passed"],
-        "pyspark": metadata["packages"]["pyspark"],
+        "trainer": metadata.trainer,
+        "gate": metadata.metrics.gate.passed,
+        "pyspark": metadata.packages["pyspark"],
         "users": len(model.users),
         "factors": list(load_rating(settings.data_dir / "model")["user_factors"].shape),
         "listed": int((model.top[:, 0] != model.empty).sum()),

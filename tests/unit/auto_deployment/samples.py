@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from surprise import Reader
 
 from auto_deployment.evaluation.evaluate import Errors, Evaluation
 from auto_deployment.ingestion.events import Rating, parse
-from auto_deployment.ranking.offline_evaluation import RankingFigures
+from auto_deployment.ranking.offline_evaluation import RankingMetrics
 from auto_deployment.training.dataset import Dataset, Ratings, Watches, build
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def surprise_trainset(rated: Sequence[tuple[int, int, float]]) -> Trainset:
 def evaluation(**changed: Any) -> Evaluation:
     """An evaluation that passes the gate with a limit of 1, with some of its values changed."""
     errors = (0.80, 0.82, 0.81, 0.83, 0.79)
-    popularity, svd = RankingFigures(0.20, 0.01, 0.30, 0.10, 50), RankingFigures(0.10, 0.02, 0.20, 0.40, 50)
+    popularity, svd = RankingMetrics(0.20, 0.01, 0.30, 0.10, 50), RankingMetrics(0.10, 0.02, 0.20, 0.40, 50)
     good = Evaluation(
         rows=5_000,
         test_rows=(500,) * 5,
@@ -97,7 +96,7 @@ def evaluation(**changed: Any) -> Evaluation:
         ranking={"popularity": popularity, "svd": svd},
         absent_users=7,
     )
-    return replace(good, **changed)
+    return good.model_copy(update=changed)
 
 
 def of_all(*errors: float) -> Errors:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.evaluation.evaluate import Beside, Errors, evaluate, shuffled
+from auto_deployment.evaluation.evaluate import Errors, RankerComparison, evaluate, shuffled
 from auto_deployment.evaluation.gate import ENOUGH_KNOWN_ROWS, decide
 from auto_deployment.training.surprise_svd import SurpriseSVD
 from tests.unit.auto_deployment.samples import SCALE, evaluation, of_all, read_lines
@@ -137,7 +137,7 @@ def test_known_users_are_judged_where_there_are_enough() -> None:
         (ENOUGH_KNOWN_ROWS - 1, 0.81, "all users (few were known at the cut)"),
     ):
         decision = decide(evaluation(known_rows=(500, 500, least, 500, 500)), 1.0, SCALE)
-        assert decision.rows == rows
+        assert decision.measured_on == rows
         assert decision.rmse == decision.checks[0].value == pytest.approx(rmse)
         assert decision.spread == pytest.approx(sqrt(0.00025))
 
@@ -153,7 +153,7 @@ def test_splits_without_known_users_are_judged_by_all() -> None:
     ("distance", "loss", "passes"), [(0.99, "refuse", True), (1.01, "refuse", False), (1.01, "warn", True)]
 )
 def test_worse_than_the_recipe_in_service_refuses(distance: float, loss: str, *, passes: bool) -> None:
-    """By more than the spread, unless a loss is to be told only; without a champion nothing is asked."""
+    """By more than the spread, unless CHAMPION_LOSS is warn; without a champion nothing is asked."""
     spread = sqrt(0.00025)
     champion = of_all(*(error - distance * spread for error in GOOD))
     decision = decide(evaluation(champion=champion), 1.0, SCALE, loss)
@@ -162,7 +162,7 @@ def test_worse_than_the_recipe_in_service_refuses(distance: float, loss: str, *,
     assert check.name == "champion"
     assert check.value == pytest.approx(0.81)
     assert check.threshold == pytest.approx(0.81 - distance * spread + spread)
-    assert "recipe in service" in check.said
+    assert "recipe in service" in check.reason
 
 
 @pytest.mark.parametrize("error", [nan, inf])
@@ -172,7 +172,7 @@ def test_a_recipe_in_service_that_runs_away_stops_nobody(error: float) -> None:
     assert refused_by(decision) == []
     assert decision.checks[-1].threshold is None
     assert decision.remarks == [
-        "the recipe in service runs away on these rows, its RMSE is no number; nothing was held against it"
+        "the recipe in service diverges on these rows; the candidate is not compared with the recipe in service"
     ]
 
 
@@ -181,7 +181,10 @@ def test_a_recipe_in_service_that_cannot_be_trained_stops_nobody() -> None:
     decision = decide(evaluation(untrained_champion="Spark needs Java"), 1.0, SCALE)
     assert refused_by(decision) == []
     assert decision.checks[-1].name == "champion"
-    assert decision.remarks == ["the recipe in service cannot be trained here: Spark needs Java; nothing was held against it"]
+    assert decision.remarks == [
+        "the recipe in service cannot be trained here: Spark needs Java; "
+        "the candidate is not compared with the recipe in service"
+    ]
     assert decide(evaluation(), 1.0, SCALE).remarks == []
 
 
@@ -190,12 +193,13 @@ def test_a_recipe_in_service_that_cannot_be_trained_stops_nobody() -> None:
     [(-0.005, "refuse", True), (-0.007, "refuse", False), (-0.007, "warn", True), (0.01, "refuse", True)],
 )
 def test_lists_that_are_clearly_worse_than_those_in_service_refuse(high: float, loss: str, *, passes: bool) -> None:
-    """By more than a fiftieth beyond the interval, unless a loss is to be told only."""
-    decision = decide(evaluation(beside=Beside("svd", "blend", 0.3, high - 0.01, high - 0.02, high)), 1.0, SCALE, loss)
+    """By more than a fiftieth beyond the interval, unless CHAMPION_LOSS is warn."""
+    comparison = RankerComparison("svd", "blend", quality=0.3, above=high - 0.01, low=high - 0.02, high=high)
+    decision = decide(evaluation(comparison=comparison), 1.0, SCALE, loss)
     assert refused_by(decision) == ([] if passes else ["ranking"])
     assert decision.checks[-1].name == "ranking"
     assert decision.checks[-1].threshold == pytest.approx(0.006)
-    assert "lists by svd are worse than those by blend" in decision.checks[-1].said
+    assert "lists by svd are worse than lists by blend, the ranker in service" in decision.checks[-1].reason
 
 
 def test_every_reason_is_told_at_once() -> None:
@@ -207,7 +211,7 @@ def test_every_reason_is_told_at_once() -> None:
 def test_a_decision_is_kept_as_json() -> None:
     """With each check's name, value and threshold, as the metadata holds it."""
     decision = decide(evaluation(), 0.7, SCALE)
-    kept = json.loads(json.dumps(decision.to_dict()))
+    kept = json.loads(json.dumps(decision.model_dump()))
     assert (kept["passed"], kept["rows"]) == (False, "users known at the cut")
     assert kept["rmse"] == decision.rmse
     assert [check["name"] for check in kept["checks"]] == ["rmse", "bias", "shuffled"]
@@ -224,11 +228,11 @@ def real(real_ratings: Path) -> Dataset:
 
 def test_real_ratings_pass(real: Dataset) -> None:
     """The model of the real log, with the settings' defaults."""
-    assert refused_by(decide(evaluate(real, SurpriseSVD(), SCALE, 0, lambda: None), 1.0, SCALE)) == []
+    assert refused_by(decide(evaluate(real, SurpriseSVD(), SCALE, 0, lambda: None).evaluation, 1.0, SCALE)) == []
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_real_ratings_shuffled_among_the_rows_are_refused(real: Dataset, seed: int) -> None:
     """They pass any limit that the real ones pass: it is the comparison with shuffled ratings that tells."""
     noise = replace(real, ratings=shuffled(real.ratings, seed))
-    assert refused_by(decide(evaluate(noise, SurpriseSVD(), SCALE, 0, lambda: None), 1.0, SCALE)) == ["shuffled"]
+    assert refused_by(decide(evaluate(noise, SurpriseSVD(), SCALE, 0, lambda: None).evaluation, 1.0, SCALE)) == ["shuffled"]

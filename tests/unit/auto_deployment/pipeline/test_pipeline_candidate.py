@@ -16,14 +16,16 @@ from auto_deployment.common.settings import Settings
 from auto_deployment.evaluation.champion import Recipe
 from auto_deployment.ingestion.collect_with_progress import collect_files
 from auto_deployment.pipeline.candidate import Version, train_version
-from auto_deployment.ranking.factory import NAMES, needed
+from auto_deployment.ranking.ranker_factory import NAMES, needed
 from tests.unit.auto_deployment.samples import WATCH_ONLY, stream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-VERSION = Version(7, "c0ffee", "2026-01-05T09:00:00Z", "2026-01-05T09:10:00Z")
+    from auto_deployment.evaluation.model_metadata import ModelMetadata
+
+VERSION = Version(number=7, git_commit="c0ffee", data_creation="2026-01-05T09:00:00Z", trained_on="2026-01-05T09:10:00Z")
 DAMAGED = ["2026-01-05T08:00:00,1x,GET /rate/alpha+beta+1950=4", "2026-01-05T08:00 :00,100,GET /rate/alpha+beta+1950=4"]
 
 
@@ -32,7 +34,7 @@ class Run(NamedTuple):
 
     settings: Settings
     lines: list[str]
-    metadata: dict[str, Any]
+    metadata: ModelMetadata
     told: str
 
     @property
@@ -123,7 +125,7 @@ def test_the_metadata_says_what_was_made_of_what(run: Run) -> None:
         "format version trained_on data_creation data_md5 data git_commit random_state rmse metrics trainer ranker packages"
     )
     assert set(wanted.split()) <= set(told)
-    assert {key: told[key] for key in run.metadata} == json.loads(json.dumps(run.metadata))
+    assert {key: told[key] for key in run.metadata.model_dump()} == json.loads(json.dumps(run.metadata.model_dump()))
     assert (told["version"], told["git_commit"]) == (7, "c0ffee")
     assert (told["data_creation"], told["trained_on"]) == ("2026-01-05T09:00:00Z", "2026-01-05T09:10:00Z")
     assert (told["trainer"], told["random_state"]) == ("surprise", 0)
@@ -143,24 +145,25 @@ def test_the_metadata_says_what_was_made_of_what(run: Run) -> None:
 
 def test_repeated_ratings_are_counted(run: Run) -> None:
     """Pairs, rows that rated one again, and the spread of those that count."""
-    told = run.metadata["ratings"]
-    rows = run.metadata["data"]["clean_rating.csv"]["rows"]
-    assert told["pairs"] + told["duplicates"] == rows == 901
-    assert 900 <= told["pairs"] <= 901
-    assert sum(told["distribution"].values()) == told["pairs"]
-    assert list(told["distribution"]) == ["1", "2", "3", "4", "5"]
+    counts = run.metadata.ratings
+    rows = run.metadata.data["clean_rating.csv"].rows
+    assert counts.pairs + counts.duplicates == rows == 901
+    assert 900 <= counts.pairs <= 901
+    assert sum(counts.distribution.values()) == counts.pairs
+    assert list(counts.distribution) == ["1", "2", "3", "4", "5"]
 
 
 def test_automatic_choice_is_what_was_chosen_inside_the_data(run: Run) -> None:
     """It is told, and stands in the metadata with the figures and intervals of every ranker."""
-    choice = run.metadata["metrics"]["choice"]
-    assert run.metadata["ranker"] == choice["ranker"]
-    assert list(choice["judged"]) == [*NAMES]
-    for each in choice["judged"].values():
-        mean, low, high = each["quality"]
+    choice = run.metadata.metrics.choice
+    assert run.metadata.ranker == choice.ranker
+    assert list(choice.scores) == [*NAMES]
+    for each in choice.scores.values():
+        assert each.quality is not None
+        mean, low, high = each.quality
         assert 0 < low <= mean <= high < 1
-    assert f"ranked by {choice['ranker']}, the best in there" in run.told
-    assert "the gate lets it pass" in run.told
+    assert f"ranked by {choice.ranker}, the best inside the data" in run.told
+    assert "the gate passes the model" in run.told
 
 
 def test_a_ranker_that_is_asked_for_is_taken(tmp_path: Path, run: Run) -> None:
@@ -170,13 +173,13 @@ def test_a_ranker_that_is_asked_for_is_taken(tmp_path: Path, run: Run) -> None:
         tried = list(needed(ranker))
         (tmp_path / ranker).mkdir()
         other = trained(tmp_path / ranker, ranker=ranker)
-        assert other.metadata["ranker"] == ranker
+        assert other.metadata.ranker == ranker
         assert f"ranked by {ranker}, as RANKER says\n" in other.told
-        assert list(other.metadata["metrics"]["choice"]["judged"]) == tried
-        assert list(other.metadata["metrics"]["evaluation"]["ranking"]) == tried
+        assert list(other.metadata.metrics.choice.scores) == tried
+        assert list(other.metadata.metrics.evaluation.ranking) == tried
         told[ranker] = lists(other)
     assert len({str(shown) for shown in told.values()}) == len(NAMES)
-    assert lists(run) == told[run.metadata["ranker"]]
+    assert lists(run) == told[run.metadata.ranker]
 
 
 def test_the_same_lines_give_the_same_bytes(tmp_path: Path, run: Run) -> None:
@@ -242,37 +245,38 @@ def test_a_damaged_table_is_refused_by_line(tmp_path: Path) -> None:
         train_version(settings, VERSION, Progress(StringIO()))
 
 
-def test_another_recipe_in_service_is_trained_beside_it(tmp_path: Path, run: Run) -> None:
+def test_another_recipe_in_service_is_trained_on_the_same_rows(tmp_path: Path, run: Run) -> None:
     """On the same rows, with its own seed; the same recipe is not trained again."""
     settings = collected(tmp_path, stream())
     metadata = train_version(settings, VERSION, Progress(StringIO()), Recipe("surprise", 5, "popularity"))
-    champion = metadata["metrics"]["evaluation"]["champion"]
-    assert champion["all"] != metadata["metrics"]["evaluation"]["model"]["all"]
-    assert [check["name"] for check in metadata["metrics"]["gate"]["checks"]][-1] == "champion"
+    evaluation = metadata.metrics.evaluation
+    assert evaluation.champion is not None
+    assert evaluation.champion.all != evaluation.model.all
+    assert [check.name for check in metadata.metrics.gate.checks][-1] == "champion"
     metadata = train_version(settings, VERSION, Progress(StringIO()), Recipe("surprise", 0, "popularity"))
-    assert metadata["metrics"]["evaluation"]["champion"] is None
-    assert run.metadata["metrics"]["evaluation"]["champion"] is None
+    assert metadata.metrics.evaluation.champion is None
+    assert run.metadata.metrics.evaluation.champion is None
 
 
 @pytest.mark.parametrize(("trainer", "why"), [("spark", "pyspark is not installed"), ("gone", "there is no trainer 'gone'")])
-def test_a_recipe_in_service_that_cannot_be_trained_is_told(tmp_path: Path, trainer: str, why: str) -> None:
+def test_a_recipe_in_service_that_cannot_be_trained_is_named(tmp_path: Path, trainer: str, why: str) -> None:
     """In what the run says and in the version's metadata; the candidate is judged by the rest."""
     told = StringIO()
     metadata = train_version(collected(tmp_path, stream()), VERSION, Progress(told), Recipe(trainer, 0, "popularity"))
-    assert metadata["metrics"]["evaluation"]["untrained_champion"].startswith(why)
-    assert metadata["metrics"]["gate"]["checks"][-1]["said"].startswith(f"the recipe in service cannot be trained here: {why}")
+    assert (metadata.metrics.evaluation.untrained_champion or "").startswith(why)
+    assert metadata.metrics.gate.checks[-1].reason.startswith(f"the recipe in service cannot be trained here: {why}")
     assert f"the recipe in service cannot be trained here: {why}" in told.getvalue()
 
 
 def test_a_version_has_a_row_to_be_tracked_by(run: Run) -> None:
     """Its times, its error, and what data, code and model are, by their checksums."""
-    assert tracking_row(run.metadata, run.model) == {
+    assert tracking_row(run.metadata.model_dump(), run.model) == {
         "version_number": 7,
         "data_creation": "2026-01-05T09:00:00Z",
         "trained_on": "2026-01-05T09:10:00Z",
-        "model_rmse": run.metadata["rmse"],
+        "model_rmse": run.metadata.rmse,
         "git_commit": "c0ffee",
-        "data_md5": run.metadata["data_md5"],
+        "data_md5": run.metadata.data_md5,
         "model_md5": hashlib.md5((run.model / "metadata.json").read_bytes(), usedforsecurity=False).hexdigest(),
     }
 
@@ -302,15 +306,17 @@ def test_a_champion_trained_on_the_test_rows_gains_nothing_by_it(tmp_path: Path)
     recipe = Recipe("surprise", 5, "popularity")
     alone = train_version(settings, VERSION, Progress(StringIO()), recipe)
     assert (settings.data_dir / "model" / "rating").is_dir()
-    beside = train_version(settings, VERSION, Progress(StringIO()), recipe)
-    assert beside["metrics"] == alone["metrics"]
-    assert min(beside["metrics"]["evaluation"]["champion"]["all"]) > 0.9 * min(alone["metrics"]["evaluation"]["model"]["all"])
+    again = train_version(settings, VERSION, Progress(StringIO()), recipe)
+    assert again.metrics == alone.metrics
+    assert again.metrics.evaluation.champion is not None
+    assert min(again.metrics.evaluation.champion.all) > 0.9 * min(alone.metrics.evaluation.model.all)
 
 
 def test_another_ranker_in_service_is_held_against_the_lists(tmp_path: Path) -> None:
     """Scored on the same rows; the figures are kept with the version, and the gate asks about them."""
     settings = collected(tmp_path, stream())
     metadata = train_version(settings, VERSION, Progress(StringIO()), Recipe("surprise", 0, "svd"))
-    told = metadata["metrics"]["evaluation"]["beside"]
-    assert (told.ranker, told.champion) == (metadata["ranker"], "svd") == ("popularity", "svd")
-    assert metadata["metrics"]["gate"]["checks"][-1]["name"] == "ranking"
+    comparison = metadata.metrics.evaluation.comparison
+    assert comparison is not None
+    assert (comparison.ranker, comparison.champion) == (metadata.ranker, "svd") == ("popularity", "svd")
+    assert metadata.metrics.gate.checks[-1].name == "ranking"

@@ -5,6 +5,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.progress import Progress
+from auto_deployment.evaluation.model_metadata import DataFile
 from auto_deployment.ingestion.users import demographics
 from auto_deployment.ingestion.users.demographics import Person
 from auto_deployment.pipeline.candidate import train_version
@@ -21,4 +22,4 @@ def test_the_metadata_names_the_table_of_people(tmp_path: Path) -> None:
     demographics.write(settings.data_dir, {7: Person(33, "F"), 8: Person(33, "M"), 9: Person()})
     metadata = train_version(settings, VERSION, Progress(StringIO()))
     table = (settings.data_dir / demographics.FILE).read_bytes()
-    assert metadata["data"][demographics.FILE] == {"md5": hashlib.md5(table, usedforsecurity=False).hexdigest(), "rows": 3}
+    assert metadata.data[demographics.FILE] == DataFile(md5=hashlib.md5(table, usedforsecurity=False).hexdigest(), rows=3)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from auto_deployment.provenance.history import HistoryFilm
 from auto_deployment.ranking import ranker
 from auto_deployment.ranking.als import ImplicitAls
 from auto_deployment.ranking.ease import Ease
-from auto_deployment.ranking.factory import RankerFactory, Tuning
+from auto_deployment.ranking.ranker_factory import RankerFactory, Tuning
 from auto_deployment.training.surprise_svd import SurpriseSVD
 from tests.unit.auto_deployment.ranking.tastes import FILMS, USERS, feedback_of, two_tastes
 from tests.unit.auto_deployment.samples import SCALE
@@ -38,7 +39,7 @@ def history(feedback: Feedback, user: int) -> list[HistoryFilm]:
 def kept(name: str, feedback: Feedback) -> tuple[dict[str, Any], dict[str, Any]]:
     """Metadata and arrays of the artifact, as far as drivers read them."""
     arrays = RankerFactory(feedback, SurpriseSVD(), 0).kept(name, TUNING)
-    return {"ranker": name, "scale": list(SCALE), "metrics": {"choice": {"tuning": TUNING.to_dict()}}}, arrays
+    return {"ranker": name, "scale": list(SCALE), "metrics": {"choice": {"tuning": asdict(TUNING)}}}, arrays
 
 
 @pytest.mark.parametrize("user", [0, 2, 3, 40])

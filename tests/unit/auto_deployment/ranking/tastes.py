@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auto_deployment.ranking.factory import RankerFactory, Tuning
 from auto_deployment.ranking.feedback import Feedback
+from auto_deployment.ranking.ranker_factory import RankerFactory, Tuning
 from auto_deployment.training.surprise_svd import SurpriseSVD
 from tests.unit.auto_deployment.samples import SCALE, ratings_of, watches_of
 

@@ -6,9 +6,9 @@ import pytest
 from auto_deployment.ranking import als, ease
 from auto_deployment.ranking.als import ImplicitAls
 from auto_deployment.ranking.ease import Ease, item_weights
-from auto_deployment.ranking.factory import NAMES
-from auto_deployment.ranking.implicit_ratings import grades, watch_grades
+from auto_deployment.ranking.implicit_ratings import preferences_of_stars, preferences_of_watches
 from auto_deployment.ranking.ranker import NONE, Popularity
+from auto_deployment.ranking.ranker_factory import NAMES
 from auto_deployment.training.dataset import Watches
 from tests.unit.auto_deployment.ranking.tastes import FILMS, USERS, feedback_of, ranker_of, two_tastes
 from tests.unit.auto_deployment.samples import SCALE, ratings_of
@@ -62,8 +62,8 @@ def test_no_ranker_has_another_name() -> None:
 
 def test_low_ratings_are_no_likes() -> None:
     """1 and 2 of 5 count nothing, more stars count more, on any scale."""
-    assert grades(np.arange(1, 6, dtype=np.float32), SCALE) == pytest.approx([0, 0, 0.7, 0.85, 1])
-    assert grades(np.array([0.5, 2, 2.5, 5], dtype=np.float32), (0.5, 5.0)) == pytest.approx([0, 0, 0.625, 1])
+    assert preferences_of_stars(np.arange(1, 6, dtype=np.float32), SCALE) == pytest.approx([0, 0, 0.7, 0.85, 1])
+    assert preferences_of_stars(np.array([0.5, 2, 2.5, 5], dtype=np.float32), (0.5, 5.0)) == pytest.approx([0, 0, 0.625, 1])
 
 
 def test_watched_to_the_end_says_more_than_left_after_three_minutes() -> None:
@@ -74,7 +74,7 @@ def test_watched_to_the_end_says_more_than_left_after_three_minutes() -> None:
         (22, 0, 400),
         *((user, 1, 40) for user in range(15)),
     ]
-    told = watch_grades(feedback_of([], 30, 2, watched).watches)
+    told = preferences_of_watches(feedback_of([], 30, 2, watched).watches)
     assert told[20:23] == pytest.approx([0, 0.425, 0.85])
     assert told[[0, 30]] == pytest.approx([0.85, 0.85])
 
@@ -82,7 +82,7 @@ def test_watched_to_the_end_says_more_than_left_after_three_minutes() -> None:
 def test_a_film_of_few_watchers_is_as_long_as_films_are() -> None:
     """Its own audience may have left early to a man."""
     watched = [(user, 0, 100) for user in range(20)] + [(0, 1, 5), (1, 1, 5)]
-    assert watch_grades(feedback_of([], 30, 2, watched).watches)[20:] == pytest.approx([0, 0])
+    assert preferences_of_watches(feedback_of([], 30, 2, watched).watches)[20:] == pytest.approx([0, 0])
 
 
 def test_a_rating_outweighs_the_watch_of_the_same_film() -> None:
@@ -95,7 +95,7 @@ def test_a_rating_outweighs_the_watch_of_the_same_film() -> None:
 def test_nothing_known_is_no_taste() -> None:
     """No rating and no watch, without a warning."""
     assert feedback_of([], 2, 3).taste().toarray().tolist() == [[0, 0, 0], [0, 0, 0]]
-    assert len(watch_grades(Watches(*(np.zeros(0, dtype=np.int32) for _ in range(4))))) == 0  # type: ignore[arg-type]
+    assert len(preferences_of_watches(Watches(*(np.zeros(0, dtype=np.int32) for _ in range(4))))) == 0  # type: ignore[arg-type]
 
 
 def test_weights_are_the_solution_of_the_least_squares() -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from auto_deployment.ranking import offline_evaluation
 from auto_deployment.ranking.__main__ import _baseline, _write, main
-from auto_deployment.ranking.factory import NAMES
 from auto_deployment.ranking.metrics import interval
 from auto_deployment.ranking.offline_evaluation import measure
+from auto_deployment.ranking.ranker_factory import NAMES
 from auto_deployment.ranking.rating_files import read_task
 from auto_deployment.training.surprise_svd import SurpriseSVD
 from tests.unit.auto_deployment.ranking.tastes import two_tastes

@@ -10,27 +10,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auto_deployment.ranking import model_selection
-from auto_deployment.ranking.factory import NAMES, Tuning
 from auto_deployment.ranking.holdout import folds
-from auto_deployment.ranking.metrics import Interval, interval, lists_of, per_user, some_of
-from auto_deployment.ranking.model_selection import Judged, _Bench, _joined, choose, count_steps, pick, rankers_for
+from auto_deployment.ranking.metrics import Interval, interval, lists_of, some_of, user_metrics
+from auto_deployment.ranking.model_selection import (
+    CandidateScore,
+    _FoldEvaluator,
+    _joined,
+    choose,
+    count_steps,
+    pick,
+    rankers_for,
+)
 from auto_deployment.ranking.offline_evaluation import measure
+from auto_deployment.ranking.ranker_factory import NAMES, Tuning
 from auto_deployment.training.surprise_svd import SurpriseSVD
 from tests.unit.auto_deployment.ranking.tastes import feedback_of, ranker_of, two_tastes
 from tests.unit.auto_deployment.samples import random_ratings, ratings_of
 
 if TYPE_CHECKING:
     from auto_deployment.ranking.feedback import Feedback
-    from auto_deployment.ranking.offline_evaluation import Offline
+    from auto_deployment.ranking.offline_evaluation import OfflineEvaluation
 
 triples = st.lists(
     st.tuples(st.integers(0, 6), st.integers(0, 12), st.integers(1, 5)), max_size=60, unique_by=lambda row: row[:2]
 )
 
 
-def judged(mean: float, low: float) -> Judged:
+def judged(mean: float, low: float) -> CandidateScore:
     """A ranker of such a quality, `low` the lower end of what it is above popularity."""
-    return Judged(mean, mean, Interval(mean, mean, mean), Interval(low, low, low))
+    return CandidateScore(mean, mean, Interval(mean, mean, mean), Interval(low, low, low))
 
 
 @given(triples, st.integers(0, 5))
@@ -72,7 +80,7 @@ def test_the_best_ranker_is_chosen_if_it_is_clearly_better() -> None:
     assert pick({"popularity": judged(0.2, 0.0), "ease": judged(0.3, 0.05), "blend": judged(0.35, 0.04)}) == "blend"
     assert pick({"popularity": judged(0.2, 0.0), "ease": judged(0.3, 0.05), "blend": judged(0.35, -0.01)}) == "ease"
     assert pick({"popularity": judged(0.2, 0.0), "ease": judged(0.3, 0.0)}) == "popularity"
-    assert pick({"popularity": Judged(0.0, 0.0, None, None)}) == "popularity"
+    assert pick({"popularity": CandidateScore(0.0, 0.0, None, None)}) == "popularity"
 
 
 def test_tastes_are_found_where_there_are_some() -> None:
@@ -80,10 +88,10 @@ def test_tastes_are_found_where_there_are_some() -> None:
     steps: list[None] = []
     made = choose(two_tastes(), SurpriseSVD(), 0, lambda: steps.append(None))
     assert made.ranker in {"ease", "als", "blend"}
-    won = made.judged[made.ranker]
+    won = made.scores[made.ranker]
     assert won.above_popularity is not None
     assert won.above_popularity.low > 0.02
-    assert won.ndcg_at_10 > made.judged["popularity"].ndcg_at_10
+    assert won.ndcg_at_10 > made.scores["popularity"].ndcg_at_10
     assert made.users > 50
     assert len(steps) == count_steps()
     assert choose(two_tastes(), SurpriseSVD(), 0, lambda: None) == made
@@ -94,10 +102,10 @@ def test_each_ranker_is_made_as_it_was_judged(monkeypatch: pytest.MonkeyPatch) -
     tuned = {name: 50.0 if "popularity" in name else value for name, value in model_selection.GRIDS["blend"][0].items()}
     monkeypatch.setitem(model_selection.GRIDS, "blend", [tuned])
     made = choose(two_tastes(), SurpriseSVD(), 0, lambda: None)
-    benches = [_Bench(fold, SurpriseSVD(), 0) for fold in folds(two_tastes(), 0)]
+    evaluators = [_FoldEvaluator(fold, SurpriseSVD(), 0) for fold in folds(two_tastes(), 0)]
     for name in NAMES:
-        again = _joined([bench.figures(name, made.tuning) for bench in benches])
-        told = made.judged[name]
+        again = _joined([evaluator.evaluate(name, made.tuning) for evaluator in evaluators])
+        told = made.scores[name]
         assert (again.ndcg.mean(), again.recall.mean()) == (told.ndcg_at_10, told.recall_at_20), name
 
 
@@ -115,10 +123,10 @@ def test_too_little_to_choose_by_is_popularity() -> None:
     """A rating a user: nothing can be held out."""
     made = choose(feedback_of([(user, user % 3, 5.0) for user in range(9)], 9, 3), SurpriseSVD(), 0, lambda: None)
     assert (made.ranker, made.users) == ("popularity", 0)
-    assert made.judged["blend"] == Judged(0.0, 0.0, None, None)
+    assert made.scores["blend"] == CandidateScore(0.0, 0.0, None, None)
 
 
-def measured(test: list[tuple[int, int, float]]) -> Offline:
+def measured(test: list[tuple[int, int, float]]) -> OfflineEvaluation:
     """The figures of two tastes on such a test."""
     return measure(two_tastes(), ratings_of(test), SurpriseSVD(), 0, lambda: None)
 
@@ -129,16 +137,16 @@ def test_test_rows_cannot_influence_a_choice() -> None:
     own = [(user, film, 5.0) for user in range(2, 59) for film in range(user % 2, 20, 2)]
     first, second = measured(opposite), measured(own)
     assert first.choice == second.choice == choose(two_tastes(), SurpriseSVD(), 0, lambda: None)
-    assert first.figures[first.choice.ranker].recall_at_20 != second.figures[first.choice.ranker].recall_at_20
-    assert second.figures["ease"].ndcg_at_10 > second.figures["popularity"].ndcg_at_10
-    assert first.figures["ease"].ndcg_at_10 < first.figures["popularity"].ndcg_at_10
+    assert first.metrics[first.choice.ranker].recall_at_20 != second.metrics[first.choice.ranker].recall_at_20
+    assert second.metrics["ease"].ndcg_at_10 > second.metrics["popularity"].ndcg_at_10
+    assert first.metrics["ease"].ndcg_at_10 < first.metrics["popularity"].ndcg_at_10
 
 
 def test_users_without_training_are_counted_apart() -> None:
     """Also one beyond the rows of the training part; films that training has not seen count as relevant and are never hit."""
     told = measured([(0, 2, 5.0), (59, 2, 5.0), (60, 2, 5.0), (1, 20, 5.0)])
     assert told.absent_users == 2
-    assert told.figures["ease"].users == 2
+    assert told.metrics["ease"].users == 2
     assert told.per_user["ease"].recall.tolist() == [1.0, 0.0]
 
 
@@ -157,7 +165,7 @@ def test_a_users_own_figures() -> None:
     lists = np.full((3, 20), -1, dtype=np.int32)
     lists[0, :3], lists[1, :2] = [7, 8, 9], [1, 2]
     relevant = ratings_of([(4, 7, 5.0), (4, 9, 5.0), (4, 1, 5.0), (4, 9, 4.0), (6, 300, 5.0), (9, 7, 5.0)])
-    told = per_user(np.array([4, 5, 6], dtype=np.int32), lists, relevant)
+    told = user_metrics(np.array([4, 5, 6], dtype=np.int32), lists, relevant)
     assert told.users.tolist() == [4, 6]
     assert told.ndcg == pytest.approx([(1 + 1 / 2) / (1 + 1 / math.log2(3) + 1 / 2), 0])
     assert told.recall == pytest.approx([2 / 3, 0])
@@ -207,7 +215,7 @@ def test_only_what_is_asked_for_is_tried() -> None:
     """With what it is made of; another ranker's tuning stays as it is by itself. For `auto` it is all of them."""
     steps: list[None] = []
     made = choose(two_tastes(), SurpriseSVD(), 0, lambda: steps.append(None), rankers_for("ease"))
-    assert list(made.judged) == ["popularity", "ease"]
+    assert list(made.scores) == ["popularity", "ease"]
     assert len(steps) == count_steps(["popularity", "ease"]) == 7
     assert (made.tuning.als_ridge, made.tuning.als_share) == (Tuning().als_ridge, Tuning().als_share)
     assert rankers_for("popularity") == ("popularity",)

@@ -12,7 +12,7 @@ from auto_deployment.ranking.ranker import NONE, Popularity
 from tests.unit.auto_deployment.samples import SCALE, dataset_of, random_ratings
 
 if TYPE_CHECKING:
-    from auto_deployment.ranking.ranker import Rows, Seen
+    from auto_deployment.ranking.ranker import Indices, Seen
 
 
 class OneFilm:
@@ -24,7 +24,7 @@ class OneFilm:
         self.film = film
         self.asked: list[tuple[int, int]] = []
 
-    def top(self, start: int, stop: int, seen: Seen, count: int) -> Rows:
+    def top(self, start: int, stop: int, seen: Seen, count: int) -> Indices:
         """The film, then nothing."""
         assert seen.starts.size
         self.asked.append((start, stop))

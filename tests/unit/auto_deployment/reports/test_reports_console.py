@@ -8,7 +8,7 @@ import pytest
 from auto_deployment.evaluation.gate import decide
 from auto_deployment.ingestion.collect_with_progress import summary_lines
 from auto_deployment.ingestion.rows import Counts
-from auto_deployment.ranking.offline_evaluation import RankingFigures
+from auto_deployment.ranking.offline_evaluation import RankingMetrics
 from auto_deployment.reports import console
 from tests.unit.auto_deployment.samples import SCALE, dataset_of, evaluation, of_all
 
@@ -41,7 +41,7 @@ def test_the_tables_are_told_in_numbers() -> None:
 def test_every_figure_stands_beside_its_baseline() -> None:
     """The error with its spread and whose it is, biases and shuffled ratings, both rankers."""
     told = evaluation()
-    assert console.figures(told, decide(told, 1.0, SCALE)) == [
+    assert console.metrics(told, decide(told, 1.0, SCALE)) == [
         "RMSE 0.710 \u00b1 0.016 over 5 cuts in time, users known at the cut",
         "  all 0.810, known users 0.710, new users 0.910; bias alone 0.820, shuffled ratings 1.015",
         "ranked by popularity: NDCG@10 0.200 \u00b1 0.010, Recall@20 0.300, 10.0% of the films shown, 50 users",
@@ -53,13 +53,13 @@ def test_every_figure_stands_beside_its_baseline() -> None:
 def test_what_there_is_no_row_of_is_told_as_none() -> None:
     """No known and no new user in any split."""
     told = evaluation(model=of_all(0.8, 0.8, 0.8, 0.8, 0.8), known_rows=(0,) * 5)
-    assert "known users none, new users none" in console.figures(told, decide(told, 1.0, SCALE))[1]
+    assert "known users none, new users none" in console.metrics(told, decide(told, 1.0, SCALE))[1]
 
 
 @pytest.mark.parametrize(("ndcg", "words"), [(0.3, "better than"), (0.2, "no better than"), (0.1, "worse than")])
 def test_the_two_rankings_are_compared_in_words(ndcg: float, words: str) -> None:
     """By NDCG@10."""
-    ranking = {"popularity": RankingFigures(0.2, 0.0, 0.0, 0.0, 9), "svd": RankingFigures(ndcg, 0.0, 0.0, 0.0, 9)}
+    ranking = {"popularity": RankingMetrics(0.2, 0.0, 0.0, 0.0, 9), "svd": RankingMetrics(ndcg, 0.0, 0.0, 0.0, 9)}
     told = evaluation(ranking=ranking)
-    last = console.figures(told, decide(told, 1.0, SCALE))[-1]
+    last = console.metrics(told, decide(told, 1.0, SCALE))[-1]
     assert last == f"the SVD predicts ratings; ranking by them is {words} popularity here"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from auto_deployment.evaluation.held_out import HeldOut, RatingErrors
-from auto_deployment.ranking.metrics import Interval, PerUser
+from auto_deployment.ranking.metrics import Interval, UserMetrics
 from auto_deployment.reports.quality_by_group import by_group, by_step, user_errors
 from auto_deployment.reports.subgroups import FEWEST_USERS, split
 
@@ -54,8 +54,8 @@ def held_out() -> HeldOut:
     """100 users: even ones have an NDCG of 1, odd ones of 0; user u had rated u films; popularity gives half of all."""
     users = np.arange(1, 101, dtype=np.int32)
     even = (users % 2 == 0).astype(float)
-    figures = {"ease": PerUser(users, even, even), "popularity": PerUser(users, even / 2, even / 2)}
-    absent = PerUser(np.array([101, 102], dtype=np.int32), np.array([0.5, 0.0]), np.array([0.2, 0.0]))
+    figures = {"ease": UserMetrics(users, even, even), "popularity": UserMetrics(users, even / 2, even / 2)}
+    absent = UserMetrics(np.array([101, 102], dtype=np.int32), np.array([0.5, 0.0]), np.array([0.2, 0.0]))
     return HeldOut(figures, absent, np.arange(103), RatingErrors(users, even))
 
 

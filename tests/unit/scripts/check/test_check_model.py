@@ -22,17 +22,26 @@ def version(**changed: object) -> tuple[dict[str, Any], dict[str, Any]]:
     """Metadata and report of a version that passed. `changed` replaces keys of the metadata."""
     model = Errors(FIVE, FIVE, FIVE)
     noise = tuple(tuple(error + more for error in FIVE) for more in (0.40, 0.41))
-    evaluation = Evaluation(5000, (500,) * 5, (400,) * 5, model, model, noise, {}, 0)
+    evaluation = Evaluation(
+        rows=5000,
+        test_rows=(500,) * 5,
+        known_rows=(400,) * 5,
+        model=model,
+        bias=model,
+        shuffled=noise,
+        ranking={},
+        absent_users=0,
+    )
     decision = decide(evaluation, 1.0, (1, 5))
     metadata = {
         **dict.fromkeys(REQUIRED, "same"),
         "version": 4,
         "scale": [1, 5],
         "rmse": decision.rmse,
-        "metrics": {"evaluation": evaluation.to_dict(), "gate": decision.to_dict()},
+        "metrics": {"evaluation": evaluation.model_dump(), "gate": decision.model_dump()},
         **changed,
     }
-    report = {"version": 4, "trained_on": "same", "git_commit": "same", "gate": decision.to_dict()}
+    report = {"version": 4, "trained_on": "same", "git_commit": "same", "gate": decision.model_dump()}
     return metadata, report
 
 
@@ -57,7 +66,7 @@ def test_the_gate_decides_as_at_the_training() -> None:
     metadata, report = version()
     decision = decide_again(metadata, 1.0, "refuse")
     assert decision.passed
-    assert decision.to_dict() == metadata["metrics"]["gate"]
+    assert decision.model_dump() == metadata["metrics"]["gate"]
     assert gate(metadata, report, decision) == []
 
 

@@ -1,8 +1,8 @@
-"""Every ranker by its name and its tuning, made from the same feedback; what several need is made once."""
+"""Every ranker by its name and its tuning, made from the same feedback. Rankers share their common parts."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING
 
@@ -38,9 +38,8 @@ class Tuning:
     """What can be chosen about rankers.
 
     `half_life` of popularity is a share of the time that the ratings span, None for none. The ridges are those of EASE and
-    ALS. `popularity_share` is the weight of popularity's scores (of a user without likes) next to either. In the blend ALS's
-    and popularity's weights are relative to EASE's. The blend has its own, so that tuning it leaves the others as they were
-    judged.
+    ALS. `popularity_share` is the weight of popularity's scores (of a user without likes) in EASE and ALS. In the blend the
+    weights of ALS and popularity are relative to EASE's. The blend's weights are its own: tuning them changes no other ranker.
     """
 
     half_life: float | None = None
@@ -50,20 +49,16 @@ class Tuning:
     popularity_share: float = 0.1
     blend_popularity_share: float = 0.1
 
-    def to_dict(self) -> dict[str, float | None]:
-        """For JSON."""
-        return asdict(self)
-
 
 def needed(name: str) -> tuple[str, ...]:
-    """The rankers whose tuning `name`'s is made of, in the order of `NAMES`: popularity, its parts, itself."""
+    """The rankers whose tuning is part of `name`'s tuning, in the order of `NAMES`: popularity, its parts, itself."""
     return tuple(each for each in NAMES if each in {"popularity", name, *PARTS.get(name, ())})
 
 
 class RankerFactory:
     """Makes rankers from one feedback. The same feedback, seed, name and tuning make the same ranker.
 
-    Of EASE and ALS it keeps the last one alone, as an item matrix is large. `dense_films` as EASE's `most`.
+    The factory keeps only the last EASE and the last ALS, because an item matrix is large. `dense_films` is EASE's `most`.
     """
 
     def __init__(self, feedback: Feedback, trainer: Trainer, seed: int, dense_films: int = DENSE_FILMS) -> None:
@@ -71,7 +66,7 @@ class RankerFactory:
         self._trainer = trainer
         self._seed = seed
         self._dense_films = dense_films
-        # Kept apart from the instance's methods, so that they go with the instance.
+        # Caches of methods would keep every instance alive; caches of the instance end with the instance.
         self.popularity: Callable[[float | None], Popularity] = cache(self._popularity)
         self._ease: Callable[[float], Ease] = lru_cache(1)(self._make_ease)
         self._als: Callable[[float], ImplicitAls] = lru_cache(1)(self._make_als)
@@ -89,7 +84,7 @@ class RankerFactory:
         raise ValueError(f"no ranker {name!r}: there are {', '.join(NAMES)}")
 
     def kept(self, name: str, tuning: Tuning) -> dict[str, Array]:
-        """What the artifact keeps of the ranker `name`, to explain lists by: see `auto_deployment.provenance.explanation`."""
+        """The arrays of the ranker `name` in the artifact. `auto_deployment.provenance.explanation` explains lists by them."""
         parts: tuple[str, ...] = PARTS.get(name, (name,))
         found: dict[str, Array] = {}
         if name == "popularity":
