@@ -124,7 +124,7 @@ def test_every_trainer_and_ranker_is_documented(title: str, setting: str) -> Non
 def test_every_check_of_the_gate_is_documented() -> None:
     """In the order in which `auto_deployment.evaluation.gate` makes them."""
     source = inspect.getsource(gate)
-    checks = list(dict.fromkeys(re.findall(r'Check\("(\w+)"', source)))
+    checks = list(dict.fromkeys(re.findall(r'name="(\w+)"', source)))
     assert re.findall(r"^\d\. \*\*(\w+)\*\*", section("models.md", "Gate"), re.MULTILINE) == checks
 
 
