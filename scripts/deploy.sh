@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The release: scripts/deploy.sh release|status [--json]|promote|abort|resume|rollback [N]. It acts on the checkout it stands in.
-# Only `release` may have to install packages first: the others begin at once, with what is installed, whatever an upgrade left.
+# The release: scripts/deploy.sh release|status [--json]|promote|abort|resume|rollback [N]. It acts on its own checkout.
+# Only `release` may have to install packages first. The others begin at once with the installed packages, also after a broken upgrade.
 # Status 0 done, 1 failed, 2 wrong use, 3 refused or aborted, 4 inconclusive, 75 another release holds the lock, 130 and 143 stopped.
 set -Eeuo pipefail
 

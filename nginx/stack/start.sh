@@ -1,7 +1,7 @@
 #!/bin/sh
 # Starts NGINX with a copy of the checkout's files, and bounds its logs: 20 old logs of tries of about TRIES_LOG_MB each, one
 # old log of errors of 10 MB. The oldest are removed.
-# start.sh reload: takes the checkout's files of now, if they are valid; no request fails.
+# start.sh reload: loads the checkout's present files, if they are valid. No request fails.
 # Plain sh: the image has no bash.
 set -eu
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Prints the docker client that the project calls: the first one that has compose 2.24 or newer and buildx.
-# DOCKER in the environment names one and is believed. Status 1, one line on standard error, where none is found.
-# Everything that calls docker asks here: from bash  DOCKER="$(scripts/lib/docker.sh)"; from Python  scripts.lib.images.docker.
+# DOCKER in the environment names another client, which is not checked. Status 1 and one line on standard error if none is found.
+# Every call of docker in the project uses it: from bash  DOCKER="$(scripts/lib/docker.sh)"; from Python  scripts.lib.images.docker.
 set -Eeuo pipefail
 
 readonly COMPOSE_LEAST=2.24
 readonly ANSWER_SECONDS=20
 
-# Debian's client is last among them and yet the one: a bare one may stand earlier on PATH.
+# Debian's client is last in the list, but often the right one: PATH may have a client without plugins before it.
 candidates() {
   type -aP docker || true
   printf '%s\n' /usr/bin/docker

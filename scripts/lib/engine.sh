@@ -7,10 +7,10 @@ set -Eeuo pipefail
 HERE="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 readonly HERE
 readonly STATE=/var/lib/movierec-engine # the machine's, not a clone's: it has one engine
-readonly PIDFILE=/run/docker.pid        # dockerd's own, so that no second one starts beside it
+readonly PIDFILE=/run/docker.pid        # dockerd's own, so that no second dockerd starts
 readonly LOG=/var/log/movierec-engine.log
 readonly CONFIG=/etc/docker/daemon.json             # the machine's own settings, if it has any
-readonly CONTAINERD=/run/containerd/containerd.sock # where every packaged engine has it, and cAdvisor looks for it
+readonly CONTAINERD=/run/containerd/containerd.sock # the path of every packaged engine, which cAdvisor uses
 readonly LOCK_SECONDS=900
 readonly READY_SECONDS=60
 readonly STOP_SECONDS=60
@@ -38,7 +38,7 @@ answers() {
   timeout 10 "${docker}" version --format '{{.Server.Version}}' >/dev/null 2>&1
 }
 
-# A client without compose is enough to tell that an engine is there, which must not get a second one beside it.
+# A client without compose can still show that an engine runs. Then no second engine may start.
 foreign_engine_answers() {
   timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1
 }
@@ -62,7 +62,7 @@ hold_lock() {
   flock -w "${LOCK_SECONDS}" 9 || fail "another scripts/dev engine has been at work for $((LOCK_SECONDS / 60)) minutes: stop it and run this again" 75
 }
 
-# What is told of a process that no later one with its number has, not even after a reboot.
+# Facts about a process that no later process with the same number has, not even after a reboot.
 identity() { # PID
   local stat
   stat="$(cat "/proc/$1/stat" 2>/dev/null)" || return 1
@@ -75,12 +75,12 @@ ours_runs() {
   read -r pid _ 2>/dev/null <"${STATE}/started" && [[ "$(identity "${pid}")" == "$(<"${STATE}/started")" ]]
 }
 
-# After a reboot on a machine whose /run is a disk, a number that was dockerd's may be anyone's, and dockerd would refuse to start.
+# If /run is on a disk, then after a reboot any process may have dockerd's old number, and dockerd would refuse to start.
 forget_stale() { # PIDFILE PROGRAM
   [[ ! -f $1 || "$(cat "/proc/$(<"$1")/comm" 2>/dev/null)" == "$2" ]] || rm -f -- "$1"
 }
 
-# An engine that outlives this command must not keep what its caller has open: a lock would never be free again.
+# The engine outlives this command, so it must not inherit open files of the caller: a lock would never be free again.
 close_inherited() {
   local fd
   for fd in "/proc/${BASHPID}/fd/"*; do
@@ -89,7 +89,7 @@ close_inherited() {
   done
 }
 
-# Docker 29's default: the store that the machines of users have.
+# Docker 29's default, so the store that users have.
 settings() {
   if [[ -f ${CONFIG} ]]; then
     printf '%s\n' "${CONFIG}"
@@ -99,7 +99,7 @@ settings() {
   printf '%s\n' "${STATE}/daemon.json"
 }
 
-# Started like this, dockerd runs a containerd of its own elsewhere; a link that is there before that would keep it from doing so.
+# Started like this, dockerd runs its own containerd at another path. A link that exists earlier would prevent this.
 link_containerd() {
   [[ -e ${CONTAINERD} ]] || { mkdir -p -- "${CONTAINERD%/*}" && ln -sfn ../docker/containerd/containerd.sock "${CONTAINERD}"; }
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs exactly what a lock names: scripts/lib/install-lock.sh PYTHON LOCK [ARGUMENTS OF pip install...]
-# Everything in this project that installs Python packages calls this script, so that no installation asks what is newest:
-# - No dependency is resolved. The lock is complete, and pip before 23.3 would look for an extra, as coverage[toml], by itself.
+# Every installation of Python packages in this project calls this script, so that none fetches newest versions:
+# - No dependency is resolved. The lock is complete, and pip before 23.3 would resolve an extra such as coverage[toml].
 # - Only wheels are installed, but for the packages in SOURCES. These are built with the setuptools of the same lock, because a
 #   build in isolation fetches the newest setuptools.
-# Status: 0 installed, 1 not installed (pip's message stands on standard error), 2 wrong use.
+# Status: 0 installed, 1 not installed (pip's message is on standard error), 2 wrong use.
 set -Eeuo pipefail
 
 readonly SOURCES=antlr4-python3-runtime,pyspark # they are published without a wheel

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the path of a Python 3.11 to 3.14 of this machine. PYTHON in the environment names the one to take.
-# Status 1, one line on standard error, where there is none.
+# Prints the path of a Python 3.11 to 3.14 of this machine. PYTHON in the environment names another one.
+# Status 1 and one line on standard error if there is none.
 set -Eeuo pipefail
 
 fail() { # MESSAGE

@@ -11,13 +11,13 @@ from scripts.simulator.api import FilmApi, RateLimit
 from scripts.simulator.arguments import read_arguments, stream_options, visit_options
 from scripts.simulator.errors import SimulatorError
 from scripts.simulator.lines import Kind
-from scripts.simulator.sink import STDOUT, Progress, ReaderGoneError, open_sink
-from scripts.simulator.stream import Tally, stream_lines
-from scripts.simulator.visit import Desk, Report, visit, visitors
+from scripts.simulator.sink import STDOUT, ProgressLine, ReaderGoneError, open_sink
+from scripts.simulator.stream import LineCounts, stream_lines
+from scripts.simulator.visit import VisitLog, VisitReport, visit, visitors
 from scripts.simulator.world import World
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
-LINES_BETWEEN_LOOKS = 256
+LINES_PER_UPDATE = 256
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -36,26 +36,26 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _stream(read: argparse.Namespace) -> int:
-    options, tally = stream_options(read), Tally()
+    options, tally = stream_options(read), LineCounts()
     measure = "lines" if options.ratings is None else "ratings"
     progress = _progress(read, options.wanted, measure)
     lines = stream_lines(World.generate(read.seed, read.users, read.films, read.skew), options, tally)
     with open_sink(read.output) as sink:
         for number, line in enumerate(lines):
             sink.write(line)
-            if number % LINES_BETWEEN_LOOKS == 0:
+            if number % LINES_PER_UPDATE == 0:
                 progress.show(tally.lines if options.ratings is None else tally.counts[Kind.RATING])
     progress.finish(options.wanted)
     return DONE
 
 
 def _visit(read: argparse.Namespace) -> int:
-    options, report = visit_options(read), Report()
+    options, report = visit_options(read), VisitReport()
     progress = _progress(read, options.count, "visits")
     users = visitors(read.users, read.seed)
     try:
         with open_sink(read.output, live=True) as sink:
-            visit(options, users, Desk(sink, report, progress.show))
+            visit(options, users, VisitLog(sink, report, progress.show))
     finally:
         progress.finish(len(report.milliseconds))
         _say(report.summary())
@@ -70,9 +70,9 @@ def _api(read: argparse.Namespace) -> int:
     return DONE
 
 
-def _progress(read: argparse.Namespace, total: int, unit: str) -> Progress:
+def _progress(read: argparse.Namespace, total: int, unit: str) -> ProgressLine:
     between_the_lines = read.output == STDOUT and sys.stdout.isatty()
-    return Progress(None if read.quiet or between_the_lines else sys.stderr, total, unit)
+    return ProgressLine(None if read.quiet or between_the_lines else sys.stderr, total, unit)
 
 
 def _say(text: str) -> None:

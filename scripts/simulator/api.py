@@ -98,7 +98,7 @@ class RateLimit:
     def __init__(self, rate: float | None, clock: Callable[[], float] = monotonic) -> None:
         """Begin with one second's worth."""
         self._rate, self._clock, self._lock = rate, clock, Lock()
-        self._saved, self._asked = max(1.0, rate or 0.0), clock()
+        self._saved, self._last = max(1.0, rate or 0.0), clock()
 
     def allows(self) -> bool:
         """Say whether one more request may pass now."""
@@ -106,8 +106,8 @@ class RateLimit:
             return True
         with self._lock:
             now = self._clock()
-            self._saved = min(max(1.0, self._rate), self._saved + (now - self._asked) * self._rate)
-            self._asked = now
+            self._saved = min(max(1.0, self._rate), self._saved + (now - self._last) * self._rate)
+            self._last = now
             if self._saved < 1:
                 return False
             self._saved -= 1
@@ -115,11 +115,11 @@ class RateLimit:
 
 
 def reply(world: World, path: str) -> Reply:
-    """Answer a GET of this path."""
-    asked = _PATH.fullmatch(path.partition("?")[0])
-    if asked is None:
+    """Answer a GET of this path with status and document."""
+    match = _PATH.fullmatch(path.partition("?")[0])
+    if match is None:
         return HTTPStatus.NOT_FOUND, {"message": "not found: ask /user/<id> or /movie/<id>"}
-    kind, ids = asked[1], unquote(asked[2]).split(",")
+    kind, ids = match[1], unquote(match[2]).split(",")
     if len(ids) > MOST_IN_ONE:
         return HTTPStatus.BAD_REQUEST, {"message": f"more than {MOST_IN_ONE} {kind}s"}
     known = [each for one in ids if (each := _document(world, kind, one)) is not None]
@@ -129,7 +129,7 @@ def reply(world: World, path: str) -> Reply:
 
 
 def _document(world: World, kind: str, one: str) -> Document | None:
-    """What there is to say of one user or film."""
+    """The document of one user or film."""
     if kind == "movie":
         return film_document(world, one)
     return user_document(world, int(one)) if _USER.fullmatch(one) else None
@@ -154,7 +154,7 @@ class FilmApi(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: FilmApi
     protocol_version = "HTTP/1.1"
-    # Head and body in one packet: two small ones would wait for each other on a connection that is kept.
+    # Head and body in one packet: on a kept connection the second of two small packets would wait.
     wbufsize = -1
 
     def do_GET(self) -> None:
@@ -167,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        # What a refused request carries is not read, so the connection cannot be used again.
+        # The body of a refused request is not read, so the connection cannot be used again.
         self.close_connection = True
         if code == HTTPStatus.NOT_IMPLEMENTED:
             self._send(HTTPStatus.METHOD_NOT_ALLOWED, {"message": "read only"}, {"Allow": "GET, HEAD"})
@@ -185,4 +185,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *_arguments: object) -> None:
-        """Say nothing: standard error is for what goes wrong."""
+        """Log nothing: standard error is only for errors."""

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from scripts.simulator import lines
 from scripts.simulator.choice import Chooser, Offer, Opinion, share_watched
-from scripts.simulator.lines import MICROSECOND, MILLISECOND, SECOND, Answer, Kind, StreamOptions
+from scripts.simulator.lines import MICROSECOND, MILLISECOND, SECOND, Kind, RequestOutcome, StreamOptions
 from scripts.simulator.service import timed_out
 from scripts.simulator.world import Draws, World
 
@@ -30,7 +30,7 @@ class Episode:
     user_id: int
     begin: int
     newcomer: bool
-    answer: Answer | None
+    answer: RequestOutcome | None
     asked_at: int
     film: str
     watched_from: int
@@ -55,10 +55,10 @@ TIMEOUT_MS = 600
 TYPICAL_MS, SLOWNESS_SPREAD = 60.0, 0.5
 
 
-class Recommender(Protocol):
+class RecommenderClient(Protocol):
     """Answers one request for one user, also when it fails. A `service.Client` is one."""
 
-    def ask(self, user_id: int, /) -> Answer:
+    def ask(self, user_id: int, /) -> RequestOutcome:
         """Give the answer as the film service will log it."""
 
 
@@ -70,13 +70,13 @@ class PopularRecommender:
     draws: Draws
     server: str = "127.0.0.1:8082"
 
-    def ask(self, _user_id: int, /) -> Answer:
+    def ask(self, _user_id: int, /) -> RequestOutcome:
         """Give the same list to any user."""
         milliseconds = TYPICAL_MS * exp(SLOWNESS_SPREAD * self.draws.normal())
         if self.draws.uniform() < FAILURE_SHARE:
             return timed_out(self.server, TIMEOUT_MS, TIMEOUT_MS + milliseconds / 10)
         films = tuple(self.world.films.ids[:LIST_LENGTH])
-        return Answer(self.server, 200, ", ".join(films), milliseconds, films)
+        return RequestOutcome(self.server, 200, ", ".join(films), milliseconds, films)
 
 
 # So many films a user remembers and does not pick again: it bounds what a long stream keeps in memory.
@@ -95,7 +95,7 @@ _PILOT, _AUDIENCE = 10, 11
 class Audience:
     """Makes episodes, and remembers who is busy until when, who saw what, and who has an account."""
 
-    def __init__(self, world: World, options: StreamOptions, recommender: Recommender | None) -> None:
+    def __init__(self, world: World, options: StreamOptions, recommender: RecommenderClient | None) -> None:
         """Set the scale of the users' opinions on a pilot, whose numbers do not touch those of the stream."""
         pilot = Draws(world.seed, _PILOT)
         picks = _pilot_picks(world, pilot)
@@ -133,12 +133,12 @@ class Audience:
             ratings=self._ratings(user, film, watched_to),
         )
 
-    def _ask(self, user: int) -> Answer | None:
+    def _ask(self, user: int) -> RequestOutcome | None:
         if self._recommender is None or self._draws.uniform() >= self._options.request_share:
             return None
         return self._recommender.ask(int(self._world.users.ids[user]))
 
-    def _offer(self, answer: Answer | None) -> Offer:
+    def _offer(self, answer: RequestOutcome | None) -> Offer:
         places = self._world.films.places
         named = answer.films if answer else ()
         return Offer([places[film] for film in named if film in places], self._options.uplift)

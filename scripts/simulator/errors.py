@@ -1,8 +1,8 @@
-"""What can go wrong for a caller, each with a line that says what to do."""
+"""The errors of the simulator. The text of each is one line that says what to do."""
 
 
 class SimulatorError(Exception):
-    """The command cannot go on; the text is one readable line for the operator."""
+    """The command cannot continue; the text is one line for the operator."""
 
 
 class OutputError(SimulatorError):

@@ -17,13 +17,13 @@ class KafkaSink:
     """Writes to a topic. The broker spreads lines over the topic's partitions; within each their order is kept."""
 
     def __init__(self, servers: str, topic: str) -> None:
-        """Raises OutputError where no broker answers."""
+        """Raises OutputError if no broker answers."""
         self._name = f"kafka://{servers}/{topic}"
         self._topic = topic
         self._error: KafkaError | None = None
         limit = int(DELIVERY_SECONDS * 1000)
         options = {"bootstrap.servers": servers, "linger.ms": 5, "enable.idempotence": True, "message.timeout.ms": limit}
-        # Its log would go to standard error; what matters of it comes as an error.
+        # Without its log on standard error: the errors that matter arrive as exceptions.
         self._producer = Producer({**options, "log_level": 0})
         try:
             self._producer.list_topics(timeout=CONNECT_SECONDS)
@@ -31,21 +31,21 @@ class KafkaSink:
             raise self._failure(error.args[0].str()) from error
 
     def write(self, line: str, /) -> None:
-        """Hand the line on, waiting where too many are on their way. Raises OutputError once one could not be delivered."""
+        """Send the line, and wait if too many are in the queue. Raises OutputError if a line could not be delivered."""
         while not self._is_taken(line):
             self._producer.poll(_FULL_SECONDS)
         self._producer.poll(0)
         self._check()
 
     def finish(self, seconds: float = DELIVERY_SECONDS + 5) -> None:
-        """Wait until the broker has all lines. Raises OutputError where it has not in time."""
+        """Wait until the broker has all lines. Raises OutputError after `seconds`."""
         left = self._producer.flush(seconds)
         self._check()
         if left:
             raise self._failure(f"{left} lines were not taken within {seconds:g} s")
 
     def abandon(self) -> None:
-        """Deliver what can be within moments."""
+        """Deliver as many lines as possible within moments."""
         self._producer.flush(LAST_SECONDS)
 
     def _is_taken(self, line: str) -> bool:
@@ -68,7 +68,7 @@ class KafkaSink:
 
 @contextmanager
 def open_kafka(servers: str, topic: str) -> Iterator[KafkaSink]:
-    """Open a topic; who writes to it has all lines delivered at the end, and where it is broken off what can be in moments."""
+    """Open a topic. At the end all lines are delivered; after an interruption, as many as possible within moments."""
     sink = KafkaSink(servers, topic)
     try:
         yield sink

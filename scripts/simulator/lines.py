@@ -16,7 +16,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Kind(StrEnum):
-    """What a line tells."""
+    """The kind of event in a line."""
 
     WATCH = "watch"
     RATING = "rating"
@@ -25,8 +25,8 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What became of one recommendation request. `failure` names its kind, and is empty when all is well."""
+class RequestOutcome:
+    """The outcome of one recommendation request. `failure` names the kind of failure, and is empty after a success."""
 
     server: str
     status: int
@@ -37,22 +37,22 @@ class Answer:
 
 
 def watch(user_id: int, film: str, minute: int) -> str:
-    """Tell that one minute was watched; like all bodies here, without the time in front."""
+    """The line of one watched minute. Like all lines here, it lacks the time at its start."""
     return f"{user_id},GET /data/m/{film}/{minute}.mpg"
 
 
 def rating(user_id: int, film: str, stars: int) -> str:
-    """Tell a rating."""
+    """The line of a rating."""
     return f"{user_id},GET /rate/{film}={stars}"
 
 
 def account(user_id: int) -> str:
-    """Log a new account."""
+    """The line of a new account."""
     return f"{user_id},GET /create_account"
 
 
-def recommendation(user_id: int | str, answer: Answer) -> str:
-    """Tell what became of a recommendation request; line breaks in an error become blanks."""
+def recommendation(user_id: int | str, answer: RequestOutcome) -> str:
+    """The line of a recommendation request. Line breaks in an error become blanks."""
     result = " ".join(answer.result.splitlines())
     return (
         f"{user_id},recommendation request {answer.server}, status {answer.status}, "

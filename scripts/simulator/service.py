@@ -1,4 +1,4 @@
-"""A recommender service, asked as the film service asks it: one deadline for the whole answer, and a strict check."""
+"""A client of a recommender, like the film service: one deadline for the whole answer, and a strict check."""
 
 import http.client
 import socket
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from scripts.simulator.errors import InputError, MalformedAnswerError
-from scripts.simulator.lines import Answer
+from scripts.simulator.lines import RequestOutcome
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -45,28 +45,28 @@ def _breach(text: str, films: tuple[str, ...]) -> str | None:
     return "an id twice" if len(set(films)) < len(films) else None
 
 
-def timed_out(server: str, limit_ms: float, milliseconds: float) -> Answer:
-    """Log a request that was given up, in the words of the film service."""
+def timed_out(server: str, limit_ms: float, milliseconds: float) -> RequestOutcome:
+    """The outcome of a time-out, with the message of the film service."""
     text = f"java.util.concurrent.TimeoutException: Request timeout to {server} after {limit_ms:g} ms"
-    return Answer(server, 0, text, milliseconds, failure=TIMEOUT)
+    return RequestOutcome(server, 0, text, milliseconds, failure=TIMEOUT)
 
 
-def broken_off(server: str, error: Exception, milliseconds: float) -> Answer:
-    """Log a request that found no service, or lost it before the answer was whole."""
+def broken_off(server: str, error: Exception, milliseconds: float) -> RequestOutcome:
+    """The outcome of a request without a service, or with a connection that broke before the whole answer."""
     name = "java.net.ConnectException" if isinstance(error, ConnectionRefusedError) else "java.io.IOException"
-    return Answer(server, 0, f"{name}: {str(error) or type(error).__name__}", milliseconds, failure=CONNECTION)
+    return RequestOutcome(server, 0, f"{name}: {str(error) or type(error).__name__}", milliseconds, failure=CONNECTION)
 
 
-def judged(server: str, status: int, body: bytes, milliseconds: float) -> Answer:
-    """Log a request that was answered. A malformed answer gets status 0, since 200 means success."""
+def outcome_of(server: str, status: int, body: bytes, milliseconds: float) -> RequestOutcome:
+    """The outcome of an answer. A malformed answer gets status 0, since 200 means success."""
     if status != OK:
         text = body.decode("utf-8", "replace").strip()
-        return Answer(server, status, text or "no text", milliseconds, failure=f"status {status}")
+        return RequestOutcome(server, status, text or "no text", milliseconds, failure=f"status {status}")
     try:
         films = films_of(body)
     except MalformedAnswerError as error:
-        return Answer(server, 0, f"malformed answer: {error}", milliseconds, failure="malformed")
-    return Answer(server, status, ", ".join(films), milliseconds, films)
+        return RequestOutcome(server, 0, f"malformed answer: {error}", milliseconds, failure="malformed")
+    return RequestOutcome(server, status, ", ".join(films), milliseconds, films)
 
 
 def server_of(url: str) -> tuple[str, int]:
@@ -122,7 +122,7 @@ class _Connection(http.client.HTTPConnection):
         return response.status, response.read()
 
 
-class Client:
+class ServiceClient:
     """One client with one connection, kept alive between requests. Not to be shared between threads."""
 
     def __init__(self, url: str, timeout_ms: float) -> None:
@@ -132,8 +132,8 @@ class Client:
         self.timeout_ms = timeout_ms
         self._connection = _Connection(host, port)
 
-    def ask(self, user: int | str, /) -> Answer:
-        """Ask `GET /recommend/<user>` and judge the answer; failures are answers too, never errors."""
+    def ask(self, user: int | str, /) -> RequestOutcome:
+        """Send `GET /recommend/<user>` and check the answer. A failure is an outcome too, never an exception."""
         begun = monotonic()
         self._connection.deadline = begun + self.timeout_ms / 1000
         try:
@@ -144,7 +144,7 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             return broken_off(self.server, error, _since(begun))
-        return judged(self.server, status, body, _since(begun))
+        return outcome_of(self.server, status, body, _since(begun))
 
     def _exchange(self, path: str) -> tuple[int, bytes]:
         kept = self._connection.sock is not None
@@ -154,9 +154,9 @@ class Client:
             self.close()
             if not kept:
                 raise
-            # The server closed a connection that it had kept: that says nothing about this request.
+            # The server closed a kept connection: this is no failure of the request.
             return self._connection.exchange(path)
 
     def close(self) -> None:
-        """Let the connection go; the next request opens another one."""
+        """Close the connection. The next request opens a new one."""
         self._connection.close()

@@ -1,4 +1,4 @@
-"""Where lines go, and how far a command is, on standard error."""
+"""The outputs for lines, and the progress of a command on standard error."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from typing import Protocol, TextIO
 from scripts.simulator.errors import InputError, OutputError
 
 BAR = 30
-REDRAWN_EVERY, TOLD_EVERY = 0.2, 5.0
+REDRAW_SECONDS, WRITE_SECONDS = 0.2, 5.0
 
 
 def bar(done: int, total: int, unit: str, seconds: float) -> str:
@@ -23,28 +23,28 @@ def bar(done: int, total: int, unit: str, seconds: float) -> str:
     return f"[{'#' * filled}{'-' * (BAR - filled)}] {share:.0%}  {done:,} of {total:,} {unit}, {pace:,.0f}/s"
 
 
-class Progress:
-    """Tells how far a command is: one line drawn again and again on a terminal, a line now and then elsewhere."""
+class ProgressLine:
+    """Shows the progress of a command: a line that is redrawn on a terminal, or a new line every few seconds elsewhere."""
 
     def __init__(self, stream: TextIO | None, total: int, unit: str, clock: Callable[[], float] = monotonic) -> None:
-        """Tell nothing when `stream` is None."""
+        """Show nothing if `stream` is None."""
         self._stream = stream
         self._total, self._unit, self._clock = total, unit, clock
         self._terminal = stream is not None and stream.isatty()
-        self._begun = self._told = clock()
+        self._begun = self._written = clock()
 
     def show(self, done: int) -> None:
-        """Say that so much is done, if it is time to say something."""
-        if self._stream and self._clock() - self._told >= (REDRAWN_EVERY if self._terminal else TOLD_EVERY):
-            self._told = self._clock()
-            self._tell(done, "" if self._terminal else "\n")
+        """Show how much is done, if the last output is old enough."""
+        if self._stream and self._clock() - self._written >= (REDRAW_SECONDS if self._terminal else WRITE_SECONDS):
+            self._written = self._clock()
+            self._write(done, "" if self._terminal else "\n")
 
     def finish(self, done: int) -> None:
         """Complete the line on a terminal."""
         if self._stream and self._terminal:
-            self._tell(done, "\n")
+            self._write(done, "\n")
 
-    def _tell(self, done: int, end: str) -> None:
+    def _write(self, done: int, end: str) -> None:
         if self._stream:
             line = bar(done, self._total, self._unit, self._clock() - self._begun)
             self._stream.write(("\r\x1b[K" if self._terminal else "") + line + end)

@@ -8,7 +8,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from scripts.simulator.audience import Audience, Episode, Event, PopularRecommender, Recommender
+from scripts.simulator.audience import Audience, Episode, Event, PopularRecommender, RecommenderClient
 from scripts.simulator.lines import (
     NO_RECOMMENDER,
     POPULAR,
@@ -20,13 +20,13 @@ from scripts.simulator.lines import (
     exact_stamp,
     whole_stamp,
 )
-from scripts.simulator.service import Client
+from scripts.simulator.service import ServiceClient
 from scripts.simulator.world import BLOCK, Draws, World
 
 _by_time = itemgetter(0)
 
 
-class Agenda:
+class EventQueue:
     """What is to come: for each episode under way its next event, by second.
 
     Buckets of a second are several times as fast as a heap of events, whose order is decided by comparing them.
@@ -60,10 +60,10 @@ class Agenda:
 
 def merged(episodes: Iterable[Episode]) -> Iterator[Event]:
     """Merge episodes, given without end in the order of their beginnings."""
-    agenda = Agenda()
+    queue = EventQueue()
     for episode in episodes:
-        yield from agenda.before(episode.begin // SECOND)
-        agenda.add(episode.events())
+        yield from queue.before(episode.begin // SECOND)
+        queue.add(episode.events())
 
 
 SHORTEST_SESSION_SECONDS = 60
@@ -72,7 +72,7 @@ _ARRIVALS, _DAMAGE, _RECOMMENDER = 20, 21, 22
 
 
 @dataclass
-class Tally:
+class LineCounts:
     """How many lines of each kind have been given out, counted by what they were before any damage."""
 
     counts: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
@@ -83,12 +83,12 @@ class Tally:
         return sum(self.counts.values())
 
 
-def stream_lines(world: World, options: StreamOptions, tally: Tally | None = None) -> Iterator[str]:
+def stream_lines(world: World, options: StreamOptions, tally: LineCounts | None = None) -> Iterator[str]:
     """Yield the lines, without line ends; same world, same options, same lines (but for a real service's answers).
 
     Memory holds the sessions that are open, and what the users remember. A `tally` is kept up to date on the way.
     """
-    counts = (tally or Tally()).counts
+    counts = (tally or LineCounts()).counts
     seed = world.seed if options.seed is None else options.seed
     measure = None if options.ratings is None else Kind.RATING
     left = options.wanted
@@ -106,13 +106,13 @@ def stream_lines(world: World, options: StreamOptions, tally: Tally | None = Non
 
 
 @contextmanager
-def _recommender(world: World, options: StreamOptions, seed: int) -> Iterator[Recommender | None]:
+def _recommender(world: World, options: StreamOptions, seed: int) -> Iterator[RecommenderClient | None]:
     if options.recommender == NO_RECOMMENDER:
         yield None
     elif options.recommender == POPULAR:
         yield PopularRecommender(world, Draws(seed, _RECOMMENDER))
     else:
-        with closing(Client(options.recommender, options.timeout_ms)) as client:
+        with closing(ServiceClient(options.recommender, options.timeout_ms)) as client:
             yield client
 
 

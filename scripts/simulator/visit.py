@@ -1,4 +1,4 @@
-"""Visits to a recommender, as the film service makes them, each with its line and all with a summary."""
+"""Visits to a recommender, like the film service makes them: a line for each visit, and a summary."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,8 +15,8 @@ from time import monotonic
 import numpy as np
 
 from scripts.simulator.errors import InputError
-from scripts.simulator.lines import Answer, recommendation
-from scripts.simulator.service import Client
+from scripts.simulator.lines import RequestOutcome, recommendation
+from scripts.simulator.service import ServiceClient
 from scripts.simulator.sink import Sink
 from scripts.simulator.world import Draws
 
@@ -66,13 +66,13 @@ class VisitOptions:
 
 
 @dataclass
-class Report:
-    """What became of the visits."""
+class VisitReport:
+    """The outcomes of all visits."""
 
     failures: Counter[str] = field(default_factory=Counter)
     milliseconds: list[float] = field(default_factory=list)
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: RequestOutcome) -> None:
         """Count one answer."""
         self.milliseconds.append(answer.milliseconds)
         if answer.failure:
@@ -80,11 +80,11 @@ class Report:
 
     @property
     def failed(self) -> int:
-        """All that failed, of whatever kind."""
+        """The number of failed visits of all kinds."""
         return self.failures.total()
 
     def summary(self) -> str:
-        """Tell it in one line; the percentiles are over all requests, failed ones too."""
+        """The summary in one line. The percentiles include failed requests."""
         requests = len(self.milliseconds)
         kinds = ", ".join(f"{kind} {times}" for kind, times in self.failures.most_common())
         failed = f"{self.failed} ({kinds})" if kinds else "0"
@@ -95,8 +95,8 @@ class Report:
         return f"{text}, p50 {middle:.1f} ms, p99 {slow:.1f} ms"
 
 
-class Tickets:
-    """Hands out the visits, each when it is due, from the opening to the closing. Safe between threads."""
+class VisitSchedule:
+    """Gives each visit to a client when the visit is due. Threads may share it."""
 
     def __init__(self, options: VisitOptions, users: Iterator[str]) -> None:
         """Hand out nothing yet."""
@@ -126,41 +126,41 @@ class Tickets:
         self._opened.set()
 
 
-class Desk:
-    """Where the visitors' answers are written down: one line at a time, in the order of its times."""
+class VisitLog:
+    """Writes the outcomes of visits: one line at a time, in the order of their times."""
 
-    def __init__(self, sink: Sink, report: Report, tell: Callable[[int], None]) -> None:
-        """Write to `sink`, count in `report`, and tell how many there are so far."""
-        self._sink, self._report, self._tell = sink, report, tell
+    def __init__(self, sink: Sink, report: VisitReport, show: Callable[[int], None]) -> None:
+        """Write to `sink`, count in `report`, and show the number of visits so far."""
+        self._sink, self._report, self._show = sink, report, show
         self._lock = Lock()
 
-    def note(self, user: str, answer: Answer) -> None:
+    def note(self, user: str, answer: RequestOutcome) -> None:
         """Take one answer, as of now."""
         with self._lock:
             now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
             self._sink.write(f"{now},{recommendation(user, answer)}")
             self._report.add(answer)
-            self._tell(len(self._report.milliseconds))
+            self._show(len(self._report.milliseconds))
 
 
-def visit(options: VisitOptions, users: Iterator[str], desk: Desk) -> None:
-    """Make all the visits; an interruption, or an error of one visitor, ends them after those under way."""
-    tickets = Tickets(options, users)
+def visit(options: VisitOptions, users: Iterator[str], visit_log: VisitLog) -> None:
+    """Make all visits. After an interruption or an error of a client, no new visit starts."""
+    schedule = VisitSchedule(options, users)
     with ThreadPoolExecutor(options.connections) as pool:
         try:
-            visits = [pool.submit(_visit_on, options, tickets, desk) for _ in range(options.connections)]
-            # Only now: the pool does not wait for a thread during whose start it is interrupted.
-            tickets.open()
-            # A signal that comes just as a wait begins is noticed only when the wait ends, so none is long.
+            visits = [pool.submit(_visit_on, options, schedule, visit_log) for _ in range(options.connections)]
+            # Only now: after an interruption, the pool does not wait for a thread that was just starting.
+            schedule.open()
+            # A signal at the begin of a wait is noticed only at its end, so each wait is short.
             while wait(visits, timeout=LONGEST_WAIT_SECONDS).not_done:
                 continue
             for visiting in visits:
                 visiting.result()
         finally:
-            tickets.close()
+            schedule.close()
 
 
-def _visit_on(options: VisitOptions, tickets: Tickets, desk: Desk) -> None:
-    with closing(Client(options.url, options.timeout_ms)) as client:
-        while user := tickets.take():
-            desk.note(user, client.ask(user))
+def _visit_on(options: VisitOptions, schedule: VisitSchedule, visit_log: VisitLog) -> None:
+    with closing(ServiceClient(options.url, options.timeout_ms)) as client:
+        while user := schedule.take():
+            visit_log.note(user, client.ask(user))

@@ -71,12 +71,12 @@ def status_of(heard: bytes) -> int:
 
 def test_an_answer_has_the_form_of_the_contract(server: Server) -> None:
     """Status, type, headers and body of a known user's answer."""
-    answer = server.ask(f"/recommend/{samples.FULL}", headers={"X-Request-ID": "asked-1"})
+    answer = server.ask(f"/recommend/{samples.FULL}", headers={"X-Request-ID": "request-1"})
     assert answer.status == 200
     assert answer.body == FULL_LIST
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert answer.headers["Content-Length"] == str(len(FULL_LIST))
-    assert answer.headers["X-Request-ID"] == "asked-1"
+    assert answer.headers["X-Request-ID"] == "request-1"
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Answer-ID"])
     assert answer.headers["X-Model-Version"] == str(samples.VERSION)
     assert answer.headers["X-Track"] == "canary"

@@ -121,7 +121,7 @@ def test_progress_is_told_unless_quiet(
     told: int,
 ) -> None:
     """A run says on standard error how far it is; with --quiet it says nothing."""
-    monkeypatch.setattr(sink, "TOLD_EVERY", 0.0)
+    monkeypatch.setattr(sink, "WRITE_SECONDS", 0.0)
     arguments = ("stream", "--users", "50", "--films", "40", "--ratings", "40", "--output", str(tmp_path / "stream.log"))
     assert main([*arguments, *quiet]) == 0
     lines = capsys.readouterr().err.splitlines()

@@ -15,7 +15,7 @@ import pytest
 
 from scripts.simulator import StreamOptions, World, stream_lines
 from scripts.simulator.__main__ import main
-from scripts.simulator.service import Client
+from scripts.simulator.service import ServiceClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ GOOD = b"film+one+1999,film_+two+2004"
 BODIES = {"blank": b"a+1999, b+2000", "twice": b"a+1999,a+1999", "empty": b"", "line": GOOD + b"\n"}
 
 
-class Recommender(ThreadingHTTPServer):
+class RecommenderServer(ThreadingHTTPServer):
     """Counts connections and requests."""
 
     daemon_threads = True
@@ -42,7 +42,7 @@ class Recommender(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     """Answers as the last part of the path says."""
 
-    server: Recommender
+    server: RecommenderServer
     protocol_version = "HTTP/1.1"
     wbufsize = -1
 
@@ -53,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.connections += 1
 
     def do_GET(self) -> None:
-        """Answer as the visitor asks for."""
+        """Answer as the visitor's id says."""
         user = self.path.removeprefix("/recommend/")
         with self.server.lock:
             self.server.asked[user] += 1
@@ -97,14 +97,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def service() -> Iterator[Recommender]:
+def service() -> Iterator[RecommenderServer]:
     """A server of its own for each test."""
-    with running(Recommender()) as server:
+    with running(RecommenderServer()) as server:
         yield server
 
 
 @contextmanager
-def running(server: Recommender) -> Iterator[Recommender]:
+def running(server: RecommenderServer) -> Iterator[RecommenderServer]:
     """Serve while the block runs."""
     with server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -124,7 +124,7 @@ def visit(tmp_path: Path, url: str, users: list[str], *options: str) -> tuple[in
     return status, output.read_text().splitlines()
 
 
-def test_good_answers_end_with_status_0(service: Recommender, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_good_answers_end_with_status_0(service: RecommenderServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every visit leaves a success in the log, the summary counts them, and each client keeps one connection."""
     status, lines = visit(tmp_path, service.url, ["1", "2", "3"], "--count", "60", "--clients", "4")
     assert status == 0
@@ -141,7 +141,7 @@ def test_good_answers_end_with_status_0(service: Recommender, tmp_path: Path, ca
 
 
 def test_failures_are_told_by_kind_with_status_1(
-    service: Recommender, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    service: RecommenderServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Another status, malformed bodies and a lost connection each leave a line that is no success."""
     users = ["1", "broken", "blank", "twice", "empty", "line", "gone"]
@@ -159,7 +159,7 @@ def test_failures_are_told_by_kind_with_status_1(
 
 
 @pytest.mark.parametrize("user", ["late", "drip"])
-def test_a_late_answer_is_given_up(service: Recommender, tmp_path: Path, user: str) -> None:
+def test_a_late_answer_is_given_up(service: RecommenderServer, tmp_path: Path, user: str) -> None:
     """After the time-out the visit is over, also when bytes go on trickling in; the next one is served well."""
     status, lines = visit(tmp_path, service.url, [user, "1"], "--count", "2", "--clients", "1", "--timeout-ms", "200")
     assert status == 1
@@ -169,7 +169,7 @@ def test_a_late_answer_is_given_up(service: Recommender, tmp_path: Path, user: s
     assert "status 200" in lines[1]
 
 
-def test_a_connection_closed_while_idle_is_no_failure(service: Recommender, tmp_path: Path) -> None:
+def test_a_connection_closed_while_idle_is_no_failure(service: RecommenderServer, tmp_path: Path) -> None:
     """A server may let a kept connection go; the visit is made again on a new one."""
     status, lines = visit(tmp_path, service.url, ["last", "2", "3"], "--count", "6", "--clients", "1")
     assert status == 0
@@ -187,7 +187,7 @@ def test_nobody_there_is_a_failed_connection(tmp_path: Path, capsys: pytest.Capt
     assert "failed 3 (connection 3)" in capsys.readouterr().err
 
 
-def test_at_a_rate_visits_begin_on_time_whatever_becomes_of_others(service: Recommender, tmp_path: Path) -> None:
+def test_at_a_rate_visits_begin_on_time_whatever_becomes_of_others(service: RecommenderServer, tmp_path: Path) -> None:
     """30 visits at 50 a second take 0.58 s to begin, though waiting for the 10 that are given up would take 3 s."""
     begun = time.monotonic()
     users = ["late", "1", "2"]
@@ -198,21 +198,21 @@ def test_at_a_rate_visits_begin_on_time_whatever_becomes_of_others(service: Reco
     assert max(service.arrivals) - min(service.arrivals) <= 2
 
 
-def test_an_id_is_escaped(service: Recommender, tmp_path: Path) -> None:
+def test_an_id_is_escaped(service: RecommenderServer, tmp_path: Path) -> None:
     """An invalid id from the list reaches the service as one part of the path."""
     status, _ = visit(tmp_path, service.url, ["a b/../?c"], "--count", "1")
     assert status == 0
     assert service.asked == {"a%20b%2F..%2F%3Fc": 1}
 
 
-def test_a_client_opens_its_connection_again(service: Recommender) -> None:
+def test_a_client_opens_its_connection_again(service: RecommenderServer) -> None:
     """After a failure the same client goes on."""
-    with closing(Client(service.url, 1000)) as client:
+    with closing(ServiceClient(service.url, 1000)) as client:
         failures = [client.ask(user).failure for user in ("1", "gone", "2", "broken", "3")]
     assert failures == ["", "connection", "", "status 500", ""]
 
 
-def test_a_stream_asks_a_real_service(service: Recommender) -> None:
+def test_a_stream_asks_a_real_service(service: RecommenderServer) -> None:
     """Each request of a stream goes to the service, and its answer, real time and all, stands in the line."""
     world = World.generate(3, users=50, films=40)
     options = StreamOptions(lines=3000, recommender=service.url, request_share=1.0)
@@ -224,7 +224,7 @@ def test_a_stream_asks_a_real_service(service: Recommender) -> None:
     assert all(f"request {server}, status 200, result: film+one+1999, film_+two+2004, " in line for line in requests)
 
 
-def test_users_of_a_stream_follow_the_service(service: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_of_a_stream_follow_the_service(service: RecommenderServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Films that the service recommends are watched far more often when the uplift is large."""
     world = World.generate(3, users=50, films=40)
     offered = world.films.ids[30:33]

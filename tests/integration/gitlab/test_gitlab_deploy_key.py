@@ -163,7 +163,7 @@ def test_a_model_that_is_not_what_git_names_is_not_released(site: Site, version:
     before = site.releases()
     ended = job(site, version)
     assert ended.returncode in {1, 3}
-    assert "not fit to be released" in ended.stderr
+    assert "must not be released" in ended.stderr
     assert site.releases() == before
 
 

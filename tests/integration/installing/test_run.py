@@ -183,7 +183,7 @@ def test_without_the_index_what_was_installed_last_begins_within_ten_seconds(ser
     away = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple"}
     done = server.run("auto_deployment.work", **away)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "cannot be installed: pip's message stands above; what was installed before is kept" in done.stderr
+    assert "cannot be installed: see pip's message above; the former packages stay" in done.stderr
     started = time.monotonic()
     done = server.run("--installed", "auto_deployment.work", **away)
     assert time.monotonic() - started < BEGINS_WITHIN

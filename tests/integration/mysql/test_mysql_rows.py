@@ -226,8 +226,8 @@ def test_operators_ask_with_the_secrets_that_the_stack_made(service: Archive, da
     status, said, errors = provenance(database, "user", "5", "--json")
     assert status == 0, errors
     assert said.count('"answer_id"') == 1
-    assert provenance(database, "request", "asked-1")[1].count("asked-1") == 2
-    assert provenance(database, "replay", "asked-1")[0] == 2
+    assert provenance(database, "request", "request-1")[1].count("request-1") == 2
+    assert provenance(database, "replay", "request-1")[0] == 2
     (folder / "mysql_password").write_text("")
     status, _, errors = provenance(database, "user", "5")
     assert status == 2

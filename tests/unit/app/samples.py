@@ -22,7 +22,7 @@ FULL, FEW, SEEN_ALL = 5, 70, 2**62
 POPULAR = ",".join(FILMS[10:30])
 ROW = Row(
     "0198c1f0a1b27abc8000000000000000",
-    "asked-1",
+    "request-1",
     FULL,
     VERSION,
     "stable",

@@ -40,7 +40,7 @@ def test_the_command_gives_what_the_service_gave(model: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "told"),
+    ("arguments", "status", "message"),
     [
         ([], 2, "use: "),
         (["-1"], 2, "use: "),
@@ -50,15 +50,15 @@ def test_the_command_gives_what_the_service_gave(model: Path, capsys: pytest.Cap
     ],
 )
 def test_what_it_cannot_compute_is_one_line(
-    model: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, told: str
+    model: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, message: str
 ) -> None:
     """Wrong use, or inputs that these answers do not depend on."""
     assert model.exists()
     assert main(arguments) == status
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith(told)
-    assert said.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(message)
+    assert output.err.count("\n") == 1
 
 
 def test_a_model_that_is_missing_is_one_line(

@@ -142,13 +142,13 @@ def is_locked(path: Path) -> bool:
         return False
 
 
-@given(told=ROWS)
-def test_a_row_becomes_one_line_and_a_row_again(told: Row) -> None:
+@given(row=ROWS)
+def test_a_row_becomes_one_line_and_a_row_again(row: Row) -> None:
     """Every row that an answer can have is one line, which reads back as the same row."""
-    line = to_line(told)
+    line = to_line(row)
     assert line.endswith(b"\n")
     assert len(line.splitlines()) == 1
-    assert from_line(line) == told
+    assert from_line(line) == row
 
 
 @given(data=st.data())
@@ -158,10 +158,10 @@ def test_a_damaged_line_is_refused_or_still_a_line(data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, 3))
     damaged = LINE[:at] + data.draw(st.binary(max_size=3) | st.sampled_from([b"\t", b"\n", b"0", b"-"])) + LINE[at + cut :]
     try:
-        told = from_line(damaged)
+        parsed = from_line(damaged)
     except ValueError:
         return
-    assert to_line(told) == damaged
+    assert to_line(parsed) == damaged
 
 
 @pytest.mark.parametrize(
@@ -173,9 +173,9 @@ def test_a_damaged_line_is_refused_or_still_a_line(data: st.DataObject) -> None:
         LINE + b"\n",
         LINE * 2,
         b"\0" * len(LINE),
-        LINE.replace(b"asked-1", b""),
-        LINE.replace(b"asked-1", b"a" * 65),
-        LINE.replace(b"asked-1", b"a\rb"),
+        LINE.replace(b"request-1", b""),
+        LINE.replace(b"request-1", b"a" * 65),
+        LINE.replace(b"request-1", b"a\rb"),
         LINE.replace(b"\t5\t", b"\t9223372036854775808\t"),
         LINE.replace(b"\t5\t", b"\t-5\t"),
         LINE.replace(b"\t5\t", b"\t05\t"),
@@ -238,7 +238,7 @@ def test_a_segment_is_ended_before_it_grows_too_large(folder: Path) -> None:
 
 
 def test_the_folder_is_bounded(folder: Path) -> None:
-    """What is not shipped stays within the bound; rows beyond it are counted, and the reason is told."""
+    """Journals that are not shipped stay within the bound. Rows beyond it are counted, and the state has the reason."""
     size = len(LINE)
     with opened(folder, 10 * size, 2 * size) as written:
         taken = [written.append(to_line(row(number))) for number in range(14)]
@@ -298,7 +298,7 @@ def test_a_full_journal_is_let_go_of_although_the_next_has_no_room(folder: Path,
 
 
 def test_a_refused_journal_is_not_tried_at_every_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looking through the folder costs time: between two looks rows are lost at once, with the same reason."""
+    """Reading the folder takes time. Until the next attempt, rows are lost at once, with the same reason."""
     monkeypatch.setattr(journal, "RETRY_SECONDS", 3600.0)
     with opened(folder, 2000, 1000) as written:
         (folder / "0-of-another.tsv").write_bytes(bytes(2000))
@@ -310,7 +310,7 @@ def test_a_refused_journal_is_not_tried_at_every_row(folder: Path, monkeypatch: 
 
 
 def test_a_journal_that_vanishes_while_the_room_is_counted_does_not_matter(folder: Path) -> None:
-    """The shipper may remove a journal between the listing and the look at its size."""
+    """The shipper may remove a journal after the listing and before its size is read."""
     with opened(Vanishing(folder)) as written:
         assert written.append(LINE)
 
@@ -432,7 +432,7 @@ def test_a_fork_writes_a_journal_of_its_own(folder: Path) -> None:
 
 @pytest.mark.crash
 def test_kill_9_leaves_whole_lines_and_all_that_was_acknowledged(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """A process that appends in a loop and is killed: whole lines in order, none missing that `append` said it took."""
+    """A process that appends in a loop and is killed: whole lines in order, and every line that `append` took."""
     for number, chance in enumerate(rounds(request, 3)):
         folder = tmp_path / str(number)
         with child(APPEND_FOR_EVER, folder) as writer:

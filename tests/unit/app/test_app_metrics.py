@@ -27,7 +27,7 @@ def gone() -> int:
 def save(file: Path, value: float) -> bytes:
     """Write a process's file with one counter; its bytes as far as they are used."""
     counts = MmapedDict(str(file))
-    counts.write_value(mmap_key("asked", "asked_total", list(LABELS), list(LABELS.values()), "Asked"), value, 0.0)
+    counts.write_value(mmap_key("requests", "requests_total", list(LABELS), list(LABELS.values()), "Requests"), value, 0.0)
     counts.close()
     return file.read_bytes()[:400]
 

@@ -39,11 +39,11 @@ def refusal(folder: Path) -> str:
 def test_what_is_saved_is_loaded(artifact: Path) -> None:
     """Arrays, ids of films, version and metadata come back as they were."""
     loaded = model.load_serving(artifact)
-    told = samples.serving()
+    arrays = samples.serving()
     for name in ("users", "top", "cold"):
         array = getattr(loaded, name)
-        np.testing.assert_array_equal(array, told[name])
-        assert array.dtype == told[name].dtype
+        np.testing.assert_array_equal(array, arrays[name])
+        assert array.dtype == arrays[name].dtype
     assert loaded.films == samples.FILMS
     assert loaded.version == samples.VERSION
     assert loaded.empty == 65_535
@@ -138,14 +138,14 @@ def test_there_is_an_artifact_at_every_moment_of_a_replacement(artifact: Path) -
     """While it is replaced again and again, its metadata can always be opened."""
     done, missing = threading.Event(), []
 
-    def look() -> None:
+    def read_again() -> None:
         while not done.is_set():
             try:
                 os.close(os.open(artifact / "metadata.json", os.O_RDONLY))
             except FileNotFoundError as error:
                 missing.append(error)
 
-    reader = threading.Thread(target=look)
+    reader = threading.Thread(target=read_again)
     reader.start()
     try:
         for version in range(40):
@@ -180,7 +180,7 @@ def test_an_artifact_is_replaced_where_folders_cannot_be_exchanged(artifact: Pat
 
 
 def test_a_save_that_fails_leaves_all_as_it_was(artifact: Path) -> None:
-    """An array that would need pickling is refused on saving; the old artifact stays, nothing lies beside it."""
+    """An array that would need pickling is refused on saving. The old artifact stays, without other files next to it."""
     with pytest.raises(ValueError, match="pickle"):
         samples.save(artifact, {"version": 4}, top=np.array([{}], dtype=object))
     assert model.load_serving(artifact).version == samples.VERSION
@@ -254,18 +254,18 @@ def test_swapped_arrays_are_noticed_without_checksums(artifact: Path) -> None:
     """Two arrays that were saved under each other's names do not fit what they should be."""
     arrays = samples.serving()
     samples.save(artifact, users=arrays["cold"], cold=arrays["users"])
-    told = refusal(artifact)
-    assert "users are not int64 in one row" in told
-    assert "cold is not uint16 with 40 places" in told
+    message = refusal(artifact)
+    assert "users are not int64 in one row" in message
+    assert "cold is not uint16 with 40 places" in message
 
 
 @pytest.mark.parametrize(("fact", "other"), [("dtype", "<u4"), ("shape", [3, 41]), ("dtype", None), ("shape", None)])
 def test_an_array_of_another_form_than_told_is_refused(artifact: Path, fact: str, other: object) -> None:
     """A type or shape that is not the one in the metadata is refused with both."""
     samples.rewrite_metadata(artifact, lambda metadata: metadata["arrays"]["serving"]["top"].update({fact: other}))
-    told = refusal(artifact)
-    assert "serving/top.npy: <u2 (3, 40), but metadata.json says" in told
-    assert str(other) in told
+    message = refusal(artifact)
+    assert "serving/top.npy: <u2 (3, 40), but metadata.json says" in message
+    assert str(other) in message
 
 
 @pytest.mark.parametrize("facts", [None, [], "sha256", 5, {}])
@@ -276,7 +276,7 @@ def test_facts_of_an_array_that_are_none_are_refused(artifact: Path, facts: obje
 
 
 @pytest.mark.parametrize(
-    ("name", "array", "told"),
+    ("name", "array", "message"),
     [
         ("users", np.array([5, 70, 2**62], dtype=np.uint64), "users are not int64"),
         ("users", np.array([5, 70, 90], dtype=np.int32), "users are not int64"),
@@ -303,14 +303,14 @@ def test_facts_of_an_array_that_are_none_are_refused(artifact: Path, facts: obje
         ("film_text", np.zeros(3, dtype=np.uint16), "film_ends does not fit film_text"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, name: str, array: model.Array, told: str) -> None:
+def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, name: str, array: model.Array, message: str) -> None:
     """What nobody could answer from is refused with the reason, although every checksum is right."""
     folder = samples.save(tmp_path / "model", None, **{name: array})
-    assert told in refusal(folder)
+    assert message in refusal(folder)
 
 
 @pytest.mark.parametrize(
-    ("films", "told"),
+    ("films", "message"),
     [
         (("a+2001", "b+2001", "a+2001"), "a film's id occurs twice"),
         ((), "no film"),
@@ -321,12 +321,12 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, name: str, array: mo
         (("a\n2001", "b+2001", "c+2001"), "film_text.npy: not ASCII without blanks and commas"),
     ],
 )
-def test_films_that_cannot_be_told_apart_are_refused(tmp_path: Path, films: tuple[str, ...], told: str) -> None:
+def test_films_that_cannot_be_distinguished_are_refused(tmp_path: Path, films: tuple[str, ...], message: str) -> None:
     """Ids that stand there twice, are empty or would break an answer's form are refused."""
     top = np.full((3, 40), 65_535, dtype=np.uint16)
     cold = np.zeros((1, 40), dtype=np.uint16)
     folder = samples.save(tmp_path / "model", None, top=top, cold=cold, **model.film_arrays(films))
-    assert told in refusal(folder)
+    assert message in refusal(folder)
 
 
 def test_text_that_is_not_ascii_is_refused(tmp_path: Path) -> None:
@@ -468,7 +468,7 @@ def test_a_film_takes_a_kilobyte_at_most(tmp_path: Path) -> None:
 
 
 def test_metadata_lists_what_was_written(artifact: Path) -> None:
-    """The metadata names type and shape of each array, beside what the caller told."""
+    """The metadata has type and shape of each array, and the caller's own keys."""
     metadata = json.loads((artifact / "metadata.json").read_text())
     assert metadata["arrays"]["serving"]["top"]["dtype"] == "<u2"
     assert metadata["arrays"]["serving"]["top"]["shape"] == [3, 40]

@@ -31,7 +31,7 @@ def test_what_is_packed_can_be_served_and_holds_no_rating_part(data: Path, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("break_it", "said"),
+    ("break_it", "message"),
     [
         (lambda data: (data / "version.txt").write_text("8"), "holds version 3, and git names 8: run `dvc pull`"),
         (lambda data: (data / "version.txt").write_text("seven"), "'seven' is not the number of a version"),
@@ -41,11 +41,11 @@ def test_what_is_packed_can_be_served_and_holds_no_rating_part(data: Path, tmp_p
     ],
 )
 def test_what_is_not_the_named_version_whole_is_refused(
-    data: Path, tmp_path: Path, break_it: Callable[[Path], object], said: str
+    data: Path, tmp_path: Path, break_it: Callable[[Path], object], message: str
 ) -> None:
     """With what to do; nothing is packed."""
     break_it(data)
-    with pytest.raises(ArtifactError, match=said.replace("(", r"\(")):
+    with pytest.raises(ArtifactError, match=message.replace("(", r"\(")):
         pack(data, tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
 

@@ -33,13 +33,13 @@ def test_a_user_with_few_films_left_gets_these(recommender: Recommender) -> None
 
 
 def test_a_user_who_saw_everything_gets_popular_films(recommender: Recommender) -> None:
-    """No film left: the popular list, told apart by its step."""
+    """No film left: the popular list, with a step of its own."""
     assert recommender.recommend(SEEN_ALL) == Answer(POPULAR, "seen_all")
 
 
 @pytest.mark.parametrize("user", [0, FULL - 1, FULL + 1, FEW - 1, FEW + 1, SEEN_ALL - 1, SEEN_ALL + 1, 2**63 - 1])
 def test_an_unknown_user_gets_popular_films(recommender: Recommender, user: int) -> None:
-    """Ids below, between, beside and above the known ones, from the lowest to the highest."""
+    """Ids below, between, next to and above the known ones, from the lowest to the highest."""
     assert recommender.recommend(user) == Answer(POPULAR, "popular")
 
 

@@ -11,8 +11,8 @@ from app import request_log
 from app.request_log import Entry
 from tests.unit.app.crashes import run
 
-ANSWERED = Entry("asked-1", "0198c1f0a1b27abc8000000000000000", 5, 3, "stable", 200, 0.12345)
-REFUSED = Entry("asked-1", None, None, 3, "canary", 404, 0.12345, "/nothing")
+ANSWERED = Entry("request-1", "0198c1f0a1b27abc8000000000000000", 5, 3, "stable", 200, 0.12345)
+REFUSED = Entry("request-1", None, None, 3, "canary", 404, 0.12345, "/nothing")
 
 
 WRITE = """
@@ -37,7 +37,7 @@ def test_an_answer_is_one_json_line() -> None:
     assert line.count("\n") == 1
     assert json.loads(line) == {
         "time": 1_750_000_000.124,
-        "request_id": "asked-1",
+        "request_id": "request-1",
         "answer_id": "0198c1f0a1b27abc8000000000000000",
         "user": 5,
         "version": 3,
@@ -52,7 +52,7 @@ def test_a_refusal_is_one_json_line_with_its_path() -> None:
     line = request_log.to_json(REFUSED, 1_750_000_000.1239)
     assert json.loads(line) == {
         "time": 1_750_000_000.124,
-        "request_id": "asked-1",
+        "request_id": "request-1",
         "answer_id": None,
         "user": None,
         "version": 3,
@@ -73,7 +73,7 @@ def test_any_path_gives_one_json_line(path: str) -> None:
 
 
 def test_a_long_path_is_cut() -> None:
-    """A line stays short enough to be written in one piece: 200 characters of the path are told."""
+    """A line stays short enough to be written in one piece: it has 200 characters of the path."""
     assert json.loads(request_log.to_json(REFUSED._replace(path="é" * 10_000), 0.0))["path"] == "é" * 200
 
 
@@ -86,11 +86,11 @@ def test_a_long_path_is_cut() -> None:
 def test_any_answer_gives_one_json_line(user: int, milliseconds: float, now: float, request_id: str) -> None:
     """The line that is put together by hand is JSON for every value that an answer can have."""
     line = request_log.to_json(ANSWERED._replace(user=user, milliseconds=milliseconds, request_id=request_id), now)
-    told = json.loads(line)
-    assert told["user"] == user
-    assert told["request_id"] == request_id
-    assert told["milliseconds"] == pytest.approx(milliseconds, abs=0.001)
-    assert told["time"] == pytest.approx(now, abs=0.001)
+    fields = json.loads(line)
+    assert fields["user"] == user
+    assert fields["request_id"] == request_id
+    assert fields["milliseconds"] == pytest.approx(milliseconds, abs=0.001)
+    assert fields["time"] == pytest.approx(now, abs=0.001)
 
 
 def test_lines_are_written_at_once() -> None:

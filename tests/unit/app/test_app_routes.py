@@ -49,7 +49,7 @@ NO_PATHS = [
 
 
 class FakeRecommender:
-    """Tells who asked, or fails."""
+    """Answers with the user's id, or fails."""
 
     version = 3
 
@@ -132,7 +132,7 @@ def harness() -> Harness:
 
 @pytest.fixture(scope="module")
 def bystander() -> Harness:
-    """The same for properties, which do not look at what the fakes were told."""
+    """The same for properties, which do not check the fakes' calls."""
     return Harness()
 
 
@@ -170,7 +170,7 @@ def test_anything_else_in_the_place_of_a_user_is_a_bad_request(harness: Harness,
 
 @pytest.mark.parametrize("path", NO_PATHS)
 def test_other_paths_are_not_found(harness: Harness, path: str) -> None:
-    """404, the metrics and static files too, and no redirect to a path that was not asked for."""
+    """404, the metrics and static files too, and no redirect to another path."""
     assert_refused(harness.ask(path), 404)
     assert harness.provenance.lines == []
 
@@ -209,7 +209,7 @@ def test_a_query_changes_nothing(harness: Harness) -> None:
 
 
 def test_head_has_the_headers_without_the_list(harness: Harness) -> None:
-    """HEAD is answered like GET, its length told, and has a row of its own."""
+    """HEAD gets the headers of GET, with the length, and has its own row."""
     response = harness.ask("/recommend/5", "HEAD")
     assert response.status_code == 200
     assert response.data == b""
@@ -227,13 +227,15 @@ def test_other_methods_are_not_allowed(harness: Harness, method: str, path: str)
     assert harness.provenance.lines == []
 
 
-@given(told=st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=70) | st.text("aZ9._-", max_size=70))
-def test_a_request_id_is_kept_if_it_has_the_form(bystander: Harness, told: str) -> None:
+@given(
+    header=st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=70) | st.text("aZ9._-", max_size=70)
+)
+def test_a_request_id_is_kept_if_it_has_the_form(bystander: Harness, header: str) -> None:
     """1 to 64 letters, digits, dots, underscores and hyphens are kept; anything else gives way to a new one, on every path."""
     for path in ("/recommend/5", "/recommend/x", "/nothing"):
-        kept = bystander.ask(path, HTTP_X_REQUEST_ID=told).headers["X-Request-ID"]
-        if 1 <= len(told) <= 64 and set(told) <= ID_SIGNS:
-            assert kept == told
+        kept = bystander.ask(path, HTTP_X_REQUEST_ID=header).headers["X-Request-ID"]
+        if 1 <= len(header) <= 64 and set(header) <= ID_SIGNS:
+            assert kept == header
         else:
             assert uuid.UUID(kept).version == 7
 
@@ -246,7 +248,7 @@ def test_request_ids_without_a_clients_own_are_new(harness: Harness) -> None:
 
 
 def test_answer_ids_are_unique_and_ordered_by_time(harness: Harness) -> None:
-    """One client's id asked for again and again: each answer has a new id, greater than the last."""
+    """A client sends its request id again and again: each answer has a new id, greater than the last."""
     answers = [harness.ask("/recommend/5", HTTP_X_REQUEST_ID="again").headers["X-Answer-ID"] for _ in range(50)]
     assert len(set(answers)) == 50
     assert answers == sorted(answers)
@@ -269,12 +271,12 @@ def test_a_new_id_is_a_uuid_of_now() -> None:
 def test_the_row_tells_what_the_headers_tell(harness: Harness) -> None:
     """What is journalled equals what the client gets, with the time, the step and the body's digest."""
     before = time.time_ns() // 1000
-    response = harness.ask("/recommend/5", HTTP_X_REQUEST_ID="asked-1")
+    response = harness.ask("/recommend/5", HTTP_X_REQUEST_ID="request-1")
     after = time.time_ns() // 1000
     (line,) = harness.provenance.lines
     row = journal.from_line(line)
     assert row.answer_id == response.headers["X-Answer-ID"]
-    assert row.request_id == response.headers["X-Request-ID"] == "asked-1"
+    assert row.request_id == response.headers["X-Request-ID"] == "request-1"
     assert row.user_id == 5
     assert str(row.version_number) == response.headers["X-Model-Version"]
     assert row.track == response.headers["X-Track"]
@@ -333,10 +335,10 @@ def test_parts_that_are_switched_off_are_not_missed(provenance: FakeProvenance |
 
 def test_an_answer_is_logged(harness: Harness) -> None:
     """The log's line of an answer has the ids of the headers and a time."""
-    response = harness.ask("/recommend/5", HTTP_X_REQUEST_ID="asked-1")
+    response = harness.ask("/recommend/5", HTTP_X_REQUEST_ID="request-1")
     (entry,) = harness.logged
     assert entry.milliseconds >= 0
-    assert entry._replace(milliseconds=0) == ("asked-1", response.headers["X-Answer-ID"], 5, 3, "canary", 200, 0, None)
+    assert entry._replace(milliseconds=0) == ("request-1", response.headers["X-Answer-ID"], 5, 3, "canary", 200, 0, None)
 
 
 @pytest.mark.parametrize(("path", "status"), [("/recommend/x", 400), ("/nothing\n", 404)])
@@ -351,10 +353,10 @@ def test_a_refusal_is_logged_with_its_path(harness: Harness, path: str, status: 
 def test_a_recommender_that_raises_is_one_line_to_the_client(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
     """500 with one line that tells nothing of the inside; the traceback is in the log alone, and nothing is remembered."""
     harness.recommender.error = ZeroDivisionError("a secret of the inside")
-    response = harness.ask("/recommend/5", HTTP_X_REQUEST_ID="asked-1")
+    response = harness.ask("/recommend/5", HTTP_X_REQUEST_ID="request-1")
     assert_refused(response, 500)
     assert response.data == b"internal server error"
-    assert response.headers["X-Request-ID"] == "asked-1"
+    assert response.headers["X-Request-ID"] == "request-1"
     assert harness.provenance.lines == []
     assert harness.logged[0].status == 500
     (record,) = caplog.records
@@ -399,14 +401,14 @@ def test_readyz_gives_the_reasons_why_not(harness: Harness) -> None:
     harness.recommender.reasons = ["the list 'popular' is empty", "and more"]
     response = harness.ask("/readyz")
     assert response.status_code == 503
-    told = json.loads(response.data)
-    assert told["ready"] is False
-    assert told["reasons"] == ["the list 'popular' is empty", "and more"]
-    assert told["version"] == 3
+    body = json.loads(response.data)
+    assert body["ready"] is False
+    assert body["reasons"] == ["the list 'popular' is empty", "and more"]
+    assert body["version"] == 3
 
 
 def test_a_problem_of_the_journal_shows_while_ready(harness: Harness) -> None:
-    """A journal that loses rows is told, and does not make the service unready."""
+    """The body names a journal that loses rows, and the service stays ready."""
     harness.provenance.state.problem, harness.provenance.state.lost = "No space left on device", 7
     response = harness.ask("/readyz")
     assert response.status_code == 200

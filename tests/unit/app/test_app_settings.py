@@ -11,7 +11,7 @@ NEEDED = {"JOURNAL_DIR": "journals", "PROVENANCE_URL": "sqlite:///provenance.sql
 
 
 def problem(kind: type[ServiceSettings | ShipperSettings]) -> str:
-    """What is told of the environment's settings."""
+    """The message about the environment's settings."""
     with pytest.raises(ValidationError) as caught:
         kind()
     return settings_problem(caught.value)
@@ -60,10 +60,10 @@ def test_defaults_are_those_of_a_container() -> None:
 def test_a_bad_setting_of_a_service_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     """One line that begins with the variable's name, and names no other."""
     monkeypatch.setenv(name, value)
-    told = problem(ServiceSettings)
-    assert told.startswith(f"{name}: ")
-    assert ";" not in told
-    assert "\n" not in told
+    message = problem(ServiceSettings)
+    assert message.startswith(f"{name}: ")
+    assert ";" not in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(
@@ -81,16 +81,16 @@ def test_a_bad_setting_of_a_service_names_its_variable(monkeypatch: pytest.Monke
 )
 def test_a_bad_setting_of_the_shipper_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str | None) -> None:
     """A setting that is missing, empty or out of bounds is named, and no other."""
-    for each, told in {**NEEDED, name: value}.items():
-        if told is not None:
-            monkeypatch.setenv(each, told)
-    told = problem(ShipperSettings)
-    assert told.startswith(f"{name}: ")
-    assert ";" not in told
+    for each, text in {**NEEDED, name: value}.items():
+        if text is not None:
+            monkeypatch.setenv(each, text)
+    message = problem(ShipperSettings)
+    assert message.startswith(f"{name}: ")
+    assert ";" not in message
 
 
 def test_every_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two bad values are told in one line, each by its variable."""
+    """Two bad values are named in one line, each by its variable."""
     monkeypatch.setenv("WORKERS", "none")
     monkeypatch.setenv("TRACK", "beta")
     first, second = problem(ServiceSettings).split("; ")
@@ -99,7 +99,7 @@ def test_every_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_bad_value_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is told of a setting never shows its value, which may be a secret."""
+    """A message about a setting never shows its value, which may be a secret."""
     monkeypatch.setenv("SHIP_SECONDS", "hunter2")
     assert "hunter2" not in problem(ShipperSettings)
 
@@ -114,14 +114,14 @@ def test_an_empty_setting_counts_as_unset(monkeypatch: pytest.MonkeyPatch, name:
 @pytest.mark.parametrize("name", ["SHIP_BATCH", "SHIP_SECONDS"])
 def test_an_empty_setting_of_the_shipper_counts_as_unset(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """`NAME=` leaves the default where there is one."""
-    for each, told in {**NEEDED, name: ""}.items():
-        monkeypatch.setenv(each, told)
+    for each, text in {**NEEDED, name: ""}.items():
+        monkeypatch.setenv(each, text)
     assert (ShipperSettings().ship_batch, ShipperSettings().ship_seconds) == (2000, 0.5)
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is read by its name and becomes a value of its type."""
-    told = {
+    expected = {
         "MODEL_DIR": "/model",
         "SERVICE": "canary",
         "TRACK": "canary",
@@ -131,7 +131,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         "REQUEST_LOG": "0",
         "METRICS": "false",
     }
-    for name, value in told.items():
+    for name, value in expected.items():
         monkeypatch.setenv(name, value)
     settings = ServiceSettings()
     assert settings.model_dir == Path("/model")
@@ -141,7 +141,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_settings_cannot_be_changed() -> None:
-    """What a service was told stays as it was."""
+    """The settings of a service cannot be changed."""
     settings = ServiceSettings()
     with pytest.raises(ValidationError, match="frozen"):
         settings.workers = 3  # type: ignore[misc]

@@ -107,8 +107,8 @@ def test_rows_arrive_as_they_were_written(harness: Harness) -> None:
     harness.write("1", ROW)
     harness.shipper.ship()
     with closing(sqlite3.connect(harness.database)) as database:
-        told = "select answer_id, request_id, user_id, version_number, track, step, digest, inputs from reccom"
-        assert database.execute(told).fetchall() == [(*ROW[:5], *ROW[6:])]
+        statement = "select answer_id, request_id, user_id, version_number, track, step, digest, inputs from reccom"
+        assert database.execute(statement).fetchall() == [(*ROW[:5], *ROW[6:])]
 
 
 def test_lines_of_a_living_writer_are_shipped_and_its_file_stays(harness: Harness) -> None:
@@ -154,7 +154,7 @@ def test_a_half_line_waits_for_its_other_half(harness: Harness) -> None:
 
 
 def test_the_half_line_of_a_dead_writer_is_kept_aside(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
-    """What nobody will finish is kept beside the journal and told; the lines before it arrive."""
+    """A line without an end is kept next to the journal and logged. The lines before it arrive."""
     path = harness.write("1", row(1), to_line(row(2))[:-1])
     assert harness.shipper.ship() == 1
     assert harness.files() == ["1.broken"]
@@ -165,7 +165,7 @@ def test_the_half_line_of_a_dead_writer_is_kept_aside(harness: Harness, caplog: 
 
 
 def test_broken_lines_are_kept_aside_and_the_others_arrive(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
-    """Lines that no worker can have written are kept as they are, told once, and do not hold up the rest."""
+    """Lines that no worker can have written are kept unchanged, logged once, and do not delay other lines."""
     huge = to_line(row(7)).replace(b"\t5\t", b"\t99999999999999999999\t")
     late = to_line(row(8)).replace(b"1750000000123456", b"9" * 30)
     path = harness.write("1", row(1), b"rubbish\n", row(2), huge, late, b"\0\xff\n", row(3))
@@ -334,22 +334,22 @@ class FakeShipper(Shipper):
 
     def __init__(self, errors: list[Exception | None]) -> None:
         self.errors = errors
-        self.looks = 0
+        self.calls = 0
 
     def ship(self, _may_continue: Callable[[], bool] = lambda: True) -> int:
         """Fail or not."""
-        self.looks += 1
+        self.calls += 1
         error = self.errors.pop(0) if self.errors else None
         if error is not None:
             raise error
         return 0
 
     def upkeep(self) -> None:
-        """The database looks after its days."""
+        """The database adds and drops its partitions."""
 
 
 def test_days_are_looked_after_at_first_and_then_hourly(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure is told once a look and tried again a minute later; rows arrive all the same."""
+    """A failure is logged once, and tried again a minute later. Rows still arrive."""
     calls, now = list[float](), [1000.0]
     answers = [DatabaseError("locked"), None, None]
 
@@ -370,7 +370,7 @@ def test_days_are_looked_after_at_first_and_then_hourly(harness: Harness, monkey
 
 
 def test_upkeep_that_fails_stops_no_shipping(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
-    """It is told in one line, and the look counts as done."""
+    """One line is logged, and the rows count as shipped."""
     harness.write("1", row(1))
     harness.ledger.upkeep = lambda: (_ for _ in ()).throw(DatabaseError("locked\nand more"))  # type: ignore[method-assign]
     stop = Patience(1)
@@ -396,7 +396,7 @@ def test_empty_files_of_killed_writers_are_cleared_away(harness: Harness) -> Non
 def test_broken_lines_are_kept_within_a_bound(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """For all journals of a service together; what is beyond is dropped, counted and told."""
+    """For all journals of a service together; lines beyond it are dropped, counted and logged."""
     monkeypatch.setattr(shipper, "BROKEN_BYTES", 25)
     for name in ("1", "2", "3"):
         harness.write(name, b"0123456789\n", row(int(name)))
@@ -417,7 +417,7 @@ def test_a_shipper_shows_that_it_lives_at_each_look(tmp_path: Path) -> None:
 def test_a_shipper_that_catches_up_shows_that_it_lives_after_each_batch(
     harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A look may take half an hour then: its file is touched and the database counts as reached all the while."""
+    """One call may take half an hour then. Meanwhile its file is touched, and the database counts as reached."""
     heartbeat, seen = tmp_path / "heartbeat", []
     harness.write("1", *map(row, range(50)))
     small = Shipper(harness.journals, harness.ledger, 5)
@@ -433,7 +433,7 @@ def test_a_shipper_that_catches_up_shows_that_it_lives_after_each_batch(
 
 
 def test_a_shipper_that_catches_up_ends_within_its_time(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The batch under way when it is told to stop is its last but those of a short look; the journals keep the rest."""
+    """After the stop, only the present batch and those of a short last read are moved. The journals keep the rest."""
     monkeypatch.setattr(shipper, "LAST_READ_SECONDS", 0.0)
     for name in ("1", "2"):
         harness.write(name, *map(row, range(50)))
@@ -457,15 +457,15 @@ def test_the_shipper_takes_no_arguments(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_waits_grow_while_the_database_is_away(caplog: pytest.LogCaptureFixture) -> None:
-    """Each failure doubles the pause up to ten seconds, a success ends that; each is told in one line."""
+    """Each failure doubles the pause up to ten seconds, a success ends that. Each is logged in one line."""
     errors: list[Exception | None] = [DatabaseError("away\nand more"), OSError(5, "Input/output error")] * 3
     fake, stop = FakeShipper([*errors, None, DatabaseError("away")]), Patience(8)
     run(fake, 0.5, stop)
     assert stop.waits == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 0.5, 1.0]
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 7
-    assert told[0] == "cannot ship now, the journals keep the rows: away"
-    assert told[1] == "cannot ship now, the journals keep the rows: [Errno 5] Input/output error"
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 7
+    assert messages[0] == "cannot ship now, the journals keep the rows: away"
+    assert messages[1] == "cannot ship now, the journals keep the rows: [Errno 5] Input/output error"
 
 
 def test_there_is_a_last_look_at_the_end() -> None:
@@ -473,7 +473,7 @@ def test_there_is_a_last_look_at_the_end() -> None:
     fake, stop = FakeShipper([]), threading.Event()
     stop.set()
     run(fake, 0.5, stop)
-    assert fake.looks == 1
+    assert fake.calls == 1
 
 
 def test_run_catches_up_when_the_database_is_back(harness: Harness) -> None:
@@ -505,7 +505,7 @@ def signals_restored() -> Iterator[None]:
 
 
 def test_the_command_ships_until_it_is_told_to_stop(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TERM ends it with status 0, after a last look."""
+    """TERM ends it with status 0, after a last read."""
     monkeypatch.setenv("JOURNAL_DIR", str(harness.journals))
     monkeypatch.setenv("PROVENANCE_URL", f"sqlite:///{harness.database}")
     monkeypatch.setenv("SHIP_SECONDS", "60")
@@ -533,7 +533,7 @@ def test_the_command_ships_until_it_is_told_to_stop(harness: Harness, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({}, "JOURNAL_DIR: Field required\n"),
         ({"PROVENANCE_URL": "sqlite://"}, "JOURNAL_DIR: Field required\n"),
@@ -551,13 +551,13 @@ def test_the_command_ships_until_it_is_told_to_stop(harness: Harness, monkeypatc
     ],
 )
 def test_bad_settings_are_named(
-    settings: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    settings: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Status 2 and one line with the setting's name, never with a password."""
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     assert shipper.main() == 2
     error = capsys.readouterr().err
-    assert error.startswith(told)
+    assert error.startswith(message)
     assert error.count("\n") == 1
     assert "hunter2" not in error

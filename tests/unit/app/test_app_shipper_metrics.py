@@ -29,11 +29,11 @@ class Away(Ledger):
 
     away = False
 
-    def add_answers(self, *told: object) -> None:
+    def add_answers(self, *arguments: object) -> None:
         """Add them, or not."""
         if self.away:
             raise DatabaseError("away")
-        super().add_answers(*told)  # type: ignore[arg-type]
+        super().add_answers(*arguments)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -45,13 +45,13 @@ def ledger(tmp_path: Path) -> Iterator[Away]:
 
 
 def once(made: Shipper) -> None:
-    """One look at the journals, as the process makes them."""
+    """One call of the shipper, as its process makes it."""
     stop = threading.Event()
     stop.set()
     run(made, 0.1, stop)
 
 
-def told(port: int, host: str = "127.0.0.1") -> dict[str, float]:
+def metrics(port: int, host: str = "127.0.0.1") -> dict[str, float]:
     """The shipper's series that its port tells, by name and service."""
     with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
         text = answer.read().decode()
@@ -64,7 +64,7 @@ def test_what_waits_is_told_for_each_service(tmp_path: Path, ledger: Away) -> No
     journals = {name: Journal(tmp_path / "journals" / name, 1 << 20, 1 << 18) for name in ("stable-1", "canary")}
     made, port = Shipper(tmp_path / "journals", ledger, 1000), reserve()[0]
     serve(made, f"127.0.0.1:{port}")
-    assert told(port) == {
+    assert metrics(port) == {
         "shipper_rows_total": 0,
         "shipper_database_up": 0,
         "shipper_waiting_bytes stable-1": 0,
@@ -72,16 +72,16 @@ def test_what_waits_is_told_for_each_service(tmp_path: Path, ledger: Away) -> No
     }
     for number in range(3):
         journals["canary"].append(to_line(row(number)))
-    assert told(port)["shipper_waiting_bytes canary"] == 3 * SIZE
+    assert metrics(port)["shipper_waiting_bytes canary"] == 3 * SIZE
     once(made)
-    assert told(port) == {
+    assert metrics(port) == {
         "shipper_rows_total": 3,
         "shipper_database_up": 1,
         "shipper_waiting_bytes stable-1": 0,
         "shipper_waiting_bytes canary": 0,
     }
     journals["canary"].append(to_line(row(3)))
-    assert told(port)["shipper_waiting_bytes canary"] == SIZE
+    assert metrics(port)["shipper_waiting_bytes canary"] == SIZE
     for journal in journals.values():
         journal.close()
 
@@ -95,10 +95,10 @@ def test_a_database_that_is_away_is_told_until_it_is_back(tmp_path: Path, ledger
     ledger.away = True
     journal.append(to_line(row(1)))
     once(made)
-    assert told(port) == {"shipper_rows_total": 0, "shipper_database_up": 0, "shipper_waiting_bytes stable-1": SIZE}
+    assert metrics(port) == {"shipper_rows_total": 0, "shipper_database_up": 0, "shipper_waiting_bytes stable-1": SIZE}
     ledger.away = False
     once(made)
-    assert told(port) == {"shipper_rows_total": 1, "shipper_database_up": 1, "shipper_waiting_bytes stable-1": 0}
+    assert metrics(port) == {"shipper_rows_total": 1, "shipper_database_up": 1, "shipper_waiting_bytes stable-1": 0}
     journal.close()
 
 
@@ -106,7 +106,7 @@ def test_the_metrics_are_served_on_an_ipv6_address(tmp_path: Path, ledger: Away)
     """In brackets, as everywhere."""
     port = reserve()[0]
     serve(Shipper(tmp_path, ledger, 1000), f"[::1]:{port}")
-    assert told(port, "[::1]")["shipper_rows_total"] == 0
+    assert metrics(port, "[::1]")["shipper_rows_total"] == 0
 
 
 def test_a_port_that_is_taken_stops_the_start(

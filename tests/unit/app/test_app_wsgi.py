@@ -21,18 +21,18 @@ def environment(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refusal(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line that is told at the end of a start that failed."""
+    """The one line of a failed start."""
     with pytest.raises(SystemExit) as ended:
         wsgi.main()
     assert ended.value.code == wsgi.APP_LOAD_ERROR
-    told = capsys.readouterr().err
-    assert told.endswith("\n")
-    assert told.count("\n") == 1
-    return told
+    message = capsys.readouterr().err
+    assert message.endswith("\n")
+    assert message.count("\n") == 1
+    return message
 
 
 def test_the_application_answers_from_the_artifact(caplog: pytest.LogCaptureFixture) -> None:
-    """What the environment names is served; that nothing is journalled is said."""
+    """The artifact of the environment is served. A warning says that nothing is journalled."""
     response = wsgi.main().test_client().get(f"/recommend/{samples.FEW}")
     assert response.text == ",".join(samples.FILMS[49:44:-1])
     assert response.headers["X-Model-Version"] == str(samples.VERSION)
@@ -73,7 +73,7 @@ def test_every_worker_has_room_for_two_segments(
     assert made._segment_bytes == segment
 
 
-def test_a_missing_model_is_told_in_one_line(
+def test_a_missing_model_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No artifact: one line with its path."""
@@ -81,19 +81,19 @@ def test_a_missing_model_is_told_in_one_line(
     assert refusal(capsys).startswith(f"{tmp_path}/nothing/metadata.json: No such file or directory: is there a trained model?")
 
 
-def test_a_broken_model_is_told_in_one_line(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_model_is_one_line(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A damaged artifact: one line with the array's file."""
     (artifact / "serving" / "top.npy").write_bytes(b"")
     assert f"{artifact}/serving/top.npy: the checksum" in refusal(capsys)
 
 
-def test_a_bad_setting_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_setting_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A bad value: one line with its variable."""
     monkeypatch.setenv("TRACK", "beta")
     assert refusal(capsys).startswith("TRACK: ")
 
 
-def test_a_journal_that_cannot_be_made_is_told_in_one_line(
+def test_a_journal_that_cannot_be_made_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A file in the place of the journals' folder: one line with its path."""
@@ -104,6 +104,6 @@ def test_a_journal_that_cannot_be_made_is_told_in_one_line(
 
 def test_the_log_line_of_an_answer_is_json(capfd: pytest.CaptureFixture[str]) -> None:
     """The whole application logs what it answered."""
-    wsgi.main().test_client().get("/recommend/1", headers={"X-Request-ID": "asked-1"})
-    told = json.loads(capfd.readouterr().out)
-    assert (told["request_id"], told["user"], told["status"]) == ("asked-1", 1, 200)
+    wsgi.main().test_client().get("/recommend/1", headers={"X-Request-ID": "request-1"})
+    entry = json.loads(capfd.readouterr().out)
+    assert (entry["request_id"], entry["user"], entry["status"]) == ("request-1", 1, 200)

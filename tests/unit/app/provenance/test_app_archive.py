@@ -71,8 +71,8 @@ def test_what_a_user_was_served_comes_oldest_first(archive: Archive) -> None:
 def test_answers_are_found_by_either_id(archive: Archive) -> None:
     """One by its answer id, all of a request by the request's."""
     assert [each.user_id for each in archive.find("answer_id", f"{5:032x}")] == [6]
-    assert len(archive.find("request_id", "asked-1")) == 4
-    assert archive.find("answer_id", "asked-1") == []
+    assert len(archive.find("request_id", "request-1")) == 4
+    assert archive.find("answer_id", "request-1") == []
 
 
 def test_the_last_users_come_newest_first(archive: Archive) -> None:
@@ -122,7 +122,7 @@ def test_the_backup_of_another_installation_is_refused(archive: Archive, make_ar
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda lines: lines[:0], "line 0: the backup was cut off here"),
         (lambda lines: lines[1:], "line 1: not a backup"),
@@ -133,10 +133,10 @@ def test_the_backup_of_another_installation_is_refused(archive: Archive, make_ar
         (lambda lines: [*lines[:2], b'{"version": 5}\n', *lines[2:]], "line 3: neither a version nor an answer"),
     ],
 )
-def test_a_damaged_backup_is_told(archive: Archive, change: Callable[[list[bytes]], list[bytes]], told: str) -> None:
+def test_a_damaged_backup_is_refused(archive: Archive, change: Callable[[list[bytes]], list[bytes]], message: str) -> None:
     """Cut off, changed, or something else: BackupError with the line."""
     lines = list(to_lines(archive.everything()))
-    with pytest.raises(BackupError, match=told):
+    with pytest.raises(BackupError, match=message):
         list(from_lines(change(lines)))
 
 

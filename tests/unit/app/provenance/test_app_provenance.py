@@ -56,7 +56,7 @@ def ledger(path: Path) -> Iterator[Ledger]:
 
 
 def query(path: Path, text: str) -> list[Any]:
-    """What a query gives that is asked without the ledger."""
+    """The result of a query, without the ledger."""
     with closing(sqlite3.connect(path)) as database:
         return database.execute(text).fetchall()
 
@@ -78,9 +78,9 @@ def test_tables_are_made_once(ledger: Ledger) -> None:
 def test_answers_come_with_all_that_is_told_of_them(ledger: Ledger, path: Path) -> None:
     """A row has the columns of the contract, with the time in UTC to the microsecond."""
     ledger.add_answers(JOURNAL, [row(1)], 100)
-    told = "select version_number, user_id, answer_id, request_id, track, served_at, step, digest from reccom"
-    assert query(path, told) == [
-        (3, 5, f"{1:032x}", "asked-1", "stable", "2025-06-15 15:06:40.123456", "known", "0123456789abcdef")
+    statement = "select version_number, user_id, answer_id, request_id, track, served_at, step, digest from reccom"
+    assert query(path, statement) == [
+        (3, 5, f"{1:032x}", "request-1", "stable", "2025-06-15 15:06:40.123456", "known", "0123456789abcdef")
     ]
 
 
@@ -92,8 +92,8 @@ def test_times_keep_their_microseconds(tmp_path_factory: pytest.TempPathFactory,
     ledger.create()
     ledger.add_answers(JOURNAL, [row(served_at, served_at=served_at)], 1)
     ledger.close()
-    ((told,),) = query(path, f"select served_at from reccom where answer_id = '{served_at:032x}'")  # noqa: S608 - ours
-    since_1970 = datetime.fromisoformat(told).replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    ((text,),) = query(path, f"select served_at from reccom where answer_id = '{served_at:032x}'")  # noqa: S608 - ours
+    since_1970 = datetime.fromisoformat(text).replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     assert since_1970 == timedelta(microseconds=served_at)
 
 

@@ -54,11 +54,11 @@ def test_secrets_are_files_and_stand_nowhere_else() -> None:
     made = files({**MAIL, **LOGIN, **SLACK}, "/etc/alertmanager")
     assert made["smtp_password"] == LOGIN["SMTP_PASSWORD"]
     assert made["slack_webhook_url"] == SLACK["SLACK_WEBHOOK_URL"]
-    told = made["alertmanager.yml"]
-    assert "hunter2" not in told
-    assert "zyxwv" not in told
-    assert '"/etc/alertmanager/smtp_password"' in told
-    assert '"/etc/alertmanager/slack_webhook_url"' in told
+    configuration = made["alertmanager.yml"]
+    assert "hunter2" not in configuration
+    assert "zyxwv" not in configuration
+    assert '"/etc/alertmanager/smtp_password"' in configuration
+    assert '"/etc/alertmanager/slack_webhook_url"' in configuration
 
 
 @pytest.mark.parametrize(

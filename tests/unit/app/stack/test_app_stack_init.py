@@ -49,17 +49,17 @@ def test_missing_passwords_are_made_long_and_each_of_its_own() -> None:
 def test_a_setting_wins_over_a_file_and_a_file_over_a_new_password() -> None:
     """For all readers of it."""
     there = {"host/mysql_password": "from-file", "mysql/root_password": "kept"}
-    made = {file.path: file.content for file in passwords({"MYSQL_PASSWORD": "told"}, there)}
-    assert {made["host/mysql_password"], made["migrate/host_password"]} == {"told"}
+    made = {file.path: file.content for file in passwords({"MYSQL_PASSWORD": "given"}, there)}
+    assert {made["host/mysql_password"], made["migrate/host_password"]} == {"given"}
     assert {made["mysql/root_password"], made["migrate/root_password"]} == {"kept"}
 
 
 def test_init_makes_what_is_missing_and_the_second_time_nothing(project: Path) -> None:
-    """Secrets, NGINX's place, the folder for the pipeline's figures."""
-    told = init(project, project / "volumes")
+    """Secrets, NGINX's files, the folder for the pipeline's metrics."""
+    changes = init(project, project / "volumes")
     before = read(project)
-    assert ".secrets/mysql/root_password written" in told
-    assert {".stack/nginx/" + name + " written" for name in PLACE} <= set(told)
+    assert ".secrets/mysql/root_password written" in changes
+    assert {".stack/nginx/" + name + " written" for name in PLACE} <= set(changes)
     assert (project / "logs" / "metrics").is_dir()
     assert init(project, project / "volumes") == []
     assert read(project) == before
@@ -157,11 +157,11 @@ def test_the_upstream_is_left_as_the_release_keeps_it(project: Path) -> None:
 def test_values_of_the_env_file_are_used(project: Path) -> None:
     """Also for Alertmanager's channels."""
     (project / ".env").write_text(
-        "MYSQL_PASSWORD=told\nMYSQL_USER=somebody\nSLACK_WEBHOOK_URL=https://hooks.example/T1\nSMTP_HOST=\n"
+        "MYSQL_PASSWORD=given\nMYSQL_USER=somebody\nSLACK_WEBHOOK_URL=https://hooks.example/T1\nSMTP_HOST=\n"
     )
     init(project, project / "volumes")
     secrets = read(project)
-    assert {secrets["host/mysql_password"], secrets["migrate/host_password"]} == {"told"}
+    assert {secrets["host/mysql_password"], secrets["migrate/host_password"]} == {"given"}
     assert secrets["host/mysql_user"] == "somebody"
     assert secrets["alertmanager/slack_webhook_url"] == "https://hooks.example/T1"
     assert "hooks.example" not in secrets["alertmanager/alertmanager.yml"]
@@ -179,7 +179,7 @@ def test_a_secret_that_is_there_but_empty_stops_the_start_with_its_name(project:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "spoil", "status", "said"),
+    ("arguments", "spoil", "status", "message"),
     [
         ([], "", 2, "use: "),
         (["."], "SMTP_HOST=mail.example\n", 2, "init: MAIL_FROM"),
@@ -197,11 +197,11 @@ def test_the_command_ends_as_the_contracts_say(
     arguments: Sequence[str],
     spoil: str,
     status: int,
-    said: str,
+    message: str,
 ) -> None:
     """One line on standard error where it cannot do it."""
     monkeypatch.chdir(project)
     (project / ".env").write_text(spoil, "utf-8", "surrogateescape")
     (project / ".env.example").write_text("# MYSQL_USER=\n")
     assert main(arguments) == status
-    assert capsys.readouterr().err.startswith(said)
+    assert capsys.readouterr().err.startswith(message)

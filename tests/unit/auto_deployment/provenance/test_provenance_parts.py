@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 NOON = datetime(2026, 1, 2, 12)  # noqa: DTZ001 - the tables hold UTC without saying so
 LINE = {
     "time": "2026-01-02T12:00:00+00:00",
-    "request_id": "asked-1",
+    "request_id": "request-1",
     "answer_id": "a1",
     "status": 200,
     "request_time": 0.301,
@@ -148,7 +148,7 @@ def test_an_answer_of_a_group_needs_the_image_of_its_version(tmp_path: Path) -> 
 
 def traced(version: int, md5: str | None) -> Traced:
     """An answer of a version with that model."""
-    return Traced(version, 5, None, None, None, "a1", "asked-1", "stable", NOON, "known", "0f", "", None, None, md5)
+    return Traced(version, 5, None, None, None, "a1", "request-1", "stable", NOON, "known", "0f", "", None, None, md5)
 
 
 def test_of_what_was_fetched_the_newest_versions_stay(tmp_path: Path) -> None:
@@ -298,10 +298,10 @@ def test_a_step_is_told_by_what_the_version_ranked_with() -> None:
 
 def test_every_try_is_read_from_the_log() -> None:
     """Of this request alone; lines that are cut, of others, or refused at the door are no harm."""
-    other = {**LINE, "request_id": "asked-10", "answer_id": "asked-1"}
+    other = {**LINE, "request_id": "request-10", "answer_id": "request-1"}
     refused = {**LINE, "upstream_addr": "", "upstream_status": "", "upstream_time": "", "status": 405}
-    lines = [json.dumps(LINE), json.dumps(other), json.dumps(LINE)[:80], '"asked-1"', "[1, asked-1", json.dumps(refused)]
-    first, second = tries.read(lines, "asked-1")
+    lines = [json.dumps(LINE), json.dumps(other), json.dumps(LINE)[:80], '"request-1"', "[1, request-1", json.dumps(refused)]
+    first, second = tries.read(lines, "request-1")
     assert (first.status, first.seconds, first.answer_id) == (200, 0.301, "a1")
     assert first.tries == [tries.Try("10.0.0.1:5000", "502", "0.280"), tries.Try("10.0.0.2:5000", "200", "0.002")]
     assert (second.status, second.tries) == (405, [])
@@ -312,9 +312,9 @@ def test_tries_come_from_a_file_or_all_logs_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "tries.log").write_text(f"{json.dumps(LINE)}\nelse\n")
     (tmp_path / "tries.1.log").write_text(f"{json.dumps({**LINE, 'time': 'before'})}\n")
     (tmp_path / "error.log").write_text(json.dumps(LINE))
-    assert [each.time for each in tries.read(tries.lines_in(tmp_path, "asked-1"), "asked-1")] == ["before", LINE["time"]]
-    assert len(tries.lines_in(tmp_path / "tries.log", "asked-1")) == 1
-    assert tries.lines_in_stack(Commands(tmp_path), "no-such-docker", "asked-1") is None
+    assert [each.time for each in tries.read(tries.lines_in(tmp_path, "request-1"), "request-1")] == ["before", LINE["time"]]
+    assert len(tries.lines_in(tmp_path / "tries.log", "request-1")) == 1
+    assert tries.lines_in_stack(Commands(tmp_path), "no-such-docker", "request-1") is None
 
 
 def test_release_evidence_is_whatever_the_release_left(tmp_path: Path) -> None:

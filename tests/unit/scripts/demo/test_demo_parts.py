@@ -111,9 +111,9 @@ def ended(process: Process) -> None:
 
 def test_a_process_that_dies_is_started_again_until_it_dies_too_often(tmp_path: Path) -> None:
     """Ten starts within a minute are enough: RunError with its last words."""
-    said: list[str] = []
+    messages: list[str] = []
     process = Process("short", ["/bin/sh", "-c", "echo no luck; exit 3"], {}, tmp_path, tmp_path)
-    processes = Processes([process], said.append)
+    processes = Processes([process], messages.append)
     processes.start("short")
     for _ in range(MOST_RESTARTS - 1):
         ended(process)
@@ -121,8 +121,8 @@ def test_a_process_that_dies_is_started_again_until_it_dies_too_often(tmp_path: 
     ended(process)
     with pytest.raises(RunError, match="no luck"):
         processes.restart_dead()
-    assert len(said) == MOST_RESTARTS - 1
-    assert "ended with 3" in said[0]
+    assert len(messages) == MOST_RESTARTS - 1
+    assert "ended with 3" in messages[0]
 
 
 def test_a_process_that_does_not_come_up_is_told(tmp_path: Path) -> None:

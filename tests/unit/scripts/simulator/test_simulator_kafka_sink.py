@@ -36,6 +36,6 @@ def test_a_broker_that_is_away_fails_the_command(monkeypatch: pytest.MonkeyPatch
         held.bind(("127.0.0.1", 0))
         address = f"kafka://127.0.0.1:{held.getsockname()[1]}/movielog4"
         assert main([*STREAM, "--output", address]) == 1
-    told = capfd.readouterr().err
-    assert told.startswith(f"simulate: cannot write {address}: ")
-    assert told.count("\n") == 1
+    error = capfd.readouterr().err
+    assert error.startswith(f"simulate: cannot write {address}: ")
+    assert error.count("\n") == 1

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.simulator import lines
-from scripts.simulator.lines import Answer, exact_stamp, whole_stamp
+from scripts.simulator.lines import RequestOutcome, exact_stamp, whole_stamp
 
 
 def seconds(text: str) -> int:
@@ -61,12 +61,12 @@ def test_bodies_have_the_forms_of_the_stream() -> None:
 
 def test_a_request_line_joins_its_films_and_ends_in_the_time() -> None:
     """Ids are joined by a comma and a blank; milliseconds are whole."""
-    answer = Answer("host:8082", 200, "a+1999, b+2000", 390.6)
+    answer = RequestOutcome("host:8082", 200, "a+1999, b+2000", 390.6)
     expected = "514537,recommendation request host:8082, status 200, result: a+1999, b+2000, 391 ms"
     assert lines.recommendation(514537, answer) == expected
 
 
 def test_an_error_of_several_lines_stays_one_line() -> None:
     """Whatever a service answers, its line is one line."""
-    line = lines.recommendation(1, Answer("h:1", 500, "first\nsecond\r\nthird\u2028fourth", 3))
+    line = lines.recommendation(1, RequestOutcome("h:1", 500, "first\nsecond\r\nthird\u2028fourth", 3))
     assert re.fullmatch(r"1,.*, status 500, result: first second third fourth, 3 ms", line)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from scripts.simulator.sink import Progress, bar
+from scripts.simulator.sink import ProgressLine, bar
 
 
 class Terminal(io.StringIO):
@@ -43,7 +43,7 @@ def test_a_bar_shows_share_and_pace(done: int, expected: str) -> None:
 def test_a_file_gets_a_line_now_and_then() -> None:
     """Away from a terminal there is a plain line every five seconds, however often progress is shown."""
     stream, clock = io.StringIO(), Clock()
-    progress = Progress(stream, 100, "lines", clock)
+    progress = ProgressLine(stream, 100, "lines", clock)
     for second in range(12):
         clock.now = float(second)
         progress.show(second)
@@ -54,7 +54,7 @@ def test_a_file_gets_a_line_now_and_then() -> None:
 def test_a_terminal_gets_one_line_drawn_again() -> None:
     """Each drawing returns to the beginning of the line; the end completes it."""
     stream, clock = Terminal(), Clock()
-    progress = Progress(stream, 4, "lines", clock)
+    progress = ProgressLine(stream, 4, "lines", clock)
     for step in range(4):
         clock.now = step / 2
         progress.show(step)
@@ -66,6 +66,6 @@ def test_a_terminal_gets_one_line_drawn_again() -> None:
 
 def test_quiet_is_quiet() -> None:
     """Without a stream nothing is told, and nothing breaks."""
-    progress = Progress(None, 10, "lines")
+    progress = ProgressLine(None, 10, "lines")
     progress.show(5)
     progress.finish(10)

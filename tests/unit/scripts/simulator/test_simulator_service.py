@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from scripts.simulator.errors import InputError, MalformedAnswerError
-from scripts.simulator.service import broken_off, films_of, judged, server_of, timed_out
+from scripts.simulator.service import broken_off, films_of, outcome_of, server_of, timed_out
 
 TWENTY = ",".join(f"film+{number}+1999" for number in range(20))
 
@@ -32,22 +32,22 @@ def test_a_breach_of_the_contract_is_named(body: bytes, breach: str) -> None:
     """A malformed body is refused with what is wrong with it, and counts as a failure without status 200."""
     with pytest.raises(MalformedAnswerError, match=breach):
         films_of(body)
-    answer = judged("h:1", 200, body, 5.0)
+    answer = outcome_of("h:1", 200, body, 5.0)
     assert (answer.status, answer.failure, answer.films) == (0, "malformed", ())
     assert breach in answer.result
 
 
 def test_a_good_answer_is_logged_with_its_films() -> None:
     """Status 200, the ids joined by a comma and a blank, no failure."""
-    answer = judged("h:1", 200, b"a+1999,b+2000", 5.0)
+    answer = outcome_of("h:1", 200, b"a+1999,b+2000", 5.0)
     assert (answer.status, answer.result, answer.films, answer.failure) == (200, "a+1999, b+2000", ("a+1999", "b+2000"), "")
 
 
 def test_another_status_is_a_failure_of_that_name() -> None:
     """The status and the text of the service are kept."""
-    answer = judged("h:1", 503, b"not ready\n", 5.0)
+    answer = outcome_of("h:1", 503, b"not ready\n", 5.0)
     assert (answer.status, answer.result, answer.failure) == (503, "not ready", "status 503")
-    assert judged("h:1", 404, b"", 5.0).result == "no text"
+    assert outcome_of("h:1", 404, b"", 5.0).result == "no text"
 
 
 def test_a_time_out_reads_as_in_the_real_stream() -> None:

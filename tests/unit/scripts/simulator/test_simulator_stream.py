@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from auto_deployment.ingestion.events import Reject, Repaired, parse
-from scripts.simulator import StreamOptions, Tally, World, stream_lines
+from scripts.simulator import LineCounts, StreamOptions, World, stream_lines
 from scripts.simulator.choice import weights
 from scripts.simulator.errors import InputError
 from scripts.simulator.lines import DamageRates, Kind
@@ -106,7 +106,7 @@ def test_a_film_is_watched_minute_by_minute_among_others(lines: list[str], world
 
 def test_the_mix_is_the_measured_one(world: World) -> None:
     """About 98 lines in 100 are watches, 1 is a rating and 1 a request, with ratings spread as in the real month."""
-    tally = Tally()
+    tally = LineCounts()
     given = list(stream_lines(world, StreamOptions(lines=60_000, damage=CLEAN), tally))
     assert tally.lines == len(given) == 60_000
     assert tally.counts[Kind.WATCH] / 60_000 == pytest.approx(0.98, abs=0.01)
@@ -117,7 +117,7 @@ def test_the_mix_is_the_measured_one(world: World) -> None:
 
 def test_ratings_are_exact_where_they_are_the_measure(world: World) -> None:
     """The stream ends with the last rating asked for."""
-    tally = Tally()
+    tally = LineCounts()
     *_, last = stream_lines(world, StreamOptions(ratings=500, minutes_share=0.01, days=5, damage=CLEAN), tally)
     assert tally.counts[Kind.RATING] == 500
     assert "/rate/" in last
@@ -134,7 +134,7 @@ def test_ratings_follow_the_real_distribution() -> None:
 
 def test_a_thinned_stream_keeps_a_share_of_the_minutes(world: World) -> None:
     """Of 100 minutes watched about 5 get a line, in the order of time."""
-    tally = Tally()
+    tally = LineCounts()
     given = list(stream_lines(world, StreamOptions(lines=6000, minutes_share=0.05, days=3, damage=CLEAN), tally))
     assert tally.counts[Kind.WATCH] / tally.counts[Kind.RATING] == pytest.approx(0.05 * 98, rel=0.25)
     assert [moment(line) for line in given] == sorted(moment(line) for line in given)
@@ -143,7 +143,7 @@ def test_a_thinned_stream_keeps_a_share_of_the_minutes(world: World) -> None:
 def test_damage_reaches_the_lines_at_its_rates(world: World) -> None:
     """Of the lines of a stream the share asked for is damaged, and the tally counts what they were."""
     options = StreamOptions(lines=30_000, damage=DamageRates(ratings=0.2, watches=0.05, empty_ratings=0.1), days=1)
-    tally, clean = Tally(), list(stream_lines(world, StreamOptions(lines=30_000, damage=CLEAN, days=1)))
+    tally, clean = LineCounts(), list(stream_lines(world, StreamOptions(lines=30_000, damage=CLEAN, days=1)))
     spoilt = list(stream_lines(world, options, tally))
     changed = Counter("/rate/" in line for line, other in zip(clean, spoilt, strict=True) if line != other)
     assert changed[True] / tally.counts[Kind.RATING] == pytest.approx(0.3, rel=0.2)

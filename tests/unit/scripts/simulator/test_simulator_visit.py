@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts.simulator.errors import InputError
-from scripts.simulator.lines import Answer
-from scripts.simulator.visit import Desk, Report, Tickets, VisitOptions, visitors
+from scripts.simulator.lines import RequestOutcome
+from scripts.simulator.visit import VisitLog, VisitOptions, VisitReport, VisitSchedule, visitors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,14 +25,14 @@ class Lines(list[str]):
         self.append(line)
 
 
-def answer(milliseconds: float, failure: str = "") -> Answer:
+def answer(milliseconds: float, failure: str = "") -> RequestOutcome:
     """An answer of which only time and failure matter."""
-    return Answer("h:1", 0 if failure else 200, "a+1999", milliseconds, failure=failure)
+    return RequestOutcome("h:1", 0 if failure else 200, "a+1999", milliseconds, failure=failure)
 
 
 def test_a_summary_counts_and_measures() -> None:
     """Requests, successes, failures by kind with the most frequent first, and the percentiles over all."""
-    report = Report()
+    report = VisitReport()
     for milliseconds in range(1, 98):
         report.add(answer(float(milliseconds)))
     for failure in ("status 500", "timeout", "timeout"):
@@ -43,16 +43,16 @@ def test_a_summary_counts_and_measures() -> None:
 
 def test_a_summary_of_nothing_has_no_percentiles() -> None:
     """Interrupted before the first answer, there is nothing to measure."""
-    assert Report().summary() == "requests 0, ok 0, failed 0"
+    assert VisitReport().summary() == "requests 0, ok 0, failed 0"
 
 
 def test_each_answer_is_one_line_in_the_order_of_time() -> None:
-    """The desk stamps, writes, counts and tells."""
-    lines, told, report = Lines(), list[int](), Report()
-    desk = Desk(lines, report, told.append)
+    """The visit_log stamps, writes, counts and tells."""
+    lines, totals, report = Lines(), list[int](), VisitReport()
+    visit_log = VisitLog(lines, report, totals.append)
     for user in ("5", "6", "7"):
-        desk.note(user, answer(3.0))
-    assert told == [1, 2, 3]
+        visit_log.note(user, answer(3.0))
+    assert totals == [1, 2, 3]
     assert len(report.milliseconds) == 3
     for line, user in zip(lines, "567", strict=True):
         form = (
@@ -64,36 +64,36 @@ def test_each_answer_is_one_line_in_the_order_of_time() -> None:
 
 def test_tickets_run_out() -> None:
     """As many visits as asked for, each to the next visitor."""
-    tickets = Tickets(VisitOptions(URL, count=2), iter("abc"))
-    tickets.open()
-    assert [tickets.take() for _ in range(4)] == ["a", "b", None, None]
+    schedule = VisitSchedule(VisitOptions(URL, count=2), iter("abc"))
+    schedule.open()
+    assert [schedule.take() for _ in range(4)] == ["a", "b", None, None]
 
 
 def test_tickets_at_a_rate_wait_until_they_are_due() -> None:
     """At 50 a second the fifth is handed out 80 ms after the first."""
-    tickets = Tickets(VisitOptions(URL, rate=50.0, count=9), iter("abcdefghi"))
-    tickets.open()
+    schedule = VisitSchedule(VisitOptions(URL, rate=50.0, count=9), iter("abcdefghi"))
+    schedule.open()
     begun = time.monotonic()
-    assert [tickets.take() for _ in range(5)] == list("abcde")
+    assert [schedule.take() for _ in range(5)] == list("abcde")
     assert 0.075 <= time.monotonic() - begun < 2
 
 
 def test_closed_tickets_are_not_handed_out() -> None:
     """Nobody begins a visit, or goes on waiting for one, after the end."""
-    tickets = Tickets(VisitOptions(URL, rate=0.001, count=9), iter("abc"))
-    tickets.open()
-    assert tickets.take() == "a"
-    tickets.close()
+    schedule = VisitSchedule(VisitOptions(URL, rate=0.001, count=9), iter("abc"))
+    schedule.open()
+    assert schedule.take() == "a"
+    schedule.close()
     begun = time.monotonic()
-    assert tickets.take() is None
+    assert schedule.take() is None
     assert time.monotonic() - begun < 1
 
 
 def test_closed_before_they_are_opened_no_ticket_is_handed_out() -> None:
     """Interrupted while the visitors gather, nobody visits, and nobody waits."""
-    tickets = Tickets(VisitOptions(URL, count=9), iter("abc"))
-    tickets.close()
-    assert tickets.take() is None
+    schedule = VisitSchedule(VisitOptions(URL, count=9), iter("abc"))
+    schedule.close()
+    assert schedule.take() is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Numbers and names that stand in words beside where they are set."""
+"""Numbers and names in texts agree with the files that set them."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def set_in_nginx(root: Path, directive: str) -> str:
         ("docs/http-api.md", r"latest begin of a new try \| (\d+) ms", "proxy_next_upstream_timeout"),
     ],
 )
-def test_a_time_that_is_told_of_nginx_is_its_own(root: Path, path: str, words: str, directive: str) -> None:
-    """Whoever is woken by an alert reads what NGINX does."""
+def test_a_time_of_nginx_in_a_text_is_the_configured_one(root: Path, path: str, words: str, directive: str) -> None:
+    """A reader of an alert or a page reads the configured time."""
     assert re.findall(words, (root / path).read_text()) == [set_in_nginx(root, directive)]
 
 
@@ -48,6 +48,6 @@ def test_the_task_runner_names_every_benchmark(root: Path) -> None:
 
 
 @pytest.mark.parametrize("series", [*pipeline_metrics.HELP, pipeline_metrics.LOOK, *release_metrics.HELP])
-def test_a_series_of_pipeline_and_release_is_told(root: Path, series: str) -> None:
+def test_a_series_of_pipeline_and_release_is_documented(root: Path, series: str) -> None:
     """In docs/monitoring.md, by its whole name."""
     assert re.search(rf"`{series}[`{{]", (root / "docs" / "monitoring.md").read_text())
