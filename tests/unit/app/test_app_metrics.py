@@ -43,7 +43,7 @@ def test_the_files_of_all_processes_are_added_up(tmp_path: Path, gone: int) -> N
     """Those of processes that have ended too; none is lost."""
     save(tmp_path / f"counter_{os.getpid()}.db", 3)
     save(tmp_path / f"counter_{gone}.db", 4)
-    assert collected(ProcessFiles(tmp_path, LABELS)) == {"asked_total": 7, "metrics_files_lost_total": 0}
+    assert collected(ProcessFiles(tmp_path, LABELS)) == {"requests_total": 7, "metrics_files_lost_total": 0}
 
 
 @pytest.mark.parametrize("damage", ["empty", "torn header", "torn entry", "other bytes", "text", "a number too large"])
@@ -62,8 +62,8 @@ def test_a_damaged_file_of_a_process_that_is_gone_is_lost_and_counted(tmp_path: 
     }
     broken.write_bytes(contents[damage])
     files = ProcessFiles(tmp_path, LABELS)
-    assert collected(files) == {"asked_total": 3, "metrics_files_lost_total": 1}
-    assert collected(files) == {"asked_total": 3, "metrics_files_lost_total": 1}
+    assert collected(files) == {"requests_total": 3, "metrics_files_lost_total": 1}
+    assert collected(files) == {"requests_total": 3, "metrics_files_lost_total": 1}
     assert not broken.exists()
 
 
@@ -73,7 +73,7 @@ def test_a_foreign_file_is_lost_and_counted(tmp_path: Path, name: str) -> None:
     save(tmp_path / f"counter_{os.getpid()}.db", 3)
     (tmp_path / name).write_text("foreign")
     (tmp_path / f"folder-{name}").mkdir()
-    assert collected(ProcessFiles(tmp_path, LABELS)) == {"asked_total": 3, "metrics_files_lost_total": 2}
+    assert collected(ProcessFiles(tmp_path, LABELS)) == {"requests_total": 3, "metrics_files_lost_total": 2}
 
 
 def test_a_file_that_a_running_process_has_just_made_is_not_lost(tmp_path: Path) -> None:
@@ -83,6 +83,6 @@ def test_a_file_that_a_running_process_has_just_made_is_not_lost(tmp_path: Path)
     files = ProcessFiles(tmp_path, LABELS)
     assert collected(files) == {"metrics_files_lost_total": 0}
     save(young, 5)
-    assert collected(files) == {"asked_total": 5, "metrics_files_lost_total": 0}
+    assert collected(files) == {"requests_total": 5, "metrics_files_lost_total": 0}
     os.truncate(young, 0)
     assert [collected(files)["metrics_files_lost_total"] for _ in range(3)] == [0, 1, 1]
