@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         channels += notify.open_channels(settings)
         with locked(settings.data_dir / LOCK, "another run holds the lock"):
             status = Pipeline(settings, options, Progress(sys.stdout), channels, Stop(), in_service).run()
-            metrics.tell(settings, "collect" if options.collect_only else "retrain", status)
+            metrics.write_run_metrics(settings, "collect" if options.collect_only else "retrain", status)
             return status
     except RunError as error:
         sys.stderr.write(f"auto_deploy: {error}\n")

@@ -21,13 +21,13 @@ class WrongUseError(RunError):
 
 
 class RefusedError(RunError):
-    """The data check or the gate says no: `figures` are what was judged, by name, `limit` what they were held against."""
+    """The data check or the gate refuses. `metrics` are the checked values by name, and `limit` is the limit that they failed."""
 
     status = 3
 
-    def __init__(self, text: str, figures: Mapping[str, float] | None = None, limit: float | str = "none") -> None:
+    def __init__(self, text: str, metrics: Mapping[str, float] | None = None, limit: float | str = "none") -> None:
         super().__init__(text)
-        self.figures = dict(figures or {})
+        self.metrics = dict(metrics or {})
         self.limit = limit
 
 

@@ -196,7 +196,7 @@ class ScheduleSettings(SettingsGroup):
 
     retrain_days: float = Field(2.0, gt=0, le=365, description="days from the start of one full run to the next")
     collect_every_hours: float = Field(6.0, gt=0, le=8760, description="hours between collections, between full runs")
-    run_max_hours: float = Field(12.0, gt=0, le=8760, description="a run that goes on for longer hangs, and is ended")
+    run_max_hours: float = Field(12.0, gt=0, le=8760, description="a longer run counts as hanging, and is stopped")
 
 
 class CanarySettings(SettingsGroup):
@@ -207,7 +207,7 @@ class CanarySettings(SettingsGroup):
     )
     canary_bake_minutes: float = Field(720.0, gt=0, le=43_200, description="a canary serves so long before it is promoted")
     canary_max_bake_minutes: float = Field(1440.0, gt=0, le=43_200, description="and at most so long where evidence is thin")
-    canary_check_seconds: float = Field(60.0, ge=1, le=3600, description="from one look at the evidence to the next")
+    canary_check_seconds: float = Field(60.0, ge=1, le=3600, description="from one check of the evidence to the next")
     canary_max_mean_ms: float = Field(500.0, gt=0, description="the mean time of a canary's answers must be below it")
     canary_min_requests: int = Field(500, ge=1, description="answers and tries that are needed to pass, never to fail")
     canary_max_slowdown: float = Field(1.2, ge=1, description="slower than stable by more than this factor is worse")
@@ -263,7 +263,7 @@ class Settings(
 ):
     """All settings of the host side. A function takes the group that it needs."""
 
-    user_api_url: str | None = Field(None, pattern=r"^https?://", description="the film service's API; unset: nobody is asked")
+    user_api_url: str | None = Field(None, pattern=r"^https?://", description="the film service's API; unset: not used")
     app_image: str = Field("movierec-app", pattern=r"^[a-z0-9][a-z0-9._/:-]{0,200}$", description="repository of our images")
     log_dir: Path = Field(Path("logs"), description="the rotating log file's folder")
     keep_images: int = Field(3, ge=0, le=100, description="images of versions that were in service before, for a rollback")

@@ -1,6 +1,6 @@
-"""The version in service, as far as a gate may use it: its recipe, never its artifact.
+"""The version in service, as far as the gate may use it: its recipe, never its artifact.
 
-An artifact may have seen the rows that a candidate is tested on. So the champion's recipe is trained again on the candidate's
+The artifact may have been trained on the rows that a candidate is tested on. So the recipe is trained again on the candidate's
 training rows, and both are scored on the same test rows.
 """
 

@@ -100,7 +100,7 @@ def _worth_its_factors(rmse: float, bias: float, spread: float) -> Check:
 def _worth_its_data(evaluation: Evaluation) -> Check:
     """Better than every shuffled training on every split, and by more than chance over the splits.
 
-    On ratings that say nothing the real training is just one more shuffle. It is the best of three on all five splits once in
+    On ratings without information the real training is just one more shuffle. It is the best of three on all splits once in
     243 times. It passes the t-test on the mean gain once in 100 times.
     """
     pairs = [(real, noise) for real, *noise in zip(evaluation.model.all, *evaluation.shuffled, strict=True)]
@@ -108,7 +108,7 @@ def _worth_its_data(evaluation: Evaluation) -> Check:
     least = T_LIMIT * _spread(gains) / sqrt(len(gains))
     always = all(real < min(noise) for real, noise in pairs)
     rmse, noise = fmean(evaluation.model.all), fmean(map(fmean, evaluation.shuffled))
-    reason = f"RMSE {rmse:.3f} is not clearly better than the same model on shuffled ratings ({noise:.3f}): they say nothing"
+    reason = f"RMSE {rmse:.3f} is not clearly better than with shuffled ratings ({noise:.3f}): they have no information"
     passed = always and fmean(gains) > least
     return Check(name="shuffled", value=rmse, threshold=noise - least, passed=passed, reason=reason)
 

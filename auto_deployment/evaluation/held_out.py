@@ -1,4 +1,4 @@
-"""What the evaluation has held out, user by user: what quality by groups and by steps is judged on."""
+"""The metrics on held-out ratings, user by user: the base of quality by groups and by steps."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class RatingErrors(NamedTuple):
 
 
 class HeldOut(NamedTuple):
-    """Later ratings, which nothing that is judged by them has seen.
+    """Metrics on later ratings, which no training and no choice has used.
 
-    `per_user` has each ranker's figures for users who were known at the cut, `absent` those of the popular list for users who
-    were not. `films` is how many films each user had rated or watched by then.
+    `per_user` has each ranker's metrics for users known at the cut. `absent` has the metrics of the popular list for the other
+    users. `films` is the number of films that each user had rated or watched at the cut.
     """
 
     per_user: dict[str, UserMetrics]
@@ -42,7 +42,7 @@ class HeldOut(NamedTuple):
 
 
 def held_out_of(train: Feedback, test: Ratings, offline: OfflineEvaluation, errors: RatingErrors) -> HeldOut:
-    """What `offline` found for users known in `train`, and what the popular list is worth to the other users in `test`."""
+    """The metrics of `offline` for users known in `train`, and of the popular list for the other users in `test`."""
     films = np.diff(train.seen().starts)
     popularity = RankerFactory(train, UserFilmBias(), 0).popularity(offline.choice.tuning.half_life)
     relevant = test[test.stars >= train.liked_from]

@@ -149,7 +149,7 @@ class Collector:
             state.refused = False
         except RefusedError as error:
             kept = f"{self._tables.quarantine} has these lines with their reasons, the tables have the others"
-            raise RefusedError(f"{error}; {kept}; the form of a line: docs/stream.md", error.figures, error.limit) from error
+            raise RefusedError(f"{error}; {kept}; the form of a line: docs/stream.md", error.metrics, error.limit) from error
         finally:
             state.save(self._path)
 

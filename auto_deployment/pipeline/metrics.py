@@ -1,6 +1,6 @@
 """The pipeline's metrics for Prometheus: a file for node-exporter's textfile collector, replaced at the end of each run.
 
-Another one, replaced at each look at a canary, says that somebody looks.
+A second file has the time of the last check of a canary. It shows that a release process is alive.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FOLDER, FILE, LOOK_FILE = "metrics", "pipeline.prom", "release_look.prom"
-LOOK = "release_last_look_time_seconds"
+FOLDER, FILE, CHECK_FILE = "metrics", "pipeline.prom", "release_look.prom"
+LAST_CHECK = "release_last_look_time_seconds"
 DAY, HOUR = 86400, 3600
 READABLE = 0o555
 HELP = {
     "pipeline_last_run_time_seconds": "When the last run of this kind ended, in seconds since 1970",
-    "pipeline_last_run_status": "Its exit status: 0 done, 1 failed, 2 wrong use, 3 refused, 130 and 143 stopped",
+    "pipeline_last_run_status": "The exit status of that run: 0 done, 1 failed, 2 wrong use, 3 refused, 130 and 143 stopped",
     "pipeline_last_success_time_seconds": "When a run of this kind last ended with 0",
     "pipeline_version": "The last version's number; 0 before the first",
-    "pipeline_version_time_seconds": "When it was trained; before the first, when a run first reported that",
+    "pipeline_version_time_seconds": "When that version was trained; before the first version, when a run first reported 0",
     "pipeline_kafka_lag": "Lines of the stream that the last collection left unread",
-    "pipeline_kafka_lag_before": "Those that the one before it left",
+    "pipeline_kafka_lag_before": "Lines that the collection before the last one left unread",
     "pipeline_collected_lines": "Lines of the last collection",
     "pipeline_rejected_lines": "Lines of the last collection that were rejected, by reason",
     "pipeline_collection_refused": "1 when too many lines of the last collection were rejected, else 0",
@@ -47,13 +47,13 @@ HELP = {
 }
 _SERIES = re.compile(r"(([a-z_]+)(?:\{(?:kind|reason)=\"[a-z_]+\"\})?) (-?[0-9.]+(?:e[+-]?[0-9]+)?)")
 
-Figures = dict[str, float]
+Series = dict[str, float]
 
 
-class Known(NamedTuple):
-    """What the data folder says: version, when it was trained (None: not known), lines that collections left, newest last.
+class DataState(NamedTuple):
+    """The data folder: the version, when it was trained (None: unknown), unread lines after the last collections, newest last.
 
-    `last` are the counts of the last collection, None when there was none; `refused` says whether it had too many rejects.
+    `last` are the counts of the last collection; None before the first. `refused`: the last collection had too many rejects.
     """
 
     version: int
@@ -63,69 +63,67 @@ class Known(NamedTuple):
     refused: bool = False
 
 
-def after_run(before: Mapping[str, float], kind: str, status: int, known: Known, now: float) -> Figures:
-    """The figures after a run of `kind` (retrain, collect), given those before it. Times in seconds since 1970. Pure.
+def after_run(before: Mapping[str, float], kind: str, status: int, state: DataState, now: float) -> Series:
+    """The values by series after a run of `kind` (retrain, collect). Times are in seconds since 1970. Pure.
 
-    Times in the future, of before the clock was set back, count as now: an alert on their age would be silent until then.
+    A time in the future, from before the clock was set back, becomes `now`. An alert on its age would stay silent until then.
     """
-    figures = {name: min(value, now) if "_time_seconds" in name else value for name, value in before.items()}
-    figures[f'pipeline_last_run_time_seconds{{kind="{kind}"}}'] = now
-    figures[f'pipeline_last_run_status{{kind="{kind}"}}'] = status
+    values = {name: min(value, now) if "_time_seconds" in name else value for name, value in before.items()}
+    values[f'pipeline_last_run_time_seconds{{kind="{kind}"}}'] = now
+    values[f'pipeline_last_run_status{{kind="{kind}"}}'] = status
     if status == 0:
-        figures[f'pipeline_last_success_time_seconds{{kind="{kind}"}}'] = now
-    same = before.get("pipeline_version") == known.version
+        values[f'pipeline_last_success_time_seconds{{kind="{kind}"}}'] = now
+    same = before.get("pipeline_version") == state.version
     since = before.get("pipeline_version_time_seconds", now) if same else now
-    figures["pipeline_version_time_seconds"] = min(since if known.trained_on is None else known.trained_on, now)
-    figures["pipeline_version"] = known.version
-    if known.lags:
-        figures["pipeline_kafka_lag"] = known.lags[-1]
-        figures["pipeline_kafka_lag_before"] = known.lags[-2] if len(known.lags) > 1 else known.lags[-1]
-    if known.last is not None:
-        figures = {name: value for name, value in figures.items() if not name.startswith("pipeline_rejected_lines")}
-        figures |= {f'pipeline_rejected_lines{{reason="{name}"}}': each for name, each in known.last.rejected.items()}
-        figures |= {"pipeline_collected_lines": known.last.lines, "pipeline_collection_refused": int(known.refused)}
-    return figures
+    values["pipeline_version_time_seconds"] = min(since if state.trained_on is None else state.trained_on, now)
+    values["pipeline_version"] = state.version
+    if state.lags:
+        values["pipeline_kafka_lag"] = state.lags[-1]
+        values["pipeline_kafka_lag_before"] = state.lags[-2] if len(state.lags) > 1 else state.lags[-1]
+    if state.last is not None:
+        values = {name: value for name, value in values.items() if not name.startswith("pipeline_rejected_lines")}
+        values |= {f'pipeline_rejected_lines{{reason="{name}"}}': each for name, each in state.last.rejected.items()}
+        values |= {"pipeline_collected_lines": state.last.lines, "pipeline_collection_refused": int(state.refused)}
+    return values
 
 
-def to_text(figures: Mapping[str, float]) -> str:
-    """The figures in Prometheus's text format."""
+def to_text(values: Mapping[str, float]) -> str:
+    """The values by series in Prometheus's text format."""
     lines = []
-    for name, told in HELP.items():
-        series = [(key, value) for key, value in sorted(figures.items()) if key.partition("{")[0] == name]
+    for name, description in HELP.items():
+        series = [(key, value) for key, value in sorted(values.items()) if key.partition("{")[0] == name]
         if series:
-            lines += [f"# HELP {name} {told}", f"# TYPE {name} gauge", *(f"{key} {value!r}" for key, value in series)]
+            lines += [f"# HELP {name} {description}", f"# TYPE {name} gauge", *(f"{key} {value!r}" for key, value in series)]
     return "\n".join([*lines, ""])
 
 
-def from_text(text: str) -> Figures:
-    """The figures that `to_text` wrote; lines that it does not write are left out."""
+def from_text(text: str) -> Series:
+    """The values by series from a text of `to_text`. Other lines are left out."""
     matches = (_SERIES.fullmatch(line) for line in text.splitlines())
     return {match[1]: float(match[3]) for match in matches if match and match[2] in HELP}
 
 
-def tell(settings: Settings, kind: str, status: int) -> None:
-    """Replace the file in `LOG_DIR/metrics` after a run. What goes wrong is logged, and never fails the run."""
+def write_run_metrics(settings: Settings, kind: str, status: int) -> None:
+    """Replace the file in `LOG_DIR/metrics` after a run. An error is logged, and never fails the run."""
     path = settings.log_dir / FOLDER / FILE
     try:
         before = from_text(path.read_text(encoding="ascii", errors="replace")) if path.exists() else {}
-        figures = after_run(before, kind, status, _known(settings.data_dir), time.time())
-        figures["pipeline_retrain_interval_seconds"] = settings.retrain_days * DAY
-        figures["pipeline_collect_interval_seconds"] = settings.collect_every_hours * HOUR
-        replace_metrics(path, to_text(figures))
+        values = after_run(before, kind, status, _data_state(settings.data_dir), time.time())
+        values["pipeline_retrain_interval_seconds"] = settings.retrain_days * DAY
+        values["pipeline_collect_interval_seconds"] = settings.collect_every_hours * HOUR
+        replace_metrics(path, to_text(values))
     except (OSError, RunError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s cannot be written (%s): Prometheus does not hear of this run", path, error)
+        log.warning("%s cannot be written (%s): Prometheus does not get the metrics of this run", path, error)
 
 
-def tell_look(log_dir: Path, now: float) -> None:
-    """Have Prometheus know that a canary was looked at. What goes wrong is logged, and never fails the release."""
-    path = log_dir / FOLDER / LOOK_FILE
+def write_check_time(log_dir: Path, now: float) -> None:
+    """Record the time of a check of a canary. An error is logged, and never fails the release."""
+    path = log_dir / FOLDER / CHECK_FILE
+    description = f"# HELP {LAST_CHECK} When a canary was last checked, in seconds since 1970\n# TYPE {LAST_CHECK} gauge\n"
     try:
-        replace_metrics(
-            path,
-            f"# HELP {LOOK} When a canary was last looked at, in seconds since 1970\n# TYPE {LOOK} gauge\n{LOOK} {now!r}\n",
-        )
+        replace_metrics(path, f"{description}{LAST_CHECK} {now!r}\n")
     except (OSError, RunError) as error:
-        log.warning("%s cannot be written (%s): Prometheus does not hear of this look", path, error)
+        log.warning("%s cannot be written (%s): Prometheus does not get the time of this check", path, error)
 
 
 def replace_metrics(path: Path, text: str) -> None:
@@ -141,13 +139,13 @@ def replace_metrics(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def _known(data: Path) -> Known:
+def _data_state(data: Path) -> DataState:
     version = current_version(data)
     report = read_json(data / "versioning" / f"report_{version}.json") or {}
     trained_on = datetime.fromisoformat(report["trained_on"]).timestamp() if "trained_on" in report else None
-    state = collector.CollectionState.load(data / collector.FILE)
-    if state is None:
-        return Known(version=version, trained_on=trained_on, lags=())
+    collected = collector.CollectionState.load(data / collector.FILE)
+    if collected is None:
+        return DataState(version=version, trained_on=trained_on, lags=())
     # Software 1.0 kept no counts of a single collection.
-    last = state.last if "last" in state.model_fields_set else None
-    return Known(version=version, trained_on=trained_on, lags=state.lags, last=last, refused=state.refused)
+    last = collected.last if "last" in collected.model_fields_set else None
+    return DataState(version=version, trained_on=trained_on, lags=collected.lags, last=last, refused=collected.refused)

@@ -20,7 +20,7 @@ Stage: TypeAlias = Literal["begun", "committed", "pushed", "tracked"]
 class PendingVersion(BaseModel):
     """Version `number`: the rows of each table from `starts` to `stops` (bytes), made by the code of commit `base`.
 
-    `marks` say how far the stream is in it. `lines`, `gaps` and `lag` are what the report says about its collection.
+    `marks` say how far the version includes the stream. `lines`, `gaps` and `lag` describe the collection, for the report.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -99,7 +99,7 @@ class Pipeline:
             log.warning("stopped before the step '%s'; the next run continues there", self.step)
             return stopped.status
         except RefusedError as error:
-            notice = notify.refused([str(error)], error.figures, error.limit)
+            notice = notify.refused([str(error)], error.metrics, error.limit)
             return self._end(notice, error.status, str(error))
         except RunError as error:
             return self._end(notify.failed(self.step, str(error), CONTINUES), error.status, f"{self.step}: {error}")

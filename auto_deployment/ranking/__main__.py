@@ -1,4 +1,4 @@
-"""`scripts/dev evaluate TRAIN.csv TEST.csv [--cold] [--dump FILE]`: the figures of every ranker on tables of ratings.
+"""`scripts/dev evaluate TRAIN.csv TEST.csv [--cold] [--dump FILE]`: the metrics of every ranker on tables of ratings.
 
 Tables of `user_id,movie_id,rating,timestamp`. Every choice is made inside TRAIN. The table also has EASE as published (seen or
 not, ridge 300), as a baseline for our rankers.
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("train", type=Path, metavar="TRAIN.csv")
     parser.add_argument("test", type=Path, metavar="TEST.csv")
     parser.add_argument("--dump", type=Path, metavar="FILE", help="the chosen ranking: user<TAB>id,id,... (top 20) a line")
-    parser.add_argument("--cold", action="store_true", help="also the figures of users whose histories are cut to a few films")
+    parser.add_argument("--cold", action="store_true", help="also the metrics of users whose histories are cut to a few films")
     options = parser.parse_args(arguments)
     try:
         settings = load_settings()
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
             _require_place(options.dump)
         task, measured = _run(options.train, options.test, settings)
         if options.cold:
-            _tell(cold_told(task, measured, settings))
+            _print(cold_report_lines(task, measured, settings))
         if options.dump is not None:
             _dump(options.dump, task, measured, settings)
     except (RunError, OSError) as error:
@@ -75,17 +75,17 @@ def _run(train: Path, test: Path, settings: TrainingSettings) -> tuple[Task, Off
     with Progress(sys.stderr).task("evaluate", count_steps(), "trials") as shown:
         measured = measure(task.train, task.test, trainer, settings.random_state, shown.advance)
     baseline = _baseline(task, measured.per_user["popularity"].users)
-    _tell(told(measured, baseline, settings.random_state))
+    _print(report_lines(measured, baseline, settings.random_state))
     return task, measured
 
 
-def _tell(lines: Sequence[str]) -> None:
+def _print(lines: Sequence[str]) -> None:
     sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
-def told(measured: OfflineEvaluation, baseline: UserMetrics, seed: int) -> list[str]:
-    """The figures as a person reads them, with intervals over users: each ranker's, and against popularity and plain EASE."""
-    figures = {**measured.per_user, "ease-300": baseline}
+def report_lines(measured: OfflineEvaluation, baseline: UserMetrics, seed: int) -> list[str]:
+    """Each ranker's metrics as text, with intervals over users, and the differences from popularity and plain EASE."""
+    rankers = {**measured.per_user, "ease-300": baseline}
     popular = measured.per_user["popularity"]
     drawn = f", evenly drawn of {measured.users:,}" if len(popular.users) < measured.users else ""
     lines = [
@@ -93,40 +93,40 @@ def told(measured: OfflineEvaluation, baseline: UserMetrics, seed: int) -> list[
         f"{measured.absent_users:,} users of TEST are not in TRAIN and are left out",
         f"chosen inside TRAIN: {measured.choice.ranker}, {measured.choice.tuning}",
     ]
-    for name, each in figures.items():
+    for name, each in rankers.items():
         lines += [
-            f"{name:10} NDCG@10   {_told(interval(each.ndcg, seed))}"
-            f"   - popularity {_told(interval(each.ndcg - popular.ndcg, seed), '+')}"
-            f"   - ease-300 {_told(interval(each.ndcg - baseline.ndcg, seed), '+')}",
-            f"{'':10} Recall@20 {_told(interval(each.recall, seed))}"
-            f"   - popularity {_told(interval(each.recall - popular.recall, seed), '+')}"
-            f"   - ease-300 {_told(interval(each.recall - baseline.recall, seed), '+')}",
+            f"{name:10} NDCG@10   {_interval_text(interval(each.ndcg, seed))}"
+            f"   - popularity {_interval_text(interval(each.ndcg - popular.ndcg, seed), '+')}"
+            f"   - ease-300 {_interval_text(interval(each.ndcg - baseline.ndcg, seed), '+')}",
+            f"{'':10} Recall@20 {_interval_text(interval(each.recall, seed))}"
+            f"   - popularity {_interval_text(interval(each.recall - popular.recall, seed), '+')}"
+            f"   - ease-300 {_interval_text(interval(each.recall - baseline.recall, seed), '+')}",
         ]
     return lines
 
 
 @one_thread()
-def cold_told(task: Task, measured: OfflineEvaluation, settings: TrainingSettings) -> list[str]:
-    """The chosen ranker for users of whom so many films are known, against popularity."""
+def cold_report_lines(task: Task, measured: OfflineEvaluation, settings: TrainingSettings) -> list[str]:
+    """The chosen ranker and popularity for users with short histories, as text."""
     lines, trainer, seed = [], trainer_of(settings.trainer, settings.spark_master), settings.random_state
     for most in HISTORIES:
         ours, popular = evaluate_cold_start(task.train, task.test, measured.choice, trainer, most, seed)
         if not len(ours.users):
-            return ["no films known, or few: nobody has a relevant test film to judge by"]
+            return ["no user with a short history has a relevant test film"]
         lines += [
-            f"{most} films known: Recall@20 {_told(interval(ours.recall, seed))}"
-            f"   - popularity {_told(interval(ours.recall - popular.recall, seed), '+')}"
+            f"{most} films known: Recall@20 {_interval_text(interval(ours.recall, seed))}"
+            f"   - popularity {_interval_text(interval(ours.recall - popular.recall, seed), '+')}"
             f"   NDCG@10 {ours.ndcg.mean():.4f}, popularity {popular.ndcg.mean():.4f}"
         ]
     return lines
 
 
-def _told(found: Interval | None, sign: str = "") -> str:
+def _interval_text(found: Interval | None, sign: str = "") -> str:
     return "none" if found is None else f"{found.mean:{sign}.4f} ({found.low:{sign}.4f} to {found.high:{sign}.4f})"
 
 
 def _baseline(task: Task, users: Indices) -> UserMetrics:
-    """EASE as published, for these users: every rated film counts as 1."""
+    """The metrics of EASE as published for these users: every rated film counts as 1."""
     train = task.train
     everything = replace(train.ratings, stars=np.full_like(train.ratings.stars, train.scale[1]))
     taste = replace(train, ratings=everything).taste()
@@ -137,8 +137,8 @@ def _baseline(task: Task, users: Indices) -> UserMetrics:
 
 
 def _require_place(path: Path) -> None:
-    """Before the work, not after it. Raises WrongUseError."""
-    place = path if path.exists() and _is_written_as_it_is(path) else path.parent
+    """Check the place of the dump before the work, not after. Raises WrongUseError."""
+    place = path if path.exists() and _is_stream(path) else path.parent
     if path.is_dir() or not place.exists() or not os.access(place, os.W_OK):
         raise WrongUseError(f"{path}: no file can be written there: name one in a folder that is there and yours to write in")
 
@@ -153,8 +153,8 @@ def _dump(path: Path, task: Task, measured: OfflineEvaluation, settings: Trainin
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    """A file whole or not at all; what only a reader can tell the end of, as it comes."""
-    if _is_written_as_it_is(path):
+    """Replace a file whole or not at all. A pipe or a device gets the lines as they come."""
+    if _is_stream(path):
         with path.open("w", encoding="utf-8") as file:
             file.writelines(lines)
     else:
@@ -162,7 +162,7 @@ def _write(path: Path, lines: Iterable[str]) -> None:
             new.writelines(line.encode() for line in lines)
 
 
-def _is_written_as_it_is(path: Path) -> bool:
+def _is_stream(path: Path) -> bool:
     """A pipe, a device, or a link, which /dev/stdout is."""
     return path.is_symlink() or (path.exists() and not path.is_file())
 

@@ -41,24 +41,24 @@ class Ease:
         return scores
 
     def strongest(self, count: int) -> tuple[npt.NDArray[np.uint32], Floats]:
-        """For each film the `count` others that say most about it, and how much: films x count each, 0 where there is none."""
+        """For each film the `count` films of the largest weights, and these weights: films x count each, 0 in empty places."""
         films = np.zeros((self._n_films, count), dtype=np.uint32)
-        said = np.zeros((self._n_films, count), dtype=np.float32)
+        weights = np.zeros((self._n_films, count), dtype=np.float32)
         for start in range(0, len(self.weights), BLOCK_FILMS):
             block = self.weights[:, start : start + BLOCK_FILMS].T
             best = np.argsort(-np.abs(block), axis=1, kind="stable")[:, :count]
             rows = self._films[start : start + BLOCK_FILMS]
             films[rows, : best.shape[1]] = self._films[best]
-            said[rows, : best.shape[1]] = np.take_along_axis(block, best, axis=1)
-        return films, said
+            weights[rows, : best.shape[1]] = np.take_along_axis(block, best, axis=1)
+        return films, weights
 
 
 def _shared(taste: sparse.csr_array, most: int) -> npt.NDArray[np.int64]:
     """The films that are liked together with others, the `most` liked of them, ascending."""
     likes = np.diff(taste.indptr)
-    beside = np.bincount(taste.indices[np.repeat(likes, likes) > 1], minlength=taste.shape[1])
-    counts = np.bincount(taste.indices, minlength=taste.shape[1]) * (beside > 0)
-    return np.sort(np.argsort(-counts, kind="stable")[: min(most, np.count_nonzero(beside))])
+    likes_with_others = np.bincount(taste.indices[np.repeat(likes, likes) > 1], minlength=taste.shape[1])
+    counts = np.bincount(taste.indices, minlength=taste.shape[1]) * (likes_with_others > 0)
+    return np.sort(np.argsort(-counts, kind="stable")[: min(most, np.count_nonzero(likes_with_others))])
 
 
 def item_weights(taste: sparse.csr_array, ridge: float) -> Floats:

@@ -1,6 +1,6 @@
 """Splits inside the training data, for choices: each user's latest fifth held out, and a fifth drawn by chance. Pure.
 
-The latest are what production has to foretell. Drawn ones are many tables' own split, and a second opinion on every user.
+A service has to predict the latest ratings. Many public tables are split by chance, so a random split is a second opinion.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _last_fifth(users: npt.NDArray[np.int32], order: npt.NDArray[np.int64] | npt
 
 
 def _without(feedback: Feedback, held: npt.NDArray[np.bool_]) -> Fold:
-    """The fold; a watch of a held-out pair is held out with it, or it would tell what was rated."""
+    """The fold; a watch of a held-out pair is held out with it, or the watch would reveal the rating."""
     held_out = feedback.ratings[held]
     kept = ~np.isin(feedback.pairs(feedback.watches), feedback.pairs(held_out))
     return Fold(replace(feedback, ratings=feedback.ratings[~held], watches=feedback.watches[kept]), held_out)

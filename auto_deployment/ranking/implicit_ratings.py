@@ -1,4 +1,4 @@
-"""How much a rating, or minutes watched, say that a film was liked. Pure."""
+"""Preferences, 0 to 1: how much a user likes a film, from a rating or from watched minutes. Pure."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ FEWEST_WATCHERS = 10
 
 
 def preferences_of_stars(stars: Floats, scale: tuple[float, float]) -> Floats:
-    """How much a rating says that a film was liked, 0 to 1."""
+    """The preference of each rating."""
     share = stars / scale[1]
     return np.where(share > NO_LIKE, 1 - GRADE_SLOPE * (1 - share), 0).astype(np.float32)
 
 
 def preferences_of_watches(watches: Watches) -> Floats:
-    """How much the minutes say that a film was liked, see `preferences_of_minutes`."""
+    """The preference of each row of watches, see `preferences_of_minutes`."""
     if not len(watches):
         return np.zeros(0, dtype=np.float32)
     return preferences_of_minutes(watches.minutes, lengths(watches, 0)[watches.film])
@@ -44,7 +44,7 @@ def preferences_of_minutes(minutes: npt.NDArray[np.int32], length: npt.NDArray[n
 
 
 def lengths(watches: Watches, n_films: int) -> npt.NDArray[np.float64]:
-    """The length of each film in minutes, as far as its audience tells; of `n_films` at least."""
+    """The length of each film in minutes, estimated from its audience; for at least `n_films` films."""
     order = np.lexsort((watches.minutes, watches.film))
     counts = np.bincount(watches.film, minlength=n_films)
     starts = np.cumsum(counts) - counts

@@ -1,4 +1,4 @@
-"""How good lists are, user by user: the protocol of every figure of a ranking. Pure."""
+"""Metrics of lists, user by user: the protocol of every offline metric of a ranking. Pure."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def lists_of(ranker: Ranker, users: Indices, seen: Seen) -> Indices:
 
 
 def some_of(users: Indices, most: int = MOST_USERS) -> Indices:
-    """At most `most` users, in runs that are spread evenly: enough for the figures at any size."""
+    """At most `most` users, in runs that are spread evenly: enough for stable metrics at any size."""
     if len(users) <= most:
         return users
     width = min(RUN_USERS, most)

@@ -1,4 +1,4 @@
-"""Tables of ratings for offline figures: `user_id,movie_id,rating,timestamp`, or `rated_at` as in our own tables."""
+"""Tables of ratings for offline metrics: `user_id,movie_id,rating,timestamp`, or `rated_at` as in our own tables."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def _read(path: Path) -> pd.DataFrame:
     except pd.errors.ParserWarning as error:
         raise WrongUseError(f"{path}: not a table of {','.join(COLUMNS)}: rows have more fields than the header") from error
     except (ValueError, KeyError) as error:
-        told = next(iter(str(error).strip().splitlines()), "it cannot be read")
-        raise WrongUseError(f"{path}: not a table of {','.join(COLUMNS)}: {told}") from error
+        reason = next(iter(str(error).strip().splitlines()), "it cannot be read")
+        raise WrongUseError(f"{path}: not a table of {','.join(COLUMNS)}: {reason}") from error
     if not np.isfinite(table[["rating", "timestamp"]].to_numpy()).all():
         raise WrongUseError(f"{path}: has a rating or a timestamp without end: every number must be finite")
     if any(pd.Index(table[name].unique()).str.contains(ENDS).any() for name in ("user_id", "movie_id")):

@@ -150,7 +150,7 @@ class Steps:
                 next_observation = self._context.uptime() + limits.check_seconds
                 rollout = self._with_corrected_clock(rollout)
                 found = bake.observe(folder, rollout, self._context.prometheus, limits, self._context.now(), self._watched)
-                metrics.tell_look(self._context.settings.log_dir, self._context.now())
+                metrics.write_check_time(self._context.settings.log_dir, self._context.now())
                 self._record_verdict(rollout, found)
                 rollout = state_machine.apply_verdict(rollout, found.decision, found.reasons)
             else:

@@ -65,10 +65,10 @@ def _epoch(
     for row in range(len(users)):
         user, film = users[row], films[row]
         ours, theirs = user_factors[user], film_factors[film]
-        told = user_bias[user] + film_bias[film]
+        predicted = user_bias[user] + film_bias[film]
         for factor in range(FACTORS):
-            told += ours[factor] * theirs[factor]
-        step = rate * (stars[row] - told)
+            predicted += ours[factor] * theirs[factor]
+        step = rate * (stars[row] - predicted)
         user_bias[user] = shrink * user_bias[user] + step
         film_bias[film] = shrink * film_bias[film] + step
         for factor in range(FACTORS):

@@ -47,7 +47,7 @@ def test_the_task_runner_names_every_benchmark(root: Path) -> None:
     assert set(found[1].split("|")) == set(benches)
 
 
-@pytest.mark.parametrize("series", [*pipeline_metrics.HELP, pipeline_metrics.LOOK, *release_metrics.HELP])
+@pytest.mark.parametrize("series", [*pipeline_metrics.HELP, pipeline_metrics.LAST_CHECK, *release_metrics.HELP])
 def test_a_series_of_pipeline_and_release_is_documented(root: Path, series: str) -> None:
     """In docs/monitoring.md, by its whole name."""
     assert re.search(rf"`{series}[`{{]", (root / "docs" / "monitoring.md").read_text())

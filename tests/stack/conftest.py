@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from auto_deployment.common.settings import load_settings
-from auto_deployment.pipeline.metrics import FOLDER, tell
+from auto_deployment.pipeline.metrics import FOLDER, write_run_metrics
 from tests.stack.stack import ComposeStack
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def leave_metrics(checkout: Path) -> None:
     """Write what a failed collection leaves, under the umask of the scheduler's unit."""
     before = os.umask(0o027)
     try:
-        tell(load_settings(data_dir=checkout / "data", log_dir=checkout / "logs"), "collect", 1)
+        write_run_metrics(load_settings(data_dir=checkout / "data", log_dir=checkout / "logs"), "collect", 1)
     finally:
         os.umask(before)
 

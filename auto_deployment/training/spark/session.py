@@ -1,4 +1,4 @@
-"""The process's Spark session; what it needs is asked for before anything is begun, and that a worker answers at its start."""
+"""The process's Spark session. Its start checks the master first, and then that a worker answers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _sessions: dict[str, SparkSession] = {}
 
 
 def session(master: str) -> SparkSession:
-    """The process's one session, on a cluster's `master`, made when it is first asked for; it ends with the process.
+    """The process's one session, on a cluster's `master`, made at the first call. It ends with the process.
 
     Raises RunError if the master or a free worker is missing, WrongUseError if the session is on another master.
     """

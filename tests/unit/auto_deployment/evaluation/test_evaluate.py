@@ -85,7 +85,7 @@ def test_rmse_is_the_root_of_the_mean_square() -> None:
     assert rmse(predicted[:0], actual[:0]) is None
 
 
-def test_errors_are_told_of_all_known_and_new_users(data: Dataset) -> None:
+def test_errors_are_of_all_known_and_new_users(data: Dataset) -> None:
     """Known is who had a rating before the cut; each split's errors are those of its rows."""
     trainer = ConstantTrainer()
     told = evaluate(data, trainer, SCALE, 0, lambda: None).evaluation

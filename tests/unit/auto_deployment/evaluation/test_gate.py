@@ -96,9 +96,7 @@ def test_no_better_than_shuffled_alone_refuses() -> None:
     """Data that say nothing, below the limit and beside biases that know no more."""
     decision = decide(evaluation(shuffled=above(GOOD, 0.001, -0.001, 0.002, 0.0, -0.002)), 1.0, SCALE)
     assert refused_by(decision) == ["shuffled"]
-    assert decision.reasons == [
-        "RMSE 0.810 is not clearly better than the same model on shuffled ratings (0.810): they say nothing"
-    ]
+    assert decision.reasons == ["RMSE 0.810 is not clearly better than with shuffled ratings (0.810): they have no information"]
 
 
 def test_one_lost_split_refuses() -> None:
@@ -202,7 +200,7 @@ def test_lists_that_are_clearly_worse_than_those_in_service_refuse(high: float, 
     assert "lists by svd are worse than lists by blend, the ranker in service" in decision.checks[-1].reason
 
 
-def test_every_reason_is_told_at_once() -> None:
+def test_every_reason_is_named_at_once() -> None:
     """All three, in their order."""
     told = evaluation(bias=of_all(*(error - 0.3 for error in GOOD)), shuffled=above(GOOD, *(0.0,) * 5))
     assert refused_by(decide(told, 0.5, SCALE)) == ["rmse", "bias", "shuffled"]

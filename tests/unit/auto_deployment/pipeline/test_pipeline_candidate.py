@@ -194,7 +194,7 @@ def test_a_refused_candidate_leaves_the_last_one_as_it_was(tmp_path: Path) -> No
         RefusedError, match=r"the gate refused the model: RMSE .* is not below the limit 0\.01 \(RMSE_LIMIT"
     ) as raised:
         train_version(settings, VERSION, Progress(StringIO()))
-    assert set(raised.value.figures) >= {"rmse", "bias", "shuffled"}
+    assert set(raised.value.metrics) >= {"rmse", "bias", "shuffled"}
     with pytest.raises(ArtifactError):
         load_serving(settings.data_dir / "model")
     train_version(settings.model_copy(update={"rmse_limit": 1.0}), VERSION, Progress(StringIO()))

@@ -38,7 +38,7 @@ def training_rows() -> list[str]:
     return [f"u{user:02},film+{film:02},{stars},{at}" for at, (user, film, stars) in enumerate(rows)]
 
 
-def test_every_ranker_is_told_beside_its_baselines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_ranker_is_compared_with_the_baselines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Users without training counted apart; the chosen lists in the dump, nothing of the training rows in them."""
     train = write(tmp_path / "train.csv", training_rows())
     test = write(
@@ -102,7 +102,7 @@ def test_times_are_numbers_or_iso(tmp_path: Path, stamp: str, capsys: pytest.Cap
     assert capsys.readouterr().out.startswith("1 users of TRAIN")
 
 
-def test_a_dump_that_cannot_be_written_is_told_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dump_that_cannot_be_written_is_named_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is evaluated for it."""
     table = write(tmp_path / "train.csv", training_rows())
     for dump in (tmp_path / "none" / "dump.tsv", tmp_path):
