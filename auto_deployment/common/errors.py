@@ -21,7 +21,7 @@ class WrongUseError(RunError):
 
 
 class RefusedError(RunError):
-    """The data check or the gate refuses. `metrics` are the checked values by name, and `limit` is the limit that they failed."""
+    """The data check or the gate refuses. `metrics` are the checked values by name, `limit` is the limit that they failed."""
 
     status = 3
 
