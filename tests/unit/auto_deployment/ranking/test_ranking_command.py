@@ -165,7 +165,7 @@ def test_a_pipe_and_what_a_link_names_are_written_as_they_are(tmp_path: Path, na
     assert {path.name for path in tmp_path.iterdir()} == {"pipe", "link"}
 
 
-def test_nobody_to_judge_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_user_with_a_relevant_film_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No figure, no warning; lists are dumped all the same."""
     train, dump = write(tmp_path / "train.csv", training_rows()), tmp_path / "dump.tsv"
     test = write(tmp_path / "test.csv", ["stranger,film+06,5,900"])
@@ -173,7 +173,7 @@ def test_nobody_to_judge_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
     told = capsys.readouterr().out
     assert told.startswith("0 users of TRAIN")
     assert "nan" not in told
-    assert "nobody has a relevant test film" in told
+    assert "no user with a short history has a relevant test film" in told
     assert len(dump.read_text().splitlines()) == 59
 
 
