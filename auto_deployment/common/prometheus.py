@@ -1,4 +1,4 @@
-"""Prometheus's HTTP API, as far as a release asks it: a query over a range of times.
+"""Prometheus's HTTP API, as far as a release needs it: a query over a range of times.
 
 https://prometheus.io/docs/prometheus/latest/querying/api/#range-queries
 """
@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.error import HTTPError
-from urllib.parse import urlencode
-from urllib.request import ProxyHandler, Request, build_opener
+
+import requests
 
 from auto_deployment.common.errors import RunError
+from auto_deployment.common.http import internal_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SECONDS = 5.0
-# For calls to our own services: a proxy that the environment names does not know the way to them.
-NEIGHBOURS = build_opener(ProxyHandler({}))
 
 
 class PrometheusError(RunError):
@@ -59,22 +56,19 @@ class Prometheus:
 
     def over(self, query: str, start: float, end: float, step: float) -> list[Series]:
         """Values at `start`, and each `step` seconds after, up to `end`. Raises UnreachableError and QueryError."""
-        told = {"query": query, "start": start, "end": end, "step": step, "timeout": f"{self._seconds:g}s"}
-        answer = self._ask(Request(f"{self._url}/api/v1/query_range", data=urlencode(told).encode(), method="POST"))  # noqa: S310 - an http URL
+        form: dict[str, str | float] = {"query": query, "start": start, "end": end, "step": step}
+        answer = self._post("query_range", {**form, "timeout": f"{self._seconds:g}s"})
         try:
             return [_series(each) for each in answer["data"]["result"]]
         except (KeyError, TypeError, ValueError) as error:
             raise UnreachableError(f"{self._url}: what answers is not Prometheus ({type(error).__name__})") from error
 
-    def _ask(self, request: Request) -> dict[str, Any]:
+    def _post(self, endpoint: str, form: Mapping[str, str | float]) -> dict[str, Any]:
         try:
-            with NEIGHBOURS.open(request, timeout=self._seconds) as answered:
-                body = answered.read()
-        except HTTPError as error:
-            with error:
-                body = error.read()
-        except (OSError, HTTPException) as error:
-            raise UnreachableError(f"{self._url}: Prometheus cannot be reached ({error})") from error
+            with internal_session() as session:
+                body = session.post(f"{self._url}/api/v1/{endpoint}", data=form, timeout=self._seconds).content
+        except requests.RequestException as error:
+            raise UnreachableError(f"{self._url}: Prometheus cannot be reached ({type(error).__name__})") from error
         try:
             answer = json.loads(body)
             succeeded = answer["status"] == "success"
@@ -85,5 +79,5 @@ class Prometheus:
         return dict(answer)
 
 
-def _series(told: Mapping[str, Any]) -> Series:
-    return Series(told["metric"], {round(float(at), 3): float(value) for at, value in told["values"]})
+def _series(result: Mapping[str, Any]) -> Series:
+    return Series(result["metric"], {round(float(at), 3): float(value) for at, value in result["values"]})

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from app.provenance import Ledger, tracking_row
 from auto_deployment.common.errors import RunError
+from auto_deployment.common.http import is_ready
 from auto_deployment.common.lock import locked
 from auto_deployment.common.output import keep_output
 from auto_deployment.common.process import own_repository
 from auto_deployment.common.progress import Progress
-from auto_deployment.common.prometheus import NEIGHBOURS
 from auto_deployment.common.settings import load_settings
 from auto_deployment.ingestion.sources import SAMPLE, check_readable
 from auto_deployment.pipeline.tracking import put_rows
@@ -155,19 +155,11 @@ def _processes(port: int, demo: DemoFolder, binary: str, running: Sequence[Servi
 
 def _wait_ready(waiting: list[str], processes: Processes) -> None:
     until = time.monotonic() + READY_SECONDS
-    while waiting := [address for address in waiting if not _is_ready(address)]:
+    while waiting := [address for address in waiting if not is_ready(f"http://{address}", seconds=2)]:
         processes.fail_on_death()
         if time.monotonic() > until:
             raise RunError(f"not ready within {READY_SECONDS:g} s: {', '.join(waiting)}; see the logs in the demo's folder")
         time.sleep(0.1)
-
-
-def _is_ready(address: str) -> bool:
-    try:
-        with NEIGHBOURS.open(f"http://{address}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 def _show_commands(port: int, demo: DemoFolder, running: Sequence[Service], progress: Progress) -> None:

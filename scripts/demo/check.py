@@ -50,7 +50,10 @@ class HttpAnswer(NamedTuple):
 
 
 class KeepAliveClient:
-    """Sends requests over one connection, with their paths unchanged."""
+    """Sends requests over one connection.
+
+    It stands on http.client, because `requests` would normalise the damaged paths in `REFUSED`.
+    """
 
     def __init__(self, url: str) -> None:
         address = urllib.parse.urlsplit(url)

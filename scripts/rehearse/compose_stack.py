@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import shutil
 import subprocess
 import time
-import urllib.parse
 import zlib
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import requests
 from mysql.connector.connection import MySQLConnection
 
 from auto_deployment.common.errors import RunError
+from auto_deployment.common.http import internal_session, is_ready
 from auto_deployment.common.process import own_repository
-from auto_deployment.common.prometheus import NEIGHBOURS
 from scripts.lib.images.docker import client
 from scripts.ports import reserve
 
@@ -139,11 +138,7 @@ class ComposeStack:
 
     def is_ready(self, service: str) -> bool:
         """Whether a service, asked without NGINX, is ready."""
-        try:
-            with NEIGHBOURS.open(f"http://{self.address(service)}:5000/readyz", timeout=1) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+        return is_ready(f"http://{self.address(service)}:5000", seconds=1)
 
     def wait_ready(self, service: str, seconds: float = 60.0) -> None:
         """Wait until a service answers, at most `seconds`."""
@@ -151,10 +146,10 @@ class ComposeStack:
 
     def ask(self, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], str]:
         """Send one request through NGINX; status, headers and body of the answer."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
-            connection.request(method, path, headers=headers or {})
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read().decode()
+        with internal_session() as session:
+            url = f"http://127.0.0.1:{self.port}{path}"
+            answer = session.request(method, url, headers=headers, timeout=5, allow_redirects=False)
+            return answer.status_code, dict(answer.headers), answer.content.decode()
 
     def tries(self, last: int | None = None) -> list[dict[str, Any]]:
         """The lines of NGINX's log of tries, rotated files included; only the `last` ones if that is given."""
@@ -189,11 +184,13 @@ class ComposeStack:
 
     def query_prometheus(self, query: str) -> list[dict[str, Any]]:
         """Prometheus's result for a query now; empty while Prometheus starts."""
-        url = f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+        url = f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}/api/v1/query"
         try:
-            with NEIGHBOURS.open(url, timeout=10) as answer:
-                return list(json.load(answer)["data"]["result"])
-        except (OSError, http.client.HTTPException):
+            with internal_session() as session:
+                answer = session.get(url, params={"query": query}, timeout=10)
+                answer.raise_for_status()
+                return list(answer.json()["data"]["result"])
+        except requests.RequestException:
             return []
 
     @contextmanager

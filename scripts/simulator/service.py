@@ -101,7 +101,10 @@ def _since(begun: float) -> float:
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection on which a slow drip of bytes cannot outlast the deadline."""
+    """A connection on which a slow drip of bytes cannot outlast the deadline.
+
+    A load client needs the speed of http.client, and `requests` has no limit on a whole answer.
+    """
 
     deadline = 0.0
     sock: _Socket | None

@@ -39,7 +39,7 @@ def test_a_version_that_is_no_number_fails(checkout: Path, capsys: pytest.Captur
     """Status 1."""
     (checkout / "data" / "version.txt").write_text("one\n")
     assert main(["data"]) == 1
-    assert "not one whole number" in capsys.readouterr().err
+    assert "is not the number of a version" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["tables"], ["data", "--push"]])
