@@ -33,7 +33,7 @@ def halves(folder: Path) -> list[Path]:
 
 
 def provenance_of(path: Path, url: str) -> int:
-    """Version 1 gave all answers that a file of the stream tells of; how many that were."""
+    """Record all answers in a file of the stream as answers of version 1. Returns their number."""
     ledger, rows = Ledger(url), []
     for line in path.read_text().splitlines():
         event = parse(line)
@@ -48,22 +48,22 @@ def provenance_of(path: Path, url: str) -> int:
 
 
 def report(checkout: Checkout, number: int) -> dict[str, Any]:
-    """What a version's report tells of the telemetry."""
-    told: dict[str, Any] = json.loads(checkout.data(f"versioning/report_{number}.json").read_bytes())
-    return told["telemetry"]  # type: ignore[no-any-return]
+    """The metrics of the telemetry in a version's report."""
+    content: dict[str, Any] = json.loads(checkout.data(f"versioning/report_{number}.json").read_bytes())
+    return content["telemetry"]  # type: ignore[no-any-return]
 
 
-def test_a_version_s_report_tells_what_was_watched_of_the_one_before(tmp_path: Path) -> None:
-    """Beside popularity, whose list was kept with version 1; packed by day; git sees nothing of it."""
+def test_a_version_s_report_has_the_watched_share_of_the_version_before(tmp_path: Path) -> None:
+    """Compared with the popular list that was kept with version 1. Days are compacted, and git ignores the telemetry."""
     checkout, url = Checkout(tmp_path / "host", tmp_path), f"sqlite:///{tmp_path / 'answers.sqlite'}"
     first, second = halves(tmp_path)
     assert checkout.run("--input", str(first), PROVENANCE_URL=url).returncode == 0
     served = provenance_of(second, url)
     ended = checkout.run("--input", str(first), "--input", str(second), PROVENANCE_URL=url)
     assert ended.returncode == 0, ended.stderr
-    told = report(checkout, 2)
-    (group,) = [each for each in told["groups"] if each["version"] == 1]
-    assert 0.5 * served < told["matched"] == group["answers"] <= served
+    metrics = report(checkout, 2)
+    (group,) = [each for each in metrics["groups"] if each["version"] == 1]
+    assert 0.5 * served < metrics["matched"] == group["answers"] <= served
     assert 0 < group["watched"]["low"] < group["watched"]["value"] < group["watched"]["high"] < 1
     assert group["popular"] is not None
     assert checkout.command("git", "status", "--short") == ""
@@ -72,7 +72,7 @@ def test_a_version_s_report_tells_what_was_watched_of_the_one_before(tmp_path: P
 
 
 def test_a_run_whose_telemetry_fails_makes_its_version(tmp_path: Path) -> None:
-    """A file where its folder should be: told in the log, and everything else as ever."""
+    """A file stands in place of its folder: the log reports the failure, and the version is made."""
     checkout = Checkout(tmp_path / "host", tmp_path)
     (tmp_path / "blocked").write_text("")
     ended = checkout.run("--input", str(SAMPLE), TELEMETRY_DIR=str(tmp_path / "blocked"))

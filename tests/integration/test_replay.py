@@ -69,9 +69,9 @@ class Host:
     def give(self, number: int, user: int, request_id: str) -> None:
         """Note an answer as a service of the version that is checked out now would."""
         ended = self.python("app.answer", str(user), MODEL_DIR=str(self.checkout.data("model")))
-        told = json.loads(ended.stdout)
-        assert told["version"] == number
-        self.note(request_id, number, user, told["step"], told["digest"])
+        result = json.loads(ended.stdout)
+        assert result["version"] == number
+        self.note(request_id, number, user, result["step"], result["digest"])
 
     def note(self, request_id: str, number: int, user: int, step: str, digest: str) -> None:
         """Put an answer into the database."""
@@ -92,7 +92,7 @@ class Host:
         )
 
     def provenance(self, *arguments: str) -> tuple[int, Any]:
-        """`scripts/provenance ... --json`: status and what it told."""
+        """`scripts/provenance ... --json`: its status and its JSON."""
         ended = self.python("auto_deployment.provenance", *arguments, "--json")
         assert ended.stdout, ended.stderr
         return ended.returncode, json.loads(ended.stdout)
@@ -120,11 +120,11 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 def test_an_answer_of_an_earlier_version_is_computed_again_in_its_image(host: Host) -> None:
     """Its model comes from the DVC remote, its image, which is gone, is built again from the tag; the next time it is there."""
     docker("image", "rm", "--force", f"{REPOSITORY}:model-1")  # another test may have built it
-    status, told = host.provenance("replay", "first")
-    assert (status, told["same"], told["computed"]["version"]) == (0, True, 1)
-    assert told["computed"]["by"] == f"the image built again from model-1, {REPOSITORY}:model-1"
-    status, told = host.provenance("replay", "first")
-    assert (status, told["computed"]["by"]) == (0, f"the released image, {REPOSITORY}:model-1")
+    status, result = host.provenance("replay", "first")
+    assert (status, result["same"], result["computed"]["version"]) == (0, True, 1)
+    assert result["computed"]["by"] == f"the image built again from model-1, {REPOSITORY}:model-1"
+    status, result = host.provenance("replay", "first")
+    assert (status, result["computed"]["by"]) == (0, f"the released image, {REPOSITORY}:model-1")
 
 
 def test_a_model_that_only_its_owner_can_read_answers_again(host: Host) -> None:
@@ -132,20 +132,20 @@ def test_a_model_that_only_its_owner_can_read_answers_again(host: Host) -> None:
     model = host.checkout.data("model")
     for path in (model, *model.rglob("*")):
         path.chmod(path.stat().st_mode & 0o700)
-    status, told = host.provenance("replay", "second")
-    assert (status, told["same"], told["computed"]["version"]) == (0, True, 2)
+    status, result = host.provenance("replay", "second")
+    assert (status, result["same"], result["computed"]["version"]) == (0, True, 2)
 
 
 def test_an_answer_that_was_another_is_told(host: Host) -> None:
     """A digest that is not what the version computes: status 1, both are shown."""
     host.note("forged", 1, host.user, "known", "0123456789abcdef")
-    status, told = host.provenance("replay", "forged")
-    assert (status, told["same"]) == (1, False)
-    assert told["computed"]["digest"] != told["answer"]["digest"] == "0123456789abcdef"
+    status, result = host.provenance("replay", "forged")
+    assert (status, result["same"]) == (1, False)
+    assert result["computed"]["digest"] != result["answer"]["digest"] == "0123456789abcdef"
 
 
 def test_the_chain_leads_from_the_answer_to_the_stream(host: Host) -> None:
-    """Of the second version: its own history, rows, offsets, commit and figures, the tries at NGINX; nothing is missing."""
+    """Of the second version: its own history, rows, offsets, commit and metrics, and the tries at NGINX. Nothing is missing."""
     (host.base / "tries.log").write_text(TRIES)
     page = host.base / "why.html"
     status, chain = host.provenance("why", "second", "--here", "--html", str(page), "--tries", str(host.base / "tries.log"))
@@ -163,9 +163,9 @@ def test_the_chain_leads_from_the_answer_to_the_stream(host: Host) -> None:
     )
     assert version["offsets"]
     assert chain["gate"]["passed"]
-    told = page.read_text()
-    assert chain["answer"]["films"][0] in told
-    assert "http" not in told.replace('http-equiv="Content-Security-Policy"', "")
+    html = page.read_text()
+    assert chain["answer"]["films"][0] in html
+    assert "http" not in html.replace('http-equiv="Content-Security-Policy"', "")
 
 
 def test_a_version_s_history_ends_where_its_data_did(host: Host) -> None:
@@ -185,8 +185,8 @@ def test_a_version_s_history_ends_where_its_data_did(host: Host) -> None:
 
 def test_a_new_user_s_answer_comes_again_too(host: Host) -> None:
     """The popular films, by the code at hand."""
-    status, told = host.provenance("replay", "new", "--here")
-    assert (status, told["computed"]["step"], told["computed"]["by"]) == (
+    status, result = host.provenance("replay", "new", "--here")
+    assert (status, result["computed"]["step"], result["computed"]["by"]) == (
         0,
         "popular",
         "the code at hand, not the released image",
@@ -195,10 +195,10 @@ def test_a_new_user_s_answer_comes_again_too(host: Host) -> None:
 
 def test_a_version_is_told_with_what_it_served(host: Host) -> None:
     """Its row, its commit and its answers."""
-    status, told = host.provenance("version", "2")
+    status, result = host.provenance("version", "2")
     assert status == 0
-    assert told["commit"] == host.checkout.command("git", "rev-parse", "model-2^{commit}")
-    assert [(each["track"], each["answers"]) for each in told["served"]] == [("stable", 2)]
+    assert result["commit"] == host.checkout.command("git", "rev-parse", "model-2^{commit}")
+    assert [(each["track"], each["answers"]) for each in result["served"]] == [("stable", 2)]
 
 
 def test_a_model_that_is_not_the_one_that_answered_is_told(host: Host) -> None:

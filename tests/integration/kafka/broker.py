@@ -77,7 +77,7 @@ listener.name.{listener}.scram-sha-512.sasl.jaas.config={security}.scram.ScramLo
 class Broker:
     """A broker in `folder` with four listeners: open, TLS with a client's certificate, and USER's login without and with TLS.
 
-    It starts empty, creates a topic that a client asks for (unless the client says not to), and never outlives its parent.
+    It starts empty, creates a topic on a client's request (unless the client forbids it), and never outlives its parent.
     """
 
     def __init__(self, folder: Path, libs: Path) -> None:
@@ -178,9 +178,9 @@ class Broker:
         found: list[TopicPartition] = []
 
         def is_told() -> bool:
-            asked = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, [where])])
+            offsets = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, [where])])
             try:
-                found[:] = asked[group].result(30).topic_partitions
+                found[:] = offsets[group].result(30).topic_partitions
             except KafkaException:  # a coordinator that is still loading
                 return False
             return True
@@ -195,7 +195,7 @@ class Broker:
         )
 
     def log_text(self) -> str:
-        """What it has said since its last start."""
+        """The broker's output since its last start."""
         return self._log.read_text(errors="replace")
 
     @property
@@ -245,7 +245,7 @@ class Broker:
             time.sleep(0.05)
 
     def _serves(self) -> bool:
-        """Whether it names itself as a broker. Each time asked by a new client, for one that is told of none asks no more."""
+        """Whether it lists itself as a broker. Each request needs a new client: an old one may have stopped asking."""
         self._admin = AdminClient({"bootstrap.servers": self.address(), "log_level": 0})
         try:
             return bool(self._admin.list_topics(timeout=2).brokers)

@@ -1,4 +1,4 @@
-"""Apache Kafka's jars: fetched once by Maven, from wherever this machine's Maven is told to fetch, and kept in `.cache`."""
+"""Apache Kafka's jars: fetched once by Maven, from the repository of this machine's Maven, and kept in `.cache`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FETCH_SECONDS = 300
 
 
 class MissingToolError(Exception):
-    """A tool that the broker needs is not on this machine; the text says which."""
+    """A tool that the broker needs is missing on this machine. The text names the tool."""
 
 
 def kafka_libs() -> Path:
@@ -37,10 +37,10 @@ def _check_java() -> None:
     wanted = f"a broker needs Java {OLDEST_JAVA} or newer"
     if not shutil.which("java"):
         raise MissingToolError(f"{wanted}: java is not on PATH")
-    told = subprocess.run(["java", "-version"], capture_output=True, text=True, timeout=60, check=False).stderr
-    version = re.search(r'version "(\d+)', told)
+    output = subprocess.run(["java", "-version"], capture_output=True, text=True, timeout=60, check=False).stderr
+    version = re.search(r'version "(\d+)', output)
     if not version or int(version[1]) < OLDEST_JAVA:
-        raise MissingToolError(f"{wanted}: java -version says {told.splitlines()[0] if told else 'nothing'}")
+        raise MissingToolError(f"{wanted}: java -version says {output.splitlines()[0] if output else 'nothing'}")
 
 
 def _are_current() -> bool:

@@ -30,7 +30,7 @@ LINES = list(stream_lines(3_000))
 def settings_for(broker: Broker, client: str, topic: str = TOPIC_OF_LINES, **security: object) -> Settings:
     """Settings of a client of `broker`; `security` are those of `KAFKA_SECURITY_*`, protocol and all, without that prefix.
 
-    The protocol says which listener is asked, unless `at` names another one.
+    The protocol chooses the listener, unless `at` names another one.
     """
     address = broker.address(str(security.pop("at", security.get("protocol", "PLAINTEXT"))))
     secured = {f"kafka_security_{name}": value for name, value in security.items()}

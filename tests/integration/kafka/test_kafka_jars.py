@@ -44,7 +44,7 @@ def test_a_machine_without_java_is_told_so(tools: Path) -> None:
 
 
 def test_an_old_java_is_told(tools: Path) -> None:
-    """With what it says of itself."""
+    """The error has the output of `java -version`."""
     add_tool(tools, "java", JAVA % 11)
     with pytest.raises(jars.MissingToolError, match=r'needs Java 17 or newer: java -version says openjdk version "11\.0\.1"'):
         jars.kafka_libs()

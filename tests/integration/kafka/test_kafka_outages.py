@@ -72,7 +72,7 @@ def test_a_dead_broker_is_waited_for_as_long_as_patience_lasts(
 
 
 def test_a_broker_that_hangs_is_one_that_is_away(mortal: Broker, topic: str, make_client: MakeClient) -> None:
-    """Its connections stand, but nothing comes: the patience ends; when it goes on, so does the client."""
+    """Its connections stay open without data: the client's patience ends. After the pause the client reads on."""
     mortal.produce(topic, LINES[:10])
     client = make_client(topic, patience=1.0)
     mortal.freeze()

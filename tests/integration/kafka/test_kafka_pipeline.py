@@ -53,13 +53,13 @@ def test_the_tables_hold_what_an_independent_reader_makes_of_the_stream(broker: 
     watches: Counter[tuple[str, str]] = Counter()
     for user, film, count, _ in (line.split(",") for line in checkout.data("clean_watch.csv").read_text().splitlines()[1:]):
         watches[user, film] += int(count)
-    told = json.loads(checkout.data("versioning/report_1.json").read_bytes())["lines"]
-    assert told["in"] == 16_000 == sum(told["kinds"].values()) + sum(told["rejected"].values())
+    lines = json.loads(checkout.data("versioning/report_1.json").read_bytes())["lines"]
+    assert lines["in"] == 16_000 == sum(lines["kinds"].values()) + sum(lines["rejected"].values())
     # A repaired line is one that a strict reader leaves out.
-    assert (rows - ratings).total() <= told["repaired"]
+    assert (rows - ratings).total() <= lines["repaired"]
     assert not ratings - rows
     assert not minutes - watches
-    assert (watches - minutes).total() <= told["repaired"]
+    assert (watches - minutes).total() <= lines["repaired"]
     assert json.loads(checkout.data("versioning/offsets.json").read_bytes())["marks"] == {
         f"{topic}/0": {"offset": 9_000},
         f"{topic}/1": {"offset": 7_000},
@@ -138,13 +138,13 @@ def test_the_first_run_starts_where_it_is_told_to(broker: Broker, tmp_path: Path
 
 
 def test_a_cap_ends_at_a_blocks_edge_and_says_what_is_left(broker: Broker, tmp_path: Path) -> None:
-    """COLLECT_MINUTES bites: whole blocks are taken, the lag stands in the record, the next run goes on."""
+    """COLLECT_MINUTES ends the collection after a block. The state has the lag, and the next run collects the rest."""
     topic = new_name()
     broker.create_topic(topic)
     broker.produce(topic, lines_of(MANY, 11))
     checkout = checkout_for(broker, topic, "confluent-kafka", tmp_path / "one")
-    said = collected(checkout, "--collect-only", COLLECT_MINUTES="0.000001")
-    assert "160,000 lines of the stream are left unread" in said
+    output = collected(checkout, "--collect-only", COLLECT_MINUTES="0.000001")
+    assert "160,000 lines of the stream are left unread" in output
     record = json.loads(checkout.data("collected.json").read_bytes())
     assert record["marks"][f"{topic}/0"] == {"offset": 100_000}
     assert record["lags"] == [160_000]

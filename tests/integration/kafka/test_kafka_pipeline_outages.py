@@ -65,7 +65,7 @@ def lines_taken(host: Checkout) -> int:
 
 
 def is_waiting(host: Checkout) -> bool:
-    """Whether a host's run has said that it waits for the broker."""
+    """Whether a host's run has reported that it waits for the broker."""
     return "still waiting for" in host.said.read_text()
 
 

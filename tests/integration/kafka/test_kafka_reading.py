@@ -1,4 +1,4 @@
-"""What both clients read of a real broker: every message of the asked offsets, once, in order, and nothing else."""
+"""Both clients on a real broker: they read every message of the requested offsets once, in order, and nothing else."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_reads_one_after_the_other_miss_and_repeat_nothing(broker: Broker, make_
 
 
 def test_two_reads_at_once_do_not_mix(broker: Broker, make_client: MakeClient) -> None:
-    """Each goes on where it stands, whatever the other one did meanwhile."""
+    """Each read continues at its own position, whatever the other read did."""
     topic = new_name()
     broker.create_topic(topic, partitions=2)
     broker.produce(topic, LINES, partition=0)
@@ -88,7 +88,7 @@ def test_a_read_that_was_broken_off_can_be_taken_up_again(lasting_topic: str, ma
 
 
 def test_messages_that_come_after_the_opening_are_read(broker: Broker, topic: str, make_client: MakeClient) -> None:
-    """The end moves, and a read goes as far as it is asked to."""
+    """The end moves, and a read ends at its own stop."""
     client = make_client(topic)
     assert client.end_offsets() == {0: 0}
     broker.produce(topic, LINES[:100])

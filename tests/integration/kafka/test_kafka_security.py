@@ -51,7 +51,7 @@ def test_a_wrong_password_is_told_at_once(broker: Broker, lasting_topic: str, ma
 
 
 def test_a_broker_without_logins_is_told_as_such(lasting_topic: str, make_client: MakeClient) -> None:
-    """A login where none is asked for fails as an authentication."""
+    """A login at a listener without authentication fails as an authentication."""
     with pytest.raises(StreamError, match="authentication failed"):
         make_client(lasting_topic, **login("SASL_PLAINTEXT", "PLAIN"), at="PLAINTEXT")
 
@@ -80,7 +80,7 @@ def test_a_certificate_that_is_not_trusted_is_told_at_once(
 
 
 def test_a_file_that_is_no_certificate_is_wrong_use(broker: Broker, lasting_topic: str, make_client: MakeClient) -> None:
-    """It is told by its setting, before anybody is asked."""
+    """The error names the setting, and comes before any connection."""
     with pytest.raises(WrongUseError, match="KAFKA_SECURITY_CA_FILE"):
         make_client(lasting_topic, protocol="SSL", ca_file=broker.certificates.client_key)
 

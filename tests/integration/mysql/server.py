@@ -65,8 +65,8 @@ class Server:
     def run(self, *options: str) -> None:
         """Start it, with more options of mysqld's."""
         docker("image", "inspect", IMAGE)
-        told = ["--env", f"MYSQL_ROOT_PASSWORD={ROOT_PASSWORD}", "--publish", f"127.0.0.1:{self.port}:3306"]
-        docker("run", "--detach", "--name", self.name, *told, IMAGE, *FAST, *options)
+        run_options = ["--env", f"MYSQL_ROOT_PASSWORD={ROOT_PASSWORD}", "--publish", f"127.0.0.1:{self.port}:3306"]
+        docker("run", "--detach", "--name", self.name, *run_options, IMAGE, *FAST, *options)
 
     def wait(self) -> None:
         """Wait until root can log in."""
@@ -121,7 +121,7 @@ class Database:
         return str(path)
 
     def process(self, module: str, **settings: str) -> subprocess.Popen[bytes]:
-        """A command of the project, told only this database's settings."""
+        """A command of the project, with the settings of this database only."""
         return subprocess.Popen(
             [sys.executable, "-m", module],
             cwd=self.folder,
@@ -131,10 +131,10 @@ class Database:
             stderr=subprocess.PIPE,
         )
 
-    def run(self, module: str, told: bytes | None = None, **settings: str) -> tuple[int, str, str]:
+    def run(self, module: str, stdin: bytes | None = None, **settings: str) -> tuple[int, str, str]:
         """The command to its end: status, output, errors."""
         process = self.process(module, **settings)
-        output, errors = process.communicate(told, timeout=120)
+        output, errors = process.communicate(stdin, timeout=120)
         return process.returncode, output.decode(), errors.decode()
 
     def migrate(self, **settings: str) -> None:
@@ -142,10 +142,10 @@ class Database:
         status, _, errors = self.run("app.migrate", None, **settings)
         assert status == 0, errors
 
-    def ask(self, query: str, *told: str | int, user: str = "root", password: str = ROOT_PASSWORD) -> list[tuple[Any, ...]]:
-        """What a query gives that is asked past the project's code."""
+    def ask(self, query: str, *values: str | int, user: str = "root", password: str = ROOT_PASSWORD) -> list[tuple[Any, ...]]:
+        """The result of a query that does not use the project's code."""
         with closing(self.server.connect(self.name, user, password)) as connection, connection.cursor() as cursor:
-            cursor.execute(query, told)
+            cursor.execute(query, values)
             return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
 
     def url(self, user: str, password: str) -> str:

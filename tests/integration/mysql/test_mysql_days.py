@@ -91,7 +91,7 @@ def test_old_days_go_with_their_rows_and_new_ones_come(database: Database, servi
 
 
 def test_after_a_long_rest_the_days_are_there_again(database: Database, service: Archive) -> None:
-    """Nobody looked after them for 100 days: what is too old goes, and every day to come has its place."""
+    """After 100 days without maintenance, expired days are dropped, and every coming day has its partition."""
     add(service, 1, today())
     later = today() + 100 * DAY
     upkeep_on(database, later)

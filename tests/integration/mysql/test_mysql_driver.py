@@ -187,7 +187,7 @@ def test_a_long_answer_is_never_in_memory_as_a_whole(host: Archive, many: int) -
 def test_a_reader_that_stops_halfway_leaves_no_trace(
     host: Archive, many: int, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its connection goes, with all that the server had yet to send; the next question gets its own answer."""
+    """Its connection is closed, with the unread rest of the result. The next query gets its own result."""
     begun = time.monotonic()
     with closing(cast("Generator[object]", host.everything())) as reading:
         next(reading)
@@ -236,7 +236,7 @@ def test_a_server_that_hangs_holds_nobody_for_ever(impatient: Archive, server: S
 
 @pytest.mark.parametrize("end", ["kill", "idle"])
 def test_a_connection_that_the_server_ended_is_made_again(impatient: Archive, database: Database, end: str) -> None:
-    """Killed by an operator, or closed because it was idle for too long: whoever asks next notices nothing."""
+    """Killed by an operator, or closed because it was idle for too long: the next query succeeds."""
     with impatient.engine.connect() as connection:
         before = number_of(connection)
         connection.exec_driver_sql("set session wait_timeout = 1")
@@ -251,7 +251,7 @@ def test_a_connection_that_the_server_ended_is_made_again(impatient: Archive, da
 def test_a_query_that_the_server_gives_up_leaves_its_connection(
     host: Archive, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`served_by` has a limit of its own: the error says so, and the connection is used again."""
+    """`served_by` has its own time limit: the error names it, and the connection is used again."""
     monkeypatch.setattr("app.provenance.archive.COUNT_SECONDS", 1)
     with host.engine.connect() as connection:
         before = number_of(connection)

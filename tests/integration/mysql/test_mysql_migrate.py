@@ -119,15 +119,15 @@ def test_the_version_in_the_image_is_tracked_unless_it_is_already(database: Data
     metadata = {**KNOWN, "git_commit": "c" * 40, "data_md5": "d" * 32}
     model = samples.save(tmp_path / "model", metadata)
     database.migrate(MODEL_DIR=str(model))
-    told = "select version_number, date_format(trained_on, '%Y-%m-%d %T'), model_rmse from tracking"
-    assert database.ask(told) == [(samples.VERSION, "2026-01-02 03:04:06", 0.75)]
+    query = "select version_number, date_format(trained_on, '%Y-%m-%d %T'), model_rmse from tracking"
+    assert database.ask(query) == [(samples.VERSION, "2026-01-02 03:04:06", 0.75)]
     database.ask("update tracking set model_rmse = 0.5")
     database.migrate(MODEL_DIR=str(model))
-    assert database.ask(told)[0][2] == 0.5
+    assert database.ask(query)[0][2] == 0.5
 
 
 def test_a_server_that_starts_is_waited_for(empty: Database, server: Server) -> None:
-    """While nobody listens it waits, and goes on once somebody does."""
+    """It waits until the server listens, and then continues."""
     (port,) = reserve()
     status, _, errors = empty.run("app.migrate", MYSQL_PORT=str(port), MIGRATE_SECONDS="1")
     assert status == 1
@@ -144,19 +144,19 @@ def test_a_server_that_starts_is_waited_for(empty: Database, server: Server) -> 
 
 
 @pytest.mark.parametrize(
-    ("change", "status", "told"),
+    ("change", "status", "expected"),
     [
         (("root_password", "wrong"), 1, "Access denied for user 'root'"),
         (("root_password", ""), 2, "root_password: the file is empty"),
         (("host_password", ""), 2, "host_password: the file is empty"),
     ],
 )
-def test_a_secret_that_is_no_good_is_told(empty: Database, change: tuple[str, str], status: int, told: str) -> None:
+def test_an_unusable_secret_is_reported(empty: Database, change: tuple[str, str], status: int, expected: str) -> None:
     """One line with the file or the account, without the secret."""
     empty.secret(*change)
     ended, _, errors = empty.run("app.migrate")
     assert ended == status
-    assert told in errors
+    assert expected in errors
     assert errors.count("\n") == 1
     assert "wrong" not in errors
 

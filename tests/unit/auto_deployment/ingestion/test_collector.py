@@ -111,14 +111,14 @@ def test_what_is_kept_aside_says_where_it_stood() -> None:
 
 
 def test_a_line_that_is_too_long_alone_is_too_long_in_a_block() -> None:
-    """Whatever it says: neither a minute nor a rating of a film of ten thousand letters."""
+    """Neither a minute nor a rating of a film of ten thousand letters is accepted."""
     long = [line.replace("b+", "b" * 10_000 + "+").replace("a+", "a" * 10_000 + "+") for line in LINES[:2]]
     assert rows_of(block_of([*long, LINES[2]])).counts.rejected == {"too_long": 2}
     assert rows_of(block_of([*long, LINES[2]])).watches == ["7,b+1999,1,2024-10-14T15:24:02"]
 
 
 def test_rules_reach_the_lines() -> None:
-    """Scale and highest user are those that were given; halves are told as halves."""
+    """Scale and highest user are those that were given; halves stay halves."""
     rows = rows_of(block_of(["2024-10-14T15:22:01,8,GET /rate/a+1999=4.5", LINES[0]]), Rules(0.5, 5.0, 7))
     assert rows.ratings == []
     assert rows.counts.rejected == {"user_out_of_range": 1}
@@ -179,7 +179,7 @@ def test_a_killed_run_is_taken_back_to_its_record_and_goes_on(tmp_path: Path, ki
 
 
 def test_a_run_that_was_killed_is_ended_by_one_with_other_files(tmp_path: Path) -> None:
-    """First what the killed run still had to read, then what this one was asked for; none of both twice."""
+    """First the rest of the killed run, then the files of this run. No line is read twice."""
     first, second = file_of(tmp_path, CONTENT), file_of(tmp_path, LINES[1].encode(), "other.log")
     killed = collector_of(tmp_path).collect(FileSource([first], 3), lambda: True)
     next(killed)
@@ -188,7 +188,7 @@ def test_a_run_that_was_killed_is_ended_by_one_with_other_files(tmp_path: Path) 
 
 
 def test_the_file_of_a_killed_run_is_missed_by_its_name(tmp_path: Path) -> None:
-    """What it still had to read is not passed over in silence; with the file back, the run goes on."""
+    """The unread rest is an error. With the file back, the run continues."""
     first, second = file_of(tmp_path, CONTENT), file_of(tmp_path, LINES[1].encode(), "other.log")
     killed = collector_of(tmp_path).collect(FileSource([first], 3), lambda: True)
     next(killed)
@@ -373,7 +373,7 @@ def test_what_retention_removed_is_on_record(tmp_path: Path, caplog: pytest.LogC
 
 
 def test_only_a_run_that_was_cut_short_is_capped(tmp_path: Path) -> None:
-    """What comes in while a run goes on is the next one's, and no lag: without a cap there is none."""
+    """Lines that arrive during a run belong to the next run. Without a time limit there is no lag."""
     path = file_of(tmp_path, CONTENT)
     collector = collector_of(tmp_path)
     list(collector.collect(FileSource([path], 3), lambda: False))
@@ -461,7 +461,7 @@ def test_each_collection_is_judged_by_itself(tmp_path: Path) -> None:
     sound = b"".join(b"2026-01-05T08:00:00,%d,GET /rate/a+film+1999=4\n" % user for user in range(100))
     bad = sound + b"rubbish\n" * 100
     with pytest.raises(RefusedError, match="100 of 200 lines") as raised:
-        judged(tmp_path, file_of(tmp_path, bad))
+        collect_and_judge(tmp_path, file_of(tmp_path, bad))
     kept = tmp_path / "data" / "quarantine" / "rejected.jsonl"
     assert f"; {kept} has these lines with their reasons" in str(raised.value)
     assert str(raised.value).endswith("; the form of a line: docs/stream.md")
@@ -469,7 +469,7 @@ def test_each_collection_is_judged_by_itself(tmp_path: Path) -> None:
     assert collector_of(tmp_path).state.last.lines == 200
     collector = collector_of(tmp_path)
     collector.judge(0.05)  # nothing came in since
-    assert judged(tmp_path, file_of(tmp_path, sound, "second.log")) == 100
+    assert collect_and_judge(tmp_path, file_of(tmp_path, sound, "second.log")) == 100
     assert collector_of(tmp_path).state.counts.lines == 300
     assert len((tmp_path / "data" / "clean_rating.csv").read_text().splitlines()) == 201
 
@@ -480,11 +480,11 @@ def test_a_collection_that_was_killed_is_judged_with_the_run_that_continues_it(t
     collector = collector_of(tmp_path)
     next(collector.collect(FileSource([bad], 10), lambda: True))  # killed after the first block
     with pytest.raises(RefusedError, match="30 of 30 lines"):
-        judged(tmp_path, bad)
+        collect_and_judge(tmp_path, bad)
 
 
 def test_a_new_version_begins_with_nothing_to_judge(tmp_path: Path) -> None:
-    """The counts begin anew, and what was judged with them."""
+    """The counts begin anew, also those of judged lines."""
     assert collect(tmp_path, file_of(tmp_path, CONTENT)).lines > 0
     collector = collector_of(tmp_path)
     collector.begin_version(1)
@@ -503,7 +503,7 @@ def test_what_software_1_0_collected_is_not_judged_again(tmp_path: Path) -> None
     assert collector_of(tmp_path).state.counts.rejected == Counter(fields_missing=30)
 
 
-def judged(folder: Path, *paths: Path) -> int:
+def collect_and_judge(folder: Path, *paths: Path) -> int:
     """Collect files and judge them; how many lines came in."""
     collector, source = collector_of(folder), FileSource(paths)
     list(collector.collect(source, lambda: True))
@@ -512,7 +512,7 @@ def judged(folder: Path, *paths: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "format_name"),
     [
         ("2026-01-05T08:00:00,1,GET /rate/a+film+1999=4\n".encode("utf-16"), "UTF-16"),
         ("2026-01-05T08:00:00,1,GET /rate/a+film+1999=4\n".encode("utf-16-be"), "UTF-16"),
@@ -520,12 +520,12 @@ def judged(folder: Path, *paths: Path) -> int:
     ],
     ids=["utf-16", "utf-16-be", "gzip"],
 )
-def test_another_format_is_named(tmp_path: Path, content: bytes, told: str) -> None:
+def test_another_format_is_named(tmp_path: Path, content: bytes, format_name: str) -> None:
     """By its first bytes: all of its lines are rejected, and the reasons alone do not help."""
     path = tmp_path / "movie.log"
     path.write_bytes(content)
-    with pytest.raises(RefusedError, match=rf"movie\.log looks like {told}.*were rejected"):
-        judged(tmp_path, path)
+    with pytest.raises(RefusedError, match=rf"movie\.log looks like {format_name}.*were rejected"):
+        collect_and_judge(tmp_path, path)
 
 
 def test_a_file_of_another_format_does_not_hide_behind_a_sound_one(tmp_path: Path) -> None:
@@ -533,9 +533,9 @@ def test_a_file_of_another_format_does_not_hide_behind_a_sound_one(tmp_path: Pat
     sound = file_of(tmp_path, b"".join(b"2026-01-05T08:00:00,%d,GET /rate/a+film+1999=4\n" % user for user in range(900)))
     packed = file_of(tmp_path, gzip.compress(sound.read_bytes()), "movie.log.gz")
     with pytest.raises(RefusedError, match=r"movie\.log\.gz looks like gzip: unpack it"):
-        judged(tmp_path, sound, packed)
+        collect_and_judge(tmp_path, sound, packed)
     other = file_of(tmp_path, b"2026-01-05T08:00:00,7,GET /rate/a+film+1999=4\nrubbish\n", "other.log")
-    assert judged(tmp_path, packed, other) == 2
+    assert collect_and_judge(tmp_path, packed, other) == 2
 
 
 def test_what_is_no_file_of_the_disk_is_refused(tmp_path: Path) -> None:
@@ -549,7 +549,7 @@ def test_what_is_no_file_of_the_disk_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_line_or_no_rating_refuses_the_run() -> None:
-    """There is nothing to train on, and the reason says what came instead."""
+    """There is nothing to train on. The reason names the other lines."""
     with pytest.raises(RefusedError, match="the input is empty"):
         check_trainable(Counts())
     with pytest.raises(RefusedError, match=r"none of 5 lines is a rating \(all of other kinds\)"):

@@ -224,7 +224,7 @@ def test_two_damages_are_never_repaired(line: str) -> None:
     "time", ["20234-10-25T07:20:57", "2023-101-25T07:20", "2023-10-25T07:20:577", "2023-10-25T07:201", "12023-10-25T07:20:57"]
 )
 def test_a_digit_too_many_in_the_time_is_never_guessed(time: str) -> None:
-    """Which of the digits came in cannot be told."""
+    """The inserted digit cannot be identified."""
     assert parse(f"{time},123,GET /rate/some+film+1999=4").__class__ is Reject
 
 
@@ -385,7 +385,7 @@ recommended = st.builds(
     times, users, servers, st.lists(films, min_size=1, max_size=20), st.integers(0, 99_999),
 )  # fmt: skip
 failed = st.builds(
-    lambda time, user, server, status, said, ms: Recommendation(time, user, server, status, (), said, ms),
+    lambda time, user, server, status, error, ms: Recommendation(time, user, server, status, (), error, ms),
     times, users, servers, st.integers(0, 999).filter(lambda status: status != 200), errors, st.integers(0, 99_999),
 )  # fmt: skip
 events: st.SearchStrategy[Event] = st.one_of(ratings, watches, recommended, failed, st.builds(NewAccount, times, users))

@@ -75,7 +75,7 @@ def lines_of(blocks: list[Block | RetentionGap]) -> list[str]:
 @pytest.mark.parametrize("end", [b"", b"\n"])
 @pytest.mark.parametrize("block_lines", [1, 5, 12, 13])
 def test_a_file_comes_in_blocks_of_fixed_length(tmp_path: Path, block_lines: int, end: bytes) -> None:
-    """Blocks are as long as told but for the last, number their lines on, and nothing is left after them."""
+    """All blocks but the last have the given length. Their line numbers continue, and nothing remains after them."""
     path = tmp_path / "movie.log"
     path.write_bytes("\n".join(LINES).encode() + end)
     source, marks = FileSource([path], block_lines), dict[str, Any]()
@@ -89,7 +89,7 @@ def test_a_file_comes_in_blocks_of_fixed_length(tmp_path: Path, block_lines: int
 
 
 def test_blocks_end_where_they_would_have_ended(tmp_path: Path) -> None:
-    """A file that grew goes on in the block that its end had cut short."""
+    """A file that grew continues the block that its end had cut short."""
     path, marks = tmp_path / "movie.log", dict[str, Any]()
     path.write_text("\n".join(LINES[:5]) + "\n")
     assert [len(block.lines) for block in run(FileSource([path], 4), marks) if isinstance(block, Block)] == [4, 1]
@@ -144,7 +144,7 @@ def test_an_empty_file_has_no_block(tmp_path: Path) -> None:
 
 
 def test_what_is_no_readable_file_is_named(tmp_path: Path) -> None:
-    """Missing, a folder, beyond reach: wrong use that names the path and says what to do."""
+    """Missing, a folder, beyond reach: wrong use. The message has the path, and what to do."""
     loop = tmp_path / "loop.log"
     loop.symlink_to(loop)
     for path in (tmp_path / "missing.log", tmp_path, loop, tmp_path / ("x" * 300)):

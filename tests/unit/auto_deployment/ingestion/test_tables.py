@@ -33,7 +33,7 @@ def test_rows_stand_under_their_header_and_asides_as_json(tmp_path: Path) -> Non
 
 
 def test_rolling_back_cuts_off_what_was_not_recorded(tmp_path: Path) -> None:
-    """To the recorded bytes of each file, and tells how many were too many."""
+    """To the recorded bytes of each file. The result is the number of removed bytes."""
     tables = Tables(tmp_path)
     tables.append(ROWS)
     before, sizes = tables.ratings.read_bytes(), tables.sizes()

@@ -21,7 +21,7 @@ LIST = ("a+1999", "b+1999")
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
-    """A bake of version 7 since noon, beside version 6; nothing has happened yet."""
+    """A bake of version 7 since noon, next to version 6, before the first event."""
     return Scene(tmp_path)
 
 
@@ -36,7 +36,7 @@ def settings_of(scene: Scene) -> Settings:
 
 
 def known(scene: Scene, before: WatchedCounts | None = None) -> WatchedCounts:
-    """What telemetry knows of the bake."""
+    """The counts of the bake."""
     return watched_counts(settings_of(scene), 7, seconds(NOON), seconds(NOON + timedelta(hours=12)), before)
 
 
@@ -70,7 +70,7 @@ def test_only_answers_of_the_bake_that_are_old_enough_count(scene: Scene) -> Non
 
 
 def test_what_has_been_counted_is_not_counted_again_until_there_is_more(scene: Scene) -> None:
-    """A look comes each minute, a collection every few hours."""
+    """A sample comes each minute, a collection every few hours."""
     scene.answer(1, NOON + MINUTE, LIST, 7, "canary")
     scene.begin(9, "z+1999", NOON + 300 * MINUTE)
     scene.collect()
@@ -81,9 +81,7 @@ def test_what_has_been_counted_is_not_counted_again_until_there_is_more(scene: S
     assert sum(known(scene, first).users) == 2
 
 
-def test_what_telemetry_cannot_tell_is_a_problem_and_no_error(
-    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_telemetry_is_a_problem_and_no_error(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No telemetry, no database, a damaged file: each in words."""
     monkeypatch.chdir(tmp_path)  # a checkout whose stack was started has a database
     assert known(scene).problem == "there is no telemetry"
@@ -96,8 +94,8 @@ def test_what_telemetry_cannot_tell_is_a_problem_and_no_error(
     assert known(scene).problem.startswith("telemetry gives nothing new (")
 
 
-def test_what_was_known_does_not_go_with_a_moment_s_failure(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The database is away, or a day is being packed, at the last look: what was watched less stays so, and why is told."""
+def test_a_short_failure_keeps_the_counts(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is away, or a day is being compacted, at the last sample: the counts stay, with the reason."""
     scene.answer(1, NOON + MINUTE, LIST, 7, "canary")
     scene.answer(2, NOON + MINUTE, LIST, 6, "stable")
     scene.begin(2, "a+1999", NOON + 5 * MINUTE)

@@ -47,15 +47,15 @@ def test_it_prints_json(scene: Scene, capsys: pytest.CaptureFixture[str]) -> Non
     """The same metrics for programs."""
     happened(scene)
     assert main(["--json", "--days", "3"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["requests"], told["judged"], told["matched"], told["hours"]) == (10, 10, 10, 24.0)
-    (group,) = told["groups"]
+    content = json.loads(capsys.readouterr().out)
+    assert (content["requests"], content["judged"], content["matched"], content["hours"]) == (10, 10, 10, 24.0)
+    (group,) = content["groups"]
     assert group["watched"]["low"] < 0.3 < group["watched"]["high"]
 
 
 @pytest.mark.usefixtures("scene")
 def test_nothing_collected_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """It says so."""
+    """The output says that nothing was collected."""
     assert main([]) == 0
     assert "nothing was collected yet" in capsys.readouterr().out
 
@@ -73,7 +73,7 @@ def test_what_cannot_be_read_is_one_line(scene: Scene, capsys: pytest.CaptureFix
     happened(scene)
     next((scene.folder / "telemetry").rglob("*.parquet")).write_bytes(b"not a file of that kind")
     assert main([]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("telemetry: ")
-    assert said.count("\n") == 1
-    assert ".parquet" in said
+    errors = capsys.readouterr().err
+    assert errors.startswith("telemetry: ")
+    assert errors.count("\n") == 1
+    assert ".parquet" in errors

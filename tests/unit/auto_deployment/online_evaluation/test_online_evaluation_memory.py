@@ -20,7 +20,7 @@ def peak(root: Path, folder: Path, days: int) -> float:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_days(root: Path, tmp_path: Path) -> None:
-    """Four times the days of stream, kept and judged: no more memory, but for what allocators leave lying."""
+    """Four times the days of stream, kept and attributed: no more memory, except the allocator's remains."""
     short, long = (tmp_path / name for name in ("short", "long"))
     short.mkdir()
     long.mkdir()

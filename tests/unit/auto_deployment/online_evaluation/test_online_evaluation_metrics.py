@@ -94,7 +94,7 @@ def test_an_answer_is_old_enough_by_the_stream_not_by_our_clock(tmp_path: Path) 
     assert scene.metrics(now=NOON + timedelta(days=9)).young == 1
 
 
-def test_versions_and_tracks_are_told_apart_by_what_provenance_knows(scene: Scene) -> None:
+def test_versions_and_tracks_come_from_provenance(scene: Scene) -> None:
     """The nearest answer to the same user with the very same list."""
     scene.answer(7, NOON, LIST, 6, "stable")
     scene.answer(7, NOON + timedelta(seconds=3), LIST[::-1], 7, "canary")
@@ -122,7 +122,7 @@ def test_another_list_or_user_is_not_taken_for_it(scene: Scene) -> None:
     assert scene.metrics().matched == 0
 
 
-def test_popularity_is_asked_for_the_same_answers_with_what_was_seen_left_out(scene: Scene) -> None:
+def test_the_popular_list_is_compared_on_the_same_answers_without_seen_films(scene: Scene) -> None:
     """As many films as the answer had, the next ones in the places of those that the user had seen."""
     scene.list_popular(6, ["p+1", "q+1", "r+1", "s+1", "t+1", "u+1"], seen={2: 0b011, 3: 0b100})
     for user in (1, 2, 3):
@@ -143,7 +143,7 @@ def test_popularity_is_asked_for_the_same_answers_with_what_was_seen_left_out(sc
 
 
 def test_a_version_without_a_popular_list_is_not_held_against_one(scene: Scene) -> None:
-    """Its share is told, popularity's is not known."""
+    """Its own share is known, the share of the popular list is not."""
     scene.answer(1, NOON, LIST)
     scene.collect()
     (group,) = scene.metrics().groups
@@ -151,7 +151,7 @@ def test_a_version_without_a_popular_list_is_not_held_against_one(scene: Scene) 
 
 
 def test_without_a_database_answers_are_judged_without_versions(scene: Scene) -> None:
-    """It is told as not found."""
+    """They count as not found."""
     scene.answer(1, NOON, LIST)
     scene.begin(1, "a+1999", NOON + HOUR)
     scene.collect()
@@ -169,7 +169,7 @@ def test_a_time_that_is_yet_to_come_is_damage(scene: Scene) -> None:
     assert (found.requests, found.young, found.days) == (1, 1, ("2026-01-09",))
 
 
-def test_the_table_says_what_is_left_out(scene: Scene) -> None:
+def test_the_table_counts_what_is_left_out(scene: Scene) -> None:
     """Failed ones, young ones, those not found; shares with their intervals; and in a mail a line for each version."""
     scene.fail(1, NOON)
     scene.answer(3, NOON, LIST)
@@ -192,12 +192,12 @@ def test_the_table_says_what_is_left_out(scene: Scene) -> None:
     assert metrics_text.summary(None) == []
 
 
-def test_nothing_collected_is_said_in_a_line(tmp_path: Path) -> None:
+def test_nothing_collected_gives_one_line(tmp_path: Path) -> None:
     """Not a table of nothing."""
     assert metrics_text.table(Scene(tmp_path).metrics()) == ["no recommendation of ours is kept: nothing was collected yet"]
 
 
-def test_a_partition_that_is_behind_says_until_when_all_is_known(scene: Scene) -> None:
+def test_a_partition_that_is_behind_sets_the_known_end(scene: Scene) -> None:
     """What of it was left unread is not unwatched: answers after its last time are too young."""
     scene.answer(1, NOON, ["a+1999"])
     scene.begin(5, "z+1999", NOON + 26 * HOUR)
@@ -228,7 +228,7 @@ def test_a_few_lines_ahead_of_the_stream_do_not_make_it_known(tmp_path: Path, ah
 
 
 def test_no_more_than_a_handful_of_lines_is_taken_for_ahead(tmp_path: Path) -> None:
-    """However many the source has: where it ends is not told too early by more."""
+    """However many lines the source has, at most ten are left out."""
     scene = Scene(tmp_path)
     scene.answer(1, NOON, ["a+1999"])
     for user in range(20_000):
@@ -240,15 +240,15 @@ def test_no_more_than_a_handful_of_lines_is_taken_for_ahead(tmp_path: Path) -> N
 
 
 def test_two_answers_at_one_time_are_not_taken_for_each_other(scene: Scene) -> None:
-    """The same user, two lists: the film was in one of them. A line that the stream tells twice is one answer."""
+    """The same user, two lists: the film was in one of them. A line that comes twice in the stream is one answer."""
     scene.answer(1, NOON, ["a+1999"], 6, "stable")
     scene.answer(1, NOON, ["b+1999"], 7, "canary")
     scene.answer(1, NOON, ["b+1999"], 7, "canary")
     scene.begin(1, "a+1999", NOON + HOUR)
     scene.begin(5, "z+1999", NOON + 30 * HOUR)
     scene.collect()
-    told = {group.version: group for group in scene.metrics().groups}
-    assert {version: (group.answers, group.watched and group.watched.value) for version, group in told.items()} == {
+    groups = {group.version: group for group in scene.metrics().groups}
+    assert {version: (group.answers, group.watched and group.watched.value) for version, group in groups.items()} == {
         6: (1, 1.0),
         7: (1, 0.0),
     }

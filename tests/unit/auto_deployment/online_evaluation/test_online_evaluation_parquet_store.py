@@ -58,7 +58,7 @@ def telemetry(folder: Path) -> Telemetry:
 
 
 def test_a_block_s_answers_and_watches_are_kept_by_day(tmp_path: Path) -> None:
-    """What the stream told of them, whole; a film's row has its first minute."""
+    """All fields of the stream. The row of a film has its first minute."""
     scene = Scene(tmp_path)
     scene.answer(7, NOON, ["a+1999", "b+1999"])
     scene.fail(8, NOON + DAY)
@@ -189,7 +189,7 @@ def three_blocks(folder: Path) -> Scene:
 
 
 @pytest.mark.parametrize("dies_at", [1, 2])
-def test_a_killed_packing_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int) -> None:
+def test_a_killed_compaction_is_recovered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int) -> None:
     """Killed before, between and after its renames: each row is there once."""
     scene = three_blocks(tmp_path)
     renames = 0
@@ -240,7 +240,7 @@ def test_a_day_that_goes_takes_its_answers_and_watches_along(tmp_path: Path) -> 
     assert (scene.store.days("answers"), scene.store.days("watches")) == ([], ["2026-01-06"])
 
 
-def test_what_fails_in_telemetry_is_told_and_fails_no_collection(tmp_path: Path) -> None:
+def test_a_failure_of_telemetry_is_reported_and_fails_no_collection(tmp_path: Path) -> None:
     """A folder that cannot be written: tables and record are as without telemetry."""
     path, kept = stream_file(tmp_path), telemetry(tmp_path)
     (tmp_path / "data").mkdir()
@@ -255,7 +255,7 @@ def test_what_fails_in_telemetry_is_told_and_fails_no_collection(tmp_path: Path)
 
 
 def test_a_kill_while_days_are_packed_costs_the_next_run_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed between the two renames: what is half-done is no day, is mended before all else, and nothing is lost."""
+    """Killed between the two renames: the unfinished day is no day, is recovered first, and nothing is lost."""
     scene, kept = packing_scene(tmp_path), telemetry(tmp_path)
 
     def dying(path: Path, target: Path) -> Path:
@@ -285,7 +285,7 @@ def packing_scene(folder: Path) -> Scene:
     return scene
 
 
-def test_what_fails_again_and_again_is_told_once(tmp_path: Path) -> None:
+def test_a_repeated_failure_is_reported_once(tmp_path: Path) -> None:
     """With how often: a mail is no log."""
     kept = telemetry(tmp_path)
     (tmp_path / "data").mkdir()
@@ -294,12 +294,12 @@ def test_what_fails_again_and_again_is_told_once(tmp_path: Path) -> None:
     rows.answers.append(Recommendation("2026-01-05T12:00:00", 7, "s:1", 200, ("a+1999",), "", 1))
     for stop in range(3):
         kept.keep("movielog4/0", {"offset": stop}, rows)
-    (told,) = kept.problems
-    assert told.endswith("3 times")
+    (problem,) = kept.problems
+    assert problem.endswith("3 times")
 
 
-def test_an_error_that_nobody_thought_of_fails_no_run_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is logged whole, and told."""
+def test_an_unexpected_error_fails_no_run_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log has it with its traceback, and the report names it."""
     monkeypatch.setattr("auto_deployment.online_evaluation.telemetry.compute_metrics", lambda *_: 1 // 0)
     kept = telemetry(tmp_path)
     assert kept.metrics() is None

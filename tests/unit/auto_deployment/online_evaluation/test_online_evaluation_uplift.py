@@ -25,7 +25,7 @@ SEED, LINES, BLOCK = 11, 200_000, 100_000
 USERS, FILMS, DAYS = 250, 300, 4.0
 IDS = [str(user) for user in World.generate(SEED, USERS, FILMS).users.ids.tolist()]
 NEIGHBOURS = dict(zip(IDS, [*IDS[1:], IDS[0]], strict=True))
-START = datetime(2026, 1, 5, 8)  # noqa: DTZ001 - the stream tells no zone
+START = datetime(2026, 1, 5, 8)  # noqa: DTZ001 - the stream has no zone
 
 
 def simulated(planted: float) -> list[str]:
@@ -35,8 +35,8 @@ def simulated(planted: float) -> list[str]:
     return [line for line in lines if "/data/m/" not in line or line.endswith(("/0.mpg", "/1.mpg", "/2.mpg"))]
 
 
-def told(folder: Path, lines: list[str]) -> OnlineMetrics:
-    """What telemetry makes of a stream."""
+def metrics_of(folder: Path, lines: list[str]) -> OnlineMetrics:
+    """The metrics of a stream."""
     store, left, offset = ParquetStore(folder / "telemetry"), iter(lines), 0
     while block := list(islice(left, BLOCK)):
         offset += len(block)
@@ -62,7 +62,7 @@ def streams() -> dict[float, list[str]]:
 @pytest.mark.parametrize("planted", [0.0, 1.0])
 def test_the_planted_uplift_is_within_the_interval(tmp_path: Path, streams: dict[float, list[str]], planted: float) -> None:
     """And the other one is not: the interval is not simply wide."""
-    found = told(tmp_path, streams[planted]).uplift
+    found = metrics_of(tmp_path, streams[planted]).uplift
     assert found is not None
     assert found.low <= planted <= found.high
     assert not found.low <= 1.0 - planted <= found.high
@@ -79,7 +79,7 @@ def test_a_wrong_join_does_not_find_it(
     tmp_path: Path, streams: dict[float, list[str]], change: Callable[[str, str], str]
 ) -> None:
     """With answers hours later, or of another user, no effect is left, where the right one finds it for certain."""
-    found = told(tmp_path, with_answers(streams[1.0], change)).uplift
+    found = metrics_of(tmp_path, with_answers(streams[1.0], change)).uplift
     assert found is not None
     assert found.low <= 0.0
 

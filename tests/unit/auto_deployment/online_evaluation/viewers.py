@@ -1,4 +1,4 @@
-"""A small world for the tests of telemetry: answers, what provenance knows of them, and what was begun when."""
+"""Events for the tests of telemetry: answers, their rows in provenance, and begun films."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-NOON = datetime(2026, 1, 5, 12)  # noqa: DTZ001 - the stream tells no zone
+NOON = datetime(2026, 1, 5, 12)  # noqa: DTZ001 - the stream has no zone
 LATER = timedelta(milliseconds=40)
 SOURCE = "movielog4/0"
 
 
 def empty_rows() -> BlockRows:
-    """A block that tells nothing."""
+    """The rows of an empty block."""
     return BlockRows([], [], [], [], Counts())
 
 
 def stream_time(time: datetime) -> str:
-    """A time as the stream tells it."""
+    """A time as the stream writes it."""
     return time.isoformat(timespec="microseconds" if time.microsecond else "seconds")
 
 
 class Scene:
-    """What happened; `collect` has it collected."""
+    """Events of the stream. `collect` collects them in one block."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,7 +50,7 @@ class Scene:
     def answer(
         self, user: int, time: datetime, films: Sequence[str], version: int = 6, track: str = "stable", *, served: bool = True
     ) -> None:
-        """The stream tells of an answer at `time`, given a moment before."""
+        """The stream has an answer at `time`, which was served a moment before."""
         self.rows.answers.append(Recommendation(stream_time(time), user, "s:8082", 200, tuple(films), "", 40))
         if served:
             at = int((time - LATER).replace(tzinfo=UTC).timestamp() * 1e6)
@@ -75,7 +75,7 @@ class Scene:
             database.copy("FROM seen", self.folder / "telemetry" / "popular" / f"{version}.parquet")
 
     def collect(self) -> None:
-        """What happened so far comes in one block; what was served is shipped."""
+        """Collect the events so far in one block, and ship the served answers."""
         self.offset += 1000
         self.store.keep(SOURCE, {"offset": self.offset}, self.rows)
         ledger = Ledger(self.url)
@@ -86,7 +86,7 @@ class Scene:
         self.rows, self.served = empty_rows(), []
 
     def metrics(self, days: int = 30, now: datetime = NOON + timedelta(days=20)) -> OnlineMetrics:
-        """What telemetry makes of it."""
+        """The metrics of the events so far."""
         return compute_metrics(self.store, self.popular, self.url, days, now)
 
     def all(self, kind: Kind) -> list[tuple[object, ...]]:

@@ -89,33 +89,33 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     """The command: status, output, errors."""
     status = main(arguments)
-    said = capsys.readouterr()
-    return status, said.out, said.err
+    output = capsys.readouterr()
+    return status, output.out, output.err
 
 
 def test_a_users_answers_are_listed_with_their_versions(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The columns of the join come first. Programs get all there is."""
-    status, said, _ = run(capsys, "user", "5", "--demo", str(demo))
-    header, *lines = said.splitlines()
+    status, output, _ = run(capsys, "user", "5", "--demo", str(demo))
+    header, *lines = output.splitlines()
     assert status == 0
     assert header.split()[:5] == ["version_number", "user_id", "data_creation", "trained_on", "model_rmse"]
     assert [line.split()[:5] for line in lines] == [["3", "5", "2026-01-02T03:04:05Z", "2026-01-02T03:04:06Z", "0.7500"]] * 3
-    told = json.loads(run(capsys, "user", "5", "--demo", str(demo), "--json")[1])
-    assert [each["answer_id"][0] for each in told] == ["a", "b", "c"]
-    assert told[0]["served_at"] == "2026-01-02T00:00:00.000001Z"
+    answers = json.loads(run(capsys, "user", "5", "--demo", str(demo), "--json")[1])
+    assert [each["answer_id"][0] for each in answers] == ["a", "b", "c"]
+    assert answers[0]["served_at"] == "2026-01-02T00:00:00.000001Z"
 
 
 def test_an_answer_comes_again_to_the_byte(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By either id; one that was another is told with status 1."""
+    """By either id. Another answer than the recorded one gives status 1."""
     for name in ("once", "a" * 32):
-        status, said, _ = run(capsys, "replay", name, "--demo", str(demo))
-        assert (status, "equal to the byte" in said, "the code at hand" in said) == (0, True, True)
-    status, said, _ = run(capsys, "replay", "b" * 32, "--demo", str(demo))
-    assert (status, "NOT EQUAL" in said) == (1, True)
+        status, output, _ = run(capsys, "replay", name, "--demo", str(demo))
+        assert (status, "equal to the byte" in output, "the code at hand" in output) == (0, True, True)
+    status, output, _ = run(capsys, "replay", "b" * 32, "--demo", str(demo))
+    assert (status, "NOT EQUAL" in output) == (1, True)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "told"),
+    ("arguments", "status", "expected"),
     [
         (["replay", "twice"], 2, "request twice has 2 answers"),
         (["why", "twice"], 2, "request twice has 2 answers"),
@@ -132,18 +132,18 @@ def test_an_answer_comes_again_to_the_byte(demo: Path, capsys: pytest.CaptureFix
     ],
 )
 def test_what_cannot_be_done_is_one_line(
-    demo: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, told: str
+    demo: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, expected: str
 ) -> None:
     """With what to do; several answers are listed."""
-    ended, said, errors = run(capsys, arguments[0], "--demo", str(demo), "--", *arguments[1:])
+    ended, output, errors = run(capsys, arguments[0], "--demo", str(demo), "--", *arguments[1:])
     assert ended == status
-    assert told in errors
+    assert expected in errors
     assert errors.count("\n") == 1
-    assert (said.count("twice") == 2) == ("twice" in told)
+    assert (output.count("twice") == 2) == ("twice" in expected)
 
 
-def test_without_a_database_it_says_so(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """None told, none in the folder, or one that does not answer."""
+def test_a_missing_database_is_reported(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No setting, no database in the folder, or a database that does not answer."""
     of_demo = "Of the demo: scripts/provenance user ID --demo"
     message = f"provenance: there is no database: start the stack, or set MYSQL_USER. {of_demo}\n"
     assert run(capsys, "user", "5")[0::2] == (2, message)
@@ -154,7 +154,7 @@ def test_without_a_database_it_says_so(demo: Path, capsys: pytest.CaptureFixture
     assert errors.startswith("provenance: the database does not answer: ")
 
 
-def test_a_reader_that_has_seen_enough_ends_it_quietly(demo: Path) -> None:
+def test_a_closed_pipe_ends_it_quietly(demo: Path) -> None:
     """Status 0 and no traceback where the pipe is closed."""
     command = [sys.executable, "-m", "auto_deployment.provenance", "user", "5", "--demo", str(demo)]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
@@ -181,8 +181,8 @@ def test_a_backup_comes_back(demo: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert run(capsys, "backup", str(path), "--demo", str(demo))[:2] == (0, f"3 answers in {path}\n")
     assert path.stat().st_mode & 0o777 == 0o600
     assert "is there already" in run(capsys, "backup", str(path), "--demo", str(demo))[2]
-    status, said, _ = run(capsys, "restore", str(path), "--demo", str(demo))
-    assert (status, said) == (0, f"{path} holds 3 answers: 0 answers added, 3 were there, 0 differ here and stay\n")
+    status, output, _ = run(capsys, "restore", str(path), "--demo", str(demo))
+    assert (status, output) == (0, f"{path} holds 3 answers: 0 answers added, 3 were there, 0 differ here and stay\n")
     path.write_bytes(path.read_bytes()[:-20])
     status, _, errors = run(capsys, "restore", str(path), "--demo", str(demo))
     assert status == 1
@@ -192,7 +192,7 @@ def test_a_backup_comes_back(demo: Path, tmp_path: Path, capsys: pytest.CaptureF
 def test_a_backup_with_a_flipped_bit_is_whole_or_refused(
     demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Wherever in the packed bytes it is: what is told is that the backup is damaged, in one line."""
+    """For a bit at any place: one line reports the damaged backup."""
     path = tmp_path / "backup.gz"
     run(capsys, "backup", str(path), "--demo", str(demo))
     whole, refused = path.read_bytes(), []
@@ -206,12 +206,12 @@ def test_a_backup_with_a_flipped_bit_is_whole_or_refused(
     assert all("take another backup" in each for each in refused)
 
 
-def test_the_chain_is_told_as_text_and_as_a_page(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Everything from the answer to the gate; what is not kept is told as missing."""
+def test_the_chain_is_printed_as_text_and_as_a_page(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Everything from the answer to the gate. Missing links are reported."""
     log = demo / "nginx" / "logs"
     log.mkdir(parents=True)
     (log / "tries.log").write_text("")
-    status, said, _ = run(capsys, "why", "once", "--demo", str(demo), "--html", str(tmp_path / "why.html"))
+    status, output, _ = run(capsys, "why", "once", "--demo", str(demo), "--html", str(tmp_path / "why.html"))
     assert status == 0
     for words in (
         "Request",
@@ -221,11 +221,11 @@ def test_the_chain_is_told_as_text_and_as_a_page(demo: Path, tmp_path: Path, cap
         "0.7500",
         "passed",
     ):
-        assert words in said
+        assert words in output
     for words in ("no evidence of a release", "no line of this request", "git has no report"):
-        assert words in said
-    told = (tmp_path / "why.html").read_text()
-    assert all(each in told for each in (samples.FILMS[12], "equal to the recorded digest", "a" * 32))
+        assert words in output
+    html = (tmp_path / "why.html").read_text()
+    assert all(each in html for each in (samples.FILMS[12], "equal to the recorded digest", "a" * 32))
 
 
 class Tags(HTMLParser):
@@ -253,12 +253,12 @@ def test_a_page_needs_nothing_and_runs_nothing(demo: Path, capsys: pytest.Captur
         assert parsed.links == []
 
 
-def test_a_chain_with_gaps_is_told_all_the_same(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Model and tables gone: the reasons stand where the figures would."""
+def test_a_chain_with_gaps_is_printed(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Model and tables are gone: the reasons take the place of the values."""
     for path in sorted((demo / "data").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    status, said, _ = run(capsys, "why", "once", "--demo", str(demo), "--json")
-    chain = json.loads(said)
+    status, output, _ = run(capsys, "why", "once", "--demo", str(demo), "--json")
+    chain = json.loads(output)
     assert status == 0
     assert set(chain["missing"]) == {"answer", "history", "model", "drivers", "tries"}
     assert "missing" in "\n".join(text(chain_of(chain)))
@@ -271,7 +271,7 @@ def chain_of(printed: dict[str, Any]) -> AnswerChain:
 
 
 def _replaced(value: Any, by: str) -> Any:
-    """The same with every text replaced, but the names of steps and files that decide what is told."""
+    """A copy with every text replaced. Keys stay."""
     if isinstance(value, dict):
         return {name: _replaced(each, by) for name, each in value.items()}
     if isinstance(value, list):

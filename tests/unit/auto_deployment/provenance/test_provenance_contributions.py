@@ -25,7 +25,7 @@ PLACES = {str(film): film for film in range(FILMS)}
 
 
 def history(feedback: Feedback, user: int) -> list[HistoryFilm]:
-    """What the user rated and watched, as the tables tell it."""
+    """The films that the user rated or watched, as in the tables."""
     rated = feedback.ratings[feedback.ratings.user == user]
     watched = feedback.watches[feedback.watches.user == user]
     pairs = zip(rated.film.tolist(), rated.stars.tolist(), strict=True)
@@ -91,13 +91,13 @@ def test_who_liked_nothing_has_no_driver() -> None:
 def test_of_each_film_the_strongest_weights_are_kept() -> None:
     """By size, whatever the sign; films outside the matrix have none."""
     ease = Ease(feedback_of([*((u, f, 5.0) for u in range(9) for f in range(u % 2, 8, 2)), (9, 8, 5.0)], 10, 9).taste(), 1.0)
-    films, said = ease.strongest(3)
-    assert films.shape == said.shape == (9, 3)
+    films, kept_weights = ease.strongest(3)
+    assert films.shape == kept_weights.shape == (9, 3)
     for film in range(8):
         weights = ease.weights[:, film]
-        assert np.abs(said[film]).tolist() == sorted(np.abs(weights).tolist(), reverse=True)[:3]
-        assert said[film].tolist() == weights[films[film]].tolist()
-    assert not said[8].any()
+        assert np.abs(kept_weights[film]).tolist() == sorted(np.abs(weights).tolist(), reverse=True)[:3]
+        assert kept_weights[film].tolist() == weights[films[film]].tolist()
+    assert not kept_weights[8].any()
 
 
 def test_popularitys_order_is_kept_as_its_lists_follow_it() -> None:

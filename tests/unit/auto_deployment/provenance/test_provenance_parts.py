@@ -38,7 +38,7 @@ from tests.unit.app import samples
 if TYPE_CHECKING:
     from app.model import ServingModel
 
-NOON = datetime(2026, 1, 2, 12)  # noqa: DTZ001 - the tables hold UTC without saying so
+NOON = datetime(2026, 1, 2, 12)  # noqa: DTZ001 - the tables hold UTC without a zone
 LINE = {
     "time": "2026-01-02T12:00:00+00:00",
     "request_id": "request-1",
@@ -80,14 +80,14 @@ def test_an_answer_is_computed_without_a_network_and_without_rights() -> None:
 
 
 @pytest.mark.parametrize("printed", ["", "nonsense", "[]", '{"version": 3}', "5"])
-def test_an_image_that_gives_no_answer_is_told(printed: str) -> None:
-    """An image from before the command existed, for one: what it said, and what else to do."""
+def test_an_image_that_gives_no_answer_is_reported(printed: str) -> None:
+    """For example an image that is older than the command. The error has its output, and what to do."""
     with pytest.raises(ReplayError, match=r"the image gave no answer but .*--here"):
         read(printed, "the image")
 
 
 class FakeEngine(Engine):
-    """An engine whose images hold models: the version of each, by the image's tag; it computes what they are asked."""
+    """An engine whose images hold models, with versions by the images' tags. It answers with the version of the image."""
 
     def __init__(self, models: Path, **tags: int) -> None:
         super().__init__("docker", "movierec-app")
@@ -104,8 +104,8 @@ class FakeEngine(Engine):
             return "sha256:0"
         if command[1] == "run":
             folder, version = self._models[next(part for part in command if part in self._models)]
-            told = {"version": version, "body": "a,b", "step": "known", "digest": "0f", "model_md5": md5_of(folder)}
-            return json.dumps(told)
+            content = {"version": version, "body": "a,b", "step": "known", "digest": "0f", "model_md5": md5_of(folder)}
+            return json.dumps(content)
         if command[1] == "create":
             return command[-1]
         if command[1] == "cp":
@@ -165,8 +165,8 @@ def test_of_what_was_fetched_the_newest_versions_stay(tmp_path: Path) -> None:
 
 def test_what_was_computed_is_read() -> None:
     """Of the last line; what a later image adds is passed over."""
-    told = {"version": 3, "body": "a,b", "step": "known", "digest": "0f", "model_md5": "m", "inputs": "", "new": 1}
-    assert read(f"a warning\n{json.dumps(told)}", "x") == (3, "a,b", "known", "0f", "m", "x")
+    content = {"version": 3, "body": "a,b", "step": "known", "digest": "0f", "model_md5": "m", "inputs": "", "new": 1}
+    assert read(f"a warning\n{json.dumps(content)}", "x") == (3, "a,b", "known", "0f", "m", "x")
 
 
 @given(
@@ -243,7 +243,7 @@ def test_history_takes_films_out_of_the_popular_order(tmp_path: Path) -> None:
 
 
 def test_a_version_that_keeps_no_order_names_no_place(tmp_path: Path) -> None:
-    """Its list for unknown users is another one: no place in that is told for one in the order."""
+    """Its list for unknown users is another one, whose places do not explain the list."""
     seen = [HistoryFilm(samples.FILMS[10], 4.0, "2026-01-01T00:00:00", 0)]
     with pytest.raises(RunError, match="version 3 keeps nothing to explain lists of 'popularity' by"):
         find_drivers("known", [samples.FILMS[11]], seen, model(tmp_path, "popularity"), {})
@@ -262,10 +262,10 @@ def test_ratings_pull_the_list_towards_films_like_theirs(tmp_path: Path) -> None
     assert found[1].did == "rated 2, -1.00 against the expected; pull on the list +1.000"
 
 
-def test_liked_films_are_told_by_what_they_add(tmp_path: Path) -> None:
-    """The strongest first, with the film of the list that it adds most to; where the artifact keeps nothing, that is told."""
-    told = {"metrics": {"choice": {"tuning": {"als_share": 0.5, "als_ridge": 1.0}}}, "scale": [1, 5]}
-    serving = load_serving(samples.save(tmp_path, {"ranker": "ease", "cold_lists": ["popular"], **told}))
+def test_liked_films_are_listed_with_their_contributions(tmp_path: Path) -> None:
+    """The strongest first, with the film of its largest contribution. An artifact without weights raises an error."""
+    content = {"metrics": {"choice": {"tuning": {"als_share": 0.5, "als_ridge": 1.0}}}, "scale": [1, 5]}
+    serving = load_serving(samples.save(tmp_path, {"ranker": "ease", "cold_lists": ["popular"], **content}))
     films, weights = np.zeros((50, 2), dtype=np.uint32), np.zeros((50, 2), dtype=np.float32)
     films[5], weights[5] = (1, 2), (0.25, 0.5)
     films[6], weights[6] = (1, 3), (0.125, 0.5)
@@ -287,8 +287,8 @@ def test_a_ranker_without_an_explanation_gets_no_words_of_another(tmp_path: Path
         find_drivers("known", [samples.FILMS[5]], seen, model(tmp_path, "walk"), {"walk_films": np.arange(50)})
 
 
-def test_a_step_is_told_by_what_the_version_ranked_with() -> None:
-    """A step that a later version adds is told by its name."""
+def test_a_step_is_described_for_the_ranker_of_the_version() -> None:
+    """An unknown step of a later version is described by its name."""
     assert "most users liked" in step_meaning("known", {"ranker": "popularity"})
     assert "highest rating predicted" in step_meaning("known", {"ranker": "svd"})
     for ranker, words in (("ease", "item to item"), ("als", "factors of likes"), ("blend", "weights and factors")):
@@ -330,7 +330,7 @@ def test_release_evidence_is_whatever_the_release_left(tmp_path: Path) -> None:
     assert release_evidence(folder) == {"cut.json": '{"verd', "notes.txt": "fine", "verdict.json": {"verdict": "promote"}}
 
 
-def test_a_version_that_was_released_twice_tells_of_the_last_time(tmp_path: Path) -> None:
+def test_the_evidence_is_of_the_last_release_of_a_version(tmp_path: Path) -> None:
     """And version 71 is not version 7."""
     for name in ("7-20261123T100000Z", "7-20261124T100000Z", "71-20261125T100000Z"):
         (tmp_path / ".stack" / "release" / name).mkdir(parents=True)
@@ -338,7 +338,7 @@ def test_a_version_that_was_released_twice_tells_of_the_last_time(tmp_path: Path
     assert release_evidence(last_release(tmp_path, 8)) is None
 
 
-def test_times_are_told_in_utc() -> None:
+def test_times_are_written_in_utc() -> None:
     """With their microseconds where they have some; everything else as it is."""
     values: list[Any] = [NOON, NOON.replace(microsecond=5), date(2026, 1, 2), None, 5, 0.5, "x"]
     assert [listing.json_value(value) for value in values] == [
@@ -346,19 +346,19 @@ def test_times_are_told_in_utc() -> None:
     ]
 
 
-def test_a_version_is_told_with_what_is_missing() -> None:
+def test_a_version_is_listed_with_its_gaps() -> None:
     """No row, no tag, nothing served, or too much to count."""
-    told = "\n".join(listing.version_lines(3, None, [], None))
-    assert "no tracking row" in told
-    assert "git has no tag" in told
-    assert "nothing that is kept" in told
-    told = "\n".join(listing.version_lines(3, {"version_number": 3, "model_rmse": 0.75}, "not counted: slow", "c" * 40))
-    assert "not counted: slow" in told
-    assert "0.7500" in told
+    lines = "\n".join(listing.version_lines(3, None, [], None))
+    assert "no tracking row" in lines
+    assert "git has no tag" in lines
+    assert "nothing that is kept" in lines
+    lines = "\n".join(listing.version_lines(3, {"version_number": 3, "model_rmse": 0.75}, "not counted: slow", "c" * 40))
+    assert "not counted: slow" in lines
+    assert "0.7500" in lines
     assert "1,234 by canary" in "\n".join(listing.version_lines(3, None, [Served("canary", 1234, NOON, NOON)], None))
 
 
-def test_rows_of_a_version_that_git_does_not_name_are_told_by_their_md5(tmp_path: Path) -> None:
+def test_rows_of_a_version_without_a_tag_are_found_by_their_md5(tmp_path: Path) -> None:
     """The tables here where they are its data, else the shipped sample's, else none: never rows of something else."""
     data = tmp_path / "data"
     collect_files([SAMPLE], load_settings(data_dir=data), Progress(io.StringIO()))

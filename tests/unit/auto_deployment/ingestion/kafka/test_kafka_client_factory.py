@@ -85,5 +85,5 @@ def test_only_the_library_that_is_chosen_is_imported(library: str, nobody: str) 
         "except RunError:\n"
         f"    sys.stdout.write(repr((before, [name for name in {list(LIBRARIES.values())} if name in sys.modules])))\n"
     )
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    assert (told.stdout, told.stderr) == (repr(([], [LIBRARIES[library]])), "")
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert (ended.stdout, ended.stderr) == (repr(([], [LIBRARIES[library]])), "")

@@ -23,8 +23,8 @@ def test_patience_lasts_as_long_as_it_is_given() -> None:
     outage.note("connection reset")
     outage.note("connection refused")
     start = time.monotonic()
-    told = r"^no answer from a:1,b:2 within 0\.2 s, waiting for tea \(connection refused\): is the broker up"
-    with pytest.raises(StreamError, match=told):
+    message = r"^no answer from a:1,b:2 within 0\.2 s, waiting for tea \(connection refused\): is the broker up"
+    with pytest.raises(StreamError, match=message):
         wait_for_ever(outage)
     assert 0.2 <= time.monotonic() - start < 1
 

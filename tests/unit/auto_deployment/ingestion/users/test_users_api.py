@@ -256,7 +256,7 @@ def test_nobody_listening_fails_nothing(tmp_path: Path) -> None:
 
 
 def test_without_an_address_nobody_is_asked(tmp_path: Path) -> None:
-    """And nothing is said."""
+    """And there are no lines."""
     assert fetch_recent_users(Settings(_env_file=None, data_dir=tmp_path), lambda: True) == []
 
 
@@ -285,7 +285,7 @@ def test_a_field_that_cannot_be_right_is_left_out(document: dict[str, Any], expe
 
 
 def test_what_is_no_document_is_refused() -> None:
-    """A list says nothing of a user."""
+    """A list is not a user's document."""
     with pytest.raises(ValueError, match="not an object"):
         person_of([1])
 
@@ -313,7 +313,7 @@ def test_ages_fall_into_bands() -> None:
 
 
 def test_a_gender_has_one_group_however_it_is_written() -> None:
-    """The table keeps what the service says; another word than these is a group of its own."""
+    """The table keeps the service's words. Any other word is its own group."""
     people = {user: Person(30, gender) for user, gender in enumerate(("F", "f", " female", "M", "male", "x", "X ", ""))}
     labels = demographics.labels(people, np.arange(len(people)))
     assert labels["gender"].tolist() == ["F", "F", "F", "M", "M", "x", "x", ""]
