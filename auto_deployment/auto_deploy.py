@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The folder of the data or of the logs cannot be written, so no run can begin or end.
         reason = f"{error.filename or 'the disk'}: {error.strerror or error}"
         sys.stderr.write(f"auto_deploy: {reason}\n")
-        notify.tell(notify.failed("start", reason, CONTINUES), channels)
+        notify.deliver(notify.failed("start", reason, CONTINUES), channels)
         return 1
 
 

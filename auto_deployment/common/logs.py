@@ -37,7 +37,7 @@ MAX_SECONDS = 24 * 3600.0
 KEPT = 14
 MASK = "***"
 SHORTEST_PART = 6
-# By logger; some libraries tell much at INFO that nobody needs.
+# By logger. Some libraries write much at INFO that nobody needs.
 LEVELS = {"": logging.INFO, "auto_deployment": logging.DEBUG, "kafka": logging.WARNING, "urllib3": logging.WARNING}
 UNSET = {"": logging.WARNING}
 _USERINFO = pattern_of(r"(?<=://)[^\s/?#'\"]*@")
@@ -91,12 +91,12 @@ class _Lines(logging.Formatter):
 
     def body(self, record: logging.LogRecord) -> str:
         """The message, with its traceback."""
-        told = [record.getMessage()]
+        parts = [record.getMessage()]
         if record.exc_info:
-            told.append(self.formatException(record.exc_info))
+            parts.append(self.formatException(record.exc_info))
         if record.stack_info:
-            told.append(record.stack_info)
-        return "\n".join(told)
+            parts.append(record.stack_info)
+        return "\n".join(parts)
 
     def lines(self, text: str) -> list[str]:
         """A masked text, line by line."""
@@ -152,7 +152,7 @@ class RotatingLog(RotatingFileHandler):
             if self._is_current(held):
                 super().doRollover()
         except OSError as error:
-            self._say_once(error, "cannot be rotated, and grows on")
+            self._report_once(error, "cannot be rotated, and grows on")
         finally:
             os.close(held)
         self._follow()
@@ -160,11 +160,11 @@ class RotatingLog(RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Say once that lines are lost; the default would print the record with its arguments, secrets and all."""
         del record
-        # Of a line that cannot be made, the console tells.
+        # The console reports a line that cannot be made.
         if isinstance(error := sys.exc_info()[1], OSError):
-            self._say_once(error, "lines are lost here")
+            self._report_once(error, "lines are lost here")
 
-    def _say_once(self, error: OSError, what: str) -> None:
+    def _report_once(self, error: OSError, what: str) -> None:
         if not self._failed:
             self._failed = True
             with suppress(OSError, ValueError):

@@ -46,20 +46,20 @@ class SlackChannel:
             with requests.post(
                 self._url, json={"text": text}, timeout=self._step_seconds, allow_redirects=False, stream=True
             ) as answer:
-                self._judge(answer)
+                self._check_status(answer)
         except (OSError, ValueError) as error:
             # Its own words hold the URL.
             raise self._problem(error) from None
 
-    def _judge(self, answer: requests.Response) -> None:
+    def _check_status(self, answer: requests.Response) -> None:
         if 200 <= answer.status_code < 300:
             return
         words = b""
         with suppress(OSError):
             words = next(answer.iter_content(500), b"")
         # Slack's errors are words such as invalid_token; whatever else answers might repeat the URL.
-        told = self._redact(f" {words.decode()}") if _WEBHOOK_ERROR.fullmatch(words) else ""
-        raise NotifyError(f"the webhook answered {answer.status_code}{told}", permanent=_is_final(answer.status_code))
+        reason = self._redact(f" {words.decode()}") if _WEBHOOK_ERROR.fullmatch(words) else ""
+        raise NotifyError(f"the webhook answered {answer.status_code}{reason}", permanent=_is_final(answer.status_code))
 
     def _problem(self, error: Exception) -> NotifyError:
         if isinstance(error, requests.Timeout):

@@ -107,7 +107,7 @@ class Pipeline:
             log.exception("the step '%s' failed", self.step)
             return self._end(notify.failed(self.step, repr(error), CONTINUES), 1, f"{self.step}: {error!r} (see the log)")
         if notice is not None:
-            notify.tell(notice, self._channels)
+            notify.deliver(notice, self._channels)
         return 0
 
     def _run(self) -> notify.Notice | None:
@@ -163,7 +163,7 @@ class Pipeline:
         """
         collected, hints = self._collect()
         if not self._options.inputs and lag_grows(lags := collected.state.lags):
-            notify.tell(notify.lag_alarm(lags[-1], lags[-2]), self._channels)
+            notify.deliver(notify.lag_alarm(lags[-1], lags[-2]), self._channels)
         self._tracking.retry()
         collected.judge(self._settings.max_reject_share, hints)
         return collected
@@ -245,7 +245,7 @@ class Pipeline:
             self._push(pending)
         if pending.stage in ("committed", "pushed"):
             self._track(pending)
-        notify.tell(self._published(pending.number), self._channels)
+        notify.deliver(self._published(pending.number), self._channels)
         self._pending_file.unlink()
 
     def _published(self, number: int) -> notify.Notice:
@@ -334,5 +334,5 @@ class Pipeline:
 
     def _end(self, notice: notify.Notice, status: int, message: str) -> int:
         log.error("%s", message)
-        notify.tell(notice, self._channels)
+        notify.deliver(notice, self._channels)
         return status

@@ -81,7 +81,7 @@ def _notify(context: ReleaseContext, end: ReleaseEnd) -> None:
     notice = notice_of(end, _last_readings(context.folder / end.folder / bake.VERDICT))
     left = [channel for channel in context.channels if channel.name not in end.notified_by]
     for channel in left:
-        if not notify.tell(notice, [channel], context.sleep):
+        if not notify.deliver(notice, [channel], context.sleep):
             end = _save_end(context, replace(end, notified_by=(*end.notified_by, channel.name)))
     missing = [channel.name for channel in left if channel.name not in end.notified_by]
     if missing and context.now() - end.ended < NOTIFY_SECONDS:

@@ -75,7 +75,7 @@ def serve(settings: Settings, command: Sequence[str]) -> int:
             memory=Memory(folder / STATE),
             every=Every(settings.retrain_days * 86400, settings.collect_every_hours * 3600, settings.run_max_hours * 3600),
             launch=lambda job: Child([*command, *ARGUMENTS[job]], folder / RUN_LOCK),
-            tell=lambda notice: notify.tell(notice, channels),
+            send_notice=lambda notice: notify.deliver(notice, channels),
             signals=signals,
         )
         return daemon.serve(lambda pid: Adopted(pid, folder / RUN_LOCK) if is_held(folder / RUN_LOCK) else None)

@@ -1,8 +1,7 @@
-"""The daemon: looks at what is due, runs it, watches it to its end and remembers how that was.
+"""The daemon: runs each job when the job is due, waits for its end and remembers the result.
 
-What is due is decided from the remembered runs and the time alone (`due_times`), again at every look. `schedule` remembers
-nothing, knows only local time and trusts the clock. It gets a new time at each look, so it waits out neither a clock set back
-nor summer time.
+`schedule` keeps the list of jobs and runs the due ones in their order of time. The times come from `due_times` at every check:
+`schedule` forgets its jobs at a restart, and follows local time, which jumps with summer time and with a clock set back.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from auto_deployment.scheduler.plan import (
     JOBS,
     QUIET,
     STOPPED,
-    UNSEEN,
+    UNOBSERVED,
     Run,
     due_times,
     ended,
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__package__)
 
-STOP_LOOK_SECONDS = 1.0
+STOP_CHECK_SECONDS = 1.0
 STOPPED_WITH = "stopped with the scheduler, goes on at its next start"
 
 
@@ -55,7 +54,7 @@ class Daemon:
     memory: Memory
     every: Every
     launch: Callable[[str], Running]
-    tell: Callable[[notify.Notice], object]
+    send_notice: Callable[[notify.Notice], object]
     signals: Waiting
     times: Times = field(default_factory=Times)
     runs: Runs = field(init=False)
@@ -72,18 +71,18 @@ class Daemon:
         self._take_over(adopted)
         log.info("the scheduler runs, next: %s", ", ".join(f"{job} {to_iso(moment)}" for job, moment in self._due().items()))
         while self.signals.stop is None:
-            due = self.look()
+            due = self.run_pending()
             if self.signals.stop is None:
-                self.signals.wait(min(self.times.look, *(moment - self.times.clock() for moment in due.values())))
+                self.signals.wait(min(self.times.check, *(moment - self.times.clock() for moment in due.values())))
         log.info("the scheduler ends: signal %d", self.signals.stop)
         return 128 + self.signals.stop
 
-    def look(self) -> dict[str, float]:
+    def run_pending(self) -> dict[str, float]:
         """Run what is due now; when each job is due next."""
         self._settle()
         due = self._due()
         for name, job in self._jobs.items():
-            # Relative to the clock that it is compared with: that one tells local time, which has gaps and repeats itself.
+            # `schedule` compares this time with the local time now: only the difference to our own clock counts.
             job.next_run = datetime.now() + timedelta(seconds=due[name] - self.times.clock())  # noqa: DTZ005
         self._schedule.run_pending()
         return self._due()
@@ -101,7 +100,7 @@ class Daemon:
             self._over(job, BUSY)
         except OSError as error:
             self._end(job, 1, f"cannot be started ({error.strerror})")
-            self.tell(notify.failed(job, f"it cannot be started: {error.strerror}", "Look at the scheduler's log."))
+            self.send_notice(notify.failed(job, f"it cannot be started: {error.strerror}", "Look at the scheduler's log."))
         else:
             self._remember(job, replace(self.runs[job], pid=running.pid))
             self._watch(job, running, self.every.longest)
@@ -118,7 +117,7 @@ class Daemon:
                 self._watch(job, running, self.every.longest - (self.times.clock() - run.started))
             else:
                 log.warning("%s of %s was cut off, and is made up for", job, to_iso(run.started))
-                self._remember(job, replace(ended(run, UNSEEN, self.times.clock()), cut_off=True))
+                self._remember(job, replace(ended(run, UNOBSERVED, self.times.clock()), cut_off=True))
 
     def _watch(self, job: str, running: Running, seconds: float) -> None:
         """Wait for the end of a run, for so long at most."""
@@ -131,9 +130,9 @@ class Daemon:
             if left <= 0:
                 self._end_hung(job, running)
                 return
-            self.signals.wait(min(left, self.times.look))
+            self.signals.wait(min(left, self.times.check))
         if status in STOPPED and self.signals.stop is None:
-            self.signals.wait(STOP_LOOK_SECONDS)  # TERM may have reached the run before it reaches this
+            self.signals.wait(STOP_CHECK_SECONDS)  # TERM may have reached the run before it reaches this
         if status in STOPPED and self.signals.stop is not None:
             self._end(job, status, STOPPED_WITH, cut_off=True)
         else:
@@ -153,7 +152,7 @@ class Daemon:
         self._bring_to_end(running)
         self._end(job, 1, f"hung, ended after {hours}")
         what_to_do = "The log says at which step. If that much time is needed, raise RUN_MAX_HOURS."
-        self.tell(notify.failed(job, f"no end after {hours}, so it was ended", what_to_do))
+        self.send_notice(notify.failed(job, f"no end after {hours}, so it was ended", what_to_do))
 
     def _bring_to_end(self, running: Running) -> int:
         """TERM, and KILL when that does not help; the exit status."""
@@ -165,7 +164,7 @@ class Daemon:
                 log.error("pid %s did not end on TERM, and is killed", running.pid)
                 running.kill()
                 return -signal.SIGKILL
-            self.signals.wait(min(left, STOP_LOOK_SECONDS))
+            self.signals.wait(min(left, STOP_CHECK_SECONDS))
         return status
 
     def _over(self, job: str, status: int) -> None:
@@ -174,14 +173,14 @@ class Daemon:
         run = self.runs[job]
         if status == BUSY and not is_retried(run):
             reason = f"another run has held the lock, {run.busy} times"
-            self.tell(notify.failed(job, reason, "See which process that is, and whether it hangs."))
-        elif status not in QUIET | {UNSEEN}:
-            self.tell(notify.failed(job, words_of(run), "The run's own last lines in the log say more."))
+            self.send_notice(notify.failed(job, reason, "See which process that is, and whether it hangs."))
+        elif status not in QUIET | {UNOBSERVED}:
+            self.send_notice(notify.failed(job, words_of(run), "The run's own last lines in the log say more."))
 
     def _end(self, job: str, status: int, note: str = "", *, cut_off: bool = False) -> None:
         run = ended(self.runs[job], status, self.times.clock(), note)
         self._remember(job, replace(run, cut_off=cut_off))
-        log.log(logging.INFO if status in {0, UNSEEN} else logging.WARNING, "%s ended: %s", job, words_of(run))
+        log.log(logging.INFO if status in {0, UNOBSERVED} else logging.WARNING, "%s ended: %s", job, words_of(run))
 
     def _settle(self) -> None:
         """Take back what the clock has taken back."""

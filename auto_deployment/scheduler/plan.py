@@ -30,10 +30,10 @@ WORDS = {
 # The end of a run that got as far as it could; any other was cut off.
 FINISHED = frozenset({0, 1, 2, 3, 4, NOT_RUN, BUSY})
 STOPPED = frozenset({130, 143})
-# Of these a run tells by itself, or there is nothing to tell. Of bad settings, or when it is killed, it cannot.
+# A run reports these by itself, or there is nothing to report. It cannot report bad settings or its own kill.
 QUIET = frozenset({0, 1, 3, 4, BUSY, 130, 143})
 # Stands for the exit status of a run that another scheduler had started.
-UNSEEN = 1 << 16
+UNOBSERVED = 1 << 16
 
 
 class Every(NamedTuple):
@@ -102,7 +102,7 @@ def _settled(moment: float | None, now: float) -> float | None:
 def ended(run: Run, status: int, now: float, note: str = "") -> Run:
     """That run, over with a status."""
     busy = run.busy + 1 if status == BUSY else 0
-    return replace(run, ended=now, status=None if status == UNSEEN else status, pid=None, busy=busy, note=note)
+    return replace(run, ended=now, status=None if status == UNOBSERVED else status, pid=None, busy=busy, note=note)
 
 
 def words_of(run: Run) -> str:

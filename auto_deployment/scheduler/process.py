@@ -10,7 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING, Protocol
 
 from auto_deployment.common.lock import acquire, is_held
-from auto_deployment.scheduler.plan import UNSEEN
+from auto_deployment.scheduler.plan import UNOBSERVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,8 +76,8 @@ class Adopted:
         self._lock = lock
 
     def poll(self) -> int | None:
-        """UNSEEN once it has ended."""
-        return None if is_held(self._lock) else UNSEEN
+        """UNOBSERVED once it has ended."""
+        return None if is_held(self._lock) else UNOBSERVED
 
     def terminate(self) -> None:
         """TERM, where its number is known."""

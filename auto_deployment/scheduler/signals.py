@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 STOP_SECONDS = 900.0
 # A jump of the clock is noticed, and an adopted run's end seen, this late at most.
-LOOK_SECONDS = 30.0
+CHECK_SECONDS = 30.0
 
 
 class Waiting(Protocol):
@@ -33,7 +33,7 @@ class Times:
 
     clock: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
-    look: float = LOOK_SECONDS
+    check: float = CHECK_SECONDS
     stop: float = STOP_SECONDS
 
 

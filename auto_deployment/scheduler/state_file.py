@@ -50,7 +50,7 @@ class Memory:
             return dict.fromkeys(JOBS, Run())
 
     def write(self, runs: Mapping[str, Run], due: Mapping[str, float]) -> None:
-        """Replace it. A full disk is no reason to stop: it is said, and what is not remembered may run once more."""
+        """Replace the file. A full disk is only logged: after a restart, a run may be repeated."""
         try:
             write_json_synced(self._path, to_document(runs, due))
         except OSError as error:
@@ -58,7 +58,7 @@ class Memory:
 
 
 def to_document(runs: Mapping[str, Run], due: Mapping[str, float]) -> dict[str, Any]:
-    """What scheduler.json holds."""
+    """The content of scheduler.json."""
     return {
         "jobs": {
             job: {**asdict(run), "started": to_iso(run.started), "ended": to_iso(run.ended), "next_due": to_iso(due[job])}
@@ -71,20 +71,22 @@ def from_document(document: Mapping[str, Any]) -> tuple[Runs, dict[str, float | 
     """The runs, and when each job is due next, of a document. Raises ValueError for what `to_document` does not write."""
     try:
         jobs = {job: document["jobs"][job] for job in JOBS}
-        return {job: _run(told) for job, told in jobs.items()}, {job: from_iso(told["next_due"]) for job, told in jobs.items()}
+        return {job: _run(entry) for job, entry in jobs.items()}, {
+            job: from_iso(entry["next_due"]) for job, entry in jobs.items()
+        }
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"not what the scheduler writes ({error!r})") from error
 
 
-def _run(told: Mapping[str, Any]) -> Run:
+def _run(entry: Mapping[str, Any]) -> Run:
     return Run(
-        started=from_iso(told["started"]),
-        ended=from_iso(told["ended"]),
-        status=_whole(told["status"]),
-        pid=_whole(told["pid"]),
-        busy=_whole(told["busy"]) or 0,
-        cut_off=told["cut_off"] is True,
-        note=str(told["note"]),
+        started=from_iso(entry["started"]),
+        ended=from_iso(entry["ended"]),
+        status=_whole(entry["status"]),
+        pid=_whole(entry["pid"]),
+        busy=_whole(entry["busy"]) or 0,
+        cut_off=entry["cut_off"] is True,
+        note=str(entry["note"]),
     )
 
 

@@ -155,8 +155,8 @@ class Versions:
 
     def check_own(self, number: int, marks: Mapping[str, Mapping[str, object]]) -> None:
         """Raises OtherReleaseError where the branch's version `number` was made by another host: it ends at other `marks`."""
-        told = json.loads(self._ask("show", f"HEAD:{self.places.tracked(number)[-1]}", otherwise="{}"))
-        if told.get("version") == number and told["marks"] != marks:
+        offsets = json.loads(self._ask("show", f"HEAD:{self.places.tracked(number)[-1]}", otherwise="{}"))
+        if offsets.get("version") == number and offsets["marks"] != marks:
             raise OtherReleaseError(
                 f"{self._branch} has version {number} from another host, and this one was making it; "
                 f"git reset --hard, rm {self.places.data}/release.json, and python -m auto_deployment.restore take it over"

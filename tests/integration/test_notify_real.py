@@ -23,7 +23,7 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 from auto_deployment.common import logs
 from auto_deployment.common.logs import Redactor
 from auto_deployment.common.settings import Settings
-from auto_deployment.notify import Channel, MailChannel, MailServer, Notice, SlackChannel, failed, open_channels, tell
+from auto_deployment.notify import Channel, MailChannel, MailServer, Notice, SlackChannel, deliver, failed, open_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,7 +140,7 @@ def channel(port: int, **given: Any) -> MailChannel:
 
 def quick(channel: Channel, notice: Notice = NOTICE) -> list[str]:
     """Tell without pauses; the failures."""
-    return tell(notice, [channel], sleep=lambda _seconds: None)
+    return deliver(notice, [channel], sleep=lambda _seconds: None)
 
 
 @pytest.mark.parametrize("other", ["LOGIN", "PLAIN"])
@@ -199,7 +199,7 @@ def test_a_server_on_this_machine_may_vouch_for_itself(certificates: Certificate
     with mail_server(office, **with_login(certificates, office)) as port:
         given = {"smtp_host": "127.0.0.1", "smtp_port": port, "smtp_user": USER, "smtp_password": PASSWORD}
         settings = Settings(**given, mail_from="bot@example.org", mail_to=",".join(TO))  # type: ignore[arg-type]
-        assert tell(NOTICE, open_channels(settings)) == []
+        assert deliver(NOTICE, open_channels(settings)) == []
     assert len(office.mails) == 1
 
 

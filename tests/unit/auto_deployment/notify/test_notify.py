@@ -18,16 +18,16 @@ from auto_deployment.notify import (
     Notice,
     NotifyError,
     SlackChannel,
+    deliver,
     failed,
     lag_alarm,
     nothing_new,
     open_channels,
     published,
     refused,
-    tell,
 )
 from auto_deployment.notify.channel import within
-from auto_deployment.notify.telling import PAUSES
+from auto_deployment.notify.delivery import PAUSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -257,7 +257,7 @@ def test_only_a_server_on_this_machine_is_trusted(host: str, *, trusted: bool) -
 def test_a_notice_is_told_by_every_channel() -> None:
     """Nothing is said of what went well."""
     first, second = Listener(name="one"), Listener(name="two")
-    assert tell(NOTICE, [first, second], sleep=no_pause) == []
+    assert deliver(NOTICE, [first, second], sleep=no_pause) == []
     assert (first.tries, second.tries) == (1, 1)
 
 
@@ -270,7 +270,7 @@ def test_a_channel_is_tried_three_times_with_growing_pauses() -> None:
     """The third try tells it."""
     pauses: list[float] = []
     listener = Listener(NotifyError("away"), NotifyError("away"))
-    assert tell(NOTICE, [listener], sleep=pauses.append) == []
+    assert deliver(NOTICE, [listener], sleep=pauses.append) == []
     assert listener.tries == 3
     assert pauses == list(PAUSES)
     assert pauses == sorted(set(pauses))
@@ -280,7 +280,7 @@ def test_what_could_not_be_told_is_returned_and_logged(caplog: pytest.LogCapture
     """The reason of the last try, by channel; the others are told all the same."""
     caplog.set_level(logging.WARNING, logger="auto_deployment")
     deaf, other = Listener(*[NotifyError(f"away {number}") for number in range(5)]), Listener(name="other")
-    assert tell(NOTICE, [deaf, other], sleep=lambda _seconds: None) == ["drum: away 2 (3 tries)"]
+    assert deliver(NOTICE, [deaf, other], sleep=lambda _seconds: None) == ["drum: away 2 (3 tries)"]
     assert (deaf.tries, other.tries) == (3, 1)
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 3 + ["ERROR"]
 
@@ -288,14 +288,14 @@ def test_what_could_not_be_told_is_returned_and_logged(caplog: pytest.LogCapture
 def test_a_permanent_refusal_is_not_tried_again() -> None:
     """It would end the same way."""
     listener = Listener(NotifyError("no such address", permanent=True))
-    assert tell(NOTICE, [listener], sleep=no_pause) == ["drum: no such address"]
+    assert deliver(NOTICE, [listener], sleep=no_pause) == ["drum: no such address"]
     assert listener.tries == 1
 
 
 def test_a_channel_that_breaks_is_no_reason_to_fail() -> None:
     """Whatever it raises is told as a failure, and the next channel is tried."""
     other = Listener(name="other")
-    assert tell(NOTICE, [Listener(KeyError("x")), other], sleep=no_pause) == ["drum: KeyError"]
+    assert deliver(NOTICE, [Listener(KeyError("x")), other], sleep=no_pause) == ["drum: KeyError"]
     assert other.tries == 1
 
 

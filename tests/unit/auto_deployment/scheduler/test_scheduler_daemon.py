@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from auto_deployment.scheduler.daemon import Daemon
-from auto_deployment.scheduler.plan import BUSY, COLLECT, RETRAIN, UNSEEN, Run, words_of
+from auto_deployment.scheduler.plan import BUSY, COLLECT, RETRAIN, UNOBSERVED, Run, words_of
 from auto_deployment.scheduler.signals import Times
 from auto_deployment.scheduler.state_file import Memory
 from tests.unit.auto_deployment.scheduler.runs import DAY, EVERY, HOUR, NOW
@@ -276,7 +276,7 @@ def test_a_run_whose_scheduler_was_killed_with_it_is_made_up_for(world: World) -
 def test_a_run_that_outlived_its_scheduler_is_waited_for(world: World) -> None:
     """Nothing runs beside it, and it is not done again."""
     world.memory.write({RETRAIN: Run(NOW - HOUR, pid=77), COLLECT: Run()}, {RETRAIN: NOW, COLLECT: NOW})
-    orphan = Process(world.clock, 7 * HOUR, UNSEEN)
+    orphan = Process(world.clock, 7 * HOUR, UNOBSERVED)
     world.serve(8, adopted=lambda _pid: orphan)
     assert world.hours() == [(COLLECT, 7)]
     assert words_of(world.runs()[RETRAIN]) == "ended unseen"
@@ -285,7 +285,7 @@ def test_a_run_that_outlived_its_scheduler_is_waited_for(world: World) -> None:
 def test_a_run_that_outlived_its_scheduler_may_hang_no_longer_than_others(world: World) -> None:
     """Its hours count from its own start."""
     world.memory.write({RETRAIN: Run(NOW - 11 * HOUR, pid=77), COLLECT: Run()}, {RETRAIN: NOW, COLLECT: NOW})
-    orphan = Process(world.clock, 90 * HOUR, UNSEEN)
+    orphan = Process(world.clock, 90 * HOUR, UNOBSERVED)
     world.serve(2, adopted=lambda _pid: orphan)
     assert orphan.asked == ["TERM"]
     assert len(world.told) == 1

@@ -10,7 +10,7 @@ from auto_deployment.scheduler.plan import (
     BUSY_SECONDS,
     COLLECT,
     RETRAIN,
-    UNSEEN,
+    UNOBSERVED,
     Run,
     due_times,
     ended,
@@ -100,7 +100,7 @@ def test_a_clock_that_is_set_right_by_seconds_changes_nothing() -> None:
         (done(NOW, 99), "99 unknown"),
         (done(NOW, -9), "killed by signal 9"),
         (done(NOW, 1, note="hung, ended after 12 h"), "1 failed: hung, ended after 12 h"),
-        (ended(Run(NOW), UNSEEN, NOW), "ended unseen"),
+        (ended(Run(NOW), UNOBSERVED, NOW), "ended unseen"),
         (Run(NOW, NOW, cut_off=True), "cut off"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from auto_deployment.common.lock import is_held
-from auto_deployment.scheduler.plan import UNSEEN
+from auto_deployment.scheduler.plan import UNOBSERVED
 from auto_deployment.scheduler.process import Adopted, Child
 from auto_deployment.scheduler.signals import Signals
 
@@ -54,4 +54,4 @@ def test_a_run_that_has_just_ended_may_be_asked_to_end(tmp_path: Path) -> None:
     for run in (Adopted(process.pid, tmp_path / "lock"), Adopted(None, tmp_path / "lock")):
         run.terminate()
         run.kill()
-        assert run.poll() == UNSEEN
+        assert run.poll() == UNOBSERVED

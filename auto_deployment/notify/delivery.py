@@ -1,4 +1,4 @@
-"""Notices sent by every channel, tried again where that helps. A failure here never fails a run."""
+"""Sends a notice by every channel, and tries again where another try helps. A failure here never fails a run."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 PAUSES = (2.0, 10.0)
 
 
-def tell(notice: Notice, channels: Sequence[Channel], sleep: Callable[[float], None] = time.sleep) -> list[str]:
-    """Send a notice by each channel, with up to three tries; the channels that failed, each with its reason. Never raises."""
+def deliver(notice: Notice, channels: Sequence[Channel], sleep: Callable[[float], None] = time.sleep) -> list[str]:
+    """Send a notice by each channel, with up to three tries. Returns the failed channels with their reasons. Never raises."""
     failures = []
     for channel in channels:
         if problem := _problem_of(notice, channel, sleep):
