@@ -37,7 +37,7 @@ class Bake:
 
     @cached_property
     def now(self) -> dict[str, tuple[float, float, int, float]]:
-        """Value, threshold, sample size and the probability of chance of each test at the last observation."""
+        """The value, threshold, sample size and probability by chance of each test, at the last observation."""
         if not len(self.edges):
             return {}
         found = estimate(self.side, self.base, self.edges, self.limits)
@@ -48,12 +48,12 @@ class Bake:
 
     @property
     def slow_edge(self) -> float:
-        """In seconds: what a candidate's slow answers exceed, as things stand at the last observation."""
+        """The edge in seconds above which an answer of the candidate is slow, at the last observation."""
         return float(self.edges[self._slow_pair[0]])
 
     @property
     def slow_edge_key(self) -> str | None:
-        """The same edge as the evidence spells it; None where the baseline's slowest answers leave no edge to compare."""
+        """The key of `slow_edge` in the evidence; None if the histogram has no edge for the comparison."""
         if not len(self.edges):
             return None
         high, usable = self._slow_pair

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 # The promise: a healthy release is aborted at most once in 100. The tests share it (Bonferroni).
 FALSE_ALARMS = {"mean": 0.0005, "slowdown": 0.002, "slow answers": 0.005, "errors": 0.0015}
-# Kept for `watched`, also while that is switched off.
+# Reserved for `watched`, even if that measure is switched off.
 WATCHED_FALSE_ALARMS = 0.001
-# A value above its limit holds a canary up only where chance alone would give it less often than this.
+# A value above its limit delays a canary only if chance alone would give such a value less often than this.
 CHANCE = 0.05
 # A new process is slow for its first observations, whatever its version.
 SETTLE_OBSERVATIONS = 2
@@ -37,7 +37,7 @@ SETTLE_OBSERVATIONS = 2
 
 @dataclass(frozen=True)
 class Limits:
-    """What worse means. `max_mean` in seconds, `check_seconds` between observations, the bake in minutes."""
+    """The limits of a canary. `max_mean` and `check_seconds` (between observations) in seconds, the bake in minutes."""
 
     max_mean: float = 0.5
     max_slowdown: float = 1.2
@@ -53,7 +53,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: CanarySettings) -> Self:
-        """Those of the settings."""
+        """The limits in the settings."""
         return cls(
             settings.canary_max_mean_ms / 1000,
             settings.canary_max_slowdown,
@@ -69,7 +69,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Side:
-    """One side's counts per observation: durations of successful answers, tries at the upstream, and those that failed."""
+    """The counts of one side per observation: durations of successful answers, tries at the upstream, failed tries."""
 
     times: Times
     tries: Floats
@@ -78,9 +78,9 @@ class Side:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value now, what it is held against, and how many observations it is of. Arrays of one value a release.
+    """A value, its threshold, and the size of its sample. Arrays of one value a release.
 
-    `chance`: how probable as large a value is where the side is exactly like the baseline.
+    `chance`: the probability of a value at least as large if the side is exactly like the baseline.
     """
 
     value: Floats
@@ -90,12 +90,12 @@ class Estimate:
 
 
 def needed(test: str) -> float:
-    """The logarithm of the evidence at which a test says worse."""
+    """The logarithm of the evidence at which a test finds the side worse."""
     return float(-np.log(FALSE_ALARMS[test]))
 
 
 def compare(side: Side, base: Side, edges: Floats, limits: Limits) -> dict[str, Floats]:
-    """Log evidence of each test after each observation that `side` is worse than `base`, or than the limit of the mean."""
+    """The log evidence, by test and after each observation, that `side` is worse than `base` or than the limit of the mean."""
     times, base_times = side.times.since(SETTLE_OBSERVATIONS), base.times.since(SETTLE_OBSERVATIONS)
     minutes = limits.check_seconds / 60
     return {
@@ -107,7 +107,7 @@ def compare(side: Side, base: Side, edges: Floats, limits: Limits) -> dict[str, 
 
 
 def estimate(side: Side, base: Side, edges: Floats, limits: Limits) -> dict[str, Estimate]:
-    """Where each test stands at the last observation; no number where there is nothing to divide by.
+    """The value of each test at the last observation; NaN if the divisor is 0.
 
     The limit of the mean is fixed: no chance excuses a mean above it.
     """
@@ -138,7 +138,7 @@ def estimate(side: Side, base: Side, edges: Floats, limits: Limits) -> dict[str,
 
 
 def as_often(bad: Floats, total: Floats, bad_base: Floats, total_base: Floats) -> Floats:
-    """How probable as many as `bad` of `total` are where they are as frequent as the baseline's; 1 of nothing.
+    """The probability of at least `bad` of `total` if the true share equals the baseline's; 1 if `bad` is 0.
 
     Of all events of both sides each belongs to this side with the probability of its part of the total. So the bound is a
     binomial tail, exact however few the events are.

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 VARIANCE = 0.02
 MINUTES = 15.0
 FAST_VARIANCE = 0.02
-# Fewer answers make no mean whose logarithm is near normal.
+# With fewer answers, the logarithm of their mean is not close to a normal distribution.
 BLOCK = 50
 # A block counts for at most so many standard deviations: one stalled answer is no slow service.
 MOST_DEVIATIONS = 3.0
-# As expected is believed for so many blocks, before more noise than that is.
+# The weight, in blocks, of the expected noise against the observed noise.
 PRIOR_BLOCKS = 20
 
 
 class Drift:
-    """The filter; arrays of one value a release. A block is what comes between closings: BLOCK answers or more, each side."""
+    """The filter, with arrays of one value a release. A block has at least BLOCK answers of each side."""
 
     def __init__(self, shape: tuple[int, ...], margin: float) -> None:
         self._margin = np.log(margin)
@@ -54,7 +54,7 @@ class Drift:
         self._open[:, closed] = 0.0
 
     def _close(self, closed: np.ndarray, ratio: Floats, noise: Floats, stays: Floats) -> None:
-        """One step of the filter where a block is `closed`, the drift having been kept at a part of `stays`."""
+        """One step of the filter for each `closed` block. `stays`: the part of the former drift that remains."""
         variance = stays**2 * self._variance + (1 - stays**2) * VARIANCE
         drift, unit = stays * self._drift, stays * self._unit
         scale = (variance + noise) * np.maximum(1.0, (PRIOR_BLOCKS + self._squares) / (PRIOR_BLOCKS + self._blocks))

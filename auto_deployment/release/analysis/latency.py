@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
     Indexes = npt.NDArray[np.intp]
 
-# A fixed limit stands for a baseline of so many more answers.
+# A fixed limit is modelled as a baseline with this many times the answers: an effectively infinite sample.
 SURELY_KNOWN = 1e6
-# Buckets are wide: even durations that all fall into one may differ by a fifth.
+# Buckets are wide: durations within one bucket may still differ by a fifth.
 LEAST_VARIATION = 0.04
-# The slowest answers: the second and third edge beyond the first that at most this share of the baseline's exceeds.
+# At most this share of the baseline's answers exceeds the first edge. The tests use the second and third edge beyond it.
 SLOW_SHARE = 0.01
 SLOW_STEPS = (2, 3)
 SLOW_INCREASE = 0.0005
 SLOW_STAKES = (0.8, 1.4)
-# An edge is compared with the next one that is at least so many margins higher: instances drift.
+# Instances drift, so the candidate's edge is higher than the baseline's by the margin times this factor at least.
 DRIFT_ROOM = 1.15
 
 
@@ -45,7 +45,7 @@ class Times:
     over: Floats
 
     def since(self, observation: int) -> Times:
-        """The same with the first observations emptied: a cold start is nobody's fault."""
+        """The same with zeros in the first observations: a cold start says nothing about a version."""
         late = np.arange(self.count.shape[-1]) >= observation
         return Times(self.count * late, self.seconds * late, self.over * late)
 
@@ -53,7 +53,7 @@ class Times:
 def slower_on_average(times: Times, base: Times, edges: Floats, slowdown: float, observation_minutes: float) -> Floats:
     """Log evidence after each observation that the mean is more than `slowdown` times the baseline's.
 
-    Asymptotic, where `more_often` is exact: it needs means of blocks, and takes the instances' own drift to be as in `Drift`.
+    This test is asymptotic, while `more_often` is exact. It needs means of blocks, and assumes the drift of `Drift`.
     """
     spread = squared_variation(times, edges) + squared_variation(base, edges)
     sums = np.stack([times.count, times.seconds, base.count, base.seconds])
@@ -98,7 +98,7 @@ def slow_counts(times: Times, base: Times, first: Indexes, edges: Floats, slowdo
 
 
 def edge_pair(first: Indexes, step: int, edges: Floats, slowdown: float) -> tuple[Indexes, Indexes, npt.NDArray[np.bool_]]:
-    """Indexes of the baseline's edge, `step` beyond `first`, and of the candidate's; and whether there are such edges."""
+    """The index of the baseline's edge, `step` beyond `first`; that of the candidate's edge; whether both edges exist."""
     partners = np.searchsorted(edges, edges * slowdown * DRIFT_ROOM * (1 - 1e-9))
     last = len(edges) - 1
     low = np.minimum(np.maximum(first, 0) + step, last)

@@ -38,7 +38,7 @@ def _read(measure: Measure, bake: Bake) -> Reading:
 
 
 def _tested(measure: Measure, bake: Bake) -> Reading:
-    """A measure with a test of chance: worse when the evidence ever reached what is needed."""
+    """A measure with a statistical test. Its outcome is WORSE once the evidence has ever reached the needed value."""
     if measure.name not in bake.now:
         return measure.reading(Outcome.TOO_FEW, f"{measure.name}: nothing was counted yet")
     value, threshold, sample, chance = bake.now[measure.name]
@@ -129,7 +129,7 @@ def _crashes(measure: Measure, bake: Bake, key: str, what: str) -> Reading:
 
 
 def _memory(measure: Measure, bake: Bake) -> Reading:
-    """Above the threshold in each of the last observations."""
+    """Worse if the memory was above the threshold in each of the last observations."""
     own = gauge_of(bake.observations, bake.evidence.candidate, "memory")[-MEMORY_OBSERVATIONS:]
     others = [gauge_of(bake.observations, name, "memory")[-MEMORY_OBSERVATIONS:] for name in bake.evidence.baseline]
     usual = max((median(each) for each in others if each), default=None)
@@ -138,7 +138,7 @@ def _memory(measure: Measure, bake: Bake) -> Reading:
     threshold = MEMORY_RATIO * usual
     value = min(own)
     worse = len(own) == MEMORY_OBSERVATIONS and value > threshold
-    message = f"memory {own[-1] / 2**20:.0f} MiB, limit {threshold / 2**20:.0f} MiB in each of {MEMORY_OBSERVATIONS} looks"
+    message = f"memory {own[-1] / 2**20:.0f} MiB, limit {threshold / 2**20:.0f} MiB in each of {MEMORY_OBSERVATIONS} checks"
     outcome = Outcome.WORSE if worse else Outcome.WITHIN
     return measure.reading(outcome, message, own[-1], threshold=threshold, sample=len(own))
 
@@ -148,8 +148,8 @@ def _watched(measure: Measure, bake: Bake) -> Reading:
     return watched_measure.read(measure, bake.evidence.watched, bake.limits)
 
 
-# A measure with a setting is advisory: it can fail a canary, but holds one up while it is not known only where its setting is
-# `require`. All others are required.
+# A measure with a setting is advisory unless the setting is `require`. An advisory measure can fail a canary, but its absence
+# does not delay one. A measure without a setting is required.
 MEASURES = (
     Measure("mean", "s", "service", _tested, promql.mean),
     Measure("slowdown", "ratio", "service", _tested, promql.slowdown),

@@ -1,4 +1,4 @@
-"""Looks -> arrays, one value a observation."""
+"""Converts observations to arrays with one value an observation."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def edges_of(observations: Iterable[Observation]) -> Floats:
-    """The histogram's finite edges in seconds, lowest first, as any observation shows them; empty where none does."""
+    """The histogram's finite edges in seconds, lowest first, from all observations; empty without a histogram."""
     return np.array(sorted({edge_of(key) for key in keys_of(observations, "le ")} - {np.inf}))
 
 
 def side_of(observations: Sequence[Observation], services: Sequence[str], edges: Floats) -> Side:
-    """What `services` did together in each observation. A try that the client broke off is none."""
+    """The sums of `services` in each observation. A try that the client broke off does not count."""
     by_edge: dict[float, list[str]] = {edge: [] for edge in [*edges.tolist(), np.inf]}
     for key in keys_of(observations, "le "):
         by_edge[edge_of(key)].append(key)
@@ -35,12 +35,12 @@ def side_of(observations: Sequence[Observation], services: Sequence[str], edges:
 
 
 def edge_of(key: str) -> float:
-    """`le` as a number: clients spell it "1.0" or "1", and "+Inf"."""
+    """The label `le` of a key as a number. Client libraries write "1.0" or "1", and "+Inf"."""
     return float(key.removeprefix("le "))
 
 
 def keys_of(observations: Iterable[Observation], prefix: str) -> set[str]:
-    """The counters' names of this form, in any observation of any service."""
+    """The names of counters that begin with `prefix`, in any observation of any service."""
     return {
         key
         for observation in observations
@@ -51,7 +51,7 @@ def keys_of(observations: Iterable[Observation], prefix: str) -> set[str]:
 
 
 def gauge_of(observations: Sequence[Observation], service: str, key: str) -> list[float]:
-    """A gauge's values, of the observations that have one."""
+    """The values of a gauge, from the observations that have a value."""
     return [observation.services[service][key] for observation in observations if key in observation.services.get(service, {})]
 
 

@@ -1,4 +1,4 @@
-"""A reading's value as PromQL for people: pasted into Prometheus at any time, the query gives that very value. Pure.
+"""A reading's value as PromQL for people: pasted into Prometheus at any later time, the query gives the same value. Pure.
 
 Each uses the counters' values at the ends of the bake, as the evidence does. `increase()` extrapolates, and loses the first
 sample of a new series.
@@ -26,7 +26,7 @@ NOTHING = "vector(0)"
 
 
 def mean(bake: Bake) -> str:
-    """Seconds of the candidate's answers, over their number."""
+    """The sum of the candidate's durations over the number of its answers."""
     return _mean(bake, (bake.evidence.candidate,), 0)
 
 
@@ -54,7 +54,7 @@ def errors(bake: Bake) -> str:
 
 
 def client(bake: Bake) -> str:
-    """The share of all answers to clients that were no 5xx."""
+    """The share of answers to clients without status 5xx."""
     failed, answers = (
         _rise(
             f'nginx_answers_total{{job="mtail", status_class=~"{classes}"}}',
@@ -66,7 +66,7 @@ def client(bake: Bake) -> str:
 
 
 def restarts(bake: Bake) -> str:
-    """How often the candidate was started anew, but for starts of everybody."""
+    """The number of restarts of the candidate, without restarts of all services."""
     series = _series("service_start_time_seconds", bake, (bake.evidence.candidate,), "service", 'job="service"')
     counted = counted_observations(*bake.increases_by_service("restarts"))
     found: list[tuple[float, float, float]] = []
@@ -80,7 +80,7 @@ def restarts(bake: Bake) -> str:
 
 
 def exits(bake: Bake) -> str:
-    """How many workers the candidate lost, but for the observations in which everybody lost some."""
+    """The number of workers that the candidate lost, without observations in which every service lost workers."""
     observations = counted_observations(*bake.increases_by_service("exits"))
     counted = {number for number in _all(bake) if observations[number]}
     series = _series("service_worker_exits_total", bake, bake.candidate, "service", 'job="service"')
@@ -88,7 +88,7 @@ def exits(bake: Bake) -> str:
 
 
 def memory(bake: Bake) -> str:
-    """The candidate's memory at the last observation that knew it."""
+    """The candidate's memory at the last observation with a value."""
     name = bake.evidence.candidate
     at = max(
         (observation.at for observation in bake.observations if "memory" in observation.services.get(name, {})),
@@ -109,7 +109,7 @@ def _failed(bake: Bake, services: Sequence[str]) -> str:
 
 
 def _risen(bake: Bake, metric: str, labels: str, services: Sequence[str], source: str, first: int) -> str:
-    """What `services` counted from an observation on; those whose counters began alike are asked together."""
+    """The increase in `services` from observation `first` on. Services with the same spans share one query."""
     observations = _all(bake)[first:]
     by_spans: dict[tuple[Span, ...], list[str]] = {}
     for name in services:
@@ -119,7 +119,7 @@ def _risen(bake: Bake, metric: str, labels: str, services: Sequence[str], source
 
 
 def _series(metric: str, bake: Bake, services: Sequence[str], source: str, labels: str) -> str:
-    """A selector. Of the candidate only its version counts, where the source knows it."""
+    """A selector of series; the candidate's with its version if the source has that label."""
     version = bake.evidence.version if tuple(services) == bake.candidate and source == "service" else ""
     of_version = f', version="{version}"' if version else ""
     sign = "=" if len(services) == 1 else "=~"
@@ -127,7 +127,7 @@ def _series(metric: str, bake: Bake, services: Sequence[str], source: str, label
 
 
 def _rise(series: str, rose: Collection[Span]) -> str:
-    """What counters rose by in spans, together."""
+    """The sum of the increases of counters over the spans."""
     ends = [(sign, at) for span in rose for sign, at in (("+", span.end), ("-", span.start)) if at is not None]
     text = " ".join(f"{sign} (sum({series} @ {at:.15g}) or vector(0))" for sign, at in ends)
     return f"({text.removeprefix('+ ')})" if text else NOTHING

@@ -1,4 +1,4 @@
-"""What a verdict asks Prometheus: PromQL as data.
+"""The queries of a verdict to Prometheus: PromQL as data.
 
 Counters are asked as they are, and their increases are taken by us. `increase()` extrapolates to its window, so that its
 counts are no counts, and it loses the first sample of a new series: the first errors.
@@ -24,7 +24,7 @@ BEGAN_APART = (
     '- on (service) group_left () max by (service) (service_start_time_seconds{job="service"})))'
 )
 
-# Not the working set: who reads a file first is charged for its pages, and another container with the same file is not.
+# Not the working set: the kernel charges the pages of a file to its first reader only, not to other containers with the file.
 MEMORY_OF_STACK = f"max by (service) ({MEMORY} and on (project) bottomk(1, {BEGAN_APART}))"
 
 
@@ -66,5 +66,5 @@ QUERIES = (
 
 
 def text_of(key: str) -> str:
-    """The query of a key, as it is put at each observation."""
+    """The query of a key, as each observation sends it."""
     return next(query.text for query in QUERIES if query.key == key)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Outcome(StrEnum):
     """The result of a measure. WITHIN and REPORTED let a canary pass, and only WORSE fails it.
 
-    TOO_FEW and NO_DATA hold up a canary where the measure is required, and only there.
+    TOO_FEW and NO_DATA delay a canary only if the measure is required.
     """
 
     WITHIN = "within"
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Reading:
-    """One measure. `evidence` against health may reach `needed` (both as odds, where chance is judged).
+    """One measure. `evidence`: the odds against the canary. `needed`: the odds that fail it. Both are None without a test.
 
     `query`: PromQL that gives `value` at any later time; empty before the first observation. `required`: the verdict needs it.
     """
@@ -61,7 +61,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Measure:
-    """A row of the table: what is measured, from which source of whom, how it is read, and the query that gives its value.
+    """A row of the table: name, unit, source, the function that reads the measure, and the one that makes its query.
 
     `setting` names the field of `Limits` that says `off`, `judge` or `require`. A measure without one is always required.
     """

@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 # Prometheus gives at most 11,000 values of a series at once.
 MAX_OBSERVATIONS = 5_000
-# A next observation that is due later than this is due on another clock: it was set back.
+# If the next observation is due later than this, the clock was set back.
 CLOCK_STEPS = 2
 
 
 def read_evidence(prometheus: Source, evidence: Evidence, now: float, step: float) -> Evidence:
-    """The evidence with each observation up to `now` that it has not, `step` seconds apart; what was missed is caught up with.
+    """The evidence with all missing observations up to `now`, `step` seconds apart, also those of an interruption.
 
     Where Prometheus gives no data, `outage` names the reason, and the next call queries the same times again. A refused query
     of an advisory source leaves only that source's data missing.
@@ -52,7 +52,7 @@ def read_evidence(prometheus: Source, evidence: Evidence, now: float, step: floa
 
 
 def _answer_of(prometheus: Source, query: Query, start: float, end: float, step: float) -> Sequence[Series] | None:
-    """A query's answer; None where Prometheus refuses one that only an advisory source needs."""
+    """The answer to a query; None if Prometheus refuses the query and only an advisory source needs it."""
     try:
         return prometheus.over(query.text, start, end, step)
     except QueryError as error:
@@ -63,7 +63,7 @@ def _answer_of(prometheus: Source, query: Query, start: float, end: float, step:
 
 
 def samples_at(answers: Answers, at: float, evidence: Evidence) -> dict[tuple[str, str], Sample]:
-    """What each source of each service showed at `at`; of the candidate only series of the evidence's version."""
+    """The sample of each service and source at `at`; for the candidate, only series of the evidence's version."""
     services = (evidence.candidate, *evidence.baseline)
     found = {(service, source): Sample({}, {}) for service in services for source in ("service", "mtail", "cadvisor")}
     found[CLIENT, "mtail"] = Sample({}, {})
@@ -81,7 +81,7 @@ def samples_at(answers: Answers, at: float, evidence: Evidence) -> dict[tuple[st
 
 
 def _owners(labels: Mapping[str, str], query: Query, found: Mapping[tuple[str, str], Sample]) -> list[tuple[str, str]]:
-    """Whose sample a series belongs to. The state of a source that all share is everybody's."""
+    """The samples to which a series belongs. The `up` of a shared source belongs to every sample of that source."""
     if query.key == "up" and "service" not in labels:
         return [name for name in found if name[1] == query.source]
     name = (labels.get("service", CLIENT), query.source)

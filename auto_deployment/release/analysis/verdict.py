@@ -39,13 +39,13 @@ class Verdict:
 
     @property
     def reasons(self) -> list[str]:
-        """Why it does not pass: what is worse, or else what is not known to be good."""
+        """Why the bake does not pass: the measures that are worse; without one, each measure that delays the pass."""
         worse = [each.message for each in self.readings if each.outcome == Outcome.WORSE]
         return worse or [f"{each.message} ({each.outcome})" for each in self.readings if not each.lets_pass]
 
     @property
     def missing(self) -> list[str]:
-        """What is not known, and holds nothing up."""
+        """The advisory measures without enough data. They delay nothing."""
         return [f"{each.message} ({each.outcome}, advisory)" for each in self.readings if each.is_missing and not each.required]
 
     @property
@@ -55,11 +55,11 @@ class Verdict:
 
 
 def verdict(evidence: Evidence, limits: Limits, minutes: float) -> Verdict:
-    """Judge a bake that has gone on for `minutes`.
+    """The verdict on a bake after `minutes`.
 
-    What is worse fails at once. From `bake_minutes` on it passes when every required measure has enough figures and all known
-    ones keep to their thresholds. Otherwise it bakes on up to `max_bake_minutes`, and is inconclusive then. Missing figures
-    never fail it. Those of an advisory measure hold nothing up.
+    A worse measure fails the bake at once. From `bake_minutes` on, the bake passes if every required measure has enough data
+    and every known measure keeps its threshold. Otherwise it continues until `max_bake_minutes`, and is then inconclusive.
+    Missing data never fail a bake. An advisory measure without data delays nothing.
     """
     bake = Bake(evidence, limits)
     readings = tuple(_ended(read(measure, bake), limits, minutes) for measure in MEASURES if measure.is_on(limits))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from auto_deployment.release.analysis.readings import Measure, Reading
 
 NAME = "watched"
-# Stable has several successes for one of the canary's, so that what stakes on them is best is smaller than for errors.
+# Stable has several successes for one of the canary's. So the best stakes are smaller than for errors.
 STAKES = (0.01, 0.02, 0.04, 0.08, 0.16)
 QUERY = (
     "telemetry: first answers of each user since the bake began, joined with reccom, a film of the list begun within {:g} min"
@@ -32,14 +32,14 @@ QUERY = (
 
 
 def evidence(watched: WatchedCounts, limits: Limits) -> float:
-    """The logarithm of the most evidence that there ever was that the canary is watched less, by more than the margin."""
+    """The logarithm of the highest evidence so far that the canary is watched less than stable by more than the margin."""
     columns = (watched.base_hits, watched.base_users, watched.hits, watched.users)
     hits, users, own_hits, own_users = (np.array(column, dtype=np.float64) for column in columns)
     return float(more_often(hits, users, own_hits, own_users, 0.0, 1 / limits.min_watched - 1, STAKES).max(initial=0.0))
 
 
 def query(bake: Bake) -> str:
-    """What is counted: telemetry is no series of Prometheus."""
+    """A description of the count: telemetry has no series in Prometheus."""
     return QUERY.format(bake.limits.watched_minutes)
 
 
@@ -74,6 +74,6 @@ def read(measure: Measure, watched: WatchedCounts | None, limits: Limits) -> Rea
 
 
 def _by_chance(watched: WatchedCounts) -> bool:
-    """Whether the baseline's users would watch so much more often by chance alone."""
+    """Whether chance alone explains that the baseline's users watch more often."""
     columns = (watched.base_hits, watched.base_users, watched.hits, watched.users)
     return bool(as_often(*(np.asarray(float(sum(column))) for column in columns)) >= CHANCE)
