@@ -1,4 +1,4 @@
-"""`bench collect` and `append`: from a real broker into the tables, beside a bare consume loop of the same client."""
+"""`bench collect` and `append`: from a real broker into the tables, compared with a bare consume loop of the same client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench score`, `parse`, `artifact` and `train`: each part beside what one would otherwise use."""
+"""`bench score`, `parse`, `artifact` and `train`: each part compared with its usual replacement."""
 
 from __future__ import annotations
 

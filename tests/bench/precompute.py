@@ -48,15 +48,22 @@ def run() -> list[Row]:
     return rows(json.loads(ended.stdout))
 
 
-def rows(told: dict[str, Any]) -> list[Row]:
-    """The rows of what the process told: a user's list beside the plain way, then times and memory against their limits."""
-    ours, plain = told["lists_processor_s"] / told["users"] * 1e6, told["plain_us"]
-    size = f"{told['users']:,} users"
+def rows(report: dict[str, Any]) -> list[Row]:
+    """The rows of the process's report: a user's list compared with the plain way, then times and memory with their limits."""
+    ours, plain = report["lists_processor_s"] / report["users"] * 1e6, report["plain_us"]
+    size, seconds = f"{report['users']:,} users", report["ranker_s"] + report["lists_s"]
     return [
-        row("precompute", f"{told['ranker']}, processor time of a user's list", [(ours, plain)], "lower", None, "us"),
-        row("precompute", f"{size}: ranker and lists", [(told["ranker_s"] + told["lists_s"], MOST_SECONDS)], "lower", 1.0, "s"),
-        row("precompute", f"{size}: processor time", [(told["processor_s"], CORES * MOST_SECONDS)], "lower", 1.0, "s"),
-        row("precompute", f"{size}: peak memory", [(told["peak_mib"], MOST_MIB)], "lower", 1.0, "MiB"),
+        row("precompute", f"{report['ranker']}, processor time of a user's list", [(ours, plain)], "lower", None, "us"),
+        row(
+            "precompute",
+            f"{size}: ranker and lists",
+            [(seconds, MOST_SECONDS)],
+            "lower",
+            1.0,
+            "s",
+        ),
+        row("precompute", f"{size}: processor time", [(report["processor_s"], CORES * MOST_SECONDS)], "lower", 1.0, "s"),
+        row("precompute", f"{size}: peak memory", [(report["peak_mib"], MOST_MIB)], "lower", 1.0, "MiB"),
     ]
 
 

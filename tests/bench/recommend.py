@@ -1,4 +1,4 @@
-"""`bench recommend`: what an answer costs beside a bare Flask hello with the same Gunicorn settings."""
+"""`bench recommend`: what an answer costs compared with a bare Flask hello with the same Gunicorn settings."""
 
 from __future__ import annotations
 

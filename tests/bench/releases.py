@@ -1,6 +1,6 @@
 """Simulated releases, as a scrape a minute would show them: for `bench verdict`. Arrays have the shape releases, minutes.
 
-Nothing here knows how they will be judged. What is drawn per release: the real difference, traffic's phase and bursts, each
+Nothing here knows the rules that decide. What is drawn per release: the real difference, traffic's phase and bursts, each
 instance's own noise and how long it lasts, the cold start. Per batch: the distribution of durations.
 """
 

@@ -1,4 +1,4 @@
-"""`bench stack`: processor time of NGINX and services together, beside NGINX in front of three containers that say hello."""
+"""`bench stack`: processor time of NGINX and services together, compared with NGINX in front of three containers that say hello."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def _up(stack: ComposeStack) -> Iterator[ComposeStack]:
         stack.down()
 
 
-def _microseconds(asked: ComposeStack) -> float:
+def _microseconds(measured_stack: ComposeStack) -> float:
     """Processor time of NGINX and services, in microseconds a request."""
-    before = asked.processor_seconds_so_far()
-    closed_loop(asked.port, REQUESTS, USERS)
-    return (asked.processor_seconds_so_far() - before) / REQUESTS * 1e6
+    before = measured_stack.processor_seconds_so_far()
+    closed_loop(measured_stack.port, REQUESTS, USERS)
+    return (measured_stack.processor_seconds_so_far() - before) / REQUESTS * 1e6

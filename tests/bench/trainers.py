@@ -32,13 +32,13 @@ STARTS = 100
 
 
 def run() -> list[Row]:
-    """Each trainer beside `sgd` at each size: processor time, and the peak of memory with the ratings."""
+    """Each trainer compared with `sgd` at each size: processor time, and the peak of memory with the ratings."""
     return [each for millions in SIZES for each in _rows(millions, {name: _apart(name, millions) for name in TRAINERS})]
 
 
-def _rows(millions: int, told: dict[str, dict[str, float]]) -> Iterator[Row]:
-    base = told[BASELINE]
-    for name, found in told.items():
+def _rows(millions: int, results: dict[str, dict[str, float]]) -> Iterator[Row]:
+    base = results[BASELINE]
+    for name, found in results.items():
         size = f"{name}, {millions} million, {found['seconds']:,.0f} s"
         yield row("trainers", size, [(found["processor_s"], base["processor_s"])], "lower", None, "s")
         yield row(

@@ -1,4 +1,4 @@
-"""`bench verdict`: the verdict on simulated releases, beside two other rules on the same data.
+"""`bench verdict`: the verdict on simulated releases, compared with two other rules on the same data.
 
 The known rule: the mean over the canary's whole life is below 500 ms, asked once, at the bake's end. The fixed threshold, as
 other controllers have it (Flagger: `interval: 1m`, `threshold: 5`, success of 99 %): each minute by itself, and aborted at the
@@ -63,8 +63,8 @@ class Found:
 
     def rates(self) -> dict[str, Rate]:
         """How many each rule aborted."""
-        told = {"ours": self.ours, "known": self.known, "fixed": self.fixed, "in a row": self.in_a_row}
-        return {name: wilson_rate(int(np.isfinite(minutes).sum()), len(minutes)) for name, minutes in told.items()}
+        results = {"ours": self.ours, "known": self.known, "fixed": self.fixed, "in a row": self.in_a_row}
+        return {name: wilson_rate(int(np.isfinite(minutes).sum()), len(minutes)) for name, minutes in results.items()}
 
 
 def run() -> list[Row]:
@@ -152,7 +152,7 @@ def table_line(rate: float, name: str, found: Found) -> str:
 
 
 def rows_of(rate: float, name: str, found: Found) -> list[Row]:
-    """A case's rows: healthy ones aborted, beside five bad minutes in a row; faults missed, beside the known rule; time."""
+    """A case's rows: aborted healthy ones compared with five bad minutes in a row, missed faults compared with the known rule, and time."""
     rates, count = found.rates(), len(found.ours)
     label = f"{rate:g}/s {name}"
     ours = rates["ours"]
@@ -161,7 +161,7 @@ def rows_of(rate: float, name: str, found: Found) -> list[Row]:
         return [_row(f"{label}: aborted", ours.hits / count, other, ours, PROMISE / other), _held_row(label, rate, found)]
     missed, known = (count - ours.hits) / count, (count - min(rates["known"].hits, count - 1)) / count
     allowed = 0.01 if name in SURE else 0.05 if name in LIKELY and rate >= 2.0 else None
-    told = [_row(f"{label}: missed", missed, known, ours, None if allowed is None or rate == FEW else allowed / known)]
+    results = [_row(f"{label}: missed", missed, known, ours, None if allowed is None or rate == FEW else allowed / known)]
     limit = CRASH_MINUTES if name == "crash every hour" else MINUTES_TO_FIND
     goal = 1.0 if name == "crash every hour" or (name in SOON and rate == 2.0) else None
     times = found.ours[np.isfinite(found.ours)]
@@ -170,11 +170,11 @@ def rows_of(rate: float, name: str, found: Found) -> list[Row]:
             (np.max if name == "crash every hour" else np.median)(times),
             np.subtract(*np.quantile(times, [0.75, 0.25])),
         )
-        said = "longest" if name == "crash every hour" else "median"
-        told.append(
+        statistic = "longest" if name == "crash every hour" else "median"
+        results.append(
             Row(
                 "verdict",
-                f"{label}: {said} time",
+                f"{label}: {statistic} time",
                 float(value),
                 limit,
                 float(value) / limit,
@@ -184,7 +184,7 @@ def rows_of(rate: float, name: str, found: Found) -> list[Row]:
                 "min",
             )
         )
-    return [*told, _passed_row(label, found)] if name in SURE else told
+    return [*results, _passed_row(label, found)] if name in SURE else results
 
 
 def _held_row(label: str, rate: float, found: Found) -> Row:

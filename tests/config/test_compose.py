@@ -19,8 +19,8 @@ UNASKED = {"mtail"}
 @pytest.fixture(scope="module")
 def services(root: Path) -> dict[str, Any]:
     """The services of the stack."""
-    told = yaml.safe_load((root / "docker-compose.yml").read_text())
-    found: dict[str, Any] = told["services"]
+    document = yaml.safe_load((root / "docker-compose.yml").read_text())
+    found: dict[str, Any] = document["services"]
     return found
 
 
@@ -72,8 +72,8 @@ def test_what_an_image_takes_from_a_clone_has_a_mode_of_its_own(root: Path) -> N
 
 def test_what_has_no_health_check_is_asked_by_prometheus(root: Path) -> None:
     """Which tells people when it does not answer."""
-    told = yaml.safe_load((root / "monitoring" / "prometheus" / "prometheus.yml").read_text())
-    assert {job["job_name"] for job in told["scrape_configs"]} >= UNASKED
+    document = yaml.safe_load((root / "monitoring" / "prometheus" / "prometheus.yml").read_text())
+    assert {job["job_name"] for job in document["scrape_configs"]} >= UNASKED
     assert 'up{job!="service"} == 0' in (root / "monitoring" / "prometheus" / "rules" / "alerts.yml").read_text()
 
 

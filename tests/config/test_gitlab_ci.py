@@ -109,7 +109,7 @@ def test_what_is_to_be_set_in_gitlab_stands_in_the_docs(path: Path) -> None:
     section = re.search(r"^## Settings in GitLab\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
     assert section is not None, "docs/gitlab.md has no section Settings in GitLab"
     text = path.read_text()
-    asked = {*re.findall(r"\$\{?!?([A-Z][A-Z_]+)\b", text), *(name for name in SECRETS if name in text)}
+    used = {*re.findall(r"\$\{?!?([A-Z][A-Z_]+)\b", text), *(name for name in SECRETS if name in text)}
     own = {*re.findall(r"^(?:readonly )?([A-Z_]+)=", text, re.MULTILINE), *CONFIG["variables"], "BASH_SOURCE"}
-    wanted = {name for name in asked - own if not name.startswith("CI_")}
+    wanted = {name for name in used - own if not name.startswith("CI_")}
     assert {name for name in wanted if f"`{name}`" not in section[1]} == set()

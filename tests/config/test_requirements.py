@@ -85,12 +85,12 @@ def test_the_locks_agree(inner: str, outer: str) -> None:
 def missing(folder: str, names: Iterable[str], path: Sequence[str] | None = None) -> list[str]:
     """What installed packages of a lock require that the lock lacks; extras that one of them asks for count."""
     pins = locked(folder)
-    found, seen, waiting = [], set(), [(name, "") for name in names]
+    found, visited, waiting = [], set(), [(name, "") for name in names]
     while waiting:
         name, extra = waiting.pop()
-        if (name, extra) in seen or (distribution := installed(name, path)) is None:
+        if (name, extra) in visited or (distribution := installed(name, path)) is None:
             continue
-        seen.add((name, extra))
+        visited.add((name, extra))
         for requirement in map(Requirement, distribution.requires or ()):
             if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
                 continue

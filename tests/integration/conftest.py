@@ -30,7 +30,7 @@ STOP_SECONDS = 30.0
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process that is told these settings and none of the caller's own."""
+    """The environment of a process with these settings, and without the caller's own."""
     names = {name.upper() for name in {**ServiceSettings.model_fields, **ShipperSettings.model_fields}}
     return {**{name: value for name, value in os.environ.items() if name not in names}, **settings}
 
@@ -140,7 +140,7 @@ class Server:
         return (self.folder / "out").read_text().splitlines()
 
     def errors(self) -> str:
-        """What it said on standard error."""
+        """Its standard error."""
         return (self.folder / "err").read_text()
 
     @contextmanager

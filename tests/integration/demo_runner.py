@@ -52,7 +52,7 @@ class Demo:
             time.sleep(0.1)
 
     def output(self) -> str:
-        """What it has said so far."""
+        """Its output so far."""
         return (self.folder.parent / f"{self.folder.name}.out").read_text()
 
     def stop(self, number: int = signal.SIGINT) -> int:

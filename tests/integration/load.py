@@ -50,7 +50,7 @@ class Load:
         self.finish()
 
     def finish(self, seconds: float = 300.0) -> None:
-        """Wait until all has been asked."""
+        """Wait until all requests are sent."""
         for thread in self._threads:
             thread.join(seconds)
         assert not self.running(), "the load did not end"

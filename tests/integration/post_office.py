@@ -38,7 +38,7 @@ class PostOffice:
 
 @contextmanager
 def open_post_office() -> Iterator[PostOffice]:
-    """One that is open; its `environment` is what a run has to be told of it."""
+    """One that is open; a run needs its `environment`."""
     (port,) = reserve()
     office = PostOffice(port)
     controller = Controller(office, hostname="127.0.0.1", port=port)

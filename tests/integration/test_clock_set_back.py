@@ -55,9 +55,9 @@ def test_a_version_after_the_clock_was_set_back_is_whole_and_says_so(clock: Path
     reports = [json.loads(host.data(f"versioning/report_{number}.json").read_bytes()) for number in (1, 2)]
     earlier, later = (report["trained_on"] for report in reports)
     assert later < earlier
-    told = f"the clock was SET BACK: this version is of {later}, the last one of {earlier}"
-    assert told in " ".join(text.split())  # a mail breaks its lines
-    assert told in ended.stderr
+    warning = f"the clock was SET BACK: this version is of {later}, the last one of {earlier}"
+    assert warning in " ".join(text.split())  # a mail breaks its lines
+    assert warning in ended.stderr
     (tmp_path / "calm").mkdir()
     calm = Checkout(tmp_path / "calm" / "host", tmp_path / "calm")
     for path in (first, second):
@@ -73,7 +73,7 @@ def test_a_version_after_the_clock_was_set_back_is_whole_and_says_so(clock: Path
     assert host.command("dvc", "status", "--quiet", "--cloud", "data/model.dvc", "data/versioning/clean_rating_2.csv.dvc") == ""
     logs = {path.name: path.read_text() for path in (host.folder / "logs").glob("auto_deploy.log*")}
     assert set(logs) == {"auto_deploy.log", "auto_deploy.log.1"}
-    assert told in logs["auto_deploy.log"]
+    assert warning in logs["auto_deploy.log"]
     assert "step track" in logs["auto_deploy.log.1"]
     set_clock(clock, 0)
     right = host.run("--input", str(second))

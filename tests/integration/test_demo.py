@@ -57,7 +57,7 @@ def test_shuffled_ratings_are_refused_and_nothing_is_served(tmp_path: Path, real
 
 
 @pytest.mark.parametrize(
-    ("content", "status", "said"),
+    ("content", "status", "message"),
     [
         (b"", 3, "the input is empty"),
         (b"rubbish\n" * 50, 3, "50 of 50 lines were rejected"),
@@ -67,14 +67,14 @@ def test_shuffled_ratings_are_refused_and_nothing_is_served(tmp_path: Path, real
     ],
 )
 def test_an_input_that_cannot_be_trained_on_is_refused_in_one_line(
-    tmp_path: Path, content: bytes, status: int, said: str
+    tmp_path: Path, content: bytes, status: int, message: str
 ) -> None:
     """Empty, rubbish, binary or too little: one line, the status of the data check."""
     path = tmp_path / "input.log"
     path.write_bytes(content)
     ended = Demo(tmp_path / "demo", "--check", "--input", str(path)).run()
     assert ended.returncode == status, ended.stdout + ended.stderr
-    assert said in ended.stderr
+    assert message in ended.stderr
     assert ended.stderr.count("\n") == 1
 
 

@@ -270,10 +270,10 @@ def test_each_worker_writes_a_journal_of_its_own(server: Server) -> None:
     for held_up in server.workers():
         os.kill(held_up, signal.SIGSTOP)
         try:
-            asked = {server.ask("/recommend/5").headers["X-Answer-ID"] for _ in range(3)}
+            answered_ids = {server.ask("/recommend/5").headers["X-Answer-ID"] for _ in range(3)}
         finally:
             os.kill(held_up, signal.SIGCONT)
-        (path,) = [path for path in server.journals.glob("*/*.tsv") if asked <= ids_in(path)]
+        (path,) = [path for path in server.journals.glob("*/*.tsv") if answered_ids <= ids_in(path)]
         files.add(path)
     assert len(files) == 2
 
@@ -306,10 +306,10 @@ def test_a_journal_that_is_full_costs_rows_and_is_counted(make_server: Callable[
     full.start()
     for _ in range(7):
         assert full.ask("/recommend/5").body == FULL_LIST
-    told = full.ask("/readyz")
-    assert told.status == 200
-    assert json.loads(told.body)["journal"]["rows_lost"] == 7
-    assert "holds its 1 MiB" in json.loads(told.body)["journal"]["problem"]
+    readiness = full.ask("/readyz")
+    assert readiness.status == 200
+    assert json.loads(readiness.body)["journal"]["rows_lost"] == 7
+    assert "holds its 1 MiB" in json.loads(readiness.body)["journal"]["problem"]
     labels = frozenset({("track", "stable"), ("version", str(samples.VERSION))})
     assert full.scrape()["journal_rows_lost_total", labels] == 7
     assert full.stop() == 0
@@ -317,7 +317,7 @@ def test_a_journal_that_is_full_costs_rows_and_is_counted(make_server: Callable[
 
 
 def test_without_a_journal_answers_are_the_same(make_server: Callable[..., Server], server: Server) -> None:
-    """JOURNAL_DIR unset: it is said at the start and under `/readyz`, and lists are served."""
+    """JOURNAL_DIR unset: the log and `/readyz` say so, and lists are served."""
     bare = make_server(server.settings["MODEL_DIR"], JOURNAL_DIR="", WORKERS="1", REQUEST_LOG="0")
     bare.start()
     assert bare.ask("/recommend/5").body == FULL_LIST
@@ -328,7 +328,7 @@ def test_without_a_journal_answers_are_the_same(make_server: Callable[..., Serve
 
 
 def test_a_response_is_complete_for_a_strict_client(server: Server) -> None:
-    """Python's own client reads the body to its told length and finds nothing more."""
+    """Python's own client reads the body to its stated length, and nothing follows."""
     with server.connection() as connection:
         connection.request("GET", "/recommend/5")
         response = connection.getresponse()

@@ -47,7 +47,7 @@ def series(server: Server) -> set[object]:
 
 
 def test_durations_are_grouped_by_route_with_track_and_version(server: Server) -> None:
-    """Each answer is one observation of its route, whoever asked."""
+    """Each answer is one observation of its route, for any client."""
     before = value(server, f"{DURATION}_count", **ANSWERS), value(server, f"{DURATION}_sum", **ANSWERS)
     for user in range(10):
         server.ask(f"/recommend/{user}")
@@ -58,12 +58,12 @@ def test_durations_are_grouped_by_route_with_track_and_version(server: Server) -
 
 def test_refusals_are_counted_by_their_status(server: Server) -> None:
     """400 under the route, 404 and 405 under none."""
-    asked = [
+    sent = [
         ("/recommend/x", "GET", "400", "/recommend/<user>"),
         ("/nothing", "GET", "404", "None"),
         ("/recommend/5", "POST", "405", "None"),
     ]
-    for path, method, status, rule in asked:
+    for path, method, status, rule in sent:
         labels = {"method": method, "status": status, "url_rule": rule}
         before = value(server, f"{DURATION}_count", **labels)
         assert str(server.ask(path, method).status) == status
@@ -85,7 +85,7 @@ def test_the_edges_are_those_of_the_contract(server: Server) -> None:
 
 
 def test_every_series_carries_track_and_version(server: Server) -> None:
-    """Whatever is exported can be told apart by the service's track and the model's version."""
+    """Every series has the service's track and the model's version."""
     for path in ("/recommend/5", "/recommend/x", "/nothing", "/readyz"):
         server.ask(path)
     found = server.scrape()
@@ -128,7 +128,7 @@ def test_the_port_of_the_answers_has_no_metrics(server: Server) -> None:
 
 
 def test_metrics_answer_while_every_worker_is_held_up(server: Server) -> None:
-    """A service that hangs can still be looked at."""
+    """A service that hangs can still be scraped."""
     workers = server.workers()
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)

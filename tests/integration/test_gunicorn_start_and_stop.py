@@ -78,8 +78,8 @@ def journalled(server: Server) -> set[str]:
 
 def test_a_missing_model_ends_the_start_with_one_line(make_server: Callable[..., Server], tmp_path: Path) -> None:
     """No artifact: an exit status that is not 0, and the path."""
-    told = failure(make_server(tmp_path / "nothing"))
-    assert told == f"{tmp_path}/nothing/metadata.json: No such file or directory: is there a trained model?"
+    message = failure(make_server(tmp_path / "nothing"))
+    assert message == f"{tmp_path}/nothing/metadata.json: No such file or directory: is there a trained model?"
 
 
 @pytest.mark.parametrize("name", ["metadata.json", "serving/top.npy"])
@@ -100,13 +100,13 @@ def test_a_bad_setting_ends_the_start_with_one_line(
     assert failure(make_server(model, **{setting: content})).startswith(f"{setting}: ")
 
 
-@pytest.mark.parametrize(("setting", "told"), [("RUN_DIR", "RUN_DIR: {}/metrics: "), ("JOURNAL_DIR", "{}/stable-1: ")])
+@pytest.mark.parametrize(("setting", "message"), [("RUN_DIR", "RUN_DIR: {}/metrics: "), ("JOURNAL_DIR", "{}/stable-1: ")])
 def test_a_folder_that_cannot_be_used_ends_the_start_with_one_line(
-    make_server: Callable[..., Server], model: Path, tmp_path: Path, setting: str, told: str
+    make_server: Callable[..., Server], model: Path, tmp_path: Path, setting: str, message: str
 ) -> None:
     """A file in the place of a folder: an exit status that is not 0, and the path."""
     (tmp_path / "file").touch()
-    assert failure(make_server(model, **{setting: str(tmp_path / "file")})).startswith(told.format(tmp_path / "file"))
+    assert failure(make_server(model, **{setting: str(tmp_path / "file")})).startswith(message.format(tmp_path / "file"))
 
 
 def test_a_metrics_port_that_is_taken_ends_the_start_with_one_line(make_server: Callable[..., Server], model: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_sample_has_nothing_of_the_machine_that_made_it(name: str) -> None:
     ],
 )
 def test_a_sample_shows_every_step_and_the_mail_at_the_end(name: str, steps: list[str]) -> None:
-    """What a reader looks for in a log of their own."""
+    """Words that a reader searches in their own log."""
     text = path_of(name).read_text()
     assert [step for step in re.findall(r"(?:step|version 1:) ([\w -]+)$", text, re.MULTILINE) if step in steps] == steps
     sent = {"retraining": "version 1 published, RMSE", "release": "version 1 promoted: deployed successfully"}

@@ -76,7 +76,7 @@ class Shipping:
             self.end(signal.SIGKILL)
 
     def errors(self) -> str:
-        """What all of them said."""
+        """The logs of all of them."""
         return self._errors.read_text()
 
     def arrived(self) -> list[str]:
@@ -198,14 +198,14 @@ def test_every_answer_of_a_killed_service_reaches_the_database(
     server = make_server(samples.save(tmp_path / "model"), JOURNAL_DIR=str(shipping.journals))
     shipping.start()
     server.start()
-    asked = [server.ask(f"/recommend/{user}", headers={"X-Request-ID": f"asked-{user}"}) for user in range(100)]
+    answers = [server.ask(f"/recommend/{user}", headers={"X-Request-ID": f"asked-{user}"}) for user in range(100)]
     os.killpg(server.process.pid, signal.SIGKILL)
     server.wait()
     wait_until(lambda: shipping.left() == [] and len(shipping.arrived()) == 100)
     assert shipping.end(signal.SIGTERM) == 0
     with closing(sqlite3.connect(shipping.database)) as database:
-        told = "select answer_id, request_id, user_id, version_number, track from reccom order by user_id"
-        assert database.execute(told).fetchall() == [
+        statement = "select answer_id, request_id, user_id, version_number, track from reccom order by user_id"
+        assert database.execute(statement).fetchall() == [
             (answer.headers["X-Answer-ID"], f"asked-{user}", user, samples.VERSION, "stable")
-            for user, answer in enumerate(asked)
+            for user, answer in enumerate(answers)
         ]

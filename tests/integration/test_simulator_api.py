@@ -1,4 +1,4 @@
-"""The film service's API, asked over HTTP."""
+"""The film service's API over HTTP."""
 
 from __future__ import annotations
 

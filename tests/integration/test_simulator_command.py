@@ -75,7 +75,7 @@ def test_a_signal_ends_the_stream_and_clears_up(root: Path, tmp_path: Path, numb
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_slow_visits_at_once_with_a_summary(root: Path, number: signal.Signals, status: int) -> None:
-    """Visitors who wait for their turn are sent home, and what was done is told."""
+    """Waiting visits are dropped, and the summary has the finished ones."""
     with start(root, "visit", "--url", "http://127.0.0.1:9", "--rate", "0.001", "--count", "5", "--quiet") as process:
         assert process.stdout
         assert "recommendation request" in process.stdout.readline()
@@ -112,20 +112,20 @@ def test_an_error_is_one_readable_line(root: Path, arguments: tuple[str, ...], s
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize(("quiet", "told"), [((), 1), (("--quiet",), 0)])
+@pytest.mark.parametrize(("quiet", "expected"), [((), 1), (("--quiet",), 0)])
 def test_progress_is_told_unless_quiet(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     quiet: tuple[str, ...],
-    told: int,
+    expected: int,
 ) -> None:
     """A run says on standard error how far it is; with --quiet it says nothing."""
     monkeypatch.setattr(sink, "WRITE_SECONDS", 0.0)
     arguments = ("stream", "--users", "50", "--films", "40", "--ratings", "40", "--output", str(tmp_path / "stream.log"))
     assert main([*arguments, *quiet]) == 0
     lines = capsys.readouterr().err.splitlines()
-    assert min(len(lines), 1) == told
+    assert min(len(lines), 1) == expected
     assert all(re.fullmatch(r"\[[#-]{30}\] [0-9]+%  [0-9]+ of 40 ratings, [0-9]+/s", line) for line in lines)
 
 

@@ -34,7 +34,7 @@ class RecommenderServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.lock = Lock()
         self.connections = 0
-        self.asked = Counter[str]()
+        self.requested = Counter[str]()
         self.arrivals: list[float] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         """Answer as the visitor's id says."""
         user = self.path.removeprefix("/recommend/")
         with self.server.lock:
-            self.server.asked[user] += 1
+            self.server.requested[user] += 1
             self.server.arrivals.append(time.monotonic())
         if user == "late":
             time.sleep(0.6)
@@ -135,7 +135,7 @@ def test_good_answers_end_with_status_0(service: RecommenderServer, tmp_path: Pa
     )
     assert len(lines) == 60
     assert all(re.fullmatch(form, line) for line in lines)
-    assert service.asked == {"1": 20, "2": 20, "3": 20}
+    assert service.requested == {"1": 20, "2": 20, "3": 20}
     assert service.connections <= 4
     assert re.fullmatch(r"simulate: requests 60, ok 60, failed 0, p50 [0-9.]+ ms, p99 [0-9.]+ ms\n", capsys.readouterr().err)
 
@@ -202,7 +202,7 @@ def test_an_id_is_escaped(service: RecommenderServer, tmp_path: Path) -> None:
     """An invalid id from the list reaches the service as one part of the path."""
     status, _ = visit(tmp_path, service.url, ["a b/../?c"], "--count", "1")
     assert status == 0
-    assert service.asked == {"a%20b%2F..%2F%3Fc": 1}
+    assert service.requested == {"a%20b%2F..%2F%3Fc": 1}
 
 
 def test_a_client_opens_its_connection_again(service: RecommenderServer) -> None:
@@ -218,8 +218,8 @@ def test_a_stream_asks_a_real_service(service: RecommenderServer) -> None:
     options = StreamOptions(lines=3000, recommender=service.url, request_share=1.0)
     requests = [line for line in stream_lines(world, options) if "recommendation request" in line]
     assert len(requests) >= 10
-    assert sum(service.asked.values()) >= len(requests)
-    assert {line.split(",")[1] for line in requests} <= set(service.asked)
+    assert sum(service.requested.values()) >= len(requests)
+    assert {line.split(",")[1] for line in requests} <= set(service.requested)
     server = service.url.removeprefix("http://")
     assert all(f"request {server}, status 200, result: film+one+1999, film_+two+2004, " in line for line in requests)
 

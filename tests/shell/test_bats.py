@@ -1,4 +1,4 @@
-"""The tests of shell scripts that are written in shell: each file beside this one, run by bats."""
+"""The tests of shell scripts that are written in shell: each file next to this one, run by bats."""
 
 from __future__ import annotations
 

@@ -140,9 +140,9 @@ def test_what_is_not_on_the_branch_is_refused(tmp_path: Path, root: Path) -> Non
     """A commit of another branch, and one that nobody has pushed."""
     made = server(tmp_path, root)
     made.git("switch", "-q", "-c", "beside")
-    beside = made.commit("Data and Model version update: [8]")
+    other_branch = made.commit("Data and Model version update: [8]")
     made.git("push", "-q", "origin", "beside")
-    for commit in (beside, "0" * 40):
+    for commit in (other_branch, "0" * 40):
         ended = made.ask(f"release {commit}")
         assert ended.returncode == 3
         assert "is not on main" in ended.stderr
@@ -241,8 +241,8 @@ def test_two_at_a_time_wait_for_each_other(tmp_path: Path, root: Path) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(1)
         fcntl.flock(lock, fcntl.LOCK_UN)
-        said, _ = waiting.communicate(timeout=60)
-    assert waiting.returncode == 0, said
+        output, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, output
 
 
 def test_old_logs_go(tmp_path: Path, root: Path) -> None:

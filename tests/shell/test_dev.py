@@ -69,14 +69,14 @@ def test_without_a_new_enough_python_it_says_what_to_install(root: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "message"),
     [
         (None, ": no such program"),
         ("exit 1", " is no Python that runs, not 3.11 to 3.14"),
         ('case "$2" in *exit*) exit 1 ;; *) echo 3.10 ;; esac', " is 3.10, not 3.11 to 3.14"),
     ],
 )
-def test_an_unfit_python_is_named_and_not_passed_over(root: Path, tmp_path: Path, program: str | None, said: str) -> None:
+def test_an_unfit_python_is_named_and_not_passed_over(root: Path, tmp_path: Path, program: str | None, message: str) -> None:
     """PYTHON names the one to take: a fit one on PATH is no reason to take another in silence."""
     python = tmp_path / "mine"
     if program is not None:
@@ -86,4 +86,4 @@ def test_an_unfit_python_is_named_and_not_passed_over(root: Path, tmp_path: Path
     environment = {**os.environ, "PYTHON": str(python)}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == f"scripts/lib/python.sh: PYTHON={python}{said}\n"
+    assert ended.stderr == f"scripts/lib/python.sh: PYTHON={python}{message}\n"

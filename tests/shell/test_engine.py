@@ -55,7 +55,7 @@ class Engine:
             (tmp / name).chmod(0o755)
 
     def run(self, *arguments: str, keep: tuple[int, ...] = ()) -> str:
-        """Call it; what it said."""
+        """Call it. Returns its output."""
         done = subprocess.run(
             [str(self.tmp / "lib" / "engine.sh"), *arguments],
             env={**os.environ, "PATH": f"{self.tmp / 'bin'}:{os.environ['PATH']}"},

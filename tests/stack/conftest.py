@@ -48,7 +48,7 @@ def leave_metrics(checkout: Path) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add what the containers said to the report of a test that failed."""
+    """Add the containers' logs to the report of a failed test."""
     report = yield
     running = getattr(item, "funcargs", {}).get("stack")
     if report.failed and running is not None:

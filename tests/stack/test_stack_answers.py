@@ -1,4 +1,4 @@
-"""The stack as brought up: what it answers, to whom, and what can be asked of it afterwards."""
+"""The running stack: its answers, who may reach them, and the queries that are possible afterwards."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ SEEDS_MEAN = (
 def test_all_services_are_healthy(stack: ComposeStack) -> None:
     """After `up --wait` each container is healthy, or runs where it has no check; those that were to end did, with 0."""
     lines = stack.compose("ps", "-a", "--format", "{{.Service}} {{.State}} {{.ExitCode}} {{.Health}}").stdout.splitlines()
-    told = {line.split()[0]: line.split()[1:] for line in lines}
-    assert {name for name, state in told.items() if state[:2] == ["exited", "0"]} == {"init", "migrate"}
-    assert {name: state for name, state in told.items() if state[0] == "running" and state[-1] not in ("healthy", "0")} == {}
-    assert len(told) == 13
+    report = {line.split()[0]: line.split()[1:] for line in lines}
+    assert {name for name, state in report.items() if state[:2] == ["exited", "0"]} == {"init", "migrate"}
+    assert {name: state for name, state in report.items() if state[0] == "running" and state[-1] not in ("healthy", "0")} == {}
+    assert len(report) == 13
 
 
 def test_the_stack_comes_up_from_a_clone_made_under_umask_077(stack: ComposeStack) -> None:
@@ -119,9 +119,9 @@ def test_metrics_of_a_retraining_in_a_checkout_of_its_own_reach_prometheus(stack
 
 def test_the_engine_that_the_project_starts_has_containerds_image_store(stack: ComposeStack) -> None:
     """As Docker 29 has by default, unless the machine has settings of its own. Under that store cAdvisor knew none once."""
-    told = json.loads(stack.docker("info", "--format", "{{json .}}").stdout)
+    report = json.loads(stack.docker("info", "--format", "{{json .}}").stdout)
     ours = Path("/var/lib/movierec-engine/started").exists() and not Path("/etc/docker/daemon.json").exists()
-    assert not ours or ["driver-type", "io.containerd.snapshotter.v1"] in told["DriverStatus"]
+    assert not ours or ["driver-type", "io.containerd.snapshotter.v1"] in report["DriverStatus"]
 
 
 def test_cadvisor_makes_no_label_that_nobody_asked_for(stack: ComposeStack) -> None:

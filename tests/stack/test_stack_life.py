@@ -50,9 +50,9 @@ def test_an_answer_is_computed_again_and_explained(stack: ComposeStack) -> None:
     assert answer in listed.stdout
     replayed = provenance(stack, "replay", answer)
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
-    told = json.loads(provenance(stack, "why", answer, "--json").stdout)
-    assert answer in json.dumps(told)
-    assert body.split(",")[0] in json.dumps(told)
+    chain = json.loads(provenance(stack, "why", answer, "--json").stdout)
+    assert answer in json.dumps(chain)
+    assert body.split(",")[0] in json.dumps(chain)
 
 
 def test_nginx_takes_changed_files_on_request_only_and_refuses_invalid_ones(stack: ComposeStack) -> None:

@@ -21,8 +21,8 @@ WALLED = ("stable-1", "stable-2", "canary", "nginx", "mysql", "shipper", "promet
 def inspected(stack: ComposeStack) -> dict[str, dict[str, Any]]:
     """What Docker says of each container, by service."""
     ids = stack.compose("ps", "-aq").stdout.split()
-    told = json.loads(stack.docker("inspect", *ids).stdout)
-    return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in told}
+    details = json.loads(stack.docker("inspect", *ids).stdout)
+    return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in details}
 
 
 def test_only_the_port_of_nginx_leaves_the_machine(stack: ComposeStack) -> None:
@@ -56,9 +56,9 @@ def test_a_service_has_no_way_to_the_database(stack: ComposeStack) -> None:
 @pytest.mark.parametrize("service", WALLED)
 def test_a_container_is_walled_in(stack: ComposeStack, service: str) -> None:
     """Not root, root file system read-only, no capability, none to be gained, bounded memory and processes, restarted."""
-    told = inspected(stack)[service]
-    host = told["HostConfig"]
-    assert told["Config"]["User"].split(":")[0] not in ("", "0", "root")
+    details = inspected(stack)[service]
+    host = details["HostConfig"]
+    assert details["Config"]["User"].split(":")[0] not in ("", "0", "root")
     assert host["ReadonlyRootfs"] is True
     assert host["CapDrop"] == ["ALL"]
     assert not host["CapAdd"]

@@ -100,13 +100,13 @@ class GitLab:
 
     def watch_pushes(self) -> None:
         """From now on a push starts a pipeline."""
-        told = {
+        configuration = {
             "base": str(self.base),
             "jobs": self.jobs,
             "variables": {name: _plain(value) for name, value in self.variables.items()},
             "protected": {name: _plain(value) for name, value in self.protected.items()},
         }
-        (self.base / "gitlab.json").write_text(json.dumps(told))
+        (self.base / "gitlab.json").write_text(json.dumps(configuration))
         hook = self.remote / "hooks" / "post-receive"
         words = f"{sys.executable} -m tests.integration.gitlab.receive {self.base}"
         hook.write_text(f"#!/bin/sh\nPYTHONPATH={ROOT} exec setsid --fork {words} >>{self.base}/hook.log 2>&1\n")
@@ -117,9 +117,9 @@ class GitLab:
         until = time.monotonic() + seconds
         path = self.pipelines / f"{commit}.json"
         while not path.exists():
-            said = _read(self.base / "hook.log")
-            assert time.monotonic() < until, f"no pipeline of {commit}: {said}"
-            assert "Traceback" not in said, said
+            log = _read(self.base / "hook.log")
+            assert time.monotonic() < until, f"no pipeline of {commit}: {log}"
+            assert "Traceback" not in log, log
             time.sleep(0.2)
         return Pipeline(**json.loads(path.read_text()))
 
@@ -147,13 +147,13 @@ def use_venv(checkout: Path) -> None:
 
 def run_pipeline(base: Path, branch: str, commit: str) -> None:
     """What GitLab and its runner do with a push."""
-    told = json.loads((base / "gitlab.json").read_text())
+    configuration = json.loads((base / "gitlab.json").read_text())
     runner, begun = base / "runner", time.monotonic()
     environment = environment_in(base)
     for words in (["git", "fetch", "-q", "--tags"], ["git", "checkout", "-qf", "-B", branch, commit], CLEAN):
         subprocess.run(words, cwd=runner, env=environment, timeout=120, check=True)
-    variables = {**told["variables"], **(told["protected"] if branch == PROTECTED else {})}
-    done = gitlab_ci(runner, base / "home", variables, predefined(runner, branch), *told["jobs"])
+    variables = {**configuration["variables"], **(configuration["protected"] if branch == PROTECTED else {})}
+    done = gitlab_ci(runner, base / "home", variables, predefined(runner, branch), *configuration["jobs"])
     ended = Pipeline(branch, commit, done.returncode, done.stdout + done.stderr, time.monotonic() - begun)
     aside = base / "pipelines" / f".{commit}"
     aside.write_text(json.dumps(ended._asdict()))
@@ -165,7 +165,7 @@ def predefined(checkout: Path, branch: str, **others: str) -> dict[str, str]:
     message = subprocess.run(
         ["git", "log", "-1", "--format=%B"], cwd=checkout, capture_output=True, text=True, timeout=60, check=True
     )
-    told = {
+    configuration = {
         "CI_COMMIT_REF_PROTECTED": "true" if branch == PROTECTED else "false",
         "CI_COMMIT_BRANCH": branch,
         "CI_DEFAULT_BRANCH": PROTECTED,
@@ -173,11 +173,11 @@ def predefined(checkout: Path, branch: str, **others: str) -> dict[str, str]:
         "CI_COMMIT_TITLE": message.stdout.partition("\n")[0],
         "CI_PIPELINE_SOURCE": "push",
     }
-    return {**told, **others}
+    return {**configuration, **others}
 
 
 def gitlab_ci(
-    checkout: Path, home: Path, variables: dict[str, Any], told: dict[str, str], *arguments: str
+    checkout: Path, home: Path, variables: dict[str, Any], configuration: dict[str, str], *arguments: str
 ) -> subprocess.CompletedProcess[str]:
     """gitlab-ci-local in a checkout. `variables` are the project's, those with a key `file` of type File."""
     (home / ".gitlab-ci-local").mkdir(parents=True, exist_ok=True)
@@ -187,7 +187,7 @@ def gitlab_ci(
     }
     (home / ".gitlab-ci-local" / "variables.yml").write_text(json.dumps({"global": project}))
     tools = _tools(home)
-    words = [word for name, value in told.items() for word in ("--variable", f"{name}={value}")]
+    words = [word for name, value in configuration.items() for word in ("--variable", f"{name}={value}")]
     return subprocess.run(
         [*gitlab_ci_local(), "--force-shell-executor", "--concurrency", "1", "--home", str(home), *words, *arguments],
         cwd=checkout,

@@ -82,7 +82,7 @@ class Sshd:
         return key
 
     def log(self) -> str:
-        """What it said."""
+        """Its log."""
         return (self.folder / "log").read_text()
 
     def stop(self) -> None:

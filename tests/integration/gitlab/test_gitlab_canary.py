@@ -46,7 +46,7 @@ class Server:
         (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
     def run(self, *command: str, check: bool = True) -> str:
-        """A command in the checkout, with nothing told to it; what it printed."""
+        """Run a command in the checkout, without settings. Returns its output."""
         done = subprocess.run(
             command, cwd=self.folder, capture_output=True, text=True, timeout=UP_SECONDS, stdin=subprocess.DEVNULL, check=False
         )
@@ -59,8 +59,8 @@ class Server:
 
     def status(self) -> dict[str, Any]:
         """What the release says of itself."""
-        told: dict[str, Any] = json.loads(self.run("scripts/deploy.sh", "status", "--json"))
-        return told
+        release_status: dict[str, Any] = json.loads(self.run("scripts/deploy.sh", "status", "--json"))
+        return release_status
 
     def bakes(self) -> bool:
         """Whether a canary has come as far as its bake."""

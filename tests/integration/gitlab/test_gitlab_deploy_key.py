@@ -62,7 +62,7 @@ def head(site: Site) -> str:
 
 
 def test_the_release_outlives_job_and_connection(site: Site, version: str) -> None:
-    """The job ends with 0 while the release goes on, in a session of its own, at the commit that was asked for."""
+    """The job ends with 0 while the release goes on, in a session of its own, at the requested commit."""
     ended = job(site, version)
     assert ended.returncode == 0, ended.stderr
     assert "the release of version 1 has begun" in ended.stdout
@@ -101,7 +101,7 @@ def test_the_job_fails_with_what_kept_the_release_from_starting(site: Site, vers
 
 @pytest.mark.parametrize("words", [["-T"], ["id"], ["release"], ["release main"], ["release", "0" * 40, ";", "id"]])
 def test_the_key_runs_nothing_else(site: Site, version: str, words: list[str]) -> None:
-    """No shell and no program: one line that says what may be asked, status 2."""
+    """No shell and no program: one line that says which request is allowed, status 2."""
     assert version
     ended = ssh(site, *words)
     assert ended.returncode == 2
@@ -159,7 +159,7 @@ def cut_model(site: Site, version: str) -> Iterator[None]:
 
 @pytest.mark.usefixtures("cut_model")
 def test_a_model_that_is_not_what_git_names_is_not_released(site: Site, version: str) -> None:
-    """The server looks itself, before anything starts."""
+    """The server itself checks the model, before anything starts."""
     before = site.releases()
     ended = job(site, version)
     assert ended.returncode in {1, 3}

@@ -37,8 +37,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def jobs(checkout: Path, branch: str, message: str, **variables: str) -> dict[str, str]:
     """The jobs of a push and when they start: on_success, or manual."""
-    told = predefined(checkout, branch, CI_COMMIT_MESSAGE=message, **variables)
-    done = gitlab_ci(checkout, checkout.parent / "home", {}, told, "--list-json")
+    ci_variables = predefined(checkout, branch, CI_COMMIT_MESSAGE=message, **variables)
+    done = gitlab_ci(checkout, checkout.parent / "home", {}, ci_variables, "--list-json")
     assert done.returncode == 0, done.stderr
     assert "json schema validated" in done.stderr
     listed: list[dict[str, Any]] = json.loads(done.stdout[done.stdout.index("[\n  {") :])

@@ -49,11 +49,11 @@ def library_path() -> str:
 
 
 def _node() -> str:
-    told = shutil.which("node")
-    if told and shutil.which("npm"):
-        version = subprocess.run([told, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
+    node = shutil.which("node")
+    if node and shutil.which("npm"):
+        version = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
         if version.startswith("v") and int(version[1:].partition(".")[0]) >= OLDEST_NODE:
-            return told
+            return node
     with _filled("node", HERE / "node.txt") as folder:
         if folder is not None:
             _run(sys.executable, "-m", "venv", str(folder))

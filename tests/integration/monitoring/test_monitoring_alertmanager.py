@@ -26,6 +26,6 @@ def test_alertmanager_takes_every_configuration(environment: dict[str, str], tmp
     """By amtool, with the files of the secrets in place."""
     for name, content in files(environment, "/folder").items():
         (tmp_path / name).write_text(content)
-    said = tool("alertmanager", "amtool", "check-config", "/folder/alertmanager.yml", folder=tmp_path)
-    assert "SUCCESS" in said
-    assert "1 receivers" in said
+    output = tool("alertmanager", "amtool", "check-config", "/folder/alertmanager.yml", folder=tmp_path)
+    assert "SUCCESS" in output
+    assert "1 receivers" in output

@@ -1,4 +1,4 @@
-"""mtail on lines as NGINX writes them: the form is nginx/http.conf's, the values were seen in NGINX's log."""
+"""mtail on lines as NGINX writes them: the form is nginx/http.conf's, the values are from NGINX's log."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 def log_format() -> str:
     """The log of tries' format."""
-    told = re.search(r"log_format tries escape=json\n((?:\s+'.*'\n?)+);", (ROOT / "nginx" / "http.conf").read_text())
-    assert told is not None
-    return "".join(re.findall(r"'(.*)'", told[1]))
+    scraped = re.search(r"log_format tries escape=json\n((?:\s+'.*'\n?)+);", (ROOT / "nginx" / "http.conf").read_text())
+    assert scraped is not None
+    return "".join(re.findall(r"'(.*)'", scraped[1]))
 
 
 FORMAT = log_format()
@@ -72,12 +72,12 @@ def read(folder: Path, lines: Iterable[str]) -> Series:
     """What mtail makes of these lines."""
     with (folder / "tries.log").open("w") as log:
         log.writelines(f"{each}\n" for each in lines)
-    said = tool(
+    output = tool(
         *("mtail", "mtail", "--progs", "monitoring/mtail", "--logs", "/folder/tries.log"),
         *("--one_shot", "--one_shot_format", "prometheus", "--logtostderr"),
         folder=folder,
     )
-    return parsed("\n".join(each for each in said.splitlines() if each.startswith(("nginx_", "# TYPE nginx_"))) + "\n")
+    return parsed("\n".join(each for each in output.splitlines() if each.startswith(("nginx_", "# TYPE nginx_"))) + "\n")
 
 
 def of(series: Series, name: str, *labels: str) -> dict[tuple[str, ...], float]:
@@ -121,7 +121,7 @@ def test_mtail_takes_the_program(tmp_path: Path) -> None:
 def test_every_try_is_counted_with_its_outcome(
     tmp_path: Path, addresses: str, statuses: str, outcomes: dict[tuple[str, str], float]
 ) -> None:
-    """By service, told by the last number of its address; what is none of theirs is left out."""
+    """By service, from the last number of its address. Other addresses are left out."""
     series = read(tmp_path, [tried(addresses, statuses)])
     assert of(series, TRIES, "service", "outcome") == outcomes
     assert of(series, "nginx_lines_odd_total") == {}
@@ -224,7 +224,7 @@ def running(tmp_path: Path) -> Iterator[tuple[Path, Any]]:
     command = ["--progs", "/etc/mtail", "--logs", "/logs/tries.log", "--logtostderr", "--port", "3903"]
     container = docker("run", "-d", "--rm", *options, image_of("mtail"), *command).stdout.strip()
 
-    def told() -> Series:
+    def scraped() -> Series:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
                 return parsed(answer.read().decode())
@@ -234,15 +234,15 @@ def running(tmp_path: Path) -> Iterator[tuple[Path, Any]]:
     try:
         log = tmp_path / "tries.log"
         # It reads on from the end that it finds: what is written before does not count.
-        wait_until(lambda: _health_check(log) and of(told(), "nginx_lines_total"), 30)
-        yield log, told
+        wait_until(lambda: _health_check(log) and of(scraped(), "nginx_lines_total"), 30)
+        yield log, scraped
     finally:
         docker("rm", "-f", container, check=False)
 
 
 def test_no_line_is_lost_when_the_log_rolls(running: tuple[Path, Any]) -> None:
     """It is renamed and a new one begun at once, as nginx/stack/start.sh has NGINX do, while lines are being written."""
-    log, told = running
+    log, scraped = running
     written = 0
     for roll in range(3):
         with log.open("a") as file:
@@ -255,5 +255,5 @@ def test_no_line_is_lost_when_the_log_rolls(running: tuple[Path, Any]) -> None:
             log.write_text("")
     with log.open("a") as file:
         file.write(f"{line()}\n")
-    wait_until(lambda: of(told(), ANSWERS, "status_class").get(("2xx",), 0) >= written + 1, 10)
-    assert of(told(), ANSWERS, "status_class") == {("2xx",): written + 1}
+    wait_until(lambda: of(scraped(), ANSWERS, "status_class").get(("2xx",), 0) >= written + 1, 10)
+    assert of(scraped(), ANSWERS, "status_class") == {("2xx",): written + 1}

@@ -194,8 +194,8 @@ def test_a_backup_is_taken_while_rows_come_and_restored_into_an_empty_server(
     host.track(VERSION)
     service.add_answers("stable-1/1.tsv", [row(number) for number in range(3000)], 100)
     tool = {"MYSQL_USER": "movierec_host", "MYSQL_PASSWORD_FILE": database.settings["HOST_PASSWORD_FILE"]}
-    status, said, errors = provenance(database, "backup", str(tmp_path / "backup.gz"), **tool)
-    assert (status, said) == (0, f"3,000 answers in {tmp_path / 'backup.gz'}\n"), errors
+    status, output, errors = provenance(database, "backup", str(tmp_path / "backup.gz"), **tool)
+    assert (status, output) == (0, f"3,000 answers in {tmp_path / 'backup.gz'}\n"), errors
     other_folder = tmp_path / "other"
     other_folder.mkdir()
     other = Database(server, other_folder)
@@ -223,9 +223,9 @@ def test_operators_ask_with_the_secrets_that_the_stack_made(service: Archive, da
     folder.mkdir(parents=True)
     (folder / "mysql_user").write_text("movierec_host\n")
     (folder / "mysql_password").write_text(HOST_PASSWORD)
-    status, said, errors = provenance(database, "user", "5", "--json")
+    status, output, errors = provenance(database, "user", "5", "--json")
     assert status == 0, errors
-    assert said.count('"answer_id"') == 1
+    assert output.count('"answer_id"') == 1
     assert provenance(database, "request", "request-1")[1].count("request-1") == 2
     assert provenance(database, "replay", "request-1")[0] == 2
     (folder / "mysql_password").write_text("")

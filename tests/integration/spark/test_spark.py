@@ -48,11 +48,11 @@ def test_it_predicts_ratings_and_training_again_gives_the_same_lists() -> None:
 
     Finite for whoever was not in the training. Executors list what threads list.
     """
-    told = found_by("train_twice")
-    assert told["finite"]
-    assert told["rmse"] < 1.02 * told["bias"]
-    assert told["same"] >= 0.999
-    assert told["as_threads"]
+    report = found_by("train_twice")
+    assert report["finite"]
+    assert report["rmse"] < 1.02 * report["bias"]
+    assert report["same"] >= 0.999
+    assert report["as_threads"]
 
 
 @needs_java
@@ -78,16 +78,16 @@ def test_a_version_is_trained_judged_and_served_by_it(tmp_path: Path) -> None:
 def test_a_cluster_without_a_free_worker_is_told(tmp_path: Path, workers: int, seconds: int, found: str) -> None:
     """After a while, and never waited for without an end; with a worker it begins, and Ctrl-C still is the run's to handle."""
     with cluster(tmp_path, workers) as master:
-        told = found_by("begin", master, str(seconds))
-    assert told.startswith(found if workers else f"SPARK_MASTER={master}: {found}")
+        report = found_by("begin", master, str(seconds))
+    assert report.startswith(found if workers else f"SPARK_MASTER={master}: {found}")
 
 
 @needs_java
 def test_a_master_that_is_not_there_is_told() -> None:
     """In one line, and at once."""
-    told = found_by("begin", "spark://127.0.0.1:9", "120")
-    assert told.startswith("SPARK_MASTER=spark://127.0.0.1:9: Spark does not run there (")
-    assert "\n" not in told
+    report = found_by("begin", "spark://127.0.0.1:9", "120")
+    assert report.startswith("SPARK_MASTER=spark://127.0.0.1:9: Spark does not run there (")
+    assert "\n" not in report
 
 
 def test_without_pyspark_it_is_refused_at_the_start(tmp_path: Path) -> None:

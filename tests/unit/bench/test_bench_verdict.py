@@ -12,10 +12,10 @@ inf = float("inf")
 
 
 def found(*ours: float, fixed: float = 3.0) -> Found:
-    """What the rules said of so many releases."""
+    """The decisions of the rules on so many releases."""
     count = len(ours)
-    told = (np.array(ours), np.full(count, inf), np.full(count, fixed), np.full(count, fixed))
-    return Found(*told, np.zeros(count, dtype=bool), np.zeros(count, dtype=bool))
+    minutes_each = (np.array(ours), np.full(count, inf), np.full(count, fixed), np.full(count, fixed))
+    return Found(*minutes_each, np.zeros(count, dtype=bool), np.zeros(count, dtype=bool))
 
 
 def test_the_first_minute_is_the_first_in_which_it_happened() -> None:
@@ -36,9 +36,9 @@ def test_a_bad_minute_has_many_errors_or_a_slow_mean() -> None:
 
 def test_crashes_count_from_the_first_one_on() -> None:
     """Found in the minute of the first crash, whenever that is."""
-    judged = judge(simulate(FAULTS["crash every hour"], 2.0, 10, np.random.default_rng(1), 120))
-    assert (judged.ours <= 3).all()
-    assert not np.isfinite(judged.known).any()
+    outcome = judge(simulate(FAULTS["crash every hour"], 2.0, 10, np.random.default_rng(1), 120))
+    assert (outcome.ours <= 3).all()
+    assert not np.isfinite(outcome.known).any()
 
 
 def test_the_known_rule_finds_what_is_above_its_limit_and_nothing_below() -> None:
@@ -88,8 +88,8 @@ def test_missed_faults_are_held_against_their_goals(rate: float, name: str, miss
 @pytest.mark.parametrize(("rate", "held", "goal"), [(FEW, 1, "met"), (FEW, 2, "missed"), (0.02, 9, None)])
 def test_healthy_releases_that_few_answers_hold_up_have_a_goal(rate: float, held: int, goal: str | None) -> None:
     """At most one in 100 from 2,500 answers on, compared with what limits without regard to chance hold up."""
-    judged = replace(found(*[inf] * 100), held=np.arange(100) < held, plainly_held=np.arange(100) < 10)
-    row = rows_of(rate, "healthy", judged)[1]
+    outcome = replace(found(*[inf] * 100), held=np.arange(100) < held, plainly_held=np.arange(100) < 10)
+    row = rows_of(rate, "healthy", outcome)[1]
     assert (row.ours, row.baseline) == (held / 100, 0.1)
     assert (None if row.goal is None else row.met) == (None if goal is None else goal == "met")
 
@@ -97,17 +97,17 @@ def test_healthy_releases_that_few_answers_hold_up_have_a_goal(rate: float, held
 @pytest.mark.parametrize(("passed", "goal"), [(1, "met"), (2, "missed")])
 def test_a_fault_that_is_promoted_is_held_against_a_goal(passed: int, goal: str) -> None:
     """One that is neither found nor held up; the known rule promotes them all."""
-    judged = replace(found(*[inf] * 100), held=np.arange(100) >= passed)
-    row = rows_of(FEW, "errors 5 %", judged)[-1]
+    outcome = replace(found(*[inf] * 100), held=np.arange(100) >= passed)
+    row = rows_of(FEW, "errors 5 %", outcome)[-1]
     assert (row.measure, row.ours, row.baseline) == (f"{FEW:g}/s errors 5 %: promoted", passed / 100, 1.0)
     assert row.met == (goal == "met")
 
 
 def test_chance_holds_nothing_up() -> None:
     """Of the same healthy releases with few answers, a limit alone holds up more than limit and chance together."""
-    judged = judge_many(HEALTHY, 0.02, 50, [1, 2])
-    assert judged.held.sum() == 0
-    assert judged.plainly_held.sum() > 0
+    outcome = judge_many(HEALTHY, 0.02, 50, [1, 2])
+    assert outcome.held.sum() == 0
+    assert outcome.plainly_held.sum() > 0
 
 
 def test_a_line_tells_the_three_rules_with_intervals() -> None:
