@@ -20,7 +20,7 @@ PAIRS = 7
 
 @dataclass(frozen=True)
 class Row:
-    """One measure compared with its baseline. `ratio` is ours / baseline, `spread` the quartiles' distance of the pairs' ratios."""
+    """One measure and its baseline. `ratio` is ours / baseline, `spread` the quartiles' distance of the pairs' ratios."""
 
     bench: str
     measure: str

@@ -1,4 +1,4 @@
-"""`bench stack`: processor time of NGINX and services together, compared with NGINX in front of three containers that say hello."""
+"""`bench stack`: processor time of NGINX and services, compared with NGINX in front of three containers that say hello."""
 
 from __future__ import annotations
 

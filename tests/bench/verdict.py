@@ -152,7 +152,7 @@ def table_line(rate: float, name: str, found: Found) -> str:
 
 
 def rows_of(rate: float, name: str, found: Found) -> list[Row]:
-    """A case's rows: aborted healthy ones compared with five bad minutes in a row, missed faults compared with the known rule, and time."""
+    """A case's rows: aborted healthy ones (five bad minutes in a row), missed faults (the known rule), and time."""
     rates, count = found.rates(), len(found.ours)
     label = f"{rate:g}/s {name}"
     ours = rates["ours"]
