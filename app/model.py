@@ -2,9 +2,9 @@
 
     metadata.json
     serving/users.npy      int64  (n_users,)     ids of the known users, ascending
-    serving/top.npy        uint16 (n_users, 40)  rows of films, best first, without films that the user has seen
+    serving/top.npy        uint16 (n_users, 40)  rows of films, best first, without films that the user watched
     serving/cold.npy       uint16 (n_lists, 40)  row 0: the list for users who are not known; `cold_lists` names the rows
-    serving/explore.npy    uint16 (n_users, 8)   films that few lists show and the user has not seen, for exploration
+    serving/explore.npy    uint16 (n_users, 8)   films that few lists show and the user has not watched, for exploration
     serving/explore_pool.npy uint16 (n,)         the same for users who are not known: films that no list in `cold` has
     serving/film_text.npy  uint8  (n_bytes,)     the films' ids, one after the other, ASCII
     serving/film_ends.npy  uint32 (n_films,)     where each film's id ends

@@ -65,8 +65,8 @@ class ShipperSettings(BaseSettings):
     mysql_password: SecretStr | None = Field(None, description="the user's password")
     mysql_password_file: Path | None = Field(None, description="the file that holds it")
     ship_batch: int = Field(2000, ge=1, le=100_000, description="rows in one transaction")
-    ship_seconds: float = Field(0.5, gt=0, le=60, description="pause between looks at the journals")
-    heartbeat_file: Path | None = Field(None, description="touched at each look at the journals, and after each batch")
+    ship_seconds: float = Field(0.5, gt=0, le=60, description="pause between reads of the journals")
+    heartbeat_file: Path | None = Field(None, description="touched at each read of the journals, and after each batch")
     shipper_metrics_bind: Address | None = Field(None, description="address and port of its /metrics; unset: none")
 
     @model_validator(mode="after")
