@@ -280,7 +280,7 @@ class Pipeline:
             raise
         self._telemetry.keep_popular(self._data / "model", Tables(self._data))
         telemetry = self._telemetry.metrics()
-        report = version_report.build(metadata.model_dump(), pending.lines, pending.gaps, pending.lag, previous, telemetry)
+        report = version_report.build(metadata, pending.lines, pending.gaps, pending.lag, previous, telemetry)
         version_report.write(self._places.report(pending.number), report)
         for line in version_report.clock_lines(report):
             log.warning("%s", line)

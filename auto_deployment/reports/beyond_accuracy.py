@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel
 
-from auto_deployment.common.json_file import read_typed, write_json_synced, write_synced
+from auto_deployment.common.json_file import Stored, read_typed, write_json_synced, write_synced
 from auto_deployment.common.templates import render
 from auto_deployment.ingestion.users import demographics
 from auto_deployment.reports import exposure, feedback_loop, quality_by_group
@@ -30,7 +29,7 @@ VERSIONS = (1, 3, 10)
 TREND = 30
 
 
-class FeedbackLoop(BaseModel):
+class FeedbackLoop(Stored):
     """The watches since the last version, and the `overlap` of its lists with the new ones; None without its model."""
 
     last_version: int | None
@@ -38,7 +37,7 @@ class FeedbackLoop(BaseModel):
     overlap: float | None
 
 
-class BeyondAccuracyReport(BaseModel):
+class BeyondAccuracyReport(Stored):
     """The file `beyond_N.json`.
 
     `most_shown` has films with their share of all places. `never_shown` has, by a number of versions, how many films were in no

@@ -6,9 +6,9 @@ from collections import Counter
 from math import log
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from auto_deployment.common.json_file import read_typed, write_json_synced
+from auto_deployment.common.json_file import Stored, read_typed, write_json_synced
 from auto_deployment.evaluation.champion import Recipe
 from auto_deployment.evaluation.gate import Decision
 from auto_deployment.evaluation.model_metadata import DataFile, RatingCounts
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from auto_deployment.evaluation.model_metadata import ModelMetadata
     from auto_deployment.ingestion.rows import Counts
 
 # Below 0.1 a population is taken as unmoved, above 0.25 as another one (Siddiqi, Credit Risk Scorecards, 2006).
@@ -27,7 +28,7 @@ MOVED = 0.1
 LEAST_SHARE = 1e-4
 
 
-class LostLines(BaseModel):
+class LostLines(Stored):
     """Lines that the stream's retention removed before a run read them: offsets `start` to `stop` - 1 of `source`."""
 
     source: str
@@ -36,10 +37,8 @@ class LostLines(BaseModel):
     lines: int
 
 
-class LineCounts(BaseModel):
+class LineCounts(Stored):
     """The lines since the last version: all of them, by kind, repaired, rejected by reason, lost, and not yet read."""
-
-    model_config = ConfigDict(populate_by_name=True)
 
     count: int = Field(alias="in")
     kinds: dict[str, int]
@@ -49,17 +48,17 @@ class LineCounts(BaseModel):
     left_unread: int
 
 
-class DataSummary(BaseModel):
+class DataSummary(Stored):
     """The tables that the version was trained on; `look_alikes` are damaged film ids that were left out."""
 
     users: int
     films: int
-    look_alikes: list[str]
+    look_alikes: tuple[str, ...]
     ratings: RatingCounts
     data: dict[str, DataFile]
 
 
-class Drift(BaseModel):
+class Drift(Stored):
     """The change since the last version: population stability index and mean of the ratings, growth of users and films."""
 
     rating_psi: float
@@ -68,7 +67,7 @@ class Drift(BaseModel):
     new_films: int
 
 
-class VersionReport(BaseModel):
+class VersionReport(Stored):
     """The file `report_N.json`. `ranking` is by ranker. Before the first version there is no `drift`."""
 
     version: int
@@ -91,11 +90,11 @@ def read(path: Path) -> VersionReport | None:
 
 def write(path: Path, report: VersionReport) -> None:
     """Replace the file."""
-    write_json_synced(path, report.model_dump(mode="json", by_alias=True))
+    write_json_synced(path, report.model_dump(mode="json"))
 
 
 def build(
-    metadata: Mapping[str, Any],
+    metadata: ModelMetadata,
     counts: Counts,
     gaps: Sequence[Mapping[str, Any]],
     lag: int,
@@ -103,10 +102,16 @@ def build(
     telemetry: OnlineMetrics | None,
 ) -> VersionReport:
     """The report of the version in `metadata`; `previous` is the last version's report, None before the first version."""
-    data = DataSummary.model_validate({name: metadata[name] for name in DataSummary.model_fields})
+    data = DataSummary(
+        users=metadata.users,
+        films=metadata.films,
+        look_alikes=metadata.look_alikes,
+        ratings=metadata.ratings,
+        data=metadata.data,
+    )
     return VersionReport(
-        version=metadata["version"],
-        trained_on=metadata["trained_on"],
+        version=metadata.version,
+        trained_on=metadata.trained_on,
         last_trained_on=None if previous is None else previous.trained_on,
         lines=LineCounts(
             count=counts.lines,
@@ -118,10 +123,10 @@ def build(
         ),
         data=data,
         drift=None if previous is None else drift(data, previous.data),
-        gate=metadata["metrics"]["gate"],
-        ranking=metadata["metrics"]["evaluation"]["ranking"],
-        recipe=Recipe(metadata["trainer"], metadata["random_state"], metadata["ranker"]),
-        git_commit=metadata["git_commit"],
+        gate=metadata.metrics.gate,
+        ranking=metadata.metrics.evaluation.ranking,
+        recipe=Recipe(metadata.trainer, metadata.random_state, metadata.ranker),
+        git_commit=metadata.git_commit,
         telemetry=telemetry,
     )
 
