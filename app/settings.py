@@ -51,19 +51,29 @@ class ServiceSettings(BaseSettings):
     metrics: bool = Field(True, description="Prometheus metrics")
 
 
-class ShipperSettings(BaseSettings):
-    """Settings of the shipper. `PROVENANCE_URL` or `MYSQL_*` name the database."""
+class MysqlSettings(BaseSettings):
+    """Where MySQL answers, and the name of our database."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    journal_dir: Path = Field(description="the folder that holds one folder of journals for each service")
-    provenance_url: DatabaseUrl | None = Field(None, description="the database as a SQLAlchemy URL, instead of MYSQL_*")
     mysql_host: str = Field("127.0.0.1", description="the database's host")
     mysql_port: int = Field(3306, ge=1, le=65535, description="its port")
     mysql_database: str = Field("movierec", pattern=DATABASE_NAME, description="its name")
+
+
+class DatabaseSettings(MysqlSettings):
+    """The database of answers and versions, and the account of the program that opens it."""
+
+    provenance_url: DatabaseUrl | None = Field(None, description="the database as a SQLAlchemy URL, instead of MYSQL_*")
     mysql_user: str | None = Field(None, description="the user")
     mysql_password: SecretStr | None = Field(None, description="the user's password")
     mysql_password_file: Path | None = Field(None, description="the file that holds it")
+
+
+class ShipperSettings(DatabaseSettings):
+    """Settings of the shipper. `PROVENANCE_URL` or `MYSQL_*` name the database."""
+
+    journal_dir: Path = Field(description="the folder that holds one folder of journals for each service")
     ship_batch: int = Field(2000, ge=1, le=100_000, description="rows in one transaction")
     ship_seconds: float = Field(0.5, gt=0, le=60, description="pause between reads of the journals")
     heartbeat_file: Path | None = Field(None, description="touched at each read of the journals, and after each batch")
@@ -86,14 +96,9 @@ class ShipperSettings(BaseSettings):
         return mysql_url(self.mysql_host, self.mysql_port, self.mysql_database, self.mysql_user or "", password)
 
 
-class MigrateSettings(BaseSettings):
+class MigrateSettings(MysqlSettings):
     """Settings of `python -m app.migrate` and `app.restore`. No other program has the password of MySQL's root."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
-
-    mysql_host: str = Field("127.0.0.1", description="the database's host")
-    mysql_port: int = Field(3306, ge=1, le=65535, description="its port")
-    mysql_database: str = Field("movierec", pattern=DATABASE_NAME, description="its name; made where it is not there")
     mysql_root_password_file: Path = Field(description="the file with the password of MySQL's root")
     service_password_file: Path = Field(description="the file with the password that movierec_service gets")
     host_password_file: Path = Field(description="the file with the password that movierec_host gets")

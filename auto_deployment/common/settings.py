@@ -6,13 +6,14 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.env_file import EnvFileError, ignored_names, read_env_file, unknown_names
-from app.provenance import SecretError, checked_url, mysql_url, read_secret
+from app.provenance import SecretError, mysql_url, read_secret
+from app.settings import DatabaseSettings
 from auto_deployment.common.errors import WrongUseError
 from auto_deployment.common.spark_packages import missing
 
@@ -21,7 +22,6 @@ log = logging.getLogger(__name__)
 ENV_FILE = Path(".env")
 # What the stack's init has made for the host side; values that are given win.
 SECRETS = Path(".secrets/host")
-DatabaseUrl = Annotated[SecretStr, AfterValidator(checked_url)]
 
 
 class SettingsGroup(BaseSettings):
@@ -147,16 +147,10 @@ class PublishSettings(SettingsGroup):
     dvc_remote: str = Field("local", description="where data and models are pushed")
 
 
-class DatabaseSettings(SettingsGroup):
-    """The database of answers and versions."""
+class HostDatabaseSettings(DatabaseSettings, SettingsGroup):
+    """The database, with the account in `.secrets/host` where the settings name none."""
 
-    mysql_host: str = Field("127.0.0.1", description="the database's host")
-    mysql_port: int = Field(3306, ge=1, le=65535, description="its port")
-    mysql_database: str = Field("movierec", pattern=r"^[A-Za-z0-9_]{1,64}$", description="its name")
     mysql_user: str | None = Field(None, description="unset, and not in .secrets/host either: there is no database")
-    mysql_password: SecretStr | None = Field(None, description="the user's password")
-    mysql_password_file: Path | None = Field(None, description="the file that holds it")
-    provenance_url: DatabaseUrl | None = Field(None, description="the database as a SQLAlchemy URL, instead of MYSQL_*")
 
     @model_validator(mode="before")
     @classmethod
@@ -255,7 +249,7 @@ class Settings(
     TrainingSettings,
     KafkaSettings,
     PublishSettings,
-    DatabaseSettings,
+    HostDatabaseSettings,
     ScheduleSettings,
     CanarySettings,
     TelemetrySettings,
