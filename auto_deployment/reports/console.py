@@ -46,13 +46,13 @@ def metrics(evaluation: Evaluation, decision: Decision) -> list[str]:
 
 def choice(made: Choice) -> list[str]:
     """What each ranker was chosen or left by: held-out ratings inside the training data."""
-    told = {name: each for name, each in made.scores.items() if each.quality is not None}
-    if not told:
+    scored = {name: each for name, each in made.scores.items() if each.quality is not None}
+    if not scored:
         return ["no user has enough ratings to hold some out: what is popular is all there is to choose"]
     return [
         f"inside the training data, {made.users:,} users: {name} {_told(each.quality)}, against popularity "
         f"{_told(each.above_popularity, '+')}; NDCG@10 {each.ndcg_at_10:.3f}, Recall@20 {each.recall_at_20:.3f}"
-        for name, each in told.items()
+        for name, each in scored.items()
     ]
 
 
