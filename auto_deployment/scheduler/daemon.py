@@ -1,7 +1,7 @@
 """The daemon: runs each job when the job is due, waits for its end and remembers the result.
 
-`schedule` keeps the list of jobs and runs the due ones in their order of time. The times come from `due_times` at every check:
-`schedule` forgets its jobs at a restart, and follows local time, which jumps with summer time and with a clock set back.
+`schedule` keeps the list of jobs and runs the due ones in their order of time. The times come from `due_times` at every check.
+Alone, `schedule` would forget its jobs at a restart. It follows local time, which jumps with summer time or a clock set back.
 """
 
 from __future__ import annotations
