@@ -1,4 +1,4 @@
-"""A checkout that releases: a git clone with a bare remote and a DVC remote, all in a folder of the test's own."""
+"""A checkout that publishes versions: a git clone with a bare remote and a DVC remote, all in a folder of the test's own."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ BLOCKER = "refs/tags/model-{}/in-the-way"
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
-    """A host that releases."""
+    """A host that publishes versions."""
     return Checkout(tmp_path / "host", tmp_path)
 
 

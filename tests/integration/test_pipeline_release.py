@@ -40,11 +40,11 @@ def halves(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
-    """A host that releases."""
+    """A host that publishes versions."""
     return Checkout(tmp_path / "host", tmp_path)
 
 
-def released(checkout: Checkout, *inputs: Path, **environment: str) -> str:
+def published(checkout: Checkout, *inputs: Path, **environment: str) -> str:
     """A run that has to end with 0; what it printed."""
     ended = checkout.run(*(word for path in inputs for word in ("--input", str(path))), **environment)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -69,8 +69,8 @@ def md5(path: Path) -> str:
 
 def test_a_second_clone_gets_every_row_and_the_model(checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path) -> None:
     """Two versions are pushed; another clone pulls parts and model, builds the same tables, and checksums agree."""
-    released(checkout, halves[0])
-    released(checkout, *halves)
+    published(checkout, halves[0])
+    published(checkout, *halves)
     assert checkout.data("version.txt").read_text() == "2\n"
     assert subjects(checkout, "origin/main")[:2] == [f"Data and Model version update: [{number}]" for number in (2, 1)]
     assert checkout.command("git", "cat-file", "-t", "model-2") == "tag"
@@ -97,9 +97,9 @@ def test_a_second_clone_gets_every_row_and_the_model(checkout: Checkout, halves:
 
 def test_a_part_holds_only_the_rows_that_its_version_added(checkout: Checkout, halves: tuple[Path, Path]) -> None:
     """The second part is the rest of the table under the header; the first has left the working copy."""
-    released(checkout, halves[0])
+    published(checkout, halves[0])
     first = checkout.data("versioning/clean_rating_1.csv").read_bytes()
-    released(checkout, *halves)
+    published(checkout, *halves)
     second = checkout.data("versioning/clean_rating_2.csv").read_bytes()
     header, _, rest = second.partition(b"\n")
     assert header == b"user_id,movie_id,rating,rated_at"
@@ -111,11 +111,11 @@ def test_training_again_from_commit_and_data_gives_the_same_arrays(
     checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """The same rows and settings, on another host: serving and rating part equal to the bit."""
-    released(checkout, *halves)
+    published(checkout, *halves)
     base = tmp_path / "again"
     base.mkdir()
     again = Checkout(base / "host", base)
-    released(again, *halves)
+    published(again, *halves)
     for load in (lambda folder: vars(load_serving(folder)), load_rating):
         ours, theirs = load(checkout.data("model")), load(again.data("model"))
         for name in ours:
@@ -125,12 +125,12 @@ def test_training_again_from_commit_and_data_gives_the_same_arrays(
 
 def test_what_was_read_of_a_file_is_not_read_again(checkout: Checkout, halves: tuple[Path, Path]) -> None:
     """The same file, or the same and more: nothing new makes no version, a grown file gives its new lines."""
-    released(checkout, halves[0])
-    assert "nothing new" in released(checkout, halves[0])
+    published(checkout, halves[0])
+    assert "nothing new" in published(checkout, halves[0])
     assert checkout.data("version.txt").read_text() == "1\n"
     with halves[0].open("ab") as file:
         file.write(halves[1].read_bytes())
-    released(checkout, halves[0])
+    published(checkout, halves[0])
     assert report(checkout, 1)["lines"]["in"] + report(checkout, 2)["lines"]["in"] == len(SAMPLE.read_bytes().splitlines())
 
 
@@ -142,7 +142,7 @@ def test_a_refused_run_versions_nothing_and_keeps_the_rows(
     checkout: Checkout, halves: tuple[Path, Path], environment: dict[str, str], said: str
 ) -> None:
     """Gate or data check says no: status 3; the next run, with a looser limit, has all rows."""
-    released(checkout, halves[0])
+    published(checkout, halves[0])
     model = md5(checkout.data("model/metadata.json"))
     refused = checkout.run("--input", str(halves[1]), **environment)
     assert refused.returncode == 3, refused.stdout + refused.stderr
@@ -150,7 +150,7 @@ def test_a_refused_run_versions_nothing_and_keeps_the_rows(
     assert checkout.data("version.txt").read_text() == "1\n"
     assert checkout.command("git", "status", "--short") == ""
     assert md5(checkout.data("model/metadata.json")) == model
-    released(checkout, halves[1])
+    published(checkout, halves[1])
     assert report(checkout, 2)["lines"]["in"] == len(halves[1].read_bytes().splitlines())
 
 
@@ -167,7 +167,7 @@ def test_a_collection_of_rejects_is_refused_and_reported_and_the_next_run_is_not
     figures = (checkout.folder / "logs" / "metrics" / "pipeline.prom").read_text()
     assert "pipeline_collection_refused 1" in figures
     assert re.search(r'pipeline_rejected_lines\{reason="time"\} [1-9]', figures)
-    released(checkout, SAMPLE)
+    published(checkout, SAMPLE)
     assert "pipeline_collection_refused 0" in (checkout.folder / "logs" / "metrics" / "pipeline.prom").read_text()
 
 
@@ -175,7 +175,7 @@ def test_ratings_of_another_scale_are_refused_before_and_after_the_setting_follo
     checkout: Checkout, tmp_path: Path, halves: tuple[Path, Path]
 ) -> None:
     """Few ratings among many watches: the message asks for the scale. One table keeps one scale, unless its owner says so."""
-    released(checkout, halves[0])
+    published(checkout, halves[0])
     ten = tmp_path / "ten.log"
     rated = re.compile(rb"(GET /rate/[^=]*=)([1-5])")
     ten.write_bytes(rated.sub(lambda match: match[1] + b"%d" % (2 * int(match[2])), halves[1].read_bytes()))
@@ -231,7 +231,7 @@ def test_a_remote_that_is_away_is_caught_up_with(checkout: Checkout, halves: tup
     assert "standard error: ERROR: " in (checkout.folder / "logs" / "auto_deploy.log").read_text()
     assert "Having any troubles?" not in failed.stderr
     checkout.dvc_remote.unlink()
-    released(checkout, *halves)
+    published(checkout, *halves)
     assert subjects(checkout, "origin/main")[:2] == [f"Data and Model version update: [{number}]" for number in (2, 1)]
 
 
@@ -264,7 +264,7 @@ def links(checkout: Checkout) -> list[Path]:
 
 def test_a_checkout_that_dvc_filled_with_links_gets_files(checkout: Checkout, halves: tuple[Path, Path]) -> None:
     """Links lead out of what an image's build sees: the check that a server's deploy makes first puts files there."""
-    released(checkout, halves[0])
+    published(checkout, halves[0])
     settings = checkout.folder / ".dvc" / "config.local"
     own = settings.read_text()
     settings.write_text(f"{own}[cache]\n    type = symlink\n")
@@ -284,17 +284,17 @@ def test_a_push_that_somebody_came_before_is_rebased(checkout: Checkout, halves:
     other.command("git", "add", "README.md")
     other.command("git", "commit", "--quiet", "-m", "A word more")
     other.command("git", "push", "--quiet", "origin", "main")
-    released(checkout, halves[0])
+    published(checkout, halves[0])
     assert subjects(checkout, "origin/main") == ["Data and Model version update: [1]", "A word more", "The code"]
     assert checkout.command("git", "rev-parse", "model-1^{commit}") == checkout.command("git", "rev-parse", "origin/main")
 
 
-def test_a_second_host_that_releases_the_same_number_is_told(
+def test_a_second_host_that_publishes_the_same_number_is_refused(
     checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """Two hosts make version 1: the later one fails, says why, and overwrites nothing."""
     other = Checkout(tmp_path / "other", tmp_path, first=False)
-    released(checkout, halves[0])
+    published(checkout, halves[0])
     failed = other.run("--input", str(halves[1]))
     assert failed.returncode == 1
     assert "another host" in failed.stderr
@@ -310,7 +310,7 @@ def test_without_push_versions_wait_here_and_go_out_together(
     for path in halves:
         assert checkout.run("--input", str(path), "--no-push").returncode == 0
     assert subjects(checkout, "origin/main") == ["The code"]
-    released(checkout, *halves)
+    published(checkout, *halves)
     other = Checkout(tmp_path / "other", tmp_path, first=False)
     other.command("git", "checkout", "--quiet", "model-1")
     other.command("dvc", "pull", "--quiet")
@@ -320,9 +320,9 @@ def test_without_push_versions_wait_here_and_go_out_together(
 def test_a_database_that_is_away_gets_its_rows_later(checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path) -> None:
     """The `tracking` rows of two versions, one of them missed, are there in the end, once each."""
     url = f"sqlite:///{tmp_path / 'late' / 'provenance.sqlite'}"
-    released(checkout, halves[0], PROVENANCE_URL=url)
+    published(checkout, halves[0], PROVENANCE_URL=url)
     (tmp_path / "late").mkdir()
-    released(checkout, *halves, PROVENANCE_URL=url)
+    published(checkout, *halves, PROVENANCE_URL=url)
     with closing(sqlite3.connect(tmp_path / "late" / "provenance.sqlite")) as database:
         rows = database.execute("select version_number, data_md5 from tracking order by version_number").fetchall()
     assert [row[0] for row in rows] == [1, 2]
@@ -334,15 +334,15 @@ def test_a_database_that_was_away_does_not_wait_for_the_next_version(
 ) -> None:
     """The row that was missed is put by the next run, though that makes no version."""
     url = f"sqlite:///{tmp_path / 'late' / 'provenance.sqlite'}"
-    released(checkout, halves[0], PROVENANCE_URL=url)
+    published(checkout, halves[0], PROVENANCE_URL=url)
     (tmp_path / "late").mkdir()
-    assert "nothing new" in released(checkout, halves[0], PROVENANCE_URL=url)
+    assert "nothing new" in published(checkout, halves[0], PROVENANCE_URL=url)
     with closing(sqlite3.connect(tmp_path / "late" / "provenance.sqlite")) as database:
         assert database.execute("select version_number from tracking").fetchall() == [(1,)]
 
 
 def spoil(checkout: Checkout, what: str) -> None:
-    """Bring the checkout into a state that no release can be made from."""
+    """Bring the checkout into a state from which no version can be published."""
     table = checkout.data("clean_rating.csv")
     match what:
         case "dirt":
@@ -380,11 +380,11 @@ def spoil(checkout: Checkout, what: str) -> None:
         ("row of another width", 3, "clean_rating.csv line 501"),
     ],
 )
-def test_what_cannot_be_released_from_is_named_and_left_alone(
+def test_a_checkout_that_cannot_publish_is_named_and_left_alone(
     checkout: Checkout, halves: tuple[Path, Path], what: str, status: int, said: str
 ) -> None:
     """A spoilt checkout, version, record or table: the fault is named, nothing is versioned."""
-    released(checkout, halves[0])
+    published(checkout, halves[0])
     spoil(checkout, what)
     ended = checkout.run("--input", str(halves[1]))
     assert ended.returncode == status, ended.stdout + ended.stderr

@@ -88,27 +88,27 @@ def test_rmse_is_the_root_of_the_mean_square() -> None:
 def test_errors_are_of_all_known_and_new_users(data: Dataset) -> None:
     """Known is who had a rating before the cut; each split's errors are those of its rows."""
     trainer = ConstantTrainer()
-    told = evaluate(data, trainer, SCALE, 0, lambda: None).evaluation
+    result = evaluate(data, trainer, SCALE, 0, lambda: None).evaluation
     for at, (train, test) in enumerate(time_splits(data.ratings)):
         known = [user in set(train.user.tolist()) for user in test.user.tolist()]
         squares = (test.stars.astype(float) - float(train.stars.mean())) ** 2
-        assert told.model.all[at] == pytest.approx(math.sqrt(squares.mean()))
-        assert told.model.known[at] == pytest.approx(math.sqrt(squares[np.array(known)].mean()))
-        assert (told.test_rows[at], told.known_rows[at]) == (len(test), sum(known))
-    assert told.rows == 120
+        assert result.model.all[at] == pytest.approx(math.sqrt(squares.mean()))
+        assert result.model.known[at] == pytest.approx(math.sqrt(squares[np.array(known)].mean()))
+        assert (result.test_rows[at], result.known_rows[at]) == (len(test), sum(known))
+    assert result.rows == 120
 
 
 def test_a_split_without_new_users_has_no_error_of_them() -> None:
-    """None, not nought: there is nothing to take a mean of. Who is new to a cut is told apart."""
+    """None, not nought: there is nothing to take a mean of. Who is new to a cut is result apart."""
     rated = [(user, film, float(1 + (user + film) % 5)) for film in range(6) for user in range(10)]
-    told = evaluate(dataset_of(rated, 10, 6), ConstantTrainer(), SCALE, 0, lambda: None).evaluation
-    assert told.model.unknown == (None,) * 5
+    result = evaluate(dataset_of(rated, 10, 6), ConstantTrainer(), SCALE, 0, lambda: None).evaluation
+    assert result.model.unknown == (None,) * 5
     newcomers = [(user, 0, float(1 + user % 5)) for user in range(60)]
-    told = evaluate(dataset_of(newcomers, 60, 1), ConstantTrainer(), SCALE, 0, lambda: None).evaluation
-    assert told.model.known == (None,) * 5
-    assert told.known_rows == (0,) * 5
-    assert told.model.unknown == told.model.all
-    assert told.absent_users == 12
+    result = evaluate(dataset_of(newcomers, 60, 1), ConstantTrainer(), SCALE, 0, lambda: None).evaluation
+    assert result.model.known == (None,) * 5
+    assert result.known_rows == (0,) * 5
+    assert result.model.unknown == result.model.all
+    assert result.absent_users == 12
 
 
 def test_every_training_sees_only_what_was_before_its_cut(data: Dataset) -> None:
@@ -154,11 +154,11 @@ def test_each_training_is_a_step(data: Dataset) -> None:
 def test_a_rival_is_scored_on_the_same_rows(data: Dataset) -> None:
     """With its own seed, its errors apart; its trainings are steps too. Without one there are none."""
     rival, steps = ConstantTrainer(), list[None]()
-    told = evaluate(data, SurpriseSVD(), SCALE, 1, lambda: steps.append(None), (rival, 9)).evaluation
+    result = evaluate(data, SurpriseSVD(), SCALE, 1, lambda: steps.append(None), (rival, 9)).evaluation
     assert len(steps) == count_steps(champion=True) == count_steps() + 5
     assert [pairs(rows) for rows in rival.trained] == [pairs(train) for train, _ in time_splits(data.ratings)]
     assert set(rival.seeds) == {9}
-    assert told.champion == evaluate(data, ConstantTrainer(), SCALE, 1, lambda: None).evaluation.model
+    assert result.champion == evaluate(data, ConstantTrainer(), SCALE, 1, lambda: None).evaluation.model
     assert evaluate(data, ConstantTrainer(), SCALE, 1, lambda: None).evaluation.champion is None
 
 
@@ -172,10 +172,10 @@ def test_the_same_data_and_seed_give_the_same_figures(data: Dataset) -> None:
 
 def test_what_films_explain_is_better_than_shuffled() -> None:
     """On ratings that a film's quality explains the model and the biases beat the model on shuffled ones on each split."""
-    told = evaluate(dataset_of(random_ratings(300, 30, 20), 30, 20), SurpriseSVD(), SCALE, 0, lambda: None).evaluation
-    for at, noise in enumerate(zip(*told.shuffled, strict=True)):
-        assert told.model.all[at] < min(noise)
-        assert told.bias.all[at] < min(noise)
+    result = evaluate(dataset_of(random_ratings(300, 30, 20), 30, 20), SurpriseSVD(), SCALE, 0, lambda: None).evaluation
+    for at, noise in enumerate(zip(*result.shuffled, strict=True)):
+        assert result.model.all[at] < min(noise)
+        assert result.bias.all[at] < min(noise)
 
 
 def lists_of(*rows: list[int]) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
@@ -190,43 +190,43 @@ def wanted(*likes: tuple[int, int]) -> Ratings:
 
 def test_ndcg_and_recall_of_a_single_user() -> None:
     """Hits at the first and the third place of three relevant films, one of which is not in the list."""
-    told = metrics_of(np.array([4], dtype=np.int32), lists_of([7, 8, 9]), wanted((4, 7), (4, 9), (4, 1)), 10)
+    result = metrics_of(np.array([4], dtype=np.int32), lists_of([7, 8, 9]), wanted((4, 7), (4, 9), (4, 1)), 10)
     ideal = 1 + 1 / math.log2(3) + 1 / math.log2(4)
-    assert told.ndcg_at_10 == pytest.approx((1 + 1 / math.log2(4)) / ideal)
-    assert told.recall_at_20 == pytest.approx(2 / 3)
-    assert told.coverage_at_20 == pytest.approx(3 / 10)
-    assert (told.error, told.users) == (0.0, 1)
+    assert result.ndcg_at_10 == pytest.approx((1 + 1 / math.log2(4)) / ideal)
+    assert result.recall_at_20 == pytest.approx(2 / 3)
+    assert result.coverage_at_20 == pytest.approx(3 / 10)
+    assert (result.error, result.users) == (0.0, 1)
 
 
 def test_the_ideal_is_over_ten_films_at_most() -> None:
     """Ten hits of fifteen relevant films are a perfect NDCG@10; Recall@20 is over all fifteen."""
     likes = wanted(*((0, film) for film in range(15)))
-    told = metrics_of(np.array([0], dtype=np.int32), lists_of(list(range(10))), likes, 20)
-    assert told.ndcg_at_10 == pytest.approx(1.0)
-    assert told.recall_at_20 == pytest.approx(10 / 15)
+    result = metrics_of(np.array([0], dtype=np.int32), lists_of(list(range(10))), likes, 20)
+    assert result.ndcg_at_10 == pytest.approx(1.0)
+    assert result.recall_at_20 == pytest.approx(10 / 15)
 
 
 def test_ndcg_looks_at_ten_places_and_recall_at_twenty() -> None:
     """A hit at the eleventh place is one for the recall alone."""
-    told = metrics_of(np.array([0], dtype=np.int32), lists_of(list(range(20))), wanted((0, 10), (0, 19)), 20)
-    assert (told.ndcg_at_10, told.recall_at_20) == (0.0, 1.0)
+    result = metrics_of(np.array([0], dtype=np.int32), lists_of(list(range(20))), wanted((0, 10), (0, 19)), 20)
+    assert (result.ndcg_at_10, result.recall_at_20) == (0.0, 1.0)
 
 
 def test_means_are_over_users_with_a_relevant_film() -> None:
     """Who liked nothing in the test is not counted, nor who is not asked about; what they are shown still is shown."""
     users = np.array([2, 3, 5], dtype=np.int32)
-    told = metrics_of(users, lists_of([0, 1], [1, 2], [9]), wanted((2, 0), (3, 7), (8, 0)), 10)
-    assert told.users == 2
-    assert (told.ndcg_at_10, told.recall_at_20) == (0.5, 0.5)
-    assert told.error == pytest.approx(0.5)
-    assert told.coverage_at_20 == pytest.approx(4 / 10)
+    result = metrics_of(users, lists_of([0, 1], [1, 2], [9]), wanted((2, 0), (3, 7), (8, 0)), 10)
+    assert result.users == 2
+    assert (result.ndcg_at_10, result.recall_at_20) == (0.5, 0.5)
+    assert result.error == pytest.approx(0.5)
+    assert result.coverage_at_20 == pytest.approx(4 / 10)
 
 
 def test_nobody_with_a_relevant_film_is_no_figure() -> None:
     """Noughts and no users, without a warning."""
-    told = metrics_of(np.array([0], dtype=np.int32), lists_of([0]), wanted(), 4)
-    assert (told.ndcg_at_10, told.error, told.recall_at_20, told.users) == (0.0, 0.0, 0.0, 0)
-    assert told.coverage_at_20 == 0.25
+    result = metrics_of(np.array([0], dtype=np.int32), lists_of([0]), wanted(), 4)
+    assert (result.ndcg_at_10, result.error, result.recall_at_20, result.users) == (0.0, 0.0, 0.0, 0)
+    assert result.coverage_at_20 == 0.25
 
 
 def test_rankers_are_judged_on_one_cut_in_time() -> None:
@@ -234,13 +234,13 @@ def test_rankers_are_judged_on_one_cut_in_time() -> None:
     before = [(user, film, 5.0) for user in range(8) for film in range(5)]
     after = [(user, 5, 4.0 if user < 4 else 3.0) for user in range(8)] + [(8, 5, 5.0), (9, 5, 5.0)]
     measured = evaluate_rankers(dataset_of(before + after, 10, 6), SurpriseSVD(), SCALE, 0, lambda: None)
-    told = measured.metrics
-    assert told["popularity"].users == told["svd"].users == 4
-    assert told["popularity"].ndcg_at_10 == told["popularity"].recall_at_20 == 1.0
-    assert told["popularity"].coverage_at_20 == pytest.approx(1 / 6)
+    result = measured.metrics
+    assert result["popularity"].users == result["svd"].users == 4
+    assert result["popularity"].ndcg_at_10 == result["popularity"].recall_at_20 == 1.0
+    assert result["popularity"].coverage_at_20 == pytest.approx(1 / 6)
     assert measured.absent_users == 2
-    told = evaluate_rankers(dataset_of(before + after, 10, 6), SurpriseSVD(), (1.0, 10.0), 0, lambda: None).metrics
-    assert told["popularity"].users == 0
+    result = evaluate_rankers(dataset_of(before + after, 10, 6), SurpriseSVD(), (1.0, 10.0), 0, lambda: None).metrics
+    assert result["popularity"].users == 0
 
 
 def test_later_ratings_cannot_influence_the_choice() -> None:
@@ -258,25 +258,28 @@ def test_later_ratings_cannot_influence_the_choice() -> None:
 
 def test_a_ranker_is_held_against_the_one_in_service() -> None:
     """User by user on the later ratings, by what rankers are chosen by; the same one, or one that is unknown, is not."""
-    told = evaluate(
+    result = evaluate(
         dataset_of(random_ratings(600, 40, 30), 40, 30), ConstantTrainer(), SCALE, 0, lambda: None, None, ("popularity", "svd")
     )
-    found, back = compare_rankers(told.held_out, "svd", "popularity", 0), compare_rankers(told.held_out, "popularity", "svd", 0)
+    found, back = (
+        compare_rankers(result.held_out, "svd", "popularity", 0),
+        compare_rankers(result.held_out, "popularity", "svd", 0),
+    )
     assert found is not None
     assert back is not None
-    means = {name: float(each.quality.mean()) for name, each in told.held_out.per_user.items()}
+    means = {name: float(each.quality.mean()) for name, each in result.held_out.per_user.items()}
     assert (found.quality, found.above) == pytest.approx((means["popularity"], means["svd"] - means["popularity"]))
     assert found.low < found.above < found.high
     assert back.above == pytest.approx(-found.above)
-    assert compare_rankers(told.held_out, "svd", "svd", 0) is None
-    assert compare_rankers(told.held_out, "svd", "blend", 0) is None
+    assert compare_rankers(result.held_out, "svd", "svd", 0) is None
+    assert compare_rankers(result.held_out, "svd", "blend", 0) is None
 
 
 def test_no_more_than_all_films_can_be_shown() -> None:
     """Films that nobody rated before the cut can be in a list: the coverage is a share of all films, never above one."""
     rated = random_ratings(60, 10, 12)
-    told = evaluate_rankers(dataset_of(rated, 10, 400), SurpriseSVD(), SCALE, 0, lambda: None).metrics
-    assert all(0 < figures.coverage_at_20 <= 1 for figures in told.values())
+    result = evaluate_rankers(dataset_of(rated, 10, 400), SurpriseSVD(), SCALE, 0, lambda: None).metrics
+    assert all(0 < figures.coverage_at_20 <= 1 for figures in result.values())
 
 
 def test_at_any_size_so_many_users_are_enough() -> None:
@@ -290,9 +293,9 @@ def test_at_any_size_so_many_users_are_enough() -> None:
 
 def test_an_evaluation_is_plain_data(data: Dataset) -> None:
     """For the metadata: every figure by its name."""
-    told = evaluate(data, ConstantTrainer(), SCALE, 0, lambda: None).evaluation
-    plain = told.model_dump()
-    assert plain["model"] == {"all": told.model.all, "known": told.model.known, "unknown": told.model.unknown}
+    result = evaluate(data, ConstantTrainer(), SCALE, 0, lambda: None).evaluation
+    plain = result.model_dump()
+    assert plain["model"] == {"all": result.model.all, "known": result.model.known, "unknown": result.model.unknown}
     assert plain["ranking"] == {
         name: {
             "ndcg_at_10": figures.ndcg_at_10,
@@ -301,5 +304,5 @@ def test_an_evaluation_is_plain_data(data: Dataset) -> None:
             "coverage_at_20": figures.coverage_at_20,
             "users": figures.users,
         }
-        for name, figures in told.ranking.items()
+        for name, figures in result.ranking.items()
     }

@@ -56,8 +56,8 @@ def test_the_limit_itself_is_not_below_the_limit() -> None:
     """An error at the limit is refused."""
     for error, refused in ((0.99, []), (1.0, ["rmse"])):
         errors = (error,) * 5
-        told = evaluation(model=Errors(errors, errors, errors), bias=of_all(*errors), shuffled=((2.0,) * 5,) * 2)
-        assert refused_by(decide(told, 1.0, SCALE)) == refused
+        evidence = evaluation(model=Errors(errors, errors, errors), bias=of_all(*errors), shuffled=((2.0,) * 5,) * 2)
+        assert refused_by(decide(evidence, 1.0, SCALE)) == refused
 
 
 @pytest.mark.parametrize("error", [nan, inf])
@@ -72,10 +72,10 @@ def test_a_training_that_ran_away_is_refused(error: float) -> None:
 def test_the_limit_scales_with_the_range(scale: tuple[float, float], limit: float) -> None:
     """It is meant for a scale of 1 to 5."""
     for error, passes in ((limit * 1.001, False), (limit * 0.999, True)):
-        told = evaluation(
+        evidence = evaluation(
             known_rows=(0,) * 5, model=of_all(*(error,) * 5), bias=of_all(*(error,) * 5), shuffled=((9.0,) * 5,) * 2
         )
-        decision = decide(told, 1.0, scale)
+        decision = decide(evidence, 1.0, scale)
         assert decision.checks[0].threshold == pytest.approx(limit)
         assert decision.passed == passes
 
@@ -123,8 +123,8 @@ def test_chance_seldom_passes() -> None:
     passed = 0
     for _ in range(4_000):
         real, *noise = (tuple(draw.gauss(0.8, 0.01) for _ in range(5)) for _ in range(3))
-        told = evaluation(model=of_all(*real), known_rows=(0,) * 5, bias=of_all(*real), shuffled=tuple(noise))
-        passed += decide(told, 1.0, SCALE).passed
+        evidence = evaluation(model=of_all(*real), known_rows=(0,) * 5, bias=of_all(*real), shuffled=tuple(noise))
+        passed += decide(evidence, 1.0, SCALE).passed
     assert passed < 20
 
 
@@ -165,7 +165,7 @@ def test_worse_than_the_recipe_in_service_refuses(distance: float, loss: str, *,
 
 @pytest.mark.parametrize("error", [nan, inf])
 def test_a_recipe_in_service_that_runs_away_stops_nobody(error: float) -> None:
-    """Its error is no number on these rows: the check passes, and says why; a loss against it cannot be told."""
+    """Its error is no number on these rows: the check passes, and says why; a loss against it cannot be evidence."""
     decision = decide(evaluation(champion=of_all(*GOOD[:4], error)), 1.0, SCALE)
     assert refused_by(decision) == []
     assert decision.checks[-1].threshold is None
@@ -202,8 +202,8 @@ def test_lists_that_are_clearly_worse_than_those_in_service_refuse(high: float, 
 
 def test_every_reason_is_named_at_once() -> None:
     """All three, in their order."""
-    told = evaluation(bias=of_all(*(error - 0.3 for error in GOOD)), shuffled=above(GOOD, *(0.0,) * 5))
-    assert refused_by(decide(told, 0.5, SCALE)) == ["rmse", "bias", "shuffled"]
+    evidence = evaluation(bias=of_all(*(error - 0.3 for error in GOOD)), shuffled=above(GOOD, *(0.0,) * 5))
+    assert refused_by(decide(evidence, 0.5, SCALE)) == ["rmse", "bias", "shuffled"]
 
 
 def test_a_decision_is_kept_as_json() -> None:

@@ -30,12 +30,12 @@ DAMAGED = ["2026-01-05T08:00:00,1x,GET /rate/alpha+beta+1950=4", "2026-01-05T08:
 
 
 class Run(NamedTuple):
-    """A candidate that was trained: where, from which lines, and what was told of it."""
+    """A candidate that was trained: where, from which lines, and what was output of it."""
 
     settings: Settings
     lines: list[str]
     metadata: ModelMetadata
-    told: str
+    output: str
 
     @property
     def model(self) -> Path:
@@ -68,9 +68,9 @@ def collected(folder: Path, lines: list[str], **given: Any) -> Settings:
 
 def trained(folder: Path, **given: Any) -> Run:
     """A candidate of the generated stream."""
-    lines, told = stream(), StringIO()
+    lines, output = stream(), StringIO()
     settings = collected(folder, lines + DAMAGED, **given)
-    return Run(settings, lines, train_version(settings, VERSION, Progress(told)), told.getvalue())
+    return Run(settings, lines, train_version(settings, VERSION, Progress(output)), output.getvalue())
 
 
 def files(folder: Path) -> Mapping[str, bytes]:
@@ -120,27 +120,27 @@ def test_who_only_watched_is_a_known_user(run: Run) -> None:
 
 def test_the_metadata_says_what_was_made_of_what(run: Run) -> None:
     """Every key of the contract, on the disk as it was returned."""
-    told = read_metadata(run.model)
+    stored = read_metadata(run.model)
     wanted = (
         "format version trained_on data_creation data_md5 data git_commit random_state rmse metrics trainer ranker packages"
     )
-    assert set(wanted.split()) <= set(told)
-    assert {key: told[key] for key in run.metadata.model_dump()} == json.loads(json.dumps(run.metadata.model_dump()))
-    assert (told["version"], told["git_commit"]) == (7, "c0ffee")
-    assert (told["data_creation"], told["trained_on"]) == ("2026-01-05T09:00:00Z", "2026-01-05T09:10:00Z")
-    assert (told["trainer"], told["random_state"]) == ("surprise", 0)
+    assert set(wanted.split()) <= set(stored)
+    assert {key: stored[key] for key in run.metadata.model_dump()} == json.loads(json.dumps(run.metadata.model_dump()))
+    assert (stored["version"], stored["git_commit"]) == (7, "c0ffee")
+    assert (stored["data_creation"], stored["trained_on"]) == ("2026-01-05T09:00:00Z", "2026-01-05T09:10:00Z")
+    assert (stored["trainer"], stored["random_state"]) == ("surprise", 0)
     tables = {name: run.settings.data_dir / name for name in ("clean_rating.csv", "clean_watch.csv")}
-    assert told["data"] == {
+    assert stored["data"] == {
         name: {
             "md5": hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest(),
             "rows": path.read_text().count("\n") - 1,
         }
         for name, path in tables.items()
     }
-    assert told["data_md5"] == told["data"]["clean_rating.csv"]["md5"]
-    assert told["rmse"] == told["metrics"]["gate"]["rmse"] < 1
-    assert told["metrics"]["gate"]["passed"]
-    assert told["packages"]["scikit-surprise"] == "1.1.5"
+    assert stored["data_md5"] == stored["data"]["clean_rating.csv"]["md5"]
+    assert stored["rmse"] == stored["metrics"]["gate"]["rmse"] < 1
+    assert stored["metrics"]["gate"]["passed"]
+    assert stored["packages"]["scikit-surprise"] == "1.1.5"
 
 
 def test_repeated_ratings_are_counted(run: Run) -> None:
@@ -154,7 +154,7 @@ def test_repeated_ratings_are_counted(run: Run) -> None:
 
 
 def test_automatic_choice_is_what_was_chosen_inside_the_data(run: Run) -> None:
-    """It is told, and stands in the metadata with the figures and intervals of every ranker."""
+    """It is output, and stands in the metadata with the figures and intervals of every ranker."""
     choice = run.metadata.metrics.choice
     assert run.metadata.ranker == choice.ranker
     assert list(choice.scores) == [*NAMES]
@@ -162,24 +162,24 @@ def test_automatic_choice_is_what_was_chosen_inside_the_data(run: Run) -> None:
         assert each.quality is not None
         mean, low, high = each.quality
         assert 0 < low <= mean <= high < 1
-    assert f"ranked by {choice.ranker}, the best inside the data" in run.told
-    assert "the gate passes the model" in run.told
+    assert f"ranked by {choice.ranker}, the best inside the data" in run.output
+    assert "the gate passes the model" in run.output
 
 
 def test_a_ranker_that_is_asked_for_is_taken(tmp_path: Path, run: Run) -> None:
     """Whatever is better; nothing but what it is made of is tuned, and the metadata tells of no other."""
-    told = {}
+    lists_by_ranker = {}
     for ranker in NAMES:
         tried = list(needed(ranker))
         (tmp_path / ranker).mkdir()
         other = trained(tmp_path / ranker, ranker=ranker)
         assert other.metadata.ranker == ranker
-        assert f"ranked by {ranker}, as RANKER says\n" in other.told
+        assert f"ranked by {ranker}, as RANKER says\n" in other.output
         assert list(other.metadata.metrics.choice.scores) == tried
         assert list(other.metadata.metrics.evaluation.ranking) == tried
-        told[ranker] = lists(other)
-    assert len({str(shown) for shown in told.values()}) == len(NAMES)
-    assert lists(run) == told[run.metadata.ranker]
+        lists_by_ranker[ranker] = lists(other)
+    assert len({str(shown) for shown in lists_by_ranker.values()}) == len(NAMES)
+    assert lists(run) == lists_by_ranker[run.metadata.ranker]
 
 
 def test_the_same_lines_give_the_same_bytes(tmp_path: Path, run: Run) -> None:
@@ -188,7 +188,7 @@ def test_the_same_lines_give_the_same_bytes(tmp_path: Path, run: Run) -> None:
 
 
 def test_a_refused_candidate_leaves_the_last_one_as_it_was(tmp_path: Path) -> None:
-    """The reasons and the figures are told, and nothing is written: where there was no artifact there is none."""
+    """The reasons and the figures are output, and nothing is written: where there was no artifact there is none."""
     settings = collected(tmp_path, stream(), rmse_limit=0.01)
     with pytest.raises(
         RefusedError, match=r"the gate refused the model: RMSE .* is not below the limit 0\.01 \(RMSE_LIMIT"
@@ -261,11 +261,11 @@ def test_another_recipe_in_service_is_trained_on_the_same_rows(tmp_path: Path, r
 @pytest.mark.parametrize(("trainer", "why"), [("spark", "pyspark is not installed"), ("gone", "there is no trainer 'gone'")])
 def test_a_recipe_in_service_that_cannot_be_trained_is_named(tmp_path: Path, trainer: str, why: str) -> None:
     """In what the run says and in the version's metadata; the candidate is judged by the rest."""
-    told = StringIO()
-    metadata = train_version(collected(tmp_path, stream()), VERSION, Progress(told), Recipe(trainer, 0, "popularity"))
+    output = StringIO()
+    metadata = train_version(collected(tmp_path, stream()), VERSION, Progress(output), Recipe(trainer, 0, "popularity"))
     assert (metadata.metrics.evaluation.untrained_champion or "").startswith(why)
     assert metadata.metrics.gate.checks[-1].reason.startswith(f"the recipe in service cannot be trained here: {why}")
-    assert f"the recipe in service cannot be trained here: {why}" in told.getvalue()
+    assert f"the recipe in service cannot be trained here: {why}" in output.getvalue()
 
 
 def test_a_version_has_a_row_to_be_tracked_by(run: Run) -> None:
@@ -283,13 +283,13 @@ def test_a_version_has_a_row_to_be_tracked_by(run: Run) -> None:
 
 def test_collecting_tells_what_became_of_the_lines(tmp_path: Path) -> None:
     """All lines, with what was repaired and quarantined; the counts are returned."""
-    told = StringIO()
+    output = StringIO()
     path = tmp_path / "movie.log"
     path.write_text("\n".join(stream() + DAMAGED))
-    counts = collect_files([path], settings_in(tmp_path), Progress(told))
+    counts = collect_files([path], settings_in(tmp_path), Progress(output))
     assert counts.lines == len(stream()) + 2
     assert (counts.kinds["rating"], counts.repaired, counts.rejected) == (901, 1, {"user": 1})
-    assert "1 of them repaired, the originals kept\n  1 quarantined: user 1\n" in told.getvalue()
+    assert "1 of them repaired, the originals kept\n  1 quarantined: user 1\n" in output.getvalue()
 
 
 def test_too_many_damaged_lines_are_refused(tmp_path: Path) -> None:

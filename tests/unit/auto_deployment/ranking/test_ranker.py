@@ -177,10 +177,10 @@ def test_ranking_by_rating_is_surprises_order_before_clipping() -> None:
     for user, row in enumerate(rows.tolist()):
         scores = [svd.estimate(svd.trainset.to_inner_uid(user), svd.trainset.to_inner_iid(film)) for film in range(films)]
         beyond_the_scale += sum(score > SCALE[1] for score in scores) > 1
-        told = [scores[film] for film in row]
+        result = [scores[film] for film in row]
         assert len(set(row)) == 20
-        assert all(before >= after - 1e-5 for before, after in pairwise(told))
-        assert told[-1] >= max(score for film, score in enumerate(scores) if film not in row) - 1e-5
+        assert all(before >= after - 1e-5 for before, after in pairwise(result))
+        assert result[-1] >= max(score for film, score in enumerate(scores) if film not in row) - 1e-5
     assert beyond_the_scale > 5
 
 

@@ -74,9 +74,9 @@ def test_watched_to_the_end_says_more_than_left_after_three_minutes() -> None:
         (22, 0, 400),
         *((user, 1, 40) for user in range(15)),
     ]
-    told = preferences_of_watches(feedback_of([], 30, 2, watched).watches)
-    assert told[20:23] == pytest.approx([0, 0.425, 0.85])
-    assert told[[0, 30]] == pytest.approx([0.85, 0.85])
+    result = preferences_of_watches(feedback_of([], 30, 2, watched).watches)
+    assert result[20:23] == pytest.approx([0, 0.425, 0.85])
+    assert result[[0, 30]] == pytest.approx([0.85, 0.85])
 
 
 def test_a_film_of_few_watchers_is_as_long_as_films_are() -> None:

@@ -46,10 +46,10 @@ def test_every_ranker_is_compared_with_the_baselines(tmp_path: Path, capsys: pyt
     )
     dump = tmp_path / "dump.tsv"
     assert main([train, test, "--dump", str(dump)]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("3 users of TRAIN with a relevant test film; 1 users of TEST are not in TRAIN")
-    assert told[1].startswith("chosen inside TRAIN: ")
-    assert [line.split()[0] for line in told[2::2]] == [*NAMES, "ease-300"]
+    output = capsys.readouterr().out.splitlines()
+    assert output[0].startswith("3 users of TRAIN with a relevant test film; 1 users of TEST are not in TRAIN")
+    assert output[1].startswith("chosen inside TRAIN: ")
+    assert [line.split()[0] for line in output[2::2]] == [*NAMES, "ease-300"]
     lists = dict(line.split("\t") for line in dump.read_text().splitlines())
     assert len(lists) == 59
     taken = {tuple(row.split(",")[:2]) for row in training_rows()}
@@ -170,17 +170,17 @@ def test_no_user_with_a_relevant_film_is_named(tmp_path: Path, capsys: pytest.Ca
     train, dump = write(tmp_path / "train.csv", training_rows()), tmp_path / "dump.tsv"
     test = write(tmp_path / "test.csv", ["stranger,film+06,5,900"])
     assert main([train, test, "--cold", "--dump", str(dump)]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith("0 users of TRAIN")
-    assert "nan" not in told
-    assert "no user with a short history has a relevant test film" in told
+    output = capsys.readouterr().out
+    assert output.startswith("0 users of TRAIN")
+    assert "nan" not in output
+    assert "no user with a short history has a relevant test film" in output
     assert len(dump.read_text().splitlines()) == 59
 
 
 def test_of_many_users_those_are_drawn_who_can_be_judged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not of all, of whom few may be in the test; and how many there were is told."""
+    """Not of all, of whom few may be in the test; and how many there were is output."""
     monkeypatch.setattr(offline_evaluation, "MOST_USERS", 5)
     train = write(tmp_path / "train.csv", training_rows())
     rows = [f"u{user:02},film+{film:02},5,900" for user in range(20, 28) for film in (user % 2, user % 2 + 2)]

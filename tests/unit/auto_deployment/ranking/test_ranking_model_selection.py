@@ -105,8 +105,8 @@ def test_each_ranker_is_made_as_it_was_judged(monkeypatch: pytest.MonkeyPatch) -
     evaluators = [_FoldEvaluator(fold, SurpriseSVD(), 0) for fold in folds(two_tastes(), 0)]
     for name in NAMES:
         again = _joined([evaluator.evaluate(name, made.tuning) for evaluator in evaluators])
-        told = made.scores[name]
-        assert (again.ndcg.mean(), again.recall.mean()) == (told.ndcg_at_10, told.recall_at_20), name
+        result = made.scores[name]
+        assert (again.ndcg.mean(), again.recall.mean()) == (result.ndcg_at_10, result.recall_at_20), name
 
 
 def test_where_there_is_no_taste_it_is_popularity() -> None:
@@ -144,10 +144,10 @@ def test_test_rows_cannot_influence_a_choice() -> None:
 
 def test_users_without_training_are_counted_apart() -> None:
     """Also one beyond the rows of the training part; films that training has not seen count as relevant and are never hit."""
-    told = measured([(0, 2, 5.0), (59, 2, 5.0), (60, 2, 5.0), (1, 20, 5.0)])
-    assert told.absent_users == 2
-    assert told.metrics["ease"].users == 2
-    assert told.per_user["ease"].recall.tolist() == [1.0, 0.0]
+    result = measured([(0, 2, 5.0), (59, 2, 5.0), (60, 2, 5.0), (1, 20, 5.0)])
+    assert result.absent_users == 2
+    assert result.metrics["ease"].users == 2
+    assert result.per_user["ease"].recall.tolist() == [1.0, 0.0]
 
 
 def test_blocks_of_users_make_the_same_lists() -> None:
@@ -165,11 +165,11 @@ def test_a_users_own_figures() -> None:
     lists = np.full((3, 20), -1, dtype=np.int32)
     lists[0, :3], lists[1, :2] = [7, 8, 9], [1, 2]
     relevant = ratings_of([(4, 7, 5.0), (4, 9, 5.0), (4, 1, 5.0), (4, 9, 4.0), (6, 300, 5.0), (9, 7, 5.0)])
-    told = user_metrics(np.array([4, 5, 6], dtype=np.int32), lists, relevant)
-    assert told.users.tolist() == [4, 6]
-    assert told.ndcg == pytest.approx([(1 + 1 / 2) / (1 + 1 / math.log2(3) + 1 / 2), 0])
-    assert told.recall == pytest.approx([2 / 3, 0])
-    assert told.quality == pytest.approx((told.ndcg + told.recall) / 2)
+    result = user_metrics(np.array([4, 5, 6], dtype=np.int32), lists, relevant)
+    assert result.users.tolist() == [4, 6]
+    assert result.ndcg == pytest.approx([(1 + 1 / 2) / (1 + 1 / math.log2(3) + 1 / 2), 0])
+    assert result.recall == pytest.approx([2 / 3, 0])
+    assert result.quality == pytest.approx((result.ndcg + result.recall) / 2)
 
 
 def test_an_interval_holds_the_mean_of_the_population() -> None:
