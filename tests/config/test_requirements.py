@@ -144,7 +144,7 @@ def test_every_place_that_installs_does_so_in_one_way(root: Path) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("name", ["requirements.in", "requirements.txt"])
-def test_no_index_or_address_is_told(folder: str, name: str) -> None:
+def test_no_index_or_address_is_reported(folder: str, name: str) -> None:
     """Where packages come from is the machine's own affair."""
     text = (ROOT / folder / name).read_text()
     assert re.findall(r"\S*://\S*|--(?:extra-)?index\S*|--find-links|--trusted-host|\S+ @ \S+|\bgit\+", text) == []

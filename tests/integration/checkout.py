@@ -85,13 +85,13 @@ class Checkout:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """A run that goes on by itself; `said` is what it writes to standard error."""
-        with self.said.open("wb") as said:
+        with self.said.open("wb") as found:
             return subprocess.Popen(
                 self.argv(*arguments),
                 cwd=self.folder,
                 env={**self.environment, **environment},
                 stdout=subprocess.DEVNULL,
-                stderr=said,
+                stderr=found,
             )
 
     @property

@@ -186,7 +186,7 @@ def test_an_empty_file_of_a_killed_worker_costs_its_counts_only(server: Server) 
     assert value(server, "service_start_time_seconds") == started
 
 
-def test_a_start_is_told_by_its_time(make_server: Callable[..., Server], model: Path) -> None:
+def test_a_start_is_reported_by_its_time(make_server: Callable[..., Server], model: Path) -> None:
     """The time of this start, not of one before it."""
     server = make_server(model, TRACK="canary", WORKERS="1")
     for _ in range(2):
@@ -197,7 +197,7 @@ def test_a_start_is_told_by_its_time(make_server: Callable[..., Server], model: 
         assert server.stop() == 0
 
 
-def test_what_the_journals_hold_is_told_beside_what_they_may(server: Server) -> None:
+def test_what_the_journals_hold_is_reported_with_what_they_may(server: Server) -> None:
     """All files of this service's folder, whoever wrote them; another service's count there."""
     server.ask("/recommend/5")
     folder = server.journals / "canary"
@@ -210,7 +210,7 @@ def test_what_the_journals_hold_is_told_beside_what_they_may(server: Server) -> 
     assert value(server, "journal_max_bytes") == 1024 << 20
 
 
-def test_without_journals_none_are_told(make_server: Callable[..., Server], model: Path) -> None:
+def test_without_journals_none_are_reported(make_server: Callable[..., Server], model: Path) -> None:
     """Where JOURNAL_DIR is not set."""
     server = make_server(model, TRACK="canary", WORKERS="1", JOURNAL_DIR="")
     server.start()

@@ -80,8 +80,8 @@ class PostOffice:
         assert isinstance(data, LoginPassword)
         self.logins.append(data.password)
         right = data == LoginPassword(USER.encode(), PASSWORD.encode())
-        told = f"535 5.7.8 {data.password.decode()} is wrong"
-        return AuthResult(success=right, handled=right, message=None if right else told)
+        found = f"535 5.7.8 {data.password.decode()} is wrong"
+        return AuthResult(success=right, handled=right, message=None if right else found)
 
 
 class Certificates:
@@ -230,7 +230,7 @@ def test_a_password_that_cannot_be_sent_is_said(trusting: Certificates) -> None:
     assert problem.endswith("the mail or the login cannot be sent (UnicodeEncodeError)")
 
 
-def test_refused_recipients_are_told_and_not_tried_again() -> None:
+def test_refused_recipients_are_reported_and_not_tried_again() -> None:
     """550 stays 550; the addresses and the server's words stand in the failure."""
     office = PostOffice(ann=["550 no such user"] * 3, bea=["550 moved"] * 3)
     with mail_server(office) as port:
@@ -270,7 +270,7 @@ def test_a_recipient_who_is_refused_for_now_gets_the_mail_later() -> None:
     assert len(ids(office)) == 1
 
 
-def test_a_recipient_who_stays_refused_for_now_is_told() -> None:
+def test_a_recipient_who_stays_refused_for_now_is_reported() -> None:
     """After three tries, with the server's words."""
     office = PostOffice(bea=["451 greylisted"] * 3)
     with mail_server(office) as port:
@@ -392,7 +392,7 @@ def test_a_server_that_hangs_up_is_tried_again() -> None:
     assert server.connections == 3
 
 
-def test_a_server_that_is_away_is_told() -> None:
+def test_a_server_that_is_away_is_reported() -> None:
     """With host, port and the reason."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = int(free.getsockname()[1])
@@ -454,7 +454,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
-def test_slack_is_told_the_subject_and_the_text() -> None:
+def test_slack_gets_the_subject_and_the_text() -> None:
     """As plain text, with the three signs escaped that mean something there."""
     with sink() as hook:
         assert quick(slack(hook.url), Notice("a < b", "c & <d>")) == []
@@ -475,11 +475,11 @@ def test_a_webhook_that_stays_broken_is_given_up() -> None:
         assert quick(slack(hook.url)) == ["Slack: the webhook answered 500 (3 tries)"]
 
 
-@pytest.mark.parametrize(("status", "told"), [(404, "404 no_service"), (403, "403"), (302, "302")])
-def test_a_webhook_that_is_gone_is_not_tried_again(status: int, told: str) -> None:
+@pytest.mark.parametrize(("status", "expected"), [(404, "404 no_service"), (403, "403"), (302, "302")])
+def test_a_webhook_that_is_gone_is_not_tried_again(status: int, expected: str) -> None:
     """4xx stays so, and a redirect is not followed; Slack's word for it is told, what else it says is not."""
     with sink(status) as hook:
-        assert quick(slack(hook.url)) == [f"Slack: the webhook answered {told}"]
+        assert quick(slack(hook.url)) == [f"Slack: the webhook answered {expected}"]
     assert len(hook.posts) == 1
 
 
@@ -494,7 +494,7 @@ def test_a_webhook_that_hangs_or_drips_costs_its_limits() -> None:
     assert time.monotonic() - begun < 8
 
 
-def test_a_webhook_that_is_away_is_told_without_its_url() -> None:
+def test_a_webhook_that_is_away_is_reported_without_its_url() -> None:
     """The library's own words would show it."""
     with sink() as hook:
         pass

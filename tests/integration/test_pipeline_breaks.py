@@ -128,8 +128,8 @@ def test_a_version_names_the_code_that_trained_it_in_the_end(checkout: Checkout,
     checkout.command("git", "commit", "--quiet", "-m", "Mended", "--", "mended.py")
     ended = checkout.run("--input", str(stream))
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    told = json.loads(checkout.data("model/metadata.json").read_bytes())
-    assert told["git_commit"] == checkout.command("git", "rev-parse", "HEAD^")
+    metadata = json.loads(checkout.data("model/metadata.json").read_bytes())
+    assert metadata["git_commit"] == checkout.command("git", "rev-parse", "HEAD^")
 
 
 def test_a_version_below_a_later_commit_is_not_made_a_second_time(checkout: Checkout, stream: Path) -> None:
@@ -184,7 +184,7 @@ class Listener(BaseHTTPRequestHandler):
         """Not on standard error."""
 
 
-def test_an_end_is_told_even_where_the_telling_was_broken_off(checkout: Checkout, stream: Path) -> None:
+def test_an_end_is_reported_even_where_the_telling_was_broken_off(checkout: Checkout, stream: Path) -> None:
     """The run is killed while it tells of its version: the next one tells of it, and makes none."""
     with HTTPServer(("127.0.0.1", 0), Listener) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

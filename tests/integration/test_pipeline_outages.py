@@ -83,7 +83,7 @@ def post_office() -> Iterator[PostOffice]:
         yield office
 
 
-def test_every_end_is_told_by_mail(tmp_path: Path, post_office: PostOffice) -> None:
+def test_every_end_is_reported_by_mail(tmp_path: Path, post_office: PostOffice) -> None:
     """Refused with RMSE and limit, published with RMSE and figures, nothing new, failed with step and reason: one mail each."""
     checkout = Checkout(tmp_path / "host", tmp_path)
     environment = post_office.environment

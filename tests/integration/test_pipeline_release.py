@@ -58,8 +58,8 @@ def subjects(checkout: Checkout, where: str = "HEAD") -> list[str]:
 
 def report(checkout: Checkout, number: int) -> dict[str, Any]:
     """A version's report."""
-    told: dict[str, Any] = json.loads(checkout.data(f"versioning/report_{number}.json").read_bytes())
-    return told
+    found: dict[str, Any] = json.loads(checkout.data(f"versioning/report_{number}.json").read_bytes())
+    return found
 
 
 def md5(path: Path) -> str:
@@ -135,18 +135,18 @@ def test_what_was_read_of_a_file_is_not_read_again(checkout: Checkout, halves: t
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "expected"),
     [({"RMSE_LIMIT": "0.1"}, "RMSE_LIMIT"), ({"MAX_REJECT_SHARE": "0.001"}, "MAX_REJECT_SHARE")],
 )
 def test_a_refused_run_versions_nothing_and_keeps_the_rows(
-    checkout: Checkout, halves: tuple[Path, Path], environment: dict[str, str], said: str
+    checkout: Checkout, halves: tuple[Path, Path], environment: dict[str, str], expected: str
 ) -> None:
     """Gate or data check says no: status 3; the next run, with a looser limit, has all rows."""
     published(checkout, halves[0])
     model = md5(checkout.data("model/metadata.json"))
     refused = checkout.run("--input", str(halves[1]), **environment)
     assert refused.returncode == 3, refused.stdout + refused.stderr
-    assert said in refused.stderr
+    assert expected in refused.stderr
     assert checkout.data("version.txt").read_text() == "1\n"
     assert checkout.command("git", "status", "--short") == ""
     assert md5(checkout.data("model/metadata.json")) == model
@@ -368,7 +368,7 @@ def spoil(checkout: Checkout, what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "status", "said"),
+    ("what", "status", "expected"),
     [
         ("dirt", 1, "notes.txt"),
         ("detached", 1, "detached HEAD"),
@@ -381,14 +381,14 @@ def spoil(checkout: Checkout, what: str) -> None:
     ],
 )
 def test_a_checkout_that_cannot_publish_is_named_and_left_alone(
-    checkout: Checkout, halves: tuple[Path, Path], what: str, status: int, said: str
+    checkout: Checkout, halves: tuple[Path, Path], what: str, status: int, expected: str
 ) -> None:
     """A spoilt checkout, version, record or table: the fault is named, nothing is versioned."""
     published(checkout, halves[0])
     spoil(checkout, what)
     ended = checkout.run("--input", str(halves[1]))
     assert ended.returncode == status, ended.stdout + ended.stderr
-    assert said in ended.stderr
+    assert expected in ended.stderr
     assert not checkout.data("versioning/report_2.json").exists()
 
 

@@ -136,7 +136,7 @@ def test_a_model_that_only_its_owner_can_read_answers_again(host: Host) -> None:
     assert (status, result["same"], result["computed"]["version"]) == (0, True, 2)
 
 
-def test_an_answer_that_was_another_is_told(host: Host) -> None:
+def test_an_answer_that_was_another_is_reported(host: Host) -> None:
     """A digest that is not what the version computes: status 1, both are shown."""
     host.note("forged", 1, host.user, "known", "0123456789abcdef")
     status, result = host.provenance("replay", "forged")
@@ -193,7 +193,7 @@ def test_a_new_user_s_answer_comes_again_too(host: Host) -> None:
     )
 
 
-def test_a_version_is_told_with_what_it_served(host: Host) -> None:
+def test_a_version_is_reported_with_what_it_served(host: Host) -> None:
     """Its row, its commit and its answers."""
     status, result = host.provenance("version", "2")
     assert status == 0
@@ -201,7 +201,7 @@ def test_a_version_is_told_with_what_it_served(host: Host) -> None:
     assert [(each["track"], each["answers"]) for each in result["served"]] == [("stable", 2)]
 
 
-def test_a_model_that_is_not_the_one_that_answered_is_told(host: Host) -> None:
+def test_a_model_that_is_not_the_one_that_answered_is_reported(host: Host) -> None:
     """A version whose number was given twice: no answer is computed by the other one."""
     with closing(Ledger(host.settings["PROVENANCE_URL"])) as ledger:
         ledger.track(TRACKED)

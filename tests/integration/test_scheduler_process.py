@@ -94,9 +94,9 @@ class Schedulers:
 
     def status(self) -> str:
         """What `--status` prints."""
-        told = self.ended(self.start("auto_deployment.scheduler", "--status"))
-        assert (told.status, told.err) == (0, "")
-        return told.out
+        found = self.ended(self.start("auto_deployment.scheduler", "--status"))
+        assert (found.status, found.err) == (0, "")
+        return found.out
 
     def noted(self) -> list[list[str]]:
         """What the runs noted, in words."""

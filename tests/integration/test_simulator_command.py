@@ -113,7 +113,7 @@ def test_an_error_is_one_readable_line(root: Path, arguments: tuple[str, ...], s
 
 
 @pytest.mark.parametrize(("quiet", "expected"), [((), 1), (("--quiet",), 0)])
-def test_progress_is_told_unless_quiet(
+def test_progress_is_reported_unless_quiet(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

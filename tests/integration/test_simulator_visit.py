@@ -140,7 +140,7 @@ def test_good_answers_end_with_status_0(service: RecommenderServer, tmp_path: Pa
     assert re.fullmatch(r"simulate: requests 60, ok 60, failed 0, p50 [0-9.]+ ms, p99 [0-9.]+ ms\n", capsys.readouterr().err)
 
 
-def test_failures_are_told_by_kind_with_status_1(
+def test_failures_are_reported_by_kind_with_status_1(
     service: RecommenderServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Another status, malformed bodies and a lost connection each leave a line that is no success."""

@@ -284,23 +284,23 @@ class Maker:
         rows = (self.host / "data" / "clean_rating.csv").read_text().splitlines()[1:]
         users = sorted({int(row.split(",")[0]) for row in rows})[:KNOWN_USERS]
         for user in (*users, NEW_USER):
-            told = json.loads(self.command(sys.executable, "-m", "app.answer", str(user), MODEL_DIR="data/model"))
-            self.answers.append({"request": f"v{number}-{user}", "user": user, **told})
+            parsed = json.loads(self.command(sys.executable, "-m", "app.answer", str(user), MODEL_DIR="data/model"))
+            self.answers.append({"request": f"v{number}-{user}", "user": user, **parsed})
 
     def rows(self) -> list[Row]:
         """The answers as rows of `reccom`."""
         return [
             Row(
                 f"{int(CLOCK * 1e6) + at:032x}",
-                str(told["request"]),
-                int(str(told["user"])),
-                int(str(told["version"])),
-                "stable" if told["version"] == 1 else "canary",
+                str(found["request"]),
+                int(str(found["user"])),
+                int(str(found["version"])),
+                "stable" if found["version"] == 1 else "canary",
                 int(CLOCK * 1e6) + at,
-                str(told["step"]),
-                str(told["digest"]),
+                str(found["step"]),
+                str(found["digest"]),
             )
-            for at, told in enumerate(self.answers)
+            for at, found in enumerate(self.answers)
         ]
 
     def fill_databases(self, out: Path) -> None:

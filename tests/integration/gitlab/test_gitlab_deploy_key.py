@@ -31,10 +31,10 @@ def version(site: Site, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def job(site: Site, commit: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """What the deploy job runs, with GitLab's variables."""
-    told = {name: str(value) for name, value in site.gitlab.protected.items()}
+    values = {name: str(value) for name, value in site.gitlab.protected.items()}
     return subprocess.run(
         [str(site.somebody.folder / "scripts" / "gitlab" / "deploy")],
-        env={**site.gitlab.environment, **told, "CI_COMMIT_SHA": commit, "CI_COMMIT_REF_PROTECTED": "true", **variables},
+        env={**site.gitlab.environment, **values, "CI_COMMIT_SHA": commit, "CI_COMMIT_REF_PROTECTED": "true", **variables},
         capture_output=True,
         text=True,
         timeout=JOB_SECONDS,
@@ -122,7 +122,7 @@ def test_the_key_forwards_nothing(site: Site) -> None:
     assert "prohibited" in refused.stderr
 
 
-def test_a_commit_beside_the_protected_branch_is_refused(site: Site, version: str) -> None:
+def test_a_commit_outside_the_protected_branch_is_refused(site: Site, version: str) -> None:
     """Pushed to another branch, it is not released, and the server's checkout stays where it was."""
     assert job(site, version).returncode == 0
     site.somebody.command("git", "switch", "--quiet", "--create", "beside")

@@ -62,7 +62,7 @@ def test_another_branch_cannot_deploy(checkout: Path, message: str) -> None:
     assert "deploy" not in jobs(checkout, "feature/lists", message)
 
 
-def test_a_protected_branch_beside_main_cannot_deploy(checkout: Path) -> None:
+def test_a_protected_branch_other_than_main_cannot_deploy(checkout: Path) -> None:
     """Only the default branch is released."""
     assert "deploy" not in jobs(checkout, "stable", VERSION, CI_COMMIT_REF_PROTECTED="true")
 

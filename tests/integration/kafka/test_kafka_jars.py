@@ -36,21 +36,21 @@ def add_tool(folder: Path, name: str, text: str) -> None:
     (folder / name).chmod(0o755)
 
 
-def test_a_machine_without_java_is_told_so(tools: Path) -> None:
+def test_a_machine_without_java_is_reported_so(tools: Path) -> None:
     """It is what the tests then give as the reason for being skipped."""
     assert list(tools.iterdir()) == []
     with pytest.raises(jars.MissingToolError, match="needs Java 17 or newer: java is not on PATH"):
         jars.kafka_libs()
 
 
-def test_an_old_java_is_told(tools: Path) -> None:
+def test_an_old_java_is_reported(tools: Path) -> None:
     """The error has the output of `java -version`."""
     add_tool(tools, "java", JAVA % 11)
     with pytest.raises(jars.MissingToolError, match=r'needs Java 17 or newer: java -version says openjdk version "11\.0\.1"'):
         jars.kafka_libs()
 
 
-def test_a_machine_without_maven_is_told_so(tools: Path) -> None:
+def test_a_machine_without_maven_is_reported_so(tools: Path) -> None:
     """Unless the jars are there already."""
     add_tool(tools, "java", JAVA % 21)
     with pytest.raises(jars.MissingToolError, match="mvn is not on PATH"):

@@ -107,7 +107,7 @@ def test_a_partition_that_is_added_is_read_from_its_start(broker: Broker, librar
     assert json.loads(checkout.data("collected.json").read_bytes())["counts"]["lines"] == 3_000
 
 
-def test_what_retention_removed_is_told_with_its_size(broker: Broker, library: str, tmp_path: Path) -> None:
+def test_what_retention_removed_is_reported_with_its_size(broker: Broker, library: str, tmp_path: Path) -> None:
     """Offsets are gone before they were read: the gap is on record, the rest is taken."""
     topic = new_name()
     broker.create_topic(topic)
@@ -125,7 +125,7 @@ def test_what_retention_removed_is_told_with_its_size(broker: Broker, library: s
 
 
 @pytest.mark.parametrize(("begin", "lines"), [("earliest", 900), ("latest", 0), ("minutes:60", 900)])
-def test_the_first_run_starts_where_it_is_told_to(broker: Broker, tmp_path: Path, begin: str, lines: int) -> None:
+def test_the_first_run_starts_where_the_setting_says(broker: Broker, tmp_path: Path, begin: str, lines: int) -> None:
     """COLLECT_FROM on the very first run; what comes later is taken in any case."""
     topic = new_name()
     broker.create_topic(topic)

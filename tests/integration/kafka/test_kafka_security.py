@@ -41,7 +41,9 @@ def test_a_user_with_the_right_password_reads(
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
-def test_a_wrong_password_is_told_at_once(broker: Broker, lasting_topic: str, make_client: MakeClient, mechanism: str) -> None:
+def test_a_wrong_password_is_reported_at_once(
+    broker: Broker, lasting_topic: str, make_client: MakeClient, mechanism: str
+) -> None:
     """As a failed authentication, not as a broker that is away, and without the password."""
     start = time.monotonic()
     with pytest.raises(StreamError, match=r"authentication failed at 127\.0\.0\.1.*KAFKA_SECURITY_PASSWORD") as caught:
@@ -50,7 +52,7 @@ def test_a_wrong_password_is_told_at_once(broker: Broker, lasting_topic: str, ma
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_broker_without_logins_is_told_as_such(lasting_topic: str, make_client: MakeClient) -> None:
+def test_a_broker_without_logins_is_reported_as_such(lasting_topic: str, make_client: MakeClient) -> None:
     """A login at a listener without authentication fails as an authentication."""
     with pytest.raises(StreamError, match="authentication failed"):
         make_client(lasting_topic, **login("SASL_PLAINTEXT", "PLAIN"), at="PLAINTEXT")
@@ -68,7 +70,7 @@ def test_a_clients_certificate_lets_it_in(broker: Broker, lasting_topic: str, ma
 @pytest.mark.parametrize(
     ("protocol", "authority"), [("SSL", "stranger"), ("SASL_SSL", "stranger"), ("SSL", "authority")], ids=lambda value: value
 )
-def test_a_certificate_that_is_not_trusted_is_told_at_once(
+def test_a_certificate_that_is_not_trusted_is_reported_at_once(
     broker: Broker, lasting_topic: str, make_client: MakeClient, protocol: str, authority: str
 ) -> None:
     """The broker's, from an authority that is not ours; or ours, which the broker misses."""
@@ -85,7 +87,7 @@ def test_a_file_that_is_no_certificate_is_wrong_use(broker: Broker, lasting_topi
         make_client(lasting_topic, protocol="SSL", ca_file=broker.certificates.client_key)
 
 
-def test_a_topic_that_the_user_may_not_read_is_told(broker: Broker, topic: str, make_client: MakeClient) -> None:
+def test_a_topic_that_the_user_may_not_read_is_reported(broker: Broker, topic: str, make_client: MakeClient) -> None:
     """As a matter of rights, not as a broker that is away."""
     broker.deny(ResourceType.TOPIC, topic)
     client = make_client(topic, **login("SASL_PLAINTEXT", "PLAIN"))

@@ -42,8 +42,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """A message to the webhook."""
-        told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.posted.append((self.path, told))  # type: ignore[attr-defined]
+        parsed = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.posted.append((self.path, parsed))  # type: ignore[attr-defined]
         self._answer(b"ok")
 
     def log_message(self, *_: object) -> None:
@@ -86,7 +86,7 @@ class PostOffice:
 
     def login(self, _server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
         """Whether that is the user and the password."""
-        right = data == LoginPassword(*(told.encode() for told in LOGIN.values()))
+        right = data == LoginPassword(*(found.encode() for found in LOGIN.values()))
         return AuthResult(success=right, handled=right)
 
 
@@ -168,7 +168,7 @@ def text_of(mail: EmailMessage) -> str:
     return str(part.get_content()).replace("\r\n", "\n")
 
 
-def test_a_service_that_dies_is_told_once_and_its_return_once(tmp_path: Path) -> None:
+def test_a_service_that_dies_is_reported_once_and_its_return_once(tmp_path: Path) -> None:
     """By mail, over TLS and with a login, and on Slack, with what to do; and nothing else is told."""
     smtp, dying, alertmanager, prometheus = reserve(4)
     with ExitStack() as stack:
@@ -202,13 +202,13 @@ def test_a_service_that_dies_is_told_once_and_its_return_once(tmp_path: Path) ->
         with http_server(dying):
             wait_until(lambda: len(office.mails) > 1 and len(posted) > 1, 30)
             time.sleep(5)
-        told, over = office.mails
+        subjects, over = office.mails
         assert over["Subject"] == "movierec: over: stable-1 is down"
-        assert (told["From"], told["To"]) == ("bot@example.org", "ann@example.org, bea@example.org")
+        assert (subjects["From"], subjects["To"]) == ("bot@example.org", "ann@example.org, bea@example.org")
         assert re.fullmatch(
             r"stable-1 is down \(critical\)\nIt has not answered .*\nWhat to do: docker compose ps stable-1; .*\n"
             r"Since 20\S+Z, ServiceDown\s*",
-            text_of(told),
+            text_of(subjects),
         )
         assert re.fullmatch(r"Over: stable-1 is down\nFrom 20\S+Z to 20\S+Z, ServiceDown\s*", text_of(over))
         assert [path for path, _ in posted] == ["/services/T0/B0/zyxwv"] * 2

@@ -142,8 +142,8 @@ def is_ready(url: str) -> bool:
 def pasted(url: str, query: str) -> float:
     """The one value that an instant query has now."""
     with urllib.request.urlopen(f"{url}/api/v1/query?{urllib.parse.urlencode({'query': query})}", timeout=30) as answer:
-        told = json.load(answer)
-    (only,) = told["data"]["result"]
+        parsed = json.load(answer)
+    (only,) = parsed["data"]["result"]
     return float(only["value"][1])
 
 

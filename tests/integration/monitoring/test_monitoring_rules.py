@@ -37,10 +37,10 @@ def test_the_question_that_promtool_tries_is_the_one_that_a_verdict_asks() -> No
 @pytest.mark.parametrize("alert", ALERTS)
 def test_every_alert_is_seen_to_fire_and_not_to_fire(alert: str) -> None:
     """In the tests that promtool runs."""
-    told = "".join(path.read_text() for path in TESTS.glob("*alerts_test.yml"))
+    text = "".join(path.read_text() for path in TESTS.glob("*alerts_test.yml"))
     silent, fires = rf"alertname: {alert}, exp_alerts: \[\]", rf"alertname: {alert}\n +exp_alerts:\n +- exp_labels:"
-    assert re.search(silent, told), f"{alert} has no case in alerts_test.yml in which it does not fire"
-    assert re.search(fires, told), f"{alert} has no case in alerts_test.yml in which it fires"
+    assert re.search(silent, text), f"{alert} has no case in alerts_test.yml in which it does not fire"
+    assert re.search(fires, text), f"{alert} has no case in alerts_test.yml in which it fires"
 
 
 @pytest.mark.parametrize("figure", RECORDED)
@@ -52,8 +52,8 @@ def test_every_recorded_figure_is_computed_once(figure: str) -> None:
 @pytest.mark.parametrize("alert", ALERTS)
 def test_every_alert_tells_a_person_what_to_do(alert: str) -> None:
     """Severity, what, where and what to do, the subject short; and docs/operations.md explains it."""
-    told = (RULES / "alerts.yml").read_text()
-    text = told[told.index(f"- alert: {alert}\n") :].partition("\n\n")[0]
+    page = (RULES / "alerts.yml").read_text()
+    text = page[page.index(f"- alert: {alert}\n") :].partition("\n\n")[0]
     assert re.search(r"labels: \{severity: (critical|warning)\}", text)
     for name in ("summary", "description", "action"):
         assert re.search(rf'^          {name}: ".+"$', text, re.MULTILINE), name

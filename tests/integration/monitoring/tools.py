@@ -22,11 +22,11 @@ def docker_client() -> str:
 
 def image_of(service: str) -> str:
     """The image of a service of the stack."""
-    told = re.search(
+    text = re.search(
         rf"^  {service}:\n(?:    .*\n)*?    image: (\S+)$", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE
     )
-    assert told is not None, f"docker-compose.yml names no image of {service}"
-    return told[1]
+    assert text is not None, f"docker-compose.yml names no image of {service}"
+    return text[1]
 
 
 def docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -187,7 +187,7 @@ def server_rows(server: Server, query: str) -> list[tuple[object, ...]]:
         return [tuple(row) for row in cursor.fetchall()]
 
 
-def test_a_schema_that_is_missing_is_told_with_what_to_do(database: Database) -> None:
+def test_a_schema_that_is_missing_is_reported_with_what_to_do(database: Database) -> None:
     """By either account, where the database has no notes of migrations, or older ones."""
     for url in (database.service, database.host):
         with closing(Archive(url)) as archive:

@@ -75,7 +75,7 @@ def test_a_version_is_trained_judged_and_served_by_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("workers", "seconds", "found"), [(0, 5, "no worker took a first job within 5 s: start one"), (1, 120, "begun")]
 )
-def test_a_cluster_without_a_free_worker_is_told(tmp_path: Path, workers: int, seconds: int, found: str) -> None:
+def test_a_cluster_without_a_free_worker_is_reported(tmp_path: Path, workers: int, seconds: int, found: str) -> None:
     """After a while, and never waited for without an end; with a worker it begins, and Ctrl-C still is the run's to handle."""
     with cluster(tmp_path, workers) as master:
         report = found_by("begin", master, str(seconds))
@@ -83,7 +83,7 @@ def test_a_cluster_without_a_free_worker_is_told(tmp_path: Path, workers: int, s
 
 
 @needs_java
-def test_a_master_that_is_not_there_is_told() -> None:
+def test_a_master_that_is_not_there_is_reported() -> None:
     """In one line, and at once."""
     report = found_by("begin", "spark://127.0.0.1:9", "120")
     assert report.startswith("SPARK_MASTER=spark://127.0.0.1:9: Spark does not run there (")

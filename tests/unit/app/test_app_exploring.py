@@ -58,7 +58,7 @@ def test_one_late_place_is_given_to_a_film_that_few_lists_show(
 
 
 @pytest.mark.parametrize("user", [FULL, FEW, UNKNOWN])
-def test_an_answer_that_explored_is_told_apart_and_replayed(artifact: Path, recommender: Recommender, user: int) -> None:
+def test_an_answer_that_explored_is_distinguished_and_replayed(artifact: Path, recommender: Recommender, user: int) -> None:
     """Its inputs are enough, also for a service that explores no more; without inputs it is the plain answer."""
     answers = [recommender.recommend(user) for _ in range(50)]
     assert len({answer.body for answer in answers}) > 1

@@ -390,7 +390,7 @@ def test_a_disk_that_is_full_from_the_start_costs_rows_until_there_is_room(folde
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, place: str) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path, place: str) -> None:
     """A file in the folder's place, or above it: JournalError with the folder's name."""
     (tmp_path / "file").touch()
     with pytest.raises(JournalError, match=f"{tmp_path / place}: .*: the journals need a writable folder"):

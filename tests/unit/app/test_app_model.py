@@ -421,7 +421,7 @@ def test_metadata_without_a_part_is_refused(artifact: Path, part: object) -> Non
     assert "metadata.json: lists no serving part" in refusal(artifact)
 
 
-def test_no_artifact_at_all_is_told_as_that(tmp_path: Path) -> None:
+def test_no_artifact_at_all_is_reported_as_that(tmp_path: Path) -> None:
     """A folder without metadata: the message asks for a model."""
     assert refusal(tmp_path) == f"{tmp_path}/metadata.json: No such file or directory: is there a trained model?"
     (tmp_path / "metadata.json").symlink_to(tmp_path / "cache" / "7f")

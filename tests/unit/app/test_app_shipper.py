@@ -504,7 +504,7 @@ def signals_restored() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def test_the_command_ships_until_it_is_told_to_stop(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_ships_until_a_signal_stops_it(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """TERM ends it with status 0, after a last read."""
     monkeypatch.setenv("JOURNAL_DIR", str(harness.journals))
     monkeypatch.setenv("PROVENANCE_URL", f"sqlite:///{harness.database}")

@@ -59,7 +59,7 @@ def metrics(port: int, host: str = "127.0.0.1") -> dict[str, float]:
     return {" ".join([each.name, *each.labels.values()]): each.value for each in samples}
 
 
-def test_what_waits_is_told_for_each_service(tmp_path: Path, ledger: Away) -> None:
+def test_what_waits_is_reported_for_each_service(tmp_path: Path, ledger: Away) -> None:
     """Bytes that are written and not in the database; none of a service that has caught up."""
     journals = {name: Journal(tmp_path / "journals" / name, 1 << 20, 1 << 18) for name in ("stable-1", "canary")}
     made, port = Shipper(tmp_path / "journals", ledger, 1000), reserve()[0]
@@ -86,7 +86,7 @@ def test_what_waits_is_told_for_each_service(tmp_path: Path, ledger: Away) -> No
         journal.close()
 
 
-def test_a_database_that_is_away_is_told_until_it_is_back(tmp_path: Path, ledger: Away) -> None:
+def test_a_database_that_is_away_is_reported_until_it_is_back(tmp_path: Path, ledger: Away) -> None:
     """What waits then is all that was not taken."""
     journal = Journal(tmp_path / "journals" / "stable-1", 1 << 20, 1 << 18)
     made, port = Shipper(tmp_path / "journals", ledger, 1000), reserve()[0]

@@ -5,7 +5,7 @@ import pytest
 from tests.bench.precompute import MOST_MIB, MOST_SECONDS, measured, rows
 
 
-def test_every_user_gets_a_list_and_its_cost_is_told() -> None:
+def test_every_user_gets_a_list_and_its_cost_is_reported() -> None:
     """A small table, measured as the large one is."""
     report = measured(600, films=200)
     assert (report["users"], report["ranker"]) == (600, "blend")

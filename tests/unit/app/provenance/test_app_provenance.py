@@ -75,7 +75,7 @@ def test_tables_are_made_once(ledger: Ledger) -> None:
     assert ledger.taken() == {JOURNAL: 100}
 
 
-def test_answers_come_with_all_that_is_told_of_them(ledger: Ledger, path: Path) -> None:
+def test_answers_come_with_all_that_is_reported_of_them(ledger: Ledger, path: Path) -> None:
     """A row has the columns of the contract, with the time in UTC to the microsecond."""
     ledger.add_answers(JOURNAL, [row(1)], 100)
     statement = "select version_number, user_id, answer_id, request_id, track, served_at, step, digest from reccom"
@@ -219,7 +219,7 @@ def test_readers_are_not_held_up_by_a_writer(ledger: Ledger, path: Path) -> None
 
 
 @pytest.mark.parametrize("place", ["missing/provenance.sqlite", "."])
-def test_a_database_that_is_away_is_told_at_every_use(tmp_path: Path, place: str) -> None:
+def test_a_database_that_is_away_is_reported_at_every_use(tmp_path: Path, place: str) -> None:
     """A folder that is not there, or one in the file's place: DatabaseError from every method, nothing before."""
     ledger = Ledger(f"sqlite:///{tmp_path / place}")
     for use in (
@@ -236,7 +236,7 @@ def test_a_database_that_is_away_is_told_at_every_use(tmp_path: Path, place: str
     ledger.close()
 
 
-def test_a_mysql_that_is_away_is_told_like_any_other() -> None:
+def test_a_mysql_that_is_away_is_reported_like_any_other() -> None:
     """Nobody listens on that port: DatabaseError with the address, and without the password."""
     ledger = Ledger("mysql+mysqlconnector://me:hunter2@127.0.0.1:1/movierec")
     with pytest.raises(DatabaseError, match=r"Can't connect to MySQL server on '127.0.0.1:1'") as caught:

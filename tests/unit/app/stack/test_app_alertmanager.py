@@ -42,7 +42,7 @@ def test_each_channel_is_on_by_its_own_settings() -> None:
     assert [channels(each) for each in (MAIL, SLACK, {**MAIL, **SLACK})] == [["mail"], ["Slack"], ["mail", "Slack"]]
 
 
-def test_an_end_is_told_too() -> None:
+def test_an_end_is_reported_too() -> None:
     """By both channels."""
     both = receiver({**MAIL, **SLACK})
     assert both["email_configs"][0]["send_resolved"] is True
@@ -110,7 +110,7 @@ def test_what_is_missing_or_bad_stops_the_start_with_its_name(settings: dict[str
     assert "hunter2" not in str(raised.value)
 
 
-def test_an_alert_is_told_once() -> None:
+def test_an_alert_is_reported_once() -> None:
     """It is not repeated for a month, and grouped so that one service's mail does not hold another one's."""
     route = json.loads(render(MAIL))["route"]
     assert route["repeat_interval"] == "30d"

@@ -256,7 +256,7 @@ def test_the_file_rolls_at_its_age(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("first", ["2001-09-08T01:46:40.000Z INFO begun", "2003-01-01T00:00:00.000Z INFO clock was wrong"])
-def test_the_age_counts_from_the_first_line_whoever_wrote_it(tmp_path: Path, first: str) -> None:
+def test_the_age_counts_from_the_first_line_the_one_who_wrote_it(tmp_path: Path, first: str) -> None:
     """Processes that live for a minute roll it as well; a first line from the future does not stop that."""
     (tmp_path / "a.log").write_text(f"{first}\n")
     handler = rotating(tmp_path / "a.log")
@@ -314,8 +314,8 @@ def test_a_file_that_cannot_be_renamed_grows_on(tmp_path: Path, capsys: pytest.C
         write(handler, f"{'x' * 200} {number}")
     handler.close()
     assert len((tmp_path / "a.log").read_text().splitlines()) == 20
-    (told,) = capsys.readouterr().err.splitlines()
-    assert "cannot be rotated" in told
+    (output,) = capsys.readouterr().err.splitlines()
+    assert "cannot be rotated" in output
 
 
 def test_a_full_disk_is_said_once_and_without_the_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -323,8 +323,8 @@ def test_a_full_disk_is_said_once_and_without_the_line(capsys: pytest.CaptureFix
     handler = rotating(Path("/dev/full"))
     write(handler, "hunter2")
     write(handler, "hunter2")
-    (told,) = capsys.readouterr().err.splitlines()
-    assert "No space left on device" in told
+    (output,) = capsys.readouterr().err.splitlines()
+    assert "No space left on device" in output
     with suppress(OSError):
         handler.close()
 

@@ -30,10 +30,10 @@ def test_a_program_apart_is_out_of_reach_of_the_terminals_ctrl_c(tmp_path: Path,
 def test_a_login_in_a_remotes_url_is_in_no_error(tmp_path: Path, before: int) -> None:
     """Not even half of it, where the words are cut: nobody could mask that any more."""
     words = f"ERROR: {'x' * before} https://somebody:sesame-open@example.org/data is away"
-    with pytest.raises(CommandError) as told:
+    with pytest.raises(CommandError) as found:
         Commands(tmp_path).run(sys.executable, "-c", f"import sys; sys.exit({words!r})")
-    assert "sesame" not in str(told.value)
-    assert "somebody" not in told.value.words
+    assert "sesame" not in str(found.value)
+    assert "somebody" not in found.value.words
 
 
 def test_a_program_apart_ends_with_the_run_that_is_killed(tmp_path: Path) -> None:

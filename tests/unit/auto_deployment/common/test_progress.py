@@ -94,7 +94,7 @@ def test_a_terminal_gets_a_bar_that_goes_away() -> None:
     assert shown.rstrip().endswith("\x1b[2K")
 
 
-def test_a_note_stands_beside_how_far_it_is() -> None:
+def test_a_note_stands_next_to_the_progress() -> None:
     """From the next advance on, in a log and on a terminal."""
     for stream in (StringIO(), Terminal()):
         clock = Clock()

@@ -24,8 +24,8 @@ def answering(body: bytes, status: int = 200, wait: threading.Event | None = Non
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            told = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            ASKED.append({"path": [self.path], **parse_qs(told)})
+            found = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            ASKED.append({"path": [self.path], **parse_qs(found)})
             if wait is not None:
                 wait.wait(5)
             self.send_response(status)
@@ -78,7 +78,7 @@ def test_an_empty_answer_is_no_failure() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 422, 503])
-def test_a_refused_query_is_told_with_its_reason(status: int) -> None:
+def test_a_refused_query_is_reported_with_its_reason(status: int) -> None:
     """Prometheus is there, and says no."""
     body = b'{"status": "error", "errorType": "bad_data", "error": "parse error"}'
     with answering(body, status) as url, pytest.raises(QueryError, match="bad_data: parse error"):

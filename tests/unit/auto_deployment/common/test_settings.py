@@ -255,10 +255,10 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "s3cret" not in str(raised.value)
 
 
-@pytest.mark.parametrize(("told", "begin"), [("earliest", "earliest"), ("latest", "latest"), ("minutes:30", "8200000")])
-def test_the_first_collection_begins_where_it_is_told(monkeypatch: pytest.MonkeyPatch, told: str, begin: str) -> None:
+@pytest.mark.parametrize(("expected", "begin"), [("earliest", "earliest"), ("latest", "latest"), ("minutes:30", "8200000")])
+def test_the_first_collection_begins_where_the_setting_says(monkeypatch: pytest.MonkeyPatch, expected: str, begin: str) -> None:
     """At an end of the topic, or so many minutes ago, in milliseconds."""
-    monkeypatch.setenv("COLLECT_FROM", told)
+    monkeypatch.setenv("COLLECT_FROM", expected)
     assert load_settings().collect_begin(10_000.0) == begin
 
 

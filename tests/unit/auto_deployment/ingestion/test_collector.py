@@ -231,7 +231,7 @@ def test_tables_without_a_row_have_their_header(tmp_path: Path) -> None:
     assert contents(tmp_path)[1] == f"{WATCH_HEADER}\n".encode()
 
 
-def test_each_block_is_on_the_disk_when_it_is_told(tmp_path: Path) -> None:
+def test_each_block_is_on_the_disk_when_it_is_reported(tmp_path: Path) -> None:
     """With how much is left after it, to nought."""
     collector = collector_of(tmp_path)
     left = collector.collect(FileSource([file_of(tmp_path, CONTENT)], 5), lambda: True)
@@ -558,7 +558,7 @@ def test_no_line_or_no_rating_refuses_the_run() -> None:
         check_trainable(Counts(5, Counter(), 0, Counter(film=5)))
 
 
-def test_counts_are_told_the_most_frequent_first() -> None:
+def test_counts_are_reported_the_most_frequent_first() -> None:
     """As a person reads them, with thousands apart."""
     assert counts_text(Counter(film=2, user=12_345)) == "user 12,345, film 2"
 

@@ -189,7 +189,7 @@ def test_a_run_that_was_broken_off_goes_on_in_the_same_order() -> None:
 
 
 @pytest.mark.parametrize(("begin", "first"), [("earliest", 3), ("latest", 10), ("7", 7), ("99", 10)])
-def test_the_very_first_run_starts_where_it_is_told(begin: str, first: int) -> None:
+def test_the_very_first_run_starts_where_the_setting_says(begin: str, first: int) -> None:
     """At the first offset, at the end, or at a time; a later run where the last one ended, a new partition at its first."""
     topic = Topic(p0=list(range(3, 10)))
     marks: dict[str, Any] = {}
@@ -200,7 +200,7 @@ def test_the_very_first_run_starts_where_it_is_told(begin: str, first: int) -> N
     assert lines_of(run(source, marks)) == ["line 10", "line 0", "line 1"]
 
 
-def test_offsets_that_retention_removed_are_told_as_a_gap() -> None:
+def test_offsets_that_retention_removed_are_reported_as_a_gap() -> None:
     """From where the last run ended to the first that is left, also where nothing of the plan is left."""
     topic = Topic(p0=list(range(10)))
     source = TopicSource(topic, "movielog4", block_offsets=4)

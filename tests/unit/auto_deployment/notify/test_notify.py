@@ -88,7 +88,7 @@ def test_a_version_that_a_later_run_publishes_is_named() -> None:
     assert "release begins with GitLab's pipeline" in " ".join(notice.text.split())
 
 
-def test_a_refusal_is_told_with_figures_limit_and_reasons() -> None:
+def test_a_refusal_is_reported_with_figures_limit_and_reasons() -> None:
     """And with what it means: nothing is served, nothing is lost."""
     notice = refused(["the RMSE is too high", "it learned nothing"], {"RMSE": 1.1234, "bias": "0.9"}, 1.0)
     assert notice.subject == "movierec: refused: the RMSE is too high; it learned nothing"
@@ -101,20 +101,20 @@ def test_a_refusal_without_figures_has_its_limit() -> None:
     assert refused(["empty"], {}, 0.05).text.startswith("limit  0.05\n\n- empty\n")
 
 
-def test_a_failure_is_told_with_step_reason_and_what_to_do() -> None:
+def test_a_failure_is_reported_with_step_reason_and_what_to_do() -> None:
     """The step and the reason stand in the subject."""
     notice = failed("push", "the remote is away", "It is tried again.")
     assert notice.subject == "movierec: failed at push: the remote is away"
     assert notice.text == "step: push\nreason: the remote is away\n\nIt is tried again.\n"
 
 
-def test_nothing_new_is_told() -> None:
+def test_nothing_new_is_reported() -> None:
     """No version is no failure."""
     assert "nothing new" in nothing_new().subject
     assert nothing_new().text.startswith("0 new rows\n")
 
 
-def test_a_growing_lag_is_told_with_both_lags_and_what_to_do() -> None:
+def test_a_growing_lag_is_reported_with_both_lags_and_what_to_do() -> None:
     """Figures first, then the settings that help."""
     notice = lag_alarm(2_500_000, 1_000_000)
     assert notice.subject == "movierec: lag grows: 2,500,000 messages"
@@ -254,7 +254,7 @@ def test_only_a_server_on_this_machine_is_trusted(host: str, *, trusted: bool) -
     assert channel._server.trusted is trusted
 
 
-def test_a_notice_is_told_by_every_channel() -> None:
+def test_a_notice_is_reported_by_every_channel() -> None:
     """Nothing is said of what went well."""
     first, second = Listener(name="one"), Listener(name="two")
     assert deliver(NOTICE, [first, second], sleep=no_pause) == []
@@ -276,7 +276,7 @@ def test_a_channel_is_tried_three_times_with_growing_pauses() -> None:
     assert pauses == sorted(set(pauses))
 
 
-def test_what_could_not_be_told_is_returned_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_could_not_be_sent_is_returned_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     """The reason of the last try, by channel; the others are told all the same."""
     caplog.set_level(logging.WARNING, logger="auto_deployment")
     deaf, other = Listener(*[NotifyError(f"away {number}") for number in range(5)]), Listener(name="other")

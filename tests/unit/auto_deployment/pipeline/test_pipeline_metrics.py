@@ -90,7 +90,7 @@ def test_without_a_version_time_counts_from_the_first_run() -> None:
 
 
 @pytest.mark.parametrize(("lags", "last", "before"), [((5,), 5, 5), ((5, 9), 9, 5), ((1, 9, 2), 2, 9)])
-def test_the_lag_stands_beside_the_one_before(lags: tuple[int, ...], last: int, before: int) -> None:
+def test_the_lag_is_printed_with_the_one_before(lags: tuple[int, ...], last: int, before: int) -> None:
     """So that a rule can tell whether it grows; a first one does not."""
     values = after_run({}, "collect", 0, DataState(0, None, lags), NOW)
     assert (values["pipeline_kafka_lag"], values["pipeline_kafka_lag_before"]) == (last, before)

@@ -130,7 +130,7 @@ def test_films_with_few_likes_stay_out_of_the_dense_part() -> None:
     assert not np.delete(scores, kept, axis=1).any()
 
 
-def test_films_that_nobody_likes_beside_others_cost_nothing() -> None:
+def test_films_liked_without_others_cost_nothing() -> None:
     """They have no weights, so leaving them out of the matrix changes no score; where there is no other film it is empty."""
     alone = [(30 + film, film, 5.0) for film in range(8)]
     shared = [(user, film, 4.0) for user in range(10) for film in range(8 + user % 2, 14, 2)]

@@ -81,8 +81,8 @@ def test_a_rollback_hears_nothing_that_was_asked_of_a_release_before_it(
 ) -> None:
     """A stale abort would undo it; a newer version stays wanted."""
     for action in ("abort", "promote", "release"):
-        told: Any = action
-        operator_requests.submit(context.folder, OperatorRequest(told, "bob", 8))
+        found: Any = action
+        operator_requests.submit(context.folder, OperatorRequest(found, "bob", 8))
     heard: list[str] = []
     front(
         context, monkeypatch, lambda: heard.extend(each.action for each in operator_requests.pending(context.folder))
@@ -188,9 +188,9 @@ def test_an_end_that_an_older_release_wrote_is_read(context: ReleaseContext) -> 
     end = ReleaseEnd(6, Ending.PROMOTED, (), "ann", 0.0, 1.0, 5, "6-x", notified=True)
     save(context.folder, replace(load(context.folder), ends=(end,)))
     path = context.folder / "state.json"
-    told = json.loads(path.read_text())
-    del told["ends"][0]["told_by"]
-    path.write_text(json.dumps(told))
+    parsed = json.loads(path.read_text())
+    del parsed["ends"][0]["told_by"]
+    path.write_text(json.dumps(parsed))
     assert load(context.folder).ends == (end,)
 
 
@@ -221,9 +221,9 @@ def test_status_says_when_no_engine_answers(
     options = Namespace(by="ann", json=True)
     shown = command.DeployCommand(replace(context, stack=stack), options)
     assert shown.status() == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["engine"] is answers
-    assert all("Cannot connect" in each["error"] for each in told["services"].values())
+    output = json.loads(capsys.readouterr().out)
+    assert output["engine"] is answers
+    assert all("Cannot connect" in each["error"] for each in output["services"].values())
     options.json = False
     assert shown.status() == 0
     text = capsys.readouterr().out

@@ -326,13 +326,13 @@ def test_without_figures_a_release_is_inconclusive(site: Site) -> None:
     assert (folder / "report.html").exists()
 
 
-def test_each_look_is_told_to_prometheus(site: Site) -> None:
+def test_each_observation_is_a_metric(site: Site) -> None:
     """When the last one was: a canary that nobody looks at is an alert."""
     site.put_under_way()
     site.run()
-    told = (site.tools.settings.log_dir / "metrics" / "release_look.prom").read_text().splitlines()[-1]
-    assert told.startswith("release_last_look_time_seconds ")
-    assert 0 < float(told.split()[1]) <= site.time
+    lines = (site.tools.settings.log_dir / "metrics" / "release_look.prom").read_text().splitlines()[-1]
+    assert lines.startswith("release_last_look_time_seconds ")
+    assert 0 < float(lines.split()[1]) <= site.time
 
 
 def test_the_shadow_may_refuse(site: Site) -> None:
@@ -443,7 +443,7 @@ def test_taking_back_is_tried_again(site: Site) -> None:
     assert site.stack.acts.count("remove canary") == 3
 
 
-def test_an_end_is_told_by_each_channel_once_however_late_it_takes_it(site: Site) -> None:
+def test_an_end_is_reported_by_each_channel_once_however_late_it_takes_it(site: Site) -> None:
     """The next look tries again whom nobody could tell, also once another release has ended meanwhile."""
     other = Mailbox("other")
     site.tools = replace(site.tools, channels=[site.mailbox, other])
@@ -523,7 +523,7 @@ def test_an_engine_that_is_away_at_the_end_changes_no_end(site: Site) -> None:
     assert len(site.mailbox.subjects) == 1
 
 
-def test_nobody_is_told_of_what_happened_more_than_a_day_ago(site: Site) -> None:
+def test_nobody_is_notified_of_what_happened_more_than_a_day_ago(site: Site) -> None:
     """A channel that is away for good does not keep the looks busy for ever."""
     site.mailbox.is_away = True
     site.put_under_way("rollback")

@@ -100,7 +100,7 @@ def test_what_is_clearly_worse_is_refused_with_value_and_limit(one: list[ProbeAn
     assert reason in shadowed(one).reasons
 
 
-def test_other_lists_are_told_and_never_judged() -> None:
+def test_other_lists_are_reported_and_never_judged() -> None:
     """A new version may well recommend other films; a millisecond is no difference."""
     found = shadowed(asked(0.0035, ("x", "z")))
     assert found.overlap == 0.5

@@ -50,7 +50,7 @@ def test_a_service_that_hangs_is_asked_no_longer_than_it_may(answers: Callable[[
     assert len(one) == len(other) == count
 
 
-def test_whoever_looks_may_end_the_asking(answers: Callable[[float], None]) -> None:
+def test_the_one_who_looks_may_end_the_asking(answers: Callable[[float], None]) -> None:
     """At once, whatever the service does."""
     answers(1.0)
 

@@ -36,8 +36,8 @@ class FakeEngine:
         del seconds
         words = " ".join(command[1:])
         self.commands.append(words)
-        if said := self.fails(words):
-            raise CommandError(command, said)
+        if found := self.fails(words):
+            raise CommandError(command, found)
         if "reload" in words and self.leaves:
             self.workers = [str(int(worker) + 10) for worker in self.workers]
         if words.startswith("top"):
@@ -126,7 +126,7 @@ def test_a_canary_is_withdrawn_also_without_nginx(stack: Stack, engine: FakeEngi
     assert not engine.asked("reload")
 
 
-def test_who_is_unwell_is_told_of_those_that_should_be_there(stack: Stack, engine: FakeEngine) -> None:
+def test_unhealthy_names_only_services_that_should_run(stack: Stack, engine: FakeEngine) -> None:
     """Not healthy, or gone; whoever was taken out is neither."""
     assert stack.unhealthy(FIRST) == set()
     engine.container = lambda name: {  # type: ignore[method-assign]
@@ -154,15 +154,15 @@ def test_compose_knows_before_it_acts(stack: Stack, engine: FakeEngine) -> None:
     assert len(engine.asked("up --detach")) == len(engine.asked("rm --stop")) == 1
 
 
-@pytest.mark.parametrize("said", ["", "container movierec-canary-1 is unhealthy"])
+@pytest.mark.parametrize("expected", ["", "container movierec-canary-1 is unhealthy"])
 @pytest.mark.parametrize(
     ("status", "health"), [("running", "unhealthy"), ("running", "starting"), ("exited", "unhealthy"), ("restarting", "")]
 )
 def test_a_container_that_does_not_get_healthy_is_sick(
-    stack: Stack, engine: FakeEngine, said: str, status: str, health: str
+    stack: Stack, engine: FakeEngine, expected: str, status: str, health: str
 ) -> None:
     """With where to look, whether or not Compose says so too."""
-    engine.fails = lambda command: said if "up --detach" in command else ""
+    engine.fails = lambda command: expected if "up --detach" in command else ""
     engine.status, engine.health, engine.image = status, health, "app:model-7"
     with pytest.raises(UnhealthyError, match="docker compose logs canary"):
         stack.replace("canary", BAKING)

@@ -178,10 +178,10 @@ def test_a_newer_version_comes_next_when_its_request_is_taken(tmp_path: Path) ->
     assert next_release(tmp_path) is None
 
 
-def test_prometheus_is_told_what_serves_and_how_the_last_one_ended(tmp_path: Path) -> None:
+def test_prometheus_gets_what_serves_and_how_the_last_one_ended(tmp_path: Path) -> None:
     """In its text format; nothing is told that is not known."""
-    told = metrics.to_text(replace(after(Ending.ABORTED), under_way=ROLLOUT))
-    values = dict(line.split() for line in told.splitlines() if not line.startswith("#"))
+    text = metrics.to_text(replace(after(Ending.ABORTED), under_way=ROLLOUT))
+    values = dict(line.split() for line in text.splitlines() if not line.startswith("#"))
     assert values == {
         "release_version_in_service": "6",
         "release_in_service_since_time_seconds": "50.0",

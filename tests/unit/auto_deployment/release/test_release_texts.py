@@ -26,9 +26,9 @@ def servers(text: str) -> list[str]:
 
 def test_no_container_is_given_an_address_that_is_anothers() -> None:
     """Those that are fixed are outside of what the engine gives away."""
-    told = yaml.safe_load((ROOT / "docker-compose.yml").read_text().replace("${STACK_NET:-10.213.82}", "10.213.82"))
-    (given,) = told["networks"]["front"]["ipam"]["config"]
-    networks = [each["networks"]["front"] for each in told["services"].values() if isinstance(each.get("networks"), dict)]
+    parsed = yaml.safe_load((ROOT / "docker-compose.yml").read_text().replace("${STACK_NET:-10.213.82}", "10.213.82"))
+    (given,) = parsed["networks"]["front"]["ipam"]["config"]
+    networks = [each["networks"]["front"] for each in parsed["services"].values() if isinstance(each.get("networks"), dict)]
     fixed = [ip_address(each["ipv4_address"]) for each in networks]
     assert len(fixed) == 4
     for address in (*fixed, ip_address(given["gateway"])):
@@ -63,22 +63,22 @@ def test_a_canary_is_never_ejected_and_a_third_stable_service_is() -> None:
     assert "canary:5000 resolve weight=1 max_fails=5 fail_timeout=2s" in servers(third)
 
 
-def test_compose_is_told_image_and_track_of_each_service() -> None:
+def test_compose_gets_image_and_track_of_each_service() -> None:
     """As YAML that Compose adds to its own file; an aborted canary is scaled to none."""
-    told = yaml.safe_load(override(BAKING))["services"]
-    assert told["canary"] == {"image": "${APP_IMAGE:-movierec-app}:model-7", "environment": {"TRACK": "canary"}}
-    assert told["stable-1"] == {"image": "${APP_IMAGE:-movierec-app}:stable", "environment": {"TRACK": "stable"}}
+    parsed = yaml.safe_load(override(BAKING))["services"]
+    assert parsed["canary"] == {"image": "${APP_IMAGE:-movierec-app}:model-7", "environment": {"TRACK": "canary"}}
+    assert parsed["stable-1"] == {"image": "${APP_IMAGE:-movierec-app}:stable", "environment": {"TRACK": "stable"}}
     assert yaml.safe_load(override(WITHOUT))["services"]["canary"] == {"scale": 0}
 
 
 def test_the_override_says_nothing_new_before_the_first_release() -> None:
     """Or an operator's next `up -d` would make every service again, all at once."""
     base = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-    for service, told in yaml.safe_load(override(FIRST))["services"].items():
+    for service, parsed in yaml.safe_load(override(FIRST))["services"].items():
         image = base[service]["image"].replace("${CANARY_TAG:-stable}", "stable")
-        assert told["image"] == image
+        assert parsed["image"] == image
         track = base[service]["environment"]["TRACK"].replace("${CANARY_TRACK:-canary}", "canary")
-        assert told["environment"]["TRACK"] == track
+        assert parsed["environment"]["TRACK"] == track
 
 
 def test_a_service_is_replaced_alone_and_waited_for() -> None:
@@ -111,14 +111,14 @@ def test_nginx_is_asked_before_it_reloads_the_same_file() -> None:
 
 def test_a_shadow_has_a_services_limits_and_no_journal() -> None:
     """Those of docker-compose.yml; it mounts no volume."""
-    told = docker_commands.shadow("docker", "movierec-shadow-new", "movierec_front", "sha256:1")
+    found = docker_commands.shadow("docker", "movierec-shadow-new", "movierec_front", "sha256:1")
     base = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["x-service"]
     for option, value in (("--memory", base["mem_limit"]), ("--pids-limit", str(base["pids_limit"])), ("--user", base["user"])):
-        assert told[told.index(option) + 1] == value
-    assert [told[n + 1] for n, each in enumerate(told) if each == "--tmpfs"] == base["tmpfs"]
-    assert "--read-only" in told
-    assert not any("journal" in each.lower() or each == "--volume" for each in told)
-    assert told[-1] == "sha256:1"
+        assert found[found.index(option) + 1] == value
+    assert [found[n + 1] for n, each in enumerate(found) if each == "--tmpfs"] == base["tmpfs"]
+    assert "--read-only" in found
+    assert not any("journal" in each.lower() or each == "--volume" for each in found)
+    assert found[-1] == "sha256:1"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_other_commands(command: list[str], expected: str) -> None:
     assert " ".join(command) == expected
 
 
-def test_workers_are_told_from_other_processes() -> None:
+def test_workers_are_distinguished_from_other_processes() -> None:
     """Those that end are workers still."""
     printed = (
         "PID COMMAND\n100 nginx: master process nginx -c x\n101 nginx: worker process is shutting down\n"
@@ -152,7 +152,7 @@ def test_workers_are_told_from_other_processes() -> None:
 
 def test_a_container_is_read_from_what_the_engine_prints() -> None:
     """Healthy is what runs and says so."""
-    told = {
+    values = {
         "Id": "abc",
         "Name": "/movierec-canary-1",
         "Image": "sha256:1",
@@ -160,13 +160,13 @@ def test_a_container_is_read_from_what_the_engine_prints() -> None:
         "State": {"Status": "running", "StartedAt": "2026-11-23T13:00:00.5Z", "Health": {"Status": "healthy"}},
         "NetworkSettings": {"Networks": {"movierec_front": {"IPAddress": "172.30.82.13"}}},
     }
-    found = container_from_inspect(told)
+    found = container_from_inspect(values)
     assert (found.name, found.address, found.network) == ("movierec-canary-1", "172.30.82.13", "movierec_front")
     assert found.is_healthy
-    assert not container_from_inspect({**told, "State": {"Status": "exited", "StartedAt": ""}}).is_healthy
+    assert not container_from_inspect({**values, "State": {"Status": "exited", "StartedAt": ""}}).is_healthy
 
 
-def test_times_are_told_as_people_read_them() -> None:
+def test_times_are_reported_as_people_read_them() -> None:
     """Seconds, minutes, hours."""
     assert [minutes_of(seconds) for seconds in (61, 600, 7300)] == ["61 s", "10 min", "2.0 h"]
     assert utc(0.0) == "1970-01-01T00:00:00Z"

@@ -14,13 +14,13 @@ def test_a_planted_gap_is_found_and_beyond_chance() -> None:
     draw = np.random.default_rng(5)
     labels = np.repeat(["F", "M"], 200)
     values = draw.normal(np.where(labels == "F", 0.6, 0.2), 0.2)
-    told = split(values, labels, 0)
-    assert told.gap is not None
-    assert (told.gap.highest, told.gap.lowest) == ("F", "M")
-    assert told.gap.interval.low < 0.4 < told.gap.interval.high
-    assert told.gap.by_chance < 0.1 < told.gap.interval.low
-    assert told.groups["F"].low < 0.6 < told.groups["F"].high
-    assert told.users == {"F": 200, "M": 200}
+    found = split(values, labels, 0)
+    assert found.gap is not None
+    assert (found.gap.highest, found.gap.lowest) == ("F", "M")
+    assert found.gap.interval.low < 0.4 < found.gap.interval.high
+    assert found.gap.by_chance < 0.1 < found.gap.interval.low
+    assert found.groups["F"].low < 0.6 < found.groups["F"].high
+    assert found.users == {"F": 200, "M": 200}
 
 
 def test_groups_by_chance_are_not_beyond_chance() -> None:
@@ -34,11 +34,11 @@ def test_groups_by_chance_are_not_beyond_chance() -> None:
     assert beyond <= 6
 
 
-def test_groups_that_are_too_small_are_told_and_left_out() -> None:
+def test_groups_that_are_too_small_are_reported_and_left_out() -> None:
     """Users without a label are in no group."""
     labels = np.array(["F"] * FEWEST_USERS + ["M"] * (FEWEST_USERS - 1) + [""] * 50)
-    told = split(np.ones(len(labels)), labels, 0)
-    assert (list(told.groups), told.too_small, told.gap) == (["F"], {"M": FEWEST_USERS - 1}, None)
+    found = split(np.ones(len(labels)), labels, 0)
+    assert (list(found.groups), found.too_small, found.gap) == (["F"], {"M": FEWEST_USERS - 1}, None)
     assert split(np.ones(3), np.array(["", "", ""]), 0).groups == {}
 
 

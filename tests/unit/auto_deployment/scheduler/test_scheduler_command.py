@@ -45,7 +45,7 @@ def test_a_bad_setting_stops_the_start_with_its_name(
     assert line.startswith("RETRAIN_DAYS: ")
 
 
-def test_a_data_folder_that_cannot_be_made_is_told(
+def test_a_data_folder_that_cannot_be_made_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line that names the setting, exit status 1."""

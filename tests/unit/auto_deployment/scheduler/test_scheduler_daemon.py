@@ -218,7 +218,7 @@ def test_a_run_that_finds_another_one_is_tried_every_five_minutes(world: World) 
     assert world.told == []
 
 
-def test_a_run_that_always_finds_another_one_is_told_after_an_hour(world: World) -> None:
+def test_a_run_that_always_finds_another_one_is_reported_after_an_hour(world: World) -> None:
     """Twelve times again and no more; two days later it is tried anew."""
     world.outcomes = lambda job: Process(world.clock, 60, BUSY if job == RETRAIN else 0)
     world.serve(47)
@@ -254,14 +254,14 @@ def test_the_rest_of_an_earlier_run_counts_as_another_run(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "expected"),
     [(0, 0), (1, 0), (2, 1), (3, 0), (4, 0), (143, 0), (-9, 1), (-11, 1), (99, 1)],
 )
-def test_what_a_run_could_not_tell_itself_is_told(world: World, status: int, told: int) -> None:
+def test_what_a_run_could_not_report_is_reported_for_it(world: World, status: int, expected: int) -> None:
     """It was killed, or its settings are bad; the rest it tells."""
     world.outcomes = lambda _job: Process(world.clock, 60, status)
     world.serve(1)
-    assert len(world.told) == told
+    assert len(world.told) == expected
     assert world.runs()[RETRAIN].status == status
 
 

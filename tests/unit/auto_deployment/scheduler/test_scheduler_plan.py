@@ -104,6 +104,6 @@ def test_a_clock_that_is_set_right_by_seconds_changes_nothing() -> None:
         (Run(NOW, NOW, cut_off=True), "cut off"),
     ],
 )
-def test_an_end_is_told_in_words(run: Run, words: str) -> None:
+def test_an_end_is_reported_in_words(run: Run, words: str) -> None:
     """The status as a number, what it means, and what is known beside it."""
     assert words_of(run) == words

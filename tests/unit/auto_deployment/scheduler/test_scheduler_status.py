@@ -20,7 +20,7 @@ from tests.unit.auto_deployment.scheduler.runs import DAY, HOUR, NOW
         (DAY + HOUR + 60, "1 d 1 h"),
     ],
 )
-def test_a_duration_is_told_in_its_two_largest_units(seconds: float, text: str) -> None:
+def test_a_duration_is_reported_in_its_two_largest_units(seconds: float, text: str) -> None:
     """A person wants no more."""
     assert span(seconds) == text
 

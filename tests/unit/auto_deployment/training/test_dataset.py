@@ -64,7 +64,7 @@ def test_the_tables_become_arrays(tmp_path: Path) -> None:
     assert data.look_alikes == ()
 
 
-def test_arrays_have_the_types_that_are_told(tmp_path: Path) -> None:
+def test_arrays_have_the_types_that_are_reported(tmp_path: Path) -> None:
     """Also where a table holds a header alone."""
     for data in (dataset(tmp_path, [RATING], [WATCHED]), dataset(tmp_path, [RATING]), dataset(tmp_path)):
         rated, seen = data.ratings, data.watches
@@ -94,7 +94,7 @@ def test_of_many_equal_times_the_last_row_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("decimals", ["", ".585", ".585123", ".585123456"])
-def test_any_year_of_the_stream_stands_beside_times_of_any_decimals(tmp_path: Path, decimals: str) -> None:
+def test_any_year_of_the_stream_is_read_with_any_decimals(tmp_path: Path, decimals: str) -> None:
     """Nanoseconds end in 2262: one line with 9 decimals must not turn a far year into a damaged row."""
     times = [f"2026-01-05T08:00:00{decimals}", f"2999-01-01T00:00:00{decimals}", "1001-01-01T00:00:00.000000001"]
     rated, seen = ([f"{user},a+1999,4,{time}" for user, time in enumerate(times)] for _ in range(2))

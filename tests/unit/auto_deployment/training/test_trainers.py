@@ -123,10 +123,10 @@ def test_every_trainer_has_its_name() -> None:
 def test_spark_is_asked_for_before_anything_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pyspark, or without Java, the settings and the trainer refuse with what to install; the others do not care."""
     monkeypatch.setattr("auto_deployment.common.spark_packages.find_spec", lambda _: None)
-    told = r"scripts/run --install spark"
-    with pytest.raises(WrongUseError, match=f"TRAINER: .*{told}"):
+    found = r"scripts/run --install spark"
+    with pytest.raises(WrongUseError, match=f"TRAINER: .*{found}"):
         load_settings(_env_file=None, trainer="spark")
-    with pytest.raises(WrongUseError, match=told):
+    with pytest.raises(WrongUseError, match=found):
         trainer_of("spark", "local")
     assert load_settings(_env_file=None, trainer="sgd").trainer == trainer_of("sgd", "local").name == "sgd"
     monkeypatch.setattr("auto_deployment.common.spark_packages.find_spec", lambda _: True)

@@ -75,7 +75,7 @@ def test_a_tag_that_is_no_versions_is_nobodys_business(repository: Repository, f
     assert repository.versions.unpushed() == [2]
 
 
-def test_a_tag_whose_commit_is_not_to_be_found_is_told(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tag_whose_commit_is_not_to_be_found_is_reported(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that the remote dropped, of a version before the commits that are looked at: what to do, and no tag is moved."""
     monkeypatch.setattr(versioning_repository, "LATEST_COMMITS", 2)
     repository.commit("Code")

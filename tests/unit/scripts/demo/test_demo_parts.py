@@ -49,7 +49,7 @@ def test_nginx_takes_the_configuration(tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-def test_a_configuration_that_nginx_refuses_is_told_in_its_words(tmp_path: Path) -> None:
+def test_a_configuration_that_nginx_refuses_is_reported_in_its_words(tmp_path: Path) -> None:
     """A server without a port that can be: RunError with NGINX's message."""
     with pytest.raises(RunError, match="invalid port"):
         nginx.prepare(tmp_path, 8082, [nginx.Upstream("127.0.0.1:99999", 1, "stable")], nginx.find_nginx())
@@ -125,7 +125,7 @@ def test_a_process_that_dies_is_started_again_until_it_dies_too_often(tmp_path: 
     assert "ended with 3" in messages[0]
 
 
-def test_a_process_that_does_not_come_up_is_told(tmp_path: Path) -> None:
+def test_a_process_that_does_not_come_up_is_reported(tmp_path: Path) -> None:
     """It ended before it was ready: RunError with its last words; one not yet started does not count."""
     process = Process("broken", ["/bin/sh", "-c", "echo cannot; exit 1"], {}, tmp_path, tmp_path)
     processes = Processes([process, Process("later", ["/bin/true"], {}, tmp_path, tmp_path)], lambda _: None)

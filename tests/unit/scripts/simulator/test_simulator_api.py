@@ -17,7 +17,7 @@ def world() -> World:
     return World.generate(1, users=200, films=600)
 
 
-def test_a_user_is_told_as_the_service_tells(world: World) -> None:
+def test_a_user_is_reported_as_the_service_tells(world: World) -> None:
     """Id and age are numbers, occupation one of the service's, gender a letter; asked again, the answer is the same."""
     for user in world.users.ids[:50].tolist():
         status, document = reply(world, f"/user/{user}")
@@ -30,7 +30,7 @@ def test_a_user_is_told_as_the_service_tells(world: World) -> None:
         assert reply(world, f"/user/{user}") == (status, document)
 
 
-def test_up_to_200_users_are_told_in_one_answer(world: World) -> None:
+def test_up_to_200_users_are_reported_in_one_answer(world: World) -> None:
     """Those who are known, in the order of the request; more are refused."""
     first, second = world.users.ids[:2].tolist()
     documents = [reply(world, f"/user/{user}")[1] for user in (second, first)]
@@ -41,7 +41,7 @@ def test_up_to_200_users_are_told_in_one_answer(world: World) -> None:
     assert reply(world, f"/user/{many},200") == (HTTPStatus.BAD_REQUEST, {"message": "more than 200 users"})
 
 
-def test_up_to_200_films_are_told_in_one_answer(world: World) -> None:
+def test_up_to_200_films_are_reported_in_one_answer(world: World) -> None:
     """As users are."""
     films = world.films.ids[:3]
     documents = [reply(world, f"/movie/{film}")[1] for film in films]
@@ -58,7 +58,7 @@ def test_users_differ() -> None:
     assert len({str(document["age"]) for document in documents}) > 20
 
 
-def test_a_film_is_told_as_the_service_tells(world: World) -> None:
+def test_a_film_is_reported_as_the_service_tells(world: World) -> None:
     """Genres with id and name, most numbers as strings, and the year of the id in the release date."""
     for place, film in enumerate(world.films.ids):
         status, document = reply(world, f"/movie/{film}")
@@ -92,7 +92,7 @@ def test_an_escaped_id_is_understood(world: World) -> None:
         ("/movie/%ff", "movie not found"),
     ],
 )
-def test_what_is_missing_is_told_with_404(world: World, path: str, message: str) -> None:
+def test_what_is_missing_is_reported_with_404(world: World, path: str, message: str) -> None:
     """The service's own words."""
     assert reply(world, path) == (HTTPStatus.NOT_FOUND, {"message": message})
 

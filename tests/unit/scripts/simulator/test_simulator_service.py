@@ -57,7 +57,7 @@ def test_a_time_out_reads_as_in_the_real_stream() -> None:
     assert answer.result == "java.util.concurrent.TimeoutException: Request timeout to team17:8082 after 600 ms"
 
 
-def test_a_lost_connection_is_told_from_a_refused_one() -> None:
+def test_a_lost_connection_is_reported_from_a_refused_one() -> None:
     """Both have status 0; the text says which, also where the error has none of its own."""
     refused = broken_off("h:1", ConnectionRefusedError("refused"), 1.0)
     lost = broken_off("h:1", ConnectionResetError(), 1.0)

@@ -49,7 +49,9 @@ def test_without_a_broker_nothing_is_opened(library: str) -> None:
         open_client(settings_of(None, library))
 
 
-def test_a_broker_that_is_away_is_told_within_the_limit(library: str, nobody: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_broker_that_is_away_is_reported_within_the_limit(
+    library: str, nobody: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The error names the server, the limit and the reason; the console is left alone."""
     start = time.monotonic()
     with pytest.raises(
@@ -61,7 +63,7 @@ def test_a_broker_that_is_away_is_told_within_the_limit(library: str, nobody: st
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_listener_that_says_nothing_is_told_within_the_limit(library: str) -> None:
+def test_a_listener_that_says_nothing_is_reported_within_the_limit(library: str) -> None:
     """Something takes the connection and does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"

@@ -26,7 +26,7 @@ def options(module: str, **given: object) -> dict[str, Any]:
     return made
 
 
-def test_librdkafka_is_told_to_leave_the_broker_as_it_is() -> None:
+def test_librdkafka_is_configured_to_leave_the_broker_as_it_is() -> None:
     """No topic is made, no offset kept, none chosen in our place."""
     made = options("confluent_client")
     assert made["bootstrap.servers"] == "a:1,b:2"
@@ -36,7 +36,7 @@ def test_librdkafka_is_told_to_leave_the_broker_as_it_is() -> None:
     assert not {name for name in made if name.startswith(("sasl", "ssl"))}
 
 
-def test_kafka_python_is_told_to_leave_the_broker_as_it_is() -> None:
+def test_kafka_python_is_configured_to_leave_the_broker_as_it_is() -> None:
     """No group, no offset kept, none chosen in our place."""
     made = options("kafka_python_client")
     assert made["bootstrap_servers"] == "a:1,b:2"
@@ -46,7 +46,7 @@ def test_kafka_python_is_told_to_leave_the_broker_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
-def test_both_are_told_the_login(protocol: str) -> None:
+def test_both_get_the_login(protocol: str) -> None:
     """In their own names for it; with TLS they check the broker's certificate and name."""
     ours, theirs = (
         options(module, kafka_security_protocol=protocol, **LOGIN) for module in ("kafka_python_client", "confluent_client")

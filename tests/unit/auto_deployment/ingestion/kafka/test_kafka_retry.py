@@ -56,7 +56,7 @@ def test_a_refusal_is_what_the_error_says_in_the_end() -> None:
         outage.check("tea")
 
 
-def test_a_long_wait_is_told_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_wait_is_reported_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A warning for each outage, not for each attempt."""
     monkeypatch.setattr(module, "WARN_AFTER_SECONDS", 0)
     outage = Outage("a:1", patience=30)

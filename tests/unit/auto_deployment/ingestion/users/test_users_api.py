@@ -172,7 +172,7 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_pauses")
-def test_a_service_that_goes_away_is_told_and_what_it_said_is_kept(tmp_path: Path) -> None:
+def test_a_service_that_goes_away_is_reported_and_what_it_said_is_kept(tmp_path: Path) -> None:
     """After its tries, with status and path: 50 of 100 users are in the table; after a batch of none no other is begun."""
     with serving(Service(down_from=50)) as service:
         result = fetch(tmp_path, service.url, range(100), MANY, lambda: True)
@@ -260,7 +260,7 @@ def test_without_an_address_nobody_is_asked(tmp_path: Path) -> None:
     assert fetch_recent_users(Settings(_env_file=None, data_dir=tmp_path), lambda: True) == []
 
 
-def test_a_damaged_table_is_told_and_fails_nothing(tmp_path: Path) -> None:
+def test_a_damaged_table_is_reported_and_fails_nothing(tmp_path: Path) -> None:
     """Not even the asking: the table would be lost."""
     (tmp_path / demographics.FILE).write_text("user,age\n1,2\n")
     settings = Settings(_env_file=None, data_dir=tmp_path, user_api_url="http://127.0.0.1:9")

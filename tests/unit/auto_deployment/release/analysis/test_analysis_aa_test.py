@@ -50,7 +50,7 @@ def test_a_slow_stable_service_is_an_alarm_and_a_crashed_one_is_none() -> None:
     assert not is_false_alarm(judged)
 
 
-def test_the_rate_of_false_alarms_stands_beside_the_promise() -> None:
+def test_the_rate_of_false_alarms_is_printed_with_its_interval() -> None:
     """Of all self-tests; with its interval, for people and as JSON."""
     rate = false_alarm_rate([False] * 199 + [True])
     assert (rate.hits, rate.count) == (1, 200)

@@ -94,8 +94,8 @@ def test_limits_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("CANARY_MAX_MEAN_MS", "250")
     monkeypatch.setenv("CANARY_MIN_REQUESTS", "7")
     monkeypatch.setenv("CANARY_MEMORY", "require")
-    told = Limits.of(load_settings(_env_file=None))
-    assert (told.max_mean, told.min_requests, told.memory) == (0.25, 7, "require")
+    found = Limits.of(load_settings(_env_file=None))
+    assert (found.max_mean, found.min_requests, found.memory) == (0.25, 7, "require")
 
 
 def test_chance_is_the_tail_of_a_binomial() -> None:

@@ -99,7 +99,7 @@ def test_the_ends_of_workers_that_older_evidence_did_not_ask_for_are_not_of_this
         (Sample({}, {"memory": 1.0}), None),
     ],
 )
-def test_nothing_is_told_apart_from_nothing(seen: Sample, gap: MissingData | None) -> None:
+def test_nothing_is_distinguished_from_nothing(seen: Sample, gap: MissingData | None) -> None:
     """No such series, a target that is not scraped, and no number are three things, and none is 0."""
     assert seen.missing == gap
     evidence = with_observation(looked(sample(1)), 60.0, {SOURCE: seen})

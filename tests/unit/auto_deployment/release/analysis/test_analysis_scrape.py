@@ -47,7 +47,7 @@ def test_nothing_is_asked_twice(scrapes: Scrapes) -> None:
     assert set(scrapes.asked) == {(BEGAN + 3 * STEP, BEGAN + 4 * STEP)}
 
 
-def test_a_clock_that_was_set_back_is_told(scrapes: Scrapes) -> None:
+def test_a_clock_that_was_set_back_is_reported(scrapes: Scrapes) -> None:
     """Nothing is asked for times that were judged before; it is no outage while the clock is but a little early."""
     before = looked(scrapes, 5)
     assert looked(scrapes, 4, evidence=before) == before
@@ -59,7 +59,7 @@ def test_a_clock_that_was_set_back_is_told(scrapes: Scrapes) -> None:
 @pytest.mark.parametrize(
     ("failure", "gap"), [(UnreachableError("away"), MissingData.UNREACHABLE), (QueryError("parse"), MissingData.REFUSED)]
 )
-def test_an_outage_is_told_and_waited_out(scrapes: Scrapes, failure: Exception, gap: MissingData) -> None:
+def test_an_outage_is_reported_and_waited_out(scrapes: Scrapes, failure: Exception, gap: MissingData) -> None:
     """The evidence stays as it was, says why, and is whole again afterwards."""
     before = looked(scrapes, 2)
     scrapes.failure = failure
@@ -90,7 +90,7 @@ def test_another_version_of_the_candidate_does_not_count(scrapes: Scrapes) -> No
     assert all(observation.services["stable-1"]["seconds"] > 0 for observation in evidence.observations)
 
 
-def test_each_gap_is_told_apart(scrapes: Scrapes) -> None:
+def test_each_gap_is_distinguished(scrapes: Scrapes) -> None:
     """A service whose memory nobody measures, one that is not scraped, and one that tells no number."""
     scrapes.series["cadvisor memory"] = [
         each for each in scrapes.series["cadvisor memory"] if each.labels["service"] != "canary"

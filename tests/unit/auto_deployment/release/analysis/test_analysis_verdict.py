@@ -41,11 +41,11 @@ def outcomes(judged: Verdict) -> dict[str, Outcome]:
 
 def changed(evidence: Evidence, service: str, **counters: float) -> Evidence:
     """The same evidence, with other values of a service in every observation; a name's `_` is a blank."""
-    told = {name.replace("_", " "): value for name, value in counters.items()}
+    values = {name.replace("_", " "): value for name, value in counters.items()}
     observations = [
         Observation(
             observation.at,
-            {name: each | told if name == service else each for name, each in observation.services.items()},
+            {name: each | values if name == service else each for name, each in observation.services.items()},
             observation.missing,
         )
         for observation in evidence.observations
@@ -302,9 +302,9 @@ def with_slow_answers(evidence: Evidence, count: int) -> Evidence:
     for number, observation in enumerate(evidence.observations):
         own = times(50.0, one_is_slow=number in late)
         other = times(100.0, one_is_slow=number >= 2 and number % 2 == 0)
-        told = {"canary": own, "stable-1": other, "stable-2": times(100.0)}
+        values = {"canary": own, "stable-1": other, "stable-2": times(100.0)}
         observations.append(
-            replace(observation, services={name: each | told.get(name, {}) for name, each in observation.services.items()})
+            replace(observation, services={name: each | values.get(name, {}) for name, each in observation.services.items()})
         )
     return replace(evidence, observations=tuple(observations))
 
@@ -327,7 +327,7 @@ def test_a_few_slow_answers_that_chance_explains_hold_nothing_up() -> None:
     assert more.decision == Decision.BAKING
 
 
-def test_clients_are_told_of_and_not_judged() -> None:
+def test_what_clients_got_is_reported_only() -> None:
     """Retries hide a sick canary from them, and another service's fault is not its own."""
     evidence = changed(baked(), CLIENT, answer_5xx=50.0)
     judged = verdict(evidence, LIMITS, MINUTES)

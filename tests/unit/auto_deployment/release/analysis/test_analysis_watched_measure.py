@@ -104,7 +104,7 @@ def test_the_self_test_is_not_asked_it() -> None:
     assert "watched" not in {each.name for each in tested.readings}
 
 
-def test_whoever_resumes_a_bake_has_it_too() -> None:
+def test_the_one_who_resumes_a_bake_has_it_too() -> None:
     """Through JSON and back; evidence of before it was known reads as none."""
     known = Evidence("7", 0.0, watched=baked(0.2, 0.2, 100))
     assert through_json(known) == known

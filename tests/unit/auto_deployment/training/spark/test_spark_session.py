@@ -58,7 +58,7 @@ def test_the_code_for_executors_goes_with_the_process(tmp_path: Path) -> None:
         ("", ""),
     ],
 )
-def test_an_error_of_spark_is_told_in_a_line(text: str, reason: str) -> None:
+def test_an_error_of_spark_is_reported_in_a_line(text: str, reason: str) -> None:
     """Java's own words without its trace."""
     assert session._reason(ValueError(text)).endswith(reason)
     assert "\n" not in session._reason(ValueError(text))
