@@ -1,4 +1,4 @@
-"""NGINX's upstream: who answers, and who is being drained. Pure."""
+"""NGINX's upstream: the services that get traffic, and those being drained. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EJECTED = "max_fails=5 fail_timeout=2s"
 # A canary that is ejected would starve its own evidence.
 NEVER_EJECTED = "max_fails=0"
 HEAD = """\
-# Who answers: 40/40/20 of the first tries. The release replaces this file to drain a server, and reloads.
+# The services and their shares of the first tries: 40/40/20. The release replaces this file to drain a server, and reloads.
 upstream recommend {
     zone recommend 128k;
 """
