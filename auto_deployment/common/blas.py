@@ -1,4 +1,4 @@
-"""How many threads the linear algebra takes."""
+"""The number of threads of the linear algebra."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def one_thread() -> ContextDecorator:
-    """One in the function that this decorates, whatever the machine has.
+    """Decorate a function: its linear algebra uses one thread, whatever the machine has.
 
-    Most of the matrices are small: on a machine that is busy a second thread is waited for ten times as long as it saves. And
-    sums come out the same to the bit on machines with other numbers of cores.
+    Most matrices are small: on a busy machine the wait for a second thread is ten times what that thread saves. One thread
+    also makes sums equal to the bit on machines with other numbers of cores.
     """
     limited: ContextDecorator = threadpool_limits.wrap(1, "blas")
     return limited

@@ -1,4 +1,4 @@
-"""What can end a run, each with the exit status it ends with."""
+"""The errors that can end a run, each with its exit status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class RunError(Exception):
-    """A run cannot go on; the text is one readable line with what to do."""
+    """A run cannot continue. The message is one readable line with what to do."""
 
     status = 1
 

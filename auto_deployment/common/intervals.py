@@ -9,9 +9,9 @@ Z = 1.959964
 
 
 def wilson(share: float, count: float) -> tuple[float, float]:
-    """The bounds of a share of `count` cases by Wilson's score (1927, "Probable inference"); all is possible of nothing.
+    """The bounds of a share of `count` cases by Wilson's score (1927, "Probable inference"); 0 to 1 where there is no case.
 
-    `count` may be an effective one. No hit has exactly 0 below it, and nothing but hits exactly 1 above.
+    `count` may be an effective number. Without a hit the lower bound is exactly 0; with only hits the upper bound is exactly 1.
     """
     if not count:
         return 0.0, 1.0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Typed = TypeVar("Typed")
-# Making one takes milliseconds.
+# To make an adapter takes milliseconds.
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
@@ -43,7 +43,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         aside.replace(path)
     except BaseException:
-        # A part of it would go on filling a disk that is full.
+        # A half-written file would keep a full disk full.
         with suppress(OSError):
             aside.unlink(missing_ok=True)
         raise
@@ -57,7 +57,7 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have a rename in `folder` reach the disk."""
+    """Sync a folder, so that a rename in it reaches the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -37,7 +37,7 @@ MAX_SECONDS = 24 * 3600.0
 KEPT = 14
 MASK = "***"
 SHORTEST_PART = 6
-# By logger. Some libraries write much at INFO that nobody needs.
+# By logger. Some libraries log much at INFO that nobody needs.
 LEVELS = {"": logging.INFO, "auto_deployment": logging.DEBUG, "kafka": logging.WARNING, "urllib3": logging.WARNING}
 UNSET = {"": logging.WARNING}
 _USERINFO = pattern_of(r"(?<=://)[^\s/?#'\"]*@")
@@ -66,7 +66,7 @@ def _forms(secret: str) -> Iterator[str]:
     with suppress(ValueError):
         url = urlsplit(secret)
         yield from (url.password or "", unquote(url.password or ""))
-        # Of a page that cannot be reached, an error shows the path alone; and that is what is secret in a webhook.
+        # An error about an unreachable page shows the path alone, and the path is the secret of a webhook.
         if url.scheme in {"http", "https"}:
             parts = (url.path, url.path.rpartition("/")[2], url.query)
             yield from (part for part in parts if len(part) >= SHORTEST_PART)
@@ -86,7 +86,7 @@ class _Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         head = f"{self.formatTime(record)} {record.levelname:<8}{self._run_id} {record.name}: "
-        # Nothing that came from outside can begin a line of its own, or drive a terminal.
+        # Text from outside must not begin a line of its own, or control a terminal.
         return "\n".join(head + _CONTROL.sub(_shown, line) for line in self.lines(self._redact(self.body(record))))
 
     def body(self, record: logging.LogRecord) -> str:
@@ -133,7 +133,7 @@ class RotatingLog(RotatingFileHandler):
         super().__init__(path, maxBytes=max_bytes, backupCount=kept, encoding="utf-8", errors="backslashreplace")
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 - logging's name
-        """Whether the file is too old, or too large with this record."""
+        """Whether the file is too old, or would be too large with this record."""
         size = os.fstat(self._follow().fileno()).st_size
         if not size:
             self._begun = record.created
@@ -145,7 +145,7 @@ class RotatingLog(RotatingFileHandler):
         return too_old or size + len(self.format(record).encode(errors="replace")) >= self.maxBytes
 
     def doRollover(self) -> None:  # noqa: N802 - logging's name
-        """Rename the files, unless another process has just done so. Where they cannot be renamed the file grows on."""
+        """Rename the files, unless another process has just done so. If a rename fails, the file keeps growing."""
         held = os.dup(self._follow().fileno())
         try:
             acquire(held, wait=True)
@@ -158,9 +158,9 @@ class RotatingLog(RotatingFileHandler):
         self._follow()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Say once that lines are lost; the default would print the record with its arguments, secrets and all."""
+        """Report once that lines are lost. The default handler would print the record with its arguments, secrets included."""
         del record
-        # The console reports a line that cannot be made.
+        # The console reports a line that cannot be formatted.
         if isinstance(error := sys.exc_info()[1], OSError):
             self._report_once(error, "lines are lost here")
 
@@ -175,7 +175,7 @@ class RotatingLog(RotatingFileHandler):
         return super()._open()
 
     def _follow(self) -> TextIOWrapper:
-        """The file that has the name now: another process may have rotated, or somebody removed it."""
+        """Open the file that has the name now: another process may have rotated the log, or somebody may have removed it."""
         if self.stream is not None and not self._is_current(self.stream.fileno()):
             gone, self.stream = self.stream, None
             with suppress(OSError):
@@ -192,7 +192,7 @@ class RotatingLog(RotatingFileHandler):
 
 
 def _first_time(path: str) -> float:
-    """When the file's first line was written, in seconds since 1970; its last change where that cannot be read."""
+    """The time of the file's first line, in seconds since 1970; the file's last change where that line has no time."""
     with open(path, encoding="ascii", errors="replace") as file:  # noqa: PTH123 - logging has it as a string
         first = file.readline(64)
         try:
@@ -202,7 +202,7 @@ def _first_time(path: str) -> float:
 
 
 class _Console(logging.Handler):
-    """Standard error, as it is at the time: a progress bar puts itself in between. When nobody reads it, that is no failure."""
+    """Standard error at the time of each line, because a progress bar replaces it. A closed standard error is no failure."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line."""
@@ -218,7 +218,7 @@ class _Console(logging.Handler):
 def configure(log_dir: Path, run_id: str, console_level: int = logging.INFO, secrets: Iterable[str] = ()) -> None:
     """Log to standard error from `console_level` on, and everything of ours to `log_dir/auto_deploy.log`, masking `secrets`.
 
-    A folder that cannot be written is said once; there is the console only then. A second call replaces the first.
+    A folder that cannot be written is reported once, and only the console is used then. A second call replaces the first.
     """
     shut()
     redact = Redactor(secrets)
@@ -235,7 +235,7 @@ def configure(log_dir: Path, run_id: str, console_level: int = logging.INFO, sec
 
 
 def shut() -> None:
-    """Take back what `configure` has set, and close the file."""
+    """Undo `configure`, and close the file."""
     root = logging.getLogger()
     for handler in [each for each in root.handlers if isinstance(each, RotatingLog | _Console)]:
         root.removeHandler(handler)

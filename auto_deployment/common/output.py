@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def keep_output() -> None:
-    """From now on nothing that happens to standard output or error raises. Call it first in `main`.
+    """Make standard output and error unable to raise from now on. Call it first in `main`.
 
     A closed pipe, a full disk or a terminal that is gone ends the output. All but the closed pipe are reported once on
     standard error. A character that the encoding lacks is replaced. A descriptor that was closed is opened on /dev/null, so

@@ -1,4 +1,4 @@
-"""Runs other programs: built elsewhere as plain lists, run here, with a limit to every wait."""
+"""Runs other programs. Commands are built elsewhere as plain lists. Every wait has a limit."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 mask = Redactor()
-# Looked up here: between fork and exec a lock of the linker may be held by a thread that is not there any more.
+# Looked up here: between fork and exec, a thread that no longer exists may hold a lock of the linker.
 PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 SECONDS = 120.0
-# A program that could ask somebody waits for ever where nobody is: it fails instead.
+# A program that asks a question would wait for ever without a person: these make it fail instead.
 QUIET = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_EDITOR": "true",
@@ -40,7 +40,7 @@ REDIRECTIONS = re.compile(
     r"|LITERAL_PATHSPECS|GLOB_PATHSPECS|NOGLOB_PATHSPECS|ICASE_PATHSPECS|EXTERNAL_DIFF|ATTR_SOURCE|QUARANTINE_PATH)"
     r"|DVC_(ROOT|STAGE|SHOW_TRACEBACK|EXP_.*)"
 )
-# Personal settings of git that would stop, change or sign what nobody watches. Settings that say how a remote is reached stay.
+# Personal settings of git that would stop, change or sign an unattended commit. Settings about how to reach a remote stay.
 UNATTENDED = {
     "commit.gpgSign": "false",
     "tag.gpgSign": "false",
@@ -76,7 +76,7 @@ MOST_WORDS = 400
 
 
 class CommandError(RunError):
-    """A program ended with an error, or not within its time; `words` is what it said."""
+    """A program ended with an error, or not within its time; `words` is what the program printed about it."""
 
     def __init__(self, command: Sequence[str], words: str) -> None:
         shown = [*command[:1], *command[3:]] if command[1:2] == ("-c",) else command  # a setting of ours explains nothing
@@ -96,7 +96,7 @@ class Commands:
         self._environment = {**own_repository(os.environ), **QUIET, **(environment or {})}
 
     def run(self, *command: str, seconds: float = SECONDS) -> str:
-        """What the program printed, without the last line's end. Raises CommandError with its own words."""
+        """The output of the program, without the last line's end. Raises CommandError with the program's own words."""
         log.debug("running %s", " ".join(command))
         try:
             ended = self._end_of(command, seconds)
@@ -115,7 +115,7 @@ class Commands:
         return ended.stdout.rstrip("\n")
 
     def _end_of(self, command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
-        """Wait for the program's end; one that is not waited for any more is killed, apart with all that it started."""
+        """Wait for the program's end. After its time the program is killed; apart, with all processes that it started."""
         with subprocess.Popen(
             command,
             cwd=self._folder,
@@ -153,7 +153,7 @@ def own_repository(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _end_with_parent() -> None:
-    """Have the kernel kill this process, a new one, when the one that started it ends. Only Linux can."""
+    """Ask the kernel to kill this new process when its parent ends. Only Linux can do this."""
     if PRCTL is not None:
         PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -27,11 +27,11 @@ class Task:
         self._noted = ""
 
     def advance(self, by: int = 1) -> None:
-        """`by` more is done."""
+        """Add `by` to what is done."""
         self.advance_to(self._done + by)
 
     def advance_to(self, done: int) -> None:
-        """`done` of the total is done."""
+        """Set what is done to `done`."""
         self._done = min(done, self._total)
         self._show(self._done, self._noted)
 
@@ -41,19 +41,19 @@ class Task:
 
 
 class Progress:
-    """Tells on a stream how far the work is, and what it found."""
+    """Prints the progress of the work and its notes to a stream."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
 
     def say(self, line: str) -> None:
-        """A line of its own."""
+        """Print a line of its own."""
         self._stream.write(f"  {line}\n")
         self._stream.flush()
 
     def heading(self, line: str) -> None:
-        """The next step begins."""
+        """Begin the next step."""
         self._stream.write(f"{line}\n")
         self._stream.flush()
 

@@ -25,11 +25,11 @@ class PrometheusError(RunError):
 
 
 class UnreachableError(PrometheusError):
-    """No answer came, or none of Prometheus."""
+    """No answer came, or the answer is not one of Prometheus."""
 
 
 class QueryError(PrometheusError):
-    """Prometheus answered that it cannot answer this query."""
+    """Prometheus refused the query."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""TERM and Ctrl-C end a run at the next step's boundary, where nothing is half done."""
+"""TERM and Ctrl-C end a run between two steps, where nothing is half done."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class StoppedError(Exception):
 
 
 class Stop:
-    """Takes TERM and Ctrl-C from now on."""
+    """Handles TERM and Ctrl-C from now on."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -22,11 +22,11 @@ class Stop:
             signal.signal(each, self._note)
 
     def asked(self) -> bool:
-        """Whether somebody wants an end."""
+        """Whether a signal asked for the end."""
         return bool(self._number)
 
     def check(self) -> None:
-        """Raises StoppedError if so."""
+        """Raise StoppedError if a signal asked for the end."""
         if self._number:
             raise StoppedError(self._number)
 

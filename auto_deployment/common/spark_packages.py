@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 
 def missing() -> str | None:
-    """What has to be installed before `TRAINER=spark` can start; None where all is there."""
+    """The missing requirement of `TRAINER=spark`, with what to install; None where nothing is missing."""
     if find_spec("pyspark") is None or find_spec("pyarrow") is None:
         return "pyspark is not installed: scripts/run --install spark"
     if shutil.which("java") is None and not os.environ.get("JAVA_HOME"):

@@ -13,7 +13,7 @@ def to_iso(moment: float | None) -> str | None:
 
 
 def from_iso(text: str | None) -> float | None:
-    """The seconds of `to_iso`. Raises ValueError or TypeError for what it does not write."""
+    """The seconds of `to_iso`. Raises ValueError or TypeError for any other text."""
     return None if text is None else datetime.fromisoformat(text).timestamp()
 
 
@@ -34,7 +34,7 @@ def utc(seconds: float) -> str:
 
 
 def minutes_of(seconds: float) -> str:
-    """How long: seconds below two minutes, minutes below two hours, else hours."""
+    """A duration: seconds below two minutes, minutes below two hours, else hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

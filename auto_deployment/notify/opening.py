@@ -1,4 +1,4 @@
-"""The channels that the settings ask for."""
+"""Opens the channels that have settings."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _mail(settings: NotifySettings, redact: Redactor) -> MailChannel | None:
 
 
 def _login_pairs(settings: NotifySettings) -> list[tuple[str, str]]:
-    """Which of user and password is needed, and because of which."""
+    """Pairs of user and password settings: each with the one that it needs."""
     pairs = []
     if settings.smtp_user:
         pairs.append(("SMTP_PASSWORD", "SMTP_USER"))

@@ -30,19 +30,19 @@ def published_text(version: int) -> list[str]:
 
 
 def refused(reasons: Sequence[str], figures: Mapping[str, float | str], limit: float | str) -> Notice:
-    """The data check or the gate refused these figures, by name; `limit` is the limit that they failed."""
+    """The data check or the gate refused these metrics, by name; `limit` is the limit that they failed."""
     after = ["Nothing was published: the version in service stays.", "The new rows are kept for the next run."]
     text = _text(_figures({**figures, "limit": limit}), [f"- {reason}" for reason in reasons], after)
     return Notice(f"movierec: refused: {'; '.join(reasons)}", text)
 
 
 def failed(step: str, reason: str, what_to_do: str) -> Notice:
-    """A run ended at `step`, unfinished."""
+    """A run ended at `step` without finishing."""
     return Notice(f"movierec: failed at {step}: {reason}", _text([f"step: {step}", f"reason: {reason}"], [what_to_do]))
 
 
 def nothing_new(late: int | None = None) -> Notice:
-    """A run found no row that the last version did not have; `late`: a version of before that this run published."""
+    """A run found no new row since the last version; `late`: an earlier version that this run published."""
     after = ["The stream brought no new ratings or watches since the last version."]
     if late is None:
         return Notice("movierec: nothing new, no version made", _text(["0 new rows"], after))

@@ -1,4 +1,4 @@
-"""What the scheduler remembers of its runs, and when each job is due. Pure: times are given, in seconds since 1970."""
+"""The last run of each job, and when each job is due. Pure: times are arguments, in seconds since 1970."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BUSY = 75
 # scripts/run could not run anything: see its standard error in the journal.
 NOT_RUN = 69
 BUSY_SECONDS, BUSY_RETRIES = 300.0, 12
-# A clock that is set right by less is none that was set back.
+# A smaller correction of the clock does not count as set back.
 SLACK_SECONDS = 60.0
 WORDS = {
     0: "done",
@@ -27,7 +27,7 @@ WORDS = {
     130: "stopped by Ctrl-C",
     143: "stopped by TERM",
 }
-# The end of a run that got as far as it could; any other was cut off.
+# Exit statuses of runs that finished; a run with any other status was cut off.
 FINISHED = frozenset({0, 1, 2, 3, 4, NOT_RUN, BUSY})
 STOPPED = frozenset({130, 143})
 # A run reports these by itself, or there is nothing to report. It cannot report bad settings or its own kill.
@@ -37,7 +37,7 @@ UNOBSERVED = 1 << 16
 
 
 class Every(NamedTuple):
-    """Seconds from start to start of each kind of run, and the most that one may take."""
+    """Seconds from start to start for each kind of run, and the longest time that a run may take."""
 
     retrain: float
     collect: float
@@ -66,7 +66,7 @@ Runs = dict[str, Run]
 def due_times(runs: Mapping[str, Run], every: Every, now: float) -> dict[str, float]:
     """When each job is due, in seconds since 1970; up to `now` means now. Only one is due at a time.
 
-    However many were missed, one run makes up for them. A full run collects too, so that it takes the place of a collection.
+    One run makes up for all missed ones. A full run collects too, so it replaces a due collection.
     """
     retrain = _due(runs[RETRAIN], every.retrain, now)
     collect = _due(runs[COLLECT], every.collect, now)
@@ -86,12 +86,12 @@ def _due(run: Run, seconds: float, now: float) -> float:
 
 
 def is_retried(run: Run) -> bool:
-    """Whether it found another run at work, and is to be tried again soon."""
+    """Whether the run found another run at work and is to be retried soon."""
     return run.status == BUSY and run.busy <= BUSY_RETRIES
 
 
 def settled(runs: Mapping[str, Run], now: float) -> Runs:
-    """The same runs, but after the clock was set back: what lies in the future counts as just now."""
+    """The runs after the clock was set back: times in the future become now."""
     return {job: replace(run, started=_settled(run.started, now), ended=_settled(run.ended, now)) for job, run in runs.items()}
 
 
@@ -100,7 +100,7 @@ def _settled(moment: float | None, now: float) -> float | None:
 
 
 def ended(run: Run, status: int, now: float, note: str = "") -> Run:
-    """That run, over with a status."""
+    """The run after its end with a status."""
     busy = run.busy + 1 if status == BUSY else 0
     return replace(run, ended=now, status=None if status == UNOBSERVED else status, pid=None, busy=busy, note=note)
 

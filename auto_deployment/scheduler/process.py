@@ -20,7 +20,7 @@ log = logging.getLogger(__package__)
 
 
 class Running(Protocol):
-    """A run that goes on."""
+    """A run in progress."""
 
     pid: int | None
 
@@ -29,23 +29,23 @@ class Running(Protocol):
         ...
 
     def terminate(self) -> None:
-        """Ask it to end at the next step's boundary."""
+        """Ask the run to end after its current step."""
         ...
 
     def kill(self) -> None:
-        """End it and all that it started."""
+        """Kill the run and all processes that it started."""
         ...
 
 
 class Child:
     """A run as a child process.
 
-    It inherits a lock: if this scheduler is killed, a later scheduler sees that the run still goes on. It has a process group
-    of its own, so that Ctrl-C reaches it through the scheduler only.
+    The run inherits a lock: if this scheduler is killed, a later scheduler sees that the run is still in progress. The run has
+    a process group of its own, so that Ctrl-C reaches it through the scheduler only.
     """
 
     def __init__(self, command: Sequence[str], lock: Path) -> None:
-        """Raises OSError where it cannot be started, BlockingIOError among them where another run goes on."""
+        """Raises OSError where the run cannot be started: BlockingIOError where another run is in progress."""
         with lock.open("ab") as file:
             if not acquire(file.fileno()):
                 raise BlockingIOError(errno.EWOULDBLOCK, "another run holds the lock", str(lock))

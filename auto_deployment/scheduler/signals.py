@@ -1,4 +1,4 @@
-"""Waiting that a signal ends, and by which clocks."""
+"""Waits that a signal ends, and the clocks that measure them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHECK_SECONDS = 30.0
 
 
 class Waiting(Protocol):
-    """What the daemon needs of `Signals`."""
+    """The part of `Signals` that the daemon uses."""
 
     stop: int | None
 
@@ -29,7 +29,7 @@ class Waiting(Protocol):
 
 @dataclass
 class Times:
-    """The clock (seconds since 1970), one that nobody sets, and the limits of waiting in seconds."""
+    """The clock (seconds since 1970), a steady clock that nobody sets, and the limits of waits in seconds."""
 
     clock: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
@@ -38,7 +38,7 @@ class Times:
 
 
 class Signals:
-    """TERM and INT are kept until asked for; a wait ends early on them, and when a child ends."""
+    """Keeps TERM and INT until they are read. A wait ends early for these signals and when a child ends."""
 
     def __init__(self) -> None:
         self.stop: int | None = None

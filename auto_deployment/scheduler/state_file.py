@@ -40,7 +40,7 @@ class Memory:
         return from_document(document)
 
     def recall(self) -> Runs:
-        """The runs. A corrupt file is set aside, and all begins anew."""
+        """The runs. A corrupt file is set aside, and the runs begin empty."""
         try:
             return self.read()[0]
         except ValueError as error:

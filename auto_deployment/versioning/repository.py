@@ -29,24 +29,24 @@ log = logging.getLogger(__name__)
 
 PUSH_TRIES = 5
 PUSH_SECONDS = 600.0
-# A git that is at work in the checkout, as a collection of garbage, is waited for so long.
+# The longest wait for a git at work in the checkout, such as a garbage collection.
 LOCK_SECONDS = 10.0
-# Where the commit of a version that is not pushed is looked for.
+# The commit of a version that is not pushed is among these latest ones.
 LATEST_COMMITS = 1000
-# In git's folder while we rebase: another's rebase is not ours to take back.
+# In git's folder while we rebase: we do not abort the rebase of somebody else.
 REBASES = "model-version-rebases"
 VERSION_TAG = re.compile(r"model-(0|[1-9]\d*)")
 TABLES = ("clean_rating", "clean_watch")
 # What DVC's table of locks holds when nobody uses DVC.
 AT_REST: tuple[object, ...] = ({}, {"read": {}}, {"write": {}}, {"read": {}, "write": {}})
-# How git's own lines say that the branch moved: before the push, or during it. The words of hooks do not count.
+# Git's own lines for a branch that moved before or during the push. The words of hooks do not count.
 TOO_LATE = re.compile(
     r"! \[rejected\]|! \[remote rejected\][^;]*\((fetch first|non-fast-forward|cannot lock ref|atomic transaction failed)"
 )
 
 
 class VersioningError(RunError):
-    """The tree, the branch, the remote or version.txt is not as a release needs it; the text says what to do."""
+    """The tree, the branch, the remote or version.txt is not as publishing needs it. The message says what to do."""
 
 
 class OtherReleaseError(VersioningError):
@@ -72,7 +72,7 @@ class Places:
 
     @property
     def offsets(self) -> Path:
-        """How far the stream is in the last version's data."""
+        """The stream's offsets up to which the last version has the data."""
         return self.versioning / "offsets.json"
 
     def part(self, table: str, number: int) -> Path:
@@ -115,9 +115,9 @@ class Versions:
         self._commands = Commands(places.root, apart=True)
 
     def check_tree(self, unfinished: int | None) -> None:
-        """Refuse a checkout from which no release can be made, before any minute is spent.
+        """Refuse a checkout from which nothing can be published, before the run takes any time.
 
-        `unfinished` is the number of a version that an earlier run began: its own files may differ from what git has. Raises
+        `unfinished` is the number of a version that an earlier run began: its files may differ from what git has. Raises
         VersioningError with what to do.
         """
         if not self.places.data.is_relative_to(self.places.root):
@@ -175,11 +175,11 @@ class Versions:
             self._git("add", "--force", "--", *files)
             self._git("commit", "--quiet", "--no-verify", "-m", message(number), "--", *files)
         if not self.is_tagged(number):
-            # Somebody may have committed on top of it since a run was broken off right here.
+            # Somebody may have committed on top since a run was killed right here.
             self._git("tag", "--annotate", tag_of(number), "-m", message(number), self._latest_commits()[message(number)])
 
     def discard(self, number: int) -> None:
-        """Take back what was written of a version that is not committed; the model too, where the cache has the last one."""
+        """Remove what was written of a version without a commit; restore the last model where the cache has it."""
         known = set(self._git("ls-tree", "-r", "--name-only", "HEAD").splitlines())
         files = self.places.tracked(number)
         self._git("reset", "--quiet", "--", *files)
@@ -206,8 +206,8 @@ class Versions:
     def push(self) -> None:
         """Push data and models to the DVC remote, then commits and tags to the git remote, all of them or none.
 
-        A push that somebody else came before is fetched, rebased and tried again. Raises CommandError where a remote is away,
-        OtherReleaseError where it has a version of the same number; what is here stays as it is.
+        If another push came first, this fetches, rebases and tries again. Raises CommandError where a remote is away,
+        OtherReleaseError where it has a version of the same number; the local state stays.
         """
         waiting = self.unpushed()
         older = ["--all-tags"] if len(waiting) > 1 else []
@@ -242,12 +242,12 @@ class Versions:
         """Fetch the files of these `.dvc` files. Raises CommandError where the remote is away or does not have them."""
         remove_stale_locks(self.places.root)
         self._run_dvc("pull", "--force", "--remote", self._dvc_remote, *map(str, paths), seconds=PUSH_SECONDS)
-        # DVC leaves links where it finds them. An image's build sees none of what they lead to.
+        # DVC keeps links. An image's build does not see what they lead to.
         if linked := [str(path) for path in paths if _has_links(path.with_suffix(""))]:
             self._run_dvc("checkout", "--force", "--relink", *linked)
 
     def _rebase(self, numbers: Sequence[int]) -> None:
-        """Put the versions' commits on top of what the remote has; their tags move along."""
+        """Rebase the versions' commits onto the remote's branch; their tags move along."""
         self._git("fetch", "--quiet", "--no-prune", self._git_remote, self._branch, seconds=PUSH_SECONDS)
         theirs = self._ask("show", f"FETCH_HEAD:{self.places.tracked(0)[0]}", otherwise="0").strip()
         if int(theirs) >= min(numbers, default=0):
@@ -266,7 +266,7 @@ class Versions:
         mark.unlink()
 
     def _tag_again(self, numbers: Sequence[int]) -> None:
-        """Have each version's tag point at its commit on this branch, which a rebase may have moved.
+        """Move each version's tag to its commit on this branch, which a rebase may have changed.
 
         Raises VersioningError for a version without a commit among the latest.
         """
@@ -304,7 +304,7 @@ class Versions:
             )
 
     def _mend_after_kill(self) -> None:
-        """Take back a broken rebase of ours and remove the locks of a killed git: only one run of ours has this checkout.
+        """Abort a rebase that a killed run left, and remove the locks of a killed git: only one run works in this checkout.
 
         Raises VersioningError where the rebase is somebody else's.
         """
@@ -321,7 +321,7 @@ class Versions:
         return Path(self._git("rev-parse", "--absolute-git-dir"))
 
     def _check_identity(self) -> None:
-        """Raises VersioningError where git has nobody to name as author and committer, so that it would refuse a commit."""
+        """Raises VersioningError where git has no name for author and committer and so would refuse a commit."""
         for who in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
             try:
                 self._git("var", who)
@@ -431,7 +431,7 @@ def _sync(file: BinaryIO) -> None:
 
 
 def _was_rejected(error: CommandError) -> bool:
-    """Whether somebody else was first; a remote that declines for reasons of its own is asked once."""
+    """Whether another push came first. A remote that refuses for other reasons gets no second try."""
     return TOO_LATE.search(error.words) is not None
 
 
@@ -476,7 +476,7 @@ def _dvc_locks(root: Path) -> list[Path]:
 
 
 def _is_held(lock: Path) -> bool:
-    """Whether the file itself is in DVC's way. DVC's other locks are the kernel's, and end with their process."""
+    """Whether the file blocks DVC by its existence. DVC's other locks belong to the kernel and end with their process."""
     try:
         if lock.name != "rwlock":
             return lock.stat().st_nlink > 1
@@ -490,7 +490,7 @@ def _is_held(lock: Path) -> bool:
 def users_of(*folders: Path) -> list[str]:
     """The processes of git and DVC that work in the folders, or that may do so, as text.
 
-    A process of another user hides its folder from everybody but root: then it counts where that user may write to the first.
+    Only root sees the folder of another user's process. Without root, the process counts if its user may write to the first.
     """
     places, found = [folder.resolve() for folder in folders], []
     for process in Path("/proc").glob("[0-9]*"):
@@ -517,7 +517,7 @@ def _works_in(process: Path, words: Sequence[str], places: Sequence[Path]) -> bo
 
 
 def may_write(user: int, folder: Path) -> bool:
-    """Whether the user of that number may write to the folder; one of its group counts as such."""
+    """Whether the user with that number may write to the folder; a member of its group may, too."""
     status = folder.stat()
     return user in (0, status.st_uid) or bool(status.st_mode & 0o022)
 
