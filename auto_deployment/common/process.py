@@ -159,7 +159,7 @@ def _end_with_parent() -> None:
 
 
 def _words(command: Sequence[str], errors: str, output: str) -> str:
-    """The lines that say what is wrong, as one; empty where nothing is said. With git, a hook or the server may say it."""
+    """The lines with the reason, joined into one; empty without a reason. A hook or the server may give git's reason."""
     git = Path(command[0]).name == "git"
     text = f"{errors}\n{output}" if git else errors or output  # git leaves a hook's standard output as it is
     lines = [line for each in text.splitlines() if (line := each.strip()) and not NOISE.match(line)]

@@ -49,8 +49,8 @@ class VersioningError(RunError):
     """The tree, the branch, the remote or version.txt is not as publishing needs it. The message says what to do."""
 
 
-class OtherReleaseError(VersioningError):
-    """Somebody else pushed a version of the same number."""
+class OtherHostError(VersioningError):
+    """Another host published a version of the same number."""
 
 
 @dataclass(frozen=True)
@@ -154,10 +154,10 @@ class Versions:
         return message(number) in self._latest_commits()
 
     def check_own(self, number: int, marks: Mapping[str, Mapping[str, object]]) -> None:
-        """Raises OtherReleaseError where the branch's version `number` was made by another host: it ends at other `marks`."""
+        """Raises OtherHostError where the branch's version `number` was made by another host: it ends at other `marks`."""
         offsets = json.loads(self._ask("show", f"HEAD:{self.places.tracked(number)[-1]}", otherwise="{}"))
         if offsets.get("version") == number and offsets["marks"] != marks:
-            raise OtherReleaseError(
+            raise OtherHostError(
                 f"{self._branch} has version {number} from another host, and this one was making it; "
                 f"git reset --hard, rm {self.places.data}/release.json, and python -m auto_deployment.restore take it over"
             )
@@ -207,7 +207,7 @@ class Versions:
         """Push data and models to the DVC remote, then commits and tags to the git remote, all of them or none.
 
         If another push came first, this fetches, rebases and tries again. Raises CommandError where a remote is away,
-        OtherReleaseError where it has a version of the same number; the local state stays.
+        OtherHostError where it has a version of the same number; the local state stays.
         """
         waiting = self.unpushed()
         older = ["--all-tags"] if len(waiting) > 1 else []
@@ -251,8 +251,8 @@ class Versions:
         self._git("fetch", "--quiet", "--no-prune", self._git_remote, self._branch, seconds=PUSH_SECONDS)
         theirs = self._ask("show", f"FETCH_HEAD:{self.places.tracked(0)[0]}", otherwise="0").strip()
         if int(theirs) >= min(numbers, default=0):
-            raise OtherReleaseError(
-                f"{self._git_remote} has version {theirs} from another host, and only one may release: look at both, "
+            raise OtherHostError(
+                f"{self._git_remote} has version {theirs} from another host, and only one host may publish: compare both, "
                 f"then reset this branch to {self._git_remote}/{self._branch}, drop the tags that are not pushed, and run again"
             )
         mark = self._git_folder() / REBASES

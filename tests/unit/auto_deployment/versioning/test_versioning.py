@@ -12,7 +12,7 @@ from auto_deployment.common.process import CommandError
 from auto_deployment.versioning import repository as versioning_repository
 from auto_deployment.versioning.repository import (
     TABLES,
-    OtherReleaseError,
+    OtherHostError,
     Places,
     VersioningError,
     Versions,
@@ -106,7 +106,7 @@ def test_a_version_of_another_host_is_not_taken_for_our_own(repository: Reposito
     repository.release(3)
     assert repository.versions.is_committed(3)
     repository.versions.check_own(3, {"movielog4/0": {"offset": 70}})
-    with pytest.raises(OtherReleaseError, match=r"version 3 from another host.*restore"):
+    with pytest.raises(OtherHostError, match=r"version 3 from another host.*restore"):
         repository.versions.check_own(3, {"movielog4/0": {"offset": 90}})
 
 
