@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import requests
 
 from auto_deployment.common.errors import RunError
-from auto_deployment.common.http import internal_session
+from auto_deployment.common.http import internal_session, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,7 @@ class Prometheus:
             with internal_session() as session:
                 body = session.post(f"{self._url}/api/v1/{endpoint}", data=form, timeout=self._seconds).content
         except requests.RequestException as error:
-            raise UnreachableError(f"{self._url}: Prometheus cannot be reached ({type(error).__name__})") from error
+            raise UnreachableError(f"{self._url}: Prometheus cannot be reached ({reason_of(error)})") from error
         try:
             answer = json.loads(body)
             succeeded = answer["status"] == "success"

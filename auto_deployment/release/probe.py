@@ -59,7 +59,7 @@ def readiness(address: str, seconds: float = SECONDS) -> dict[str, Any]:
 
 
 def wait_ready(address: str, seconds: float, check: Callable[[], None]) -> dict[str, Any]:
-    """What `/readyz` tells once it is ready. Raises ProbeError after `seconds`, and what `check`, answers meanwhile, raises."""
+    """What `/readyz` tells once it is ready. Raises ProbeError after `seconds`, and what `check`, called meanwhile, raises."""
     until = time.monotonic() + seconds
     while True:
         check()
@@ -74,7 +74,7 @@ def wait_ready(address: str, seconds: float, check: Callable[[], None]) -> dict[
 def request_lists(
     addresses: Sequence[str], users: Sequence[int], until: float = math.inf, check: Callable[[], None] = lambda: None
 ) -> list[list[ProbeAnswer]]:
-    """Each of `addresses` answers for the lists of `users`, one after the other for each user, by a few clients at once.
+    """Request the lists of `users` from each of `addresses`, one after the other for each user, by a few clients at once.
 
     Of users who are not reached before `until`, of the monotonic clock, there is nothing. What `check` raises ends it.
     """

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator
 
 STABLES = ("stable-1", "stable-2")
 CANARY = "canary"
@@ -23,8 +25,14 @@ class Slot:
     track: Track
 
 
+def _of_all_services(slots: Mapping[str, Slot | None]) -> Mapping[str, Slot | None]:
+    if missing := set(SERVICES) - set(slots):
+        raise ValueError(f"no entry for {', '.join(sorted(missing))}")
+    return slots
+
+
 # By service; None: the service is not there.
-Slots: TypeAlias = Mapping[str, Slot | None]
+Slots: TypeAlias = Annotated[Mapping[str, Slot | None], AfterValidator(_of_all_services)]
 
 FIRST: Slots = {**{name: Slot("stable", "stable") for name in STABLES}, CANARY: Slot("stable", "canary")}
 

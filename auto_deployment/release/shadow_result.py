@@ -66,12 +66,12 @@ def compare_answers(
     return ShadowResult(one, other, mean_overlap(candidate, stable), source, tuple(refusal_reasons(one, other, limits)))
 
 
-def metrics_of(candidate: Sequence[ProbeAnswer], popular: tuple[str, ...]) -> AnswerMetrics:
+def metrics_of(answers: Sequence[ProbeAnswer], popular: tuple[str, ...]) -> AnswerMetrics:
     """The metrics of one side's answers."""
-    count = len(candidate)
-    seconds = sorted(each.seconds for each in candidate)
-    failed = sum(not each.films for each in candidate)
-    collapsed = sum(each.films == popular for each in candidate if each.films)
+    count = len(answers)
+    seconds = sorted(each.seconds for each in answers)
+    failed = sum(not each.films for each in answers)
+    collapsed = sum(each.films == popular for each in answers if each.films)
     return AnswerMetrics(
         requests=count,
         failed=failed / count,

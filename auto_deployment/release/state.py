@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping  # noqa: TC003 - read_typed evaluates the annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import ConfigDict, Field
 
 from auto_deployment.common.json_file import read_typed, write_typed
-from auto_deployment.release.services import FIRST, SERVICES, Slot, Slots
+from auto_deployment.release.services import FIRST, Slot, Slots
 from auto_deployment.release.state_machine import TAKEN_BACK, Ending, Rollout
 
 FOLDER = Path(".stack") / "release"
@@ -27,6 +27,7 @@ class ReleaseEnd:
     `false_alarm`: the result of the bake's self-test; None: the bake had no self-test.
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
     version: int
     ending: Ending
     reasons: tuple[str, ...]
@@ -40,19 +41,14 @@ class ReleaseEnd:
     notified_by: Annotated[tuple[str, ...], Field(alias="told_by")] = ()
 
 
-def _of_all_services(slots: Slots) -> Slots:
-    if missing := set(SERVICES) - set(slots):
-        raise ValueError(f"no entry for {', '.join(sorted(missing))}")
-    return slots
-
-
 @dataclass(frozen=True)
 class ReleaseState:
     """`since` in seconds since 1970; `served` holds the versions that were in service before, newest last."""
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
     in_service: int | None
     since: float
-    slots: Annotated[Slots, AfterValidator(_of_all_services)]
+    slots: Slots
     served: tuple[int, ...]
     taken_back: Mapping[str, str]
     under_way: Rollout | None

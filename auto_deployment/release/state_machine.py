@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from auto_deployment.release.analysis.verdict import Decision
 from auto_deployment.release.services import CANARY, SERVICES, Slot, Slots
@@ -96,6 +96,7 @@ class Rollout:
     for a promotion before the bake's end. Without `shadowed` the version bakes without a shadow run.
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
     kind: Literal["release", "rollback"]
     version: int
     replaces: int
@@ -151,7 +152,7 @@ def step_done(rollout: Rollout) -> Rollout:
     return replace(rollout, step=ORDER[ORDER.index(rollout.step) + 1 + skipped])
 
 
-def rolled_back_for(rollout: Rollout, ending: Ending, *reasons: str) -> Rollout:
+def ended_early(rollout: Rollout, ending: Ending, *reasons: str) -> Rollout:
     """The rollout that is to end as `ending`: users and services lose the version first."""
     back = (
         ReleaseStep.END
@@ -166,15 +167,15 @@ def rolled_back_for(rollout: Rollout, ending: Ending, *reasons: str) -> Rollout:
 def step_failed(rollout: Rollout, reason: str, *, unhealthy: bool = False) -> Rollout:
     """The rollout after its step has failed. An `unhealthy` canary is a bad version; other faults fail the release."""
     ending = Ending.ABORTED if unhealthy and rollout.step in {ReleaseStep.REPLACE, ReleaseStep.WARM} else Ending.FAILED
-    return rolled_back_for(rollout, ending, f"{rollout.step}: {reason}")
+    return ended_early(rollout, ending, f"{rollout.step}: {reason}")
 
 
 def apply_verdict(rollout: Rollout, end: Decision, reasons: Sequence[str]) -> Rollout:
     """The rollout after a verdict."""
     if end == Decision.FAIL:
-        return rolled_back_for(rollout, Ending.ABORTED, *reasons)
+        return ended_early(rollout, Ending.ABORTED, *reasons)
     if end == Decision.INCONCLUSIVE:
-        return rolled_back_for(rollout, Ending.INCONCLUSIVE, *reasons)
+        return ended_early(rollout, Ending.INCONCLUSIVE, *reasons)
     return step_done(rollout) if end == Decision.PASS else rollout
 
 
@@ -183,11 +184,11 @@ def apply_request(rollout: Rollout, request: OperatorRequest) -> Rollout:
     if rollout.ending is not None or rollout.step == ReleaseStep.KEEP:
         return rollout
     if request.action == "abort":
-        return rolled_back_for(rollout, Ending.ABORTED, f"{request.who} asked for it")
+        return ended_early(rollout, Ending.ABORTED, f"{request.who} asked for it")
     if request.action == "release":
         if rollout.step not in BEFORE_PROMOTION:
             return rollout
-        return rolled_back_for(rollout, Ending.SUPERSEDED, f"version {request.version} came, by {request.who}")
+        return ended_early(rollout, Ending.SUPERSEDED, f"version {request.version} came, by {request.who}")
     return replace(rollout, promoted_by=request.who)
 
 

@@ -115,7 +115,7 @@ class Steps:
             return rollout
         self._context.record_event(rollout, found.summary())
         if found.reasons:
-            return state_machine.rolled_back_for(rollout, Ending.REFUSED, *found.reasons)
+            return state_machine.ended_early(rollout, Ending.REFUSED, *found.reasons)
         return state_machine.step_done(rollout)
 
     def _leave(self, rollout: Rollout) -> Rollout:

@@ -56,7 +56,7 @@ TYPICAL_MS, SLOWNESS_SPREAD = 60.0, 0.5
 
 
 class RecommenderClient(Protocol):
-    """Answers one request for one user, also when it fails. A `service.Client` is one."""
+    """Answers one request for one user, also when it fails. A `service.ServiceClient` is one."""
 
     def ask(self, user_id: int, /) -> RequestOutcome:
         """Give the answer as the film service will log it."""

@@ -39,7 +39,7 @@ class Drift:
         self._score, self._information = np.zeros(shape), np.zeros(shape)
         self._squares, self._blocks = np.zeros(shape), np.zeros(shape)
 
-    def observation(self, sums: Floats, spread: Floats, minutes: float) -> None:
+    def add(self, sums: Floats, spread: Floats, minutes: float) -> None:
         """Add an observation. `sums`: answers, seconds, and the baseline's two; `spread`: squared coefficient of variation."""
         self._open[:4] += sums
         self._open[4] += minutes

@@ -71,7 +71,7 @@ def _drifting(sums: Floats, spread: Floats, margin: float, observation_minutes: 
     drift = Drift(spread.shape[:-1], margin)
     found = np.empty(spread.shape)
     for at in range(spread.shape[-1]):
-        drift.observation(sums[..., at], spread[..., at], observation_minutes)
+        drift.add(sums[..., at], spread[..., at], observation_minutes)
         found[..., at] = drift.evidence()
     return found
 

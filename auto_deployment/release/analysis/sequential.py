@@ -1,7 +1,7 @@
 """Evidence that may be read after every scrape: e-processes, vectorised over releases. The last axis is observations in time.
 
 Each is a mean of non-negative supermartingales that start at 1. So under "not worse by more than the margin" it ever reaches
-1/alpha with a probability of at most alpha, however often one observations. Sources: Ville 1939; Robbins 1970; Howard, Ramdas,
+1/alpha with a probability of at most alpha, however often one observes. Sources: Ville 1939; Robbins 1970; Howard, Ramdas,
 McAuliffe and Sekhon 2021 ("Time-uniform, nonparametric, nonasymptotic confidence sequences"). The null hypothesis has the
 margin in it. A test of equality is always-valid too, but with enough traffic it aborts every healthy canary that is 3 %
 slower.
@@ -46,9 +46,9 @@ def more_often(
 ) -> Floats:
     """Log evidence that the share `bad` of `total` exceeds 1 + `noise` times the baseline's by over `increase`.
 
-    All arguments are counts per observation, and so is the result. The evidence is a product of Poisson bounds on binomial
-    moments, in which the baseline's share cancels out at each observation. It needs no estimate and is not asymptotic. The
-    share may change in time, if it changes for both sides alike.
+    `bad` and `total` of both sides are counts per observation; the result is the evidence after each observation. It is a
+    product of Poisson bounds on binomial moments, in which the baseline's share cancels out at each observation. It needs no
+    estimate and is not asymptotic. The share may change in time, if it changes for both sides alike.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         weight = np.where(total_base > 0, (1 + noise) * total / total_base, np.inf)

@@ -205,6 +205,6 @@ def test_the_tree_names_its_version(tmp_path: Path) -> None:
 
 
 def test_the_state_is_readable_json(tmp_path: Path) -> None:
-    """For whoever looks at it with other context."""
+    """For whoever looks at it with other tools."""
     save(tmp_path, SERVING)
     assert json.loads((tmp_path / "state.json").read_text())["under_way"]["step"] == "bake"

@@ -47,7 +47,7 @@ def _first(service: Service, observations: int) -> Service:
 
 @pytest.mark.parametrize(("fault", "test"), [("mean x5", "slowdown"), ("p99 x5", "slow answers"), ("errors 20 %", "errors")])
 def test_each_test_finds_its_fault_and_only_that(fault: str, test: str) -> None:
-    """Errors do not observation like slowness, nor the other way; the limit of 500 ms is not near."""
+    """Errors do not look like slowness, nor the other way; the limit of 500 ms is not near."""
     services = simulate(FAULTS[fault], 20.0, RELEASES, np.random.default_rng(2), MINUTES)
     found = compare(side_of(services["canary"]), side_of(services["stable-1"], services["stable-2"]), EDGES, Limits())
     worse = {name for name, odds in found.items() if (odds >= needed(name)).any(axis=1).mean() > 0.9}

@@ -108,7 +108,7 @@ def test_nothing_is_distinguished_from_nothing(seen: Sample, gap: MissingData | 
 
 
 def test_what_was_counted_in_a_gap_is_counted_after_it() -> None:
-    """Counters go on while nobody observations."""
+    """Counters go on while nobody observes them."""
     evidence = looked(sample(100), sample(110), Sample({}, {"up": 0.0}), Sample({"seconds": nan}, {}), sample(150))
     assert counts(evidence) == [10, 40]
 

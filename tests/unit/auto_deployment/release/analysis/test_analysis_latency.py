@@ -74,7 +74,7 @@ def test_much_traffic_does_not_make_noise_a_fault_nor_hide_one(minutes: float) -
         found = np.zeros(200, dtype=bool)
         for at in range(480):
             means = factor * noise[:, at]
-            drift.observation(
+            drift.add(
                 np.stack([np.full(200, 1e5), 1e5 * means, np.full(200, 1e5), np.full(200, 1e5)]), np.ones(200), 1.0
             )
             found |= drift.evidence() >= log(500)
@@ -87,7 +87,7 @@ def test_one_stalled_answer_is_no_slow_service() -> None:
     times, base = drawn(random, (1, 60, 60)), drawn(random, (1, 60, 60))
     times.seconds[0, 30] += 1000.0
     alone = Drift((1,), SLOWDOWN)
-    alone.observation(np.array([[60.0], [1000.0], [60.0], [0.2]]), np.array([0.4]), 1.0)
+    alone.add(np.array([[60.0], [1000.0], [60.0], [0.2]]), np.array([0.4]), 1.0)
     assert alone.evidence()[0] <= max(stake * MOST_DEVIATIONS * 10 for stake in STAKES)
     assert slower_on_average(times, base, EDGES, SLOWDOWN, 1.0).max() < log(100)
 
@@ -97,8 +97,8 @@ def test_a_block_waits_for_enough_answers_of_both_sides() -> None:
     slowly, at_once = Drift((1,), SLOWDOWN), Drift((1,), SLOWDOWN)
     for _ in range(5):
         assert slowly.evidence()[0] == 0.0
-        slowly.observation(np.array([[BLOCK / 5], [2.0], [BLOCK], [1.0]]), np.array([1.0]), 1.0)
-    at_once.observation(np.array([[BLOCK], [10.0], [BLOCK * 5], [5.0]]), np.array([1.0]), 5.0)
+        slowly.add(np.array([[BLOCK / 5], [2.0], [BLOCK], [1.0]]), np.array([1.0]), 1.0)
+    at_once.add(np.array([[BLOCK], [10.0], [BLOCK * 5], [5.0]]), np.array([1.0]), 5.0)
     assert slowly.evidence()[0] == pytest.approx(at_once.evidence()[0])
     assert slowly.evidence()[0] > 0
 
