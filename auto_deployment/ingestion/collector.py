@@ -68,6 +68,8 @@ class CollectionState(BaseModel):
     def load(path: Path) -> CollectionState | None:
         """The state in the file; None where there is no file. Raises StateError where the file cannot be read."""
         state = read_typed(path, CollectionState)
+        if state is not None and not {"plans", "counts"} <= state.model_fields_set:
+            raise StateError(f"{path}: has no plans or no counts: restore the file")
         if state is not None and "judged" not in state.model_fields_set:
             # Software 1.0 judged all lines since the last version again and again: those are judged.
             state.judged = copy.deepcopy(state.counts)

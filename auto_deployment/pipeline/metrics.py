@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from auto_deployment.common.errors import RunError
-from auto_deployment.common.json_file import read_json, replacing
+from auto_deployment.common.json_file import StateError, read_json, replacing
 from auto_deployment.ingestion import collector
 from auto_deployment.versioning.repository import current_version
 
@@ -143,7 +143,11 @@ def _data_state(data: Path) -> DataState:
     version = current_version(data)
     report = read_json(data / "versioning" / f"report_{version}.json") or {}
     trained_on = datetime.fromisoformat(report["trained_on"]).timestamp() if "trained_on" in report else None
-    collected = collector.CollectionState.load(data / collector.FILE)
+    try:
+        collected = collector.CollectionState.load(data / collector.FILE)
+    except StateError as error:  # the run that failed for this file is still a metric
+        log.warning("%s", error)
+        collected = None
     if collected is None:
         return DataState(version=version, trained_on=trained_on, lags=())
     # Software 1.0 kept no counts of a single collection.

@@ -270,7 +270,7 @@ class Pipeline:
             data_creation=pending.data_creation,
             trained_on=pending.trained_on,
         )
-        previous = version_report.read(self._places.report(pending.number - 1))
+        previous = version_report.read_earlier(self._places.report(pending.number - 1))
         try:
             metadata = train_version(self._settings, version, self._progress, self._champion(pending))
         except RefusedError:
@@ -291,7 +291,7 @@ class Pipeline:
         return recipe_in_service(lambda: self._in_service(server), pending.number - 1, self._recipe)
 
     def _recipe(self, number: int) -> Recipe | None:
-        report = version_report.read(self._places.report(number))
+        report = version_report.read_earlier(self._places.report(number))
         return None if report is None else report.recipe
 
     def _commit(self, pending: PendingVersion) -> None:

@@ -14,7 +14,6 @@ from app import __version__
 from app.provenance import DatabaseError
 from app.provenance.archive import Archive
 from auto_deployment.common.errors import RunError, WrongUseError, first_line
-from auto_deployment.common.json_file import write_synced
 from auto_deployment.common.settings import load_settings
 from auto_deployment.common.templates import render
 from auto_deployment.provenance import backups, listing
@@ -99,7 +98,7 @@ class Subcommands:
         log = options.tries or (options.demo and options.demo / "nginx" / "logs")
         chain = gather(answer, self._files, find_engine(self._settings.app_image), log, here=options.here or bool(options.demo))
         if options.html is not None:
-            write_synced(options.html, render("provenance/answer.html", chain=chain, sections=sections(chain)).encode())
+            options.html.write_text(render("provenance/answer.html", chain=chain, sections=sections(chain)), encoding="utf-8")
         self._print(chain.model_dump(), text(chain))
         return 0
 

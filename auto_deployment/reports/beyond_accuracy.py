@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from auto_deployment.common.json_file import Stored, read_typed, write_json_synced, write_synced
+from auto_deployment.common.json_file import StateError, Stored, read_typed, write_json_synced, write_synced
 from auto_deployment.common.templates import render
 from auto_deployment.ingestion.users import demographics
 from auto_deployment.reports import exposure, feedback_loop, quality_by_group
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from auto_deployment.evaluation.held_out import HeldOut
     from auto_deployment.ranking.ranker import Popularity, Seen
     from auto_deployment.training.dataset import Dataset
+
+log = logging.getLogger(__name__)
 
 MOST_SHOWN = 100
 VERSIONS = (1, 3, 10)
@@ -75,8 +78,12 @@ def path(data: Path, version: int) -> Path:
 
 
 def read(data: Path, version: int) -> BeyondAccuracyReport | None:
-    """The report of a version; None where there is no file. Raises StateError."""
-    return read_typed(path(data, version), BeyondAccuracyReport)
+    """The report of a version. None where there is no file, and with a warning where the file does not fit."""
+    try:
+        return read_typed(path(data, version), BeyondAccuracyReport)
+    except StateError as error:
+        log.warning("%s", error)
+        return None
 
 
 def write(data: Path, lists: VersionLists, held_out: HeldOut) -> BeyondAccuracyReport:

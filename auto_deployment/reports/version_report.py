@@ -67,18 +67,23 @@ class Drift(Stored):
     new_films: int
 
 
-class VersionReport(Stored):
+class EarlierReport(Stored):
+    """What later versions need of the file `report_N.json`."""
+
+    trained_on: str
+    data: DataSummary
+    recipe: Recipe
+
+
+class VersionReport(EarlierReport):
     """The file `report_N.json`. `ranking` is by ranker. Before the first version there is no `drift`."""
 
     version: int
-    trained_on: str
     last_trained_on: str | None = None
     lines: LineCounts
-    data: DataSummary
     drift: Drift | None
     gate: Decision
     ranking: dict[str, RankingMetrics]
-    recipe: Recipe
     git_commit: str
     telemetry: OnlineMetrics | None = None
 
@@ -86,6 +91,11 @@ class VersionReport(Stored):
 def read(path: Path) -> VersionReport | None:
     """The report in a file; None where there is no file. Raises StateError."""
     return read_typed(path, VersionReport)
+
+
+def read_earlier(path: Path) -> EarlierReport | None:
+    """The report of an earlier version, perhaps by older software; None where there is no file. Raises StateError."""
+    return read_typed(path, EarlierReport)
 
 
 def write(path: Path, report: VersionReport) -> None:
@@ -98,7 +108,7 @@ def build(
     counts: Counts,
     gaps: Sequence[Mapping[str, Any]],
     lag: int,
-    previous: VersionReport | None,
+    previous: EarlierReport | None,
     telemetry: OnlineMetrics | None,
 ) -> VersionReport:
     """The report of the version in `metadata`; `previous` is the last version's report, None before the first version."""

@@ -302,7 +302,15 @@ def test_rows_that_no_record_accounts_for_are_left_alone(tmp_path: Path) -> None
     collect(tmp_path, file_of(tmp_path, CONTENT))
     before = contents(tmp_path)
     record = tmp_path / "data" / "collected.json"
-    for damage in (None, b"", b"[]", b"{}", b'{"format": 0}', record.read_bytes().replace(b'"lines"', b'"rows"', 1)):
+    for damage in (
+        None,
+        b"",
+        b"[]",
+        b"{}",
+        b'{"format": 0}',
+        b'{"format": 1, "plans": {}}',
+        record.read_bytes().replace(b'"lines"', b'"rows"', 1),
+    ):
         record.unlink()
         if damage is not None:
             record.write_bytes(damage)

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from auto_deployment.common.settings import load_settings
+from auto_deployment.ingestion.collector import CollectionState
 from auto_deployment.ingestion.rows import Counts
 from auto_deployment.pipeline.metrics import HELP, DataState, after_run, from_text, to_text, write_check_time, write_run_metrics
 
@@ -130,7 +131,7 @@ def test_a_run_leaves_what_the_data_folder_says(tmp_path: Path) -> None:
     (data / "versioning").mkdir(parents=True)
     (data / "version.txt").write_text("4\n")
     (data / "versioning" / "report_4.json").write_text(json.dumps({"trained_on": "2026-11-20T10:00:00Z"}))
-    (data / "collected.json").write_text(json.dumps({"format": 1, "lags": [10, 30]}))
+    CollectionState(format=1, lags=[10, 30]).save(data / "collected.json")
     write_run_metrics(settings(tmp_path, retrain_days=0.5, collect_every_hours=2), "retrain", 0)
     found = exposition(tmp_path)
     assert found["pipeline_version"] == 4
@@ -175,7 +176,19 @@ def test_a_second_run_keeps_the_series_of_the_first(tmp_path: Path) -> None:
     assert exposition(tmp_path)[f"pipeline_last_run_status{COLLECT}"] == 3
 
 
-@pytest.mark.parametrize("damage", ["version.txt", "collected.json", "versioning/report_4.json", "../logs"])
+@pytest.mark.parametrize("content", ['{"lags": 7', '{"format": 2}', '{"format": 1, "lags": [1]}'])
+def test_a_run_that_failed_for_a_damaged_state_is_a_metric(
+    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise the alert on failed runs would stay silent. The log names the file."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "collected.json").write_text(content)
+    write_run_metrics(settings(tmp_path), "collect", 1)
+    assert exposition(tmp_path)[f"pipeline_last_run_status{COLLECT}"] == 1
+    assert "collected.json" in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["version.txt", "versioning/report_4.json", "../logs"])
 def test_metrics_that_cannot_be_written_fail_nothing(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     """A damaged state or a folder that cannot be made: the run's end stays what it is."""
     (tmp_path / "data" / "versioning").mkdir(parents=True)

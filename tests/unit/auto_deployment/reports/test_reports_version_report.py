@@ -89,6 +89,9 @@ def test_a_damaged_report_is_an_error_that_names_file_and_key(tmp_path: Path) ->
     path.write_text(json.dumps(damaged))
     with pytest.raises(StateError, match=r"report_3\.json.*gate\.rmse"):
         version_report.read(path)
+    earlier = version_report.read_earlier(path)
+    assert earlier is not None
+    assert earlier.recipe == report().recipe
 
 
 def test_the_lines_name_what_matters() -> None:

@@ -74,9 +74,7 @@ def test_much_traffic_does_not_make_noise_a_fault_nor_hide_one(minutes: float) -
         found = np.zeros(200, dtype=bool)
         for at in range(480):
             means = factor * noise[:, at]
-            drift.add(
-                np.stack([np.full(200, 1e5), 1e5 * means, np.full(200, 1e5), np.full(200, 1e5)]), np.ones(200), 1.0
-            )
+            drift.add(np.stack([np.full(200, 1e5), 1e5 * means, np.full(200, 1e5), np.full(200, 1e5)]), np.ones(200), 1.0)
             found |= drift.evidence() >= log(500)
         assert least <= found.mean() <= most
 
