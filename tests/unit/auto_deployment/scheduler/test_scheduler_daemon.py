@@ -78,7 +78,7 @@ class World:
         self.memory = Memory(folder / "scheduler.json")
         self.started: list[tuple[str, float]] = []
         self.processes: list[Process] = []
-        self.told: list[str] = []
+        self.notices: list[str] = []
         self.outcomes: Callable[[str], Process] = lambda _job: Process(self.clock, HOUR / 2, 0)
 
     def daemon(self) -> Daemon:
@@ -106,7 +106,7 @@ class World:
         return self.processes[-1]
 
     def _tell(self, notice: Notice) -> None:
-        self.told.append(notice.subject)
+        self.notices.append(notice.subject)
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_four_days_of_a_scheduler(world: World) -> None:
     expected = [(RETRAIN, 0), *[(COLLECT, hour) for hour in between]]
     expected += [(RETRAIN, 48), *[(COLLECT, 48 + hour) for hour in between], (RETRAIN, 96)]
     assert world.hours() == expected
-    assert world.told == []
+    assert world.notices == []
 
 
 def test_a_restart_remembers(world: World) -> None:
@@ -206,7 +206,7 @@ def test_a_hung_run_is_ended_recorded_and_told(world: World) -> None:
     run = world.runs()[RETRAIN]
     assert (run.status, run.note, run.cut_off) == (1, "hung, ended after 12 h", False)
     assert world.processes[0].asked == ["TERM", "KILL"]
-    assert world.told == ["movierec: failed at retrain: no end after 12 h, so it was ended"]
+    assert world.notices == ["movierec: failed at retrain: no end after 12 h, so it was ended"]
 
 
 def test_a_run_that_finds_another_one_is_tried_every_five_minutes(world: World) -> None:
@@ -215,7 +215,7 @@ def test_a_run_that_finds_another_one_is_tried_every_five_minutes(world: World) 
     world.serve(2)
     assert world.hours() == [(RETRAIN, 0), (RETRAIN, 0.1), (RETRAIN, 0.2), (RETRAIN, 0.3)]
     assert world.runs()[RETRAIN].busy == 0
-    assert world.told == []
+    assert world.notices == []
 
 
 def test_a_run_that_always_finds_another_one_is_reported_after_an_hour(world: World) -> None:
@@ -223,7 +223,7 @@ def test_a_run_that_always_finds_another_one_is_reported_after_an_hour(world: Wo
     world.outcomes = lambda job: Process(world.clock, 60, BUSY if job == RETRAIN else 0)
     world.serve(47)
     assert [job for job, _ in world.started].count(RETRAIN) == 13
-    assert world.told == ["movierec: failed at retrain: another run has held the lock, 13 times"]
+    assert world.notices == ["movierec: failed at retrain: another run has held the lock, 13 times"]
     world.serve(4)
     assert [job for job, _ in world.started].count(RETRAIN) == 26
 
@@ -242,7 +242,7 @@ def test_a_run_that_cannot_be_started_is_recorded_and_told(world: World) -> None
     world.outcomes = raising(FileNotFoundError(2, "No such file or directory"))
     assert world.serve(1) == 143
     assert words_of(world.runs()[RETRAIN]) == "1 failed: cannot be started (No such file or directory)"
-    assert world.told == ["movierec: failed at retrain: it cannot be started: No such file or directory"]
+    assert world.notices == ["movierec: failed at retrain: it cannot be started: No such file or directory"]
 
 
 def test_the_rest_of_an_earlier_run_counts_as_another_run(world: World) -> None:
@@ -261,7 +261,7 @@ def test_what_a_run_could_not_report_is_reported_for_it(world: World, status: in
     """It was killed, or its settings are bad; the rest it tells."""
     world.outcomes = lambda _job: Process(world.clock, 60, status)
     world.serve(1)
-    assert len(world.told) == expected
+    assert len(world.notices) == expected
     assert world.runs()[RETRAIN].status == status
 
 
@@ -288,7 +288,7 @@ def test_a_run_that_outlived_its_scheduler_may_hang_no_longer_than_others(world:
     orphan = Process(world.clock, 90 * HOUR, UNOBSERVED)
     world.serve(2, adopted=lambda _pid: orphan)
     assert orphan.asked == ["TERM"]
-    assert len(world.told) == 1
+    assert len(world.notices) == 1
 
 
 def test_what_happens_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -25,7 +25,7 @@ def seen(services: dict[str, Service]) -> Evidence:
 
 
 def test_equal_services_pass_by_the_same_rules() -> None:
-    """Stable-2 beside stable-1, over the observations of the canary's bake."""
+    """Stable-2 is compared with stable-1 over the observations of the canary's bake."""
     judged = self_test(seen(simulated()), LIMITS, MINUTES)
     assert judged.decision == Decision.PASS
     assert not is_false_alarm(judged)

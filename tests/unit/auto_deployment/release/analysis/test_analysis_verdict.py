@@ -124,7 +124,7 @@ def test_a_worker_that_died_in_the_last_look_is_judged_by_the_next() -> None:
 
 
 def test_older_evidence_that_knows_of_no_workers_is_judged_and_goes_on() -> None:
-    """It holds the verdict back until an observation has told of them."""
+    """The verdict waits until an observation has them."""
     evidence = baked()
     observations = [
         Observation(
