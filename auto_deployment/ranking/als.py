@@ -1,4 +1,4 @@
-"""Implicit ALS: factors of what is liked (Hu, Koren and Volinsky, ICDM 2008), with a ridge that grows with what is known.
+"""Implicit ALS: factors of liked films (Hu, Koren and Volinsky, ICDM 2008), with a ridge that grows with the number of likes.
 
 The ridge of a row with n films is `ridge * sqrt(n)`, between none and full scaling (Rendle et al., "Revisiting the performance
 of iALS", RecSys 2022). A row with fewer films than there are factors is solved in its dual form, a system of its films.
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 FACTORS = 48
 ALPHA = 8.0
 SWEEPS = 8
-# Films' factors are learnt from so many users at most, spread evenly; every user's own are folded in.
+# At most this many users, spread evenly, teach the films' factors; every user's own factors are folded in.
 MOST_USERS = 50_000
-# Rows of the same length are solved together, so many numbers of their matrices at a time.
+# Rows of the same length are solved together, at most this many numbers of their matrices at a time.
 BATCH = 1 << 22
 
 
 class ImplicitAls:
-    """Scores a film by the product of factors. A user's factors are folded in when asked for; those of films are learnt."""
+    """Scores a film by the product of factors. Films' factors are learnt; a user's factors are folded in at each call."""
 
     def __init__(self, taste: sparse.csr_array, ridge: float, seed: int, factors: int = FACTORS) -> None:
         self._taste = taste
@@ -51,7 +51,7 @@ class ImplicitAls:
 class Side(NamedTuple):
     """The factors of one side (rows x factors) turned so that their square, `factors.T @ factors`, is diagonal: `squares`.
 
-    Products with the other side's factors, which are solved in the same turned space, are what they were.
+    The other side's factors are solved in the same turned space, so products of both sides stay the same.
     """
 
     factors: Floats
@@ -59,7 +59,7 @@ class Side(NamedTuple):
 
     @staticmethod
     def of(factors: Floats) -> Side:
-        """From factors in any space."""
+        """A side from factors in any space."""
         squares, turn = np.linalg.eigh(factors.T @ factors)
         return Side(factors @ turn, squares.clip(0))
 
@@ -88,13 +88,13 @@ def _primal(liked: Floats, extra: Floats, diagonal: Floats) -> Floats:
 
 
 def _dual(liked: Floats, extra: Floats, diagonal: Floats) -> Floats:
-    """The same by a system of the films, see `film_weights`."""
+    """Rows x factors, by a system of the films, see `film_weights`."""
     weights = film_weights(liked, extra, diagonal)
     return (weights[:, None, :] @ liked)[:, 0] / diagonal
 
 
 def film_weights(liked: Floats, extra: Floats, diagonal: Floats) -> Floats:
-    """Rows x films: what each liked film weighs, so that a row's factors are their weighted sum over `diagonal`."""
+    """Rows x films: the liked films' weights. A row's factors are the weighted sum of the films' factors over `diagonal`."""
     matrix = (liked / diagonal) @ liked.transpose(0, 2, 1)
     matrix[:, np.arange(liked.shape[1]), np.arange(liked.shape[1])] += 1 / extra
     return _solved(matrix, 1 / extra + 1)

@@ -1,8 +1,7 @@
-"""A popular list that is not twenty times the same taste: for users of whom nothing is known. Pure.
+"""A popular list of different tastes, for unknown users. Pure.
 
 Each place goes to the film with the highest remaining popularity: users whom the list already serves count for less. This is
-Thiele's sequential rule, which elects a committee that has somebody for everyone. What films are about need not be known for
-that.
+Thiele's sequential rule, which elects a committee that represents everyone. The rule needs no knowledge about the films.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ if TYPE_CHECKING:
     from auto_deployment.ranking.feedback import Feedback
     from auto_deployment.ranking.ranker import Indices
 
-# A user who has seen so many films of the list counts half.
+# A user who has seen this many films of the list counts half.
 HALF_SERVED = 4
-# Films beyond the most popular ones of this number are not looked at.
+# Only this many of the most popular films are candidates.
 POOL = 200
 
 
 def diverse_popular(scores: npt.NDArray[np.float64], feedback: Feedback, count: int) -> Indices:
-    """At most `count` films, best first, by `scores` (their popularity, one a film) and by who in `feedback` has seen them."""
+    """At most `count` films, best first, by `scores` (each film's popularity) and by the users in `feedback` who saw them."""
     pool = np.argsort(-scores, kind="stable")[: max(POOL, count)].astype(np.int32)
     audience = _audience(feedback, pool)
     sizes = np.diff(audience.indptr)
@@ -40,7 +39,7 @@ def diverse_popular(scores: npt.NDArray[np.float64], feedback: Feedback, count: 
 
 
 def _audience(feedback: Feedback, films: Indices) -> sparse.csc_array:
-    """Users x `films`: 1 for who rated or watched the film."""
+    """Users x `films`: 1 where the user rated or watched the film."""
     column = np.full(feedback.shape[1], -1, dtype=np.int64)
     column[films] = np.arange(len(films))
     tables = (feedback.ratings, feedback.watches)

@@ -21,7 +21,7 @@ BLOCK_FILMS = 512
 class Ease:
     """Scores a film by the liked ones: `taste @ weights`, where each film is explained by the others under a ridge of `ridge`.
 
-    Films that nobody likes together with another film have no weights. Of the rest only the `most` films with the most likes
+    Films that nobody likes together with another film have no weights. Of the other films only the `most` with the most likes
     take part, which bounds time and memory; ties go to the first film.
     """
 
@@ -62,7 +62,7 @@ def _shared(taste: sparse.csr_array, most: int) -> npt.NDArray[np.int64]:
 
 
 def item_weights(taste: sparse.csr_array, ridge: float) -> Floats:
-    """EASE's weights, films x films with a diagonal of 0: column by column what explains a film."""
+    """EASE's weights, films x films with a diagonal of 0. Each column has the weights that explain its film."""
     if not taste.shape[1]:
         return np.zeros((0, 0), dtype=np.float32)
     inverse = _inverse(_gram(taste, ridge))
@@ -76,7 +76,7 @@ def item_weights(taste: sparse.csr_array, ridge: float) -> Floats:
 
 
 def _gram(taste: sparse.csr_array, ridge: float) -> npt.NDArray[np.float64]:
-    """How much films are liked together, the ridge on the diagonal; a block of films at a time, as its sparse form is large."""
+    """How much films are liked together, with the ridge on the diagonal. Made in blocks, because the sparse form is large."""
     exact = taste.astype(np.float64)
     gram = np.empty((taste.shape[1],) * 2, order="F")
     transposed = exact.T.tocsr()
@@ -88,7 +88,7 @@ def _gram(taste: sparse.csr_array, ridge: float) -> npt.NDArray[np.float64]:
 
 
 def _inverse(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Of a symmetric, positive matrix, in its own place."""
+    """The inverse of a symmetric, positive matrix, in place."""
     factor, failed = lapack.dpotrf(matrix, lower=True, overwrite_a=True)
     inverse, failed_too = lapack.dpotri(factor, lower=True, overwrite_c=True)
     if failed or failed_too:

@@ -1,4 +1,4 @@
-"""Films for a little exploration: of those that few lists show, some that a user has not seen, drawn ahead. Pure."""
+"""Films for exploration: each user gets some unseen films that few lists show, drawn ahead. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def explore_arrays(serving: dict[str, Array], shown: npt.NDArray[np.int64], seen
 
 
 def _taken(drawn: Array, top: Array, users: npt.NDArray[np.int64], films: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-    """Which of the films drawn (users x draws) the user has seen, or has in the list, or was drawn before."""
+    """Which of the drawn films (users x draws) the user has seen, has in the list, or got by an earlier draw."""
     width = int(np.iinfo(drawn.dtype).max) + 1
     rows = np.arange(len(drawn), dtype=np.int64)[:, None] * width
     seen = np.isin(rows + drawn, users * width + films)

@@ -1,4 +1,4 @@
-"""What rankers are made from: who rated and who watched what, and how much a user seems to like each film of it."""
+"""The input of rankers: ratings and watches, and how much each user seems to like each film."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Feedback:
-    """Ratings and watches of so many users and films (`shape`), on a scale."""
+    """Ratings on a scale, and watches. `shape` is the number of users and of films."""
 
     ratings: Ratings
     watches: Watches
@@ -31,11 +31,11 @@ class Feedback:
 
     @staticmethod
     def of(dataset: Dataset, scale: tuple[float, float]) -> Feedback:
-        """All that a data set holds."""
+        """All feedback of a data set."""
         return Feedback(dataset.ratings, dataset.watches, (len(dataset.users), len(dataset.films)), scale)
 
     def of_users(self, users: Indices) -> Feedback:
-        """That of some users alone (ascending), who are numbered anew in their order."""
+        """The feedback of some users (ascending), numbered anew in their order."""
         if len(users) == self.shape[0]:
             return self
         number = np.full(self.shape[0], NONE, dtype=np.int32)
@@ -52,7 +52,7 @@ class Feedback:
         return Seen.of(users, films, self.shape[0])
 
     def taste(self) -> sparse.csr_array:
-        """float32 users x films: 1 for a film liked as much as can be; a film that is no like has no entry.
+        """float32 users x films: 1 for the strongest like; a film that is not liked has no entry.
 
         A rating says what a user thinks of a film. The watched minutes count only for films that the user did not rate.
         """
@@ -68,7 +68,7 @@ class Feedback:
 
     @property
     def liked_from(self) -> float:
-        """The lowest rating that says that a film was liked."""
+        """The lowest rating that counts as a like."""
         return LIKED_FROM * self.scale[1]
 
     def pairs(self, rows: Ratings | Watches) -> npt.NDArray[np.int64]:

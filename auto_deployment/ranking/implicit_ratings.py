@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 # Up to this share of the highest rating (2 of 5) a film is no like. The rest lie on a line up to 1: 3 of 5 is 0.7, 4 is 0.85.
 NO_LIKE = 0.4
 GRADE_SLOPE = 0.75
-# Watched to the end is worth a rating of 4 of 5; left within this share of its length a film is no like.
+# A film watched to the end is worth a rating of 4 of 5. A film left before this share of its length is not liked.
 WATCHED = 0.85
 LEFT_EARLY = 0.1
-# A film's length is what a tenth of its audience exceeds, where so many watched it; else that of all films.
+# With this many viewers, a film's length is what a tenth of them exceeds; otherwise the length of all films is used.
 LENGTH_QUANTILE = 0.9
 FEWEST_WATCHERS = 10
 
@@ -38,7 +38,7 @@ def preferences_of_watches(watches: Watches) -> Floats:
 
 
 def preferences_of_minutes(minutes: npt.NDArray[np.int32], length: npt.NDArray[np.float64]) -> Floats:
-    """By the share of a film's length that was watched; 0 where it was left early."""
+    """The preference by the watched share of a film's length; 0 where the user left early."""
     share = np.minimum(minutes / length, 1)
     return np.where(share > LEFT_EARLY, WATCHED * share, 0).astype(np.float32)
 

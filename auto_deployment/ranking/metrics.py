@@ -35,12 +35,12 @@ class UserMetrics(NamedTuple):
 
     @property
     def quality(self) -> Floats:
-        """What rankers are chosen by: the mean of both."""
+        """The criterion for the choice of a ranker: the mean of both metrics."""
         return (self.ndcg + self.recall) / 2
 
 
 class Interval(NamedTuple):
-    """A mean, and where it lies with `CERTAINTY`."""
+    """A mean, and its interval with `CERTAINTY`."""
 
     mean: float
     low: float
@@ -64,7 +64,7 @@ def user_metrics(users: Indices, lists: Indices, relevant: Ratings) -> UserMetri
 
 
 def lists_of(ranker: Ranker, users: Indices, seen: Seen) -> Indices:
-    """The best 20 films of each of `users` (ascending): a block for each run of users, small gaps made with them."""
+    """The best 20 films of each of `users` (ascending). Each run of users is one block, with small gaps filled."""
     if not len(users):
         return np.empty((0, RECALL_AT), dtype=np.int32)
     runs = np.split(users, np.flatnonzero(np.diff(users) > MOST_GAP) + 1)

@@ -1,4 +1,4 @@
-"""From a data set and a trained model to the artifact that is served: every known user's list, computed ahead in blocks."""
+"""Computes every known user's list ahead, in blocks, for the artifact that services read."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ BLOCK_USERS = 256
 
 @dataclass(frozen=True)
 class Lists:
-    """What makes the lists of all users, block by block."""
+    """Makes the lists of all users, block by block."""
 
     ranker: Ranker
     seen: Seen
     users: int
 
     def block(self, start: int) -> Indices:
-        """Of the users from `start` on."""
+        """The lists of the block that begins at user `start`."""
         return self.ranker.top(start, min(start + BLOCK_USERS, self.users), self.seen, RESERVE)
 
 
 def by_threads(lists: Lists, starts: Sequence[int]) -> Iterator[Indices]:
-    """The blocks that begin at `starts`, in their order; as many are made at a time as there are cores."""
+    """The blocks that begin at `starts`, in their order. Each core makes one block at a time."""
     pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
     try:
         yield from pool.map(lists.block, starts)
@@ -50,7 +50,7 @@ def serving_arrays(
     step: Callable[[int], None],
     make: Callable[[Lists, Sequence[int]], Iterator[Indices]] = by_threads,
 ) -> dict[str, Array]:
-    """The serving part but the lists for unknown users, see `app.model`.
+    """The serving part without the lists for unknown users, see `app.model`.
 
     `step` is called with the number of users done, block by block, which `make` makes. Memory, without the result, is bounded
     by a block of users times all films a core, whatever the number of users.

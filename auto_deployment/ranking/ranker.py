@@ -1,4 +1,4 @@
-"""What ranks: which films a user gets, best first. Rankers stand behind one small interface, see `Ranker`."""
+"""Rankers order the films for a user, best first. All have one small interface, see `Ranker`."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 NONE = -1
 LIKED_FROM = 0.8
-# So many ratings weigh as much as what is known of all films together.
+# This many ratings of a film weigh as much as the mean of all films.
 PRIOR_RATINGS = 10
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What each user has seen, rated or watched: films of user `u` are `films[starts[u]:starts[u + 1]]`, ascending."""
+    """The films that each user rated or watched: those of user `u` are `films[starts[u]:starts[u + 1]]`, ascending."""
 
     starts: npt.NDArray[np.int64]
     films: Indices
 
     @staticmethod
     def of(users: Indices, films: Indices, n_users: int) -> Seen:
-        """From pairs, in any order, also repeated ones."""
+        """The seen films from pairs, which may be in any order and repeat."""
         order = np.lexsort((films, users))
         users, films = users[order], films[order]
         first = np.ones(len(users), dtype=bool)
@@ -47,7 +47,7 @@ class Seen:
 class Ranker(Protocol):
     """Ranks films for users of the data set it was made from.
 
-    A user without feedback gets what is popular: `top` falls back to `Popularity` for such a user.
+    A user without feedback gets the popular list: `top` falls back to `Popularity` for such a user.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Popularity:
         liked = ratings.stars >= LIKED_FROM * scale[1]
         rated = np.bincount(ratings.film, minlength=n_films)
         likes = np.bincount(ratings.film[liked], minlength=n_films)
-        # Where nothing is liked yet, the audience alone has to say it.
+        # Without any like the audience alone decides.
         prior = liked.mean() if liked.any() else 1.0
         share = (likes + PRIOR_RATINGS * prior) / (rated + PRIOR_RATINGS)
         self.scores = _audience(ratings, watches, n_films, half_life) * share
@@ -112,7 +112,7 @@ class ByRating:
         self._rated[trained.user] = True
 
     def top(self, start: int, stop: int, seen: Seen, count: int) -> Indices:
-        """See `Ranker`. Users who never rated have no factors: they get what is popular."""
+        """See `Ranker`. Users who never rated have no factors: they get the popular list."""
         scores = self._factors.user_factors[start:stop] @ self._factors.film_factors.T + self._factors.film_bias
         rows = top_of(scores, *seen.pairs(start, stop), count)
         unrated = ~self._rated[start:stop]
@@ -127,7 +127,7 @@ def top_of(scores: npt.NDArray[np.float32], users: npt.NDArray[np.int64], films:
     count_here = min(count, scores.shape[1])
     best = np.sort(np.argpartition(-scores, count_here - 1, axis=1)[:, :count_here], axis=1)
     values = np.take_along_axis(scores, best, axis=1)
-    # Where films beyond the last place score as much as it, which of them came in was chance.
+    # If films after the last place have its score, chance decided which of them got the place.
     last = values.min(axis=1, keepdims=True)
     by_chance = (scores == last).sum(axis=1) > (values == last).sum(axis=1)
     best[by_chance] = np.sort(np.argsort(-scores[by_chance], axis=1, kind="stable")[:, :count_here], axis=1)
@@ -141,10 +141,10 @@ def top_of(scores: npt.NDArray[np.float32], users: npt.NDArray[np.int64], films:
 def _audience(
     ratings: Ratings, watches: Watches | None, n_films: int, half_life: float | None
 ) -> npt.NDArray[np.int64] | npt.NDArray[np.float64]:
-    """How many different users rated or watched each film, those of long ago for less where there is a half-life."""
+    """The number of different users who rated or watched each film; with a half-life, older events count less."""
     tables = [ratings] if watches is None else [ratings, watches]
     users, films, times = (np.concatenate([getattr(each, name) for each in tables]) for name in ("user", "film", "time"))
-    # Of a pair in both tables the later time counts.
+    # For a pair in both tables the later time counts.
     order = np.argsort(-times, kind="stable")
     pairs, first = np.unique((users.astype(np.int64) * n_films + films)[order], return_index=True)
     if half_life is None:

@@ -1,4 +1,4 @@
-"""Rankers that score films: the interface of what scores, and the ranker that orders by it."""
+"""Rankers that score films: the interface of a scorer, and the ranker that orders films by scores."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 
-# Of a user with so many likes popularity says half as much as of one with none.
+# With this many likes, popularity counts half of what it counts without likes.
 FADES_AT = 10
 
 
 class Scorer(Protocol):
-    """Scores every film for users of the feedback that it was made from: how much each would like it, about 0 to 1.
+    """Scores every film for users of its feedback: how much a user would like the film, about 0 to 1.
 
-    Scores of several scorers can be added up. A user of whom nothing is known gets 0 for every film.
+    Scores of several scorers can be added up. A user without feedback gets 0 for every film.
     """
 
     def scores(self, start: int, stop: int) -> Floats:
-        """Of the users from `start` to before `stop`, users x films."""
+        """The scores of the users from `start` to before `stop`: users x films."""
         ...
 
 
 class FadingPopularity:
-    """Popularity as scores, the less of it the more is known of a user: from one film to many there is no step.
+    """Popularity as scores that fade as a user's likes grow, without a step.
 
     1 for the most popular film and in proportion for the others, times `FADES_AT / (FADES_AT + likes)`.
     """
@@ -51,7 +51,7 @@ class FadingPopularity:
 
 
 class ByScores:
-    """Ranks by a weighted sum of scores. Who has the same score for all films gets what is popular."""
+    """Ranks by a weighted sum of scores. A user with the same score for all films gets the popular list."""
 
     def __init__(self, name: str, parts: Sequence[tuple[Scorer, float]], popularity: Popularity) -> None:
         self.name = name

@@ -37,7 +37,7 @@ class SurpriseSVD:
 
 
 class UserFilmBias:
-    """Surprise's baseline: the mean, a bias for each user and one for each film. What an SVD has to be worth its factors."""
+    """Surprise's baseline: the mean and a bias for each user and film. An SVD must beat it to be worth its factors."""
 
     name = "bias"
 
@@ -56,7 +56,7 @@ class UserFilmBias:
 
 
 def _trainset(ratings: Ratings, scale: tuple[float, float]) -> Trainset:
-    """Surprise's own form, users and films numbered in the order of their first rating, as `build_full_trainset` does."""
+    """Surprise's form of the ratings: users and films numbered by their first rating, as in `build_full_trainset`."""
     by_user: dict[int, list[tuple[int, float]]] = {}
     by_film: dict[int, list[tuple[int, float]]] = {}
     users: dict[int, int] = {}
