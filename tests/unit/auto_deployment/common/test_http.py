@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 import pytest
 
 from auto_deployment.common.http import is_ready
+from tests.unit.auto_deployment.common.http_server import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,18 +22,8 @@ def service(status: int) -> Iterator[str]:
             self.send_response(status if self.path == "/readyz" else 404)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(Handler) as url:
+        yield url
 
 
 @pytest.mark.parametrize("status", [200, 503])

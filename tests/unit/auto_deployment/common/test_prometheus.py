@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from math import isnan
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from auto_deployment.common.prometheus import Prometheus, QueryError, UnreachableError
+from tests.unit.auto_deployment.common.http_server import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,18 +33,8 @@ def answering(body: bytes, status: int = 200, wait: threading.Event | None = Non
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(Handler) as url:
+        yield f"{url}/"
 
 
 def matrix(*series: dict[str, object]) -> bytes:

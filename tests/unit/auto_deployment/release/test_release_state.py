@@ -58,6 +58,25 @@ def test_a_damaged_state_is_no_fresh_start(tmp_path: Path, text: str) -> None:
         load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("urgd", "eve", "under_way.urgd"),
+        ("before", {"stable-1": None}, r"under_way\.before.*no entry for canary, stable-2"),
+        ("step", "bakes", "under_way.step"),
+    ],
+)
+def test_a_damaged_rollout_is_refused_before_any_step(tmp_path: Path, key: str, value: object, message: str) -> None:
+    """The error names the key. Otherwise the fault would show in the middle of a withdrawal."""
+    save(tmp_path, replace(SERVING, under_way=replace(ROLLOUT, before=FIRST)))
+    path = tmp_path / "state.json"
+    damaged = json.loads(path.read_text())
+    damaged["under_way"][key] = value
+    path.write_text(json.dumps(damaged))
+    with pytest.raises(StateError, match=message):
+        load(tmp_path)
+
+
 def test_a_promotion_puts_a_version_in_service() -> None:
     """And the one before among those that a rollback may go to."""
     state = after(Ending.PROMOTED)
