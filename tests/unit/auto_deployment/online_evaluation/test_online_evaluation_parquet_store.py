@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import date, timedelta
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +20,7 @@ from auto_deployment.online_evaluation.telemetry import Telemetry
 from tests.unit.auto_deployment.online_evaluation.viewers import NOON, SOURCE, Scene, empty_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from typing import Any
 
@@ -179,6 +181,21 @@ def test_a_block_that_comes_later_joins_its_packed_day(tmp_path: Path) -> None:
     assert [row[1] for row in scene.all("answers")] == [0, 1, 2, 9]
 
 
+@contextmanager
+def killed_at_a_rename(monkeypatch: pytest.MonkeyPatch, dies: Callable[[Path], bool]) -> Iterator[None]:
+    """Kill what runs here at the first rename to a target for which `dies` holds."""
+
+    def dying(path: Path, target: Path) -> Path:
+        if dies(target):
+            raise KilledError
+        return path.replace(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.rename", dying)
+        with pytest.raises(KilledError):
+            yield
+
+
 def three_blocks(folder: Path) -> Scene:
     """An answer of the same day in each."""
     scene = Scene(folder)
@@ -191,20 +208,9 @@ def three_blocks(folder: Path) -> Scene:
 @pytest.mark.parametrize("dies_at", [1, 2])
 def test_a_killed_compaction_is_recovered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int) -> None:
     """Killed before, between and after its renames: each row is there once."""
-    scene = three_blocks(tmp_path)
-    renames = 0
-
-    def dying(path: Path, target: Path) -> Path:
-        nonlocal renames
-        renames += 1
-        if renames == dies_at:
-            raise KilledError
-        return path.replace(target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pathlib.Path.rename", dying)
-        with pytest.raises(KilledError):
-            compact(scene.store, "2026-01-06")
+    scene, renames = three_blocks(tmp_path), count(1)
+    with killed_at_a_rename(monkeypatch, lambda _: next(renames) == dies_at):
+        compact(scene.store, "2026-01-06")
     recover(scene.store.folder)
     assert [row[1] for row in scene.all("answers")] == [1, 2, 3]
     assert [path.name for path in (tmp_path / "telemetry" / "answers").iterdir()] == ["2026-01-05"]
@@ -257,16 +263,8 @@ def test_a_failure_of_telemetry_is_reported_and_fails_no_collection(tmp_path: Pa
 def test_a_kill_while_days_are_packed_costs_the_next_run_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between the two renames: the unfinished day is no day, is recovered first, and nothing is lost."""
     scene, kept = packing_scene(tmp_path), telemetry(tmp_path)
-
-    def dying(path: Path, target: Path) -> Path:
-        if target.name == "2026-01-05":
-            raise KilledError
-        return path.replace(target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pathlib.Path.rename", dying)
-        with pytest.raises(KilledError):
-            compact(scene.store, "2026-01-06")
+    with killed_at_a_rename(monkeypatch, lambda target: target.name == "2026-01-05"):
+        compact(scene.store, "2026-01-06")
     assert "2026-01-05" not in scene.store.days()
     scratch = scene.store.folder / SCRATCH / f"{QUERY}999999999-x"
     scratch.mkdir()
