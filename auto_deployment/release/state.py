@@ -27,7 +27,6 @@ class ReleaseEnd:
     `false_alarm`: the result of the bake's self-test; None: the bake had no self-test.
     """
 
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
     version: int
     ending: Ending
     reasons: tuple[str, ...]
@@ -45,7 +44,7 @@ class ReleaseEnd:
 class ReleaseState:
     """`since` in seconds since 1970; `served` holds the versions that were in service before, newest last."""
 
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")  # also for the dataclasses in it
     in_service: int | None
     since: float
     slots: Slots

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from auto_deployment.release.analysis.verdict import Decision
 from auto_deployment.release.services import CANARY, SERVICES, Slot, Slots
@@ -96,7 +96,6 @@ class Rollout:
     for a promotion before the bake's end. Without `shadowed` the version bakes without a shadow run.
     """
 
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
     kind: Literal["release", "rollback"]
     version: int
     replaces: int
