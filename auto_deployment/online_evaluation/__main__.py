@@ -11,9 +11,8 @@ from auto_deployment.common.errors import RunError, first_line
 from auto_deployment.common.output import keep_output
 from auto_deployment.common.settings import load_settings
 from auto_deployment.online_evaluation import metrics_text
-from auto_deployment.online_evaluation.database import FAILURES
 from auto_deployment.online_evaluation.metrics import compute_metrics
-from auto_deployment.online_evaluation.parquet_store import ParquetStore
+from auto_deployment.online_evaluation.parquet_store import FAILURES, ParquetStore
 from auto_deployment.online_evaluation.popular import Popular
 from auto_deployment.online_evaluation.telemetry import DAYS, now
 

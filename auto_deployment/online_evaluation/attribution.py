@@ -15,7 +15,7 @@ from auto_deployment.online_evaluation.served_answers import MATCHED, load_serve
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from auto_deployment.online_evaluation.database import Database
+    from auto_deployment.common.database import Database
     from auto_deployment.online_evaluation.parquet_store import ParquetStore
     from auto_deployment.online_evaluation.popular import Popular
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from auto_deployment.common.database import Database
 from auto_deployment.common.errors import first_line
 from auto_deployment.online_evaluation.attribution import AttributionWindow, prepare
-from auto_deployment.online_evaluation.database import FAILURES, Database
 from auto_deployment.online_evaluation.metrics import known_until
-from auto_deployment.online_evaluation.parquet_store import KINDS, SCRATCH, ParquetStore
+from auto_deployment.online_evaluation.parquet_store import FAILURES, KINDS, SCRATCH, ParquetStore
 from auto_deployment.online_evaluation.watched_counts import BIN_MINUTES, WATCHED_MINUTES, WatchedCounts
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from auto_deployment.common.database import Database
 from auto_deployment.online_evaluation import uplift
 from auto_deployment.online_evaluation.attribution import HOURS, SUMS, AnswerCounts, AttributionWindow, attribute_day
-from auto_deployment.online_evaluation.database import Database
 from auto_deployment.online_evaluation.parquet_store import KINDS, SCRATCH, TIME
 from auto_deployment.online_evaluation.share_intervals import ConfidenceInterval, RatioSums, difference_interval, share_interval
 

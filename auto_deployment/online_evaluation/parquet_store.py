@@ -15,8 +15,11 @@ import shutil
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from app.model import ArtifactError
+from app.provenance import DatabaseError
+from auto_deployment.common.database import Database, Error, quoted
+from auto_deployment.common.errors import RunError
 from auto_deployment.common.json_file import read_json, sync_folder, write_json_synced
-from auto_deployment.online_evaluation.database import Database, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -50,6 +53,8 @@ EMPTY: Mapping[Kind, str] = {
         "SELECT NULL::BIGINT AS user_id, NULL::VARCHAR AS film, NULL::TIMESTAMP AS begun, NULL::UINTEGER AS minutes WHERE false"
     ),
 }
+# Errors that end a step of the telemetry, and nothing else.
+FAILURES = (RunError, DatabaseError, Error, OSError, ArtifactError)
 # The folder for what does not fit into memory while a query runs.
 SCRATCH = ".scratch"
 KINDS: tuple[Kind, ...] = ("answers", "watches")

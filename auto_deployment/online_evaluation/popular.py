@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from app.model import load_serving
+from auto_deployment.common.database import Database, quoted
 from auto_deployment.common.json_file import read_json, write_json_synced
-from auto_deployment.online_evaluation.database import Database, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

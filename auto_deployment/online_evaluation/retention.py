@@ -7,8 +7,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from auto_deployment.common.database import QUERY, Database
 from auto_deployment.common.json_file import sync_folder
-from auto_deployment.online_evaluation.database import QUERY, Database
 from auto_deployment.online_evaluation.parquet_store import KINDS, ORDER, SCRATCH
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from app.provenance.archive import Archive
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from auto_deployment.online_evaluation.database import Database
+    from auto_deployment.common.database import Database
 
 # The film service writes its line when it has the answer. We write our row just before we give the answer. Between the two
 # are the film service's time limit of 800 ms and the difference of the two clocks.

@@ -9,9 +9,8 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from auto_deployment.common.errors import first_line
-from auto_deployment.online_evaluation.database import FAILURES
 from auto_deployment.online_evaluation.metrics import compute_metrics
-from auto_deployment.online_evaluation.parquet_store import SCRATCH, ParquetStore
+from auto_deployment.online_evaluation.parquet_store import FAILURES, SCRATCH, ParquetStore
 from auto_deployment.online_evaluation.popular import Popular
 from auto_deployment.online_evaluation.retention import compact, drop_expired, recover
 

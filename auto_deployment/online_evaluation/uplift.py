@@ -16,7 +16,7 @@ from auto_deployment.online_evaluation.parquet_store import day_after
 from auto_deployment.online_evaluation.share_intervals import ConfidenceInterval
 
 if TYPE_CHECKING:
-    from auto_deployment.online_evaluation.database import Database
+    from auto_deployment.common.database import Database
     from auto_deployment.online_evaluation.parquet_store import ParquetStore
 
 # An answer counts as the cause of the film that the user begins next within these minutes.

@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from auto_deployment.common.progress import Progress
     from auto_deployment.common.settings import TrainingSettings
     from auto_deployment.evaluation.champion import Recipe
-    from auto_deployment.ranking.ranker import Popularity, Seen
+    from auto_deployment.ranking.ranker import Popularity
     from auto_deployment.training.dataset import Dataset
     from auto_deployment.training.rating_model import Trainer
+    from auto_deployment.training.seen import Seen
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from app.model import Array
-    from auto_deployment.ranking.ranker import Seen
+    from auto_deployment.training.seen import Seen
 
 CANDIDATES = 8
 DRAWN = 24

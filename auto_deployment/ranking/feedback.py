@@ -9,7 +9,8 @@ import numpy as np
 from scipy import sparse
 
 from auto_deployment.ranking.implicit_ratings import preferences_of_stars, preferences_of_watches
-from auto_deployment.ranking.ranker import LIKED_FROM, NONE, Seen
+from auto_deployment.ranking.ranker import LIKED_FROM, NONE
+from auto_deployment.training.seen import Seen
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -11,8 +11,9 @@ from auto_deployment.ranking.ranker import NONE
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from auto_deployment.ranking.ranker import Indices, Ranker, Seen
+    from auto_deployment.ranking.ranker import Indices, Ranker
     from auto_deployment.training.dataset import Ratings
+    from auto_deployment.training.seen import Seen
 
     Floats = npt.NDArray[np.float64]
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.model import RESERVE, Array, film_arrays, row_type
-from auto_deployment.ranking.ranker import NONE, Seen
+from auto_deployment.ranking.ranker import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from auto_deployment.ranking.ranker import Indices, Ranker
     from auto_deployment.training.dataset import Dataset
+    from auto_deployment.training.seen import Seen
 
 BLOCK_USERS = 256
 

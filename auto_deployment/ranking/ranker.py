@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
 
     from auto_deployment.training.dataset import Ratings, Watches
     from auto_deployment.training.rating_model import Factors
+    from auto_deployment.training.seen import Seen
 
     Indices = npt.NDArray[np.int32]
 
@@ -19,29 +19,6 @@ NONE = -1
 LIKED_FROM = 0.8
 # This many ratings of a film weigh as much as the mean of all films.
 PRIOR_RATINGS = 10
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The films that each user rated or watched: those of user `u` are `films[starts[u]:starts[u + 1]]`, ascending."""
-
-    starts: npt.NDArray[np.int64]
-    films: Indices
-
-    @staticmethod
-    def of(users: Indices, films: Indices, n_users: int) -> Seen:
-        """The seen films from pairs, which may be in any order and repeat."""
-        order = np.lexsort((films, users))
-        users, films = users[order], films[order]
-        first = np.ones(len(users), dtype=bool)
-        first[1:] = (np.diff(users) != 0) | (np.diff(films) != 0)
-        users, films = users[first], films[first]
-        return Seen(np.searchsorted(users, np.arange(n_users + 1)).astype(np.int64), films)
-
-    def pairs(self, start: int, stop: int) -> tuple[npt.NDArray[np.int64], Indices]:
-        """The pairs of the users from `start` to before `stop`: users counted from `start`, and films."""
-        counts = np.diff(self.starts[start : stop + 1])
-        return np.repeat(np.arange(stop - start), counts), self.films[self.starts[start] : self.starts[stop]]
 
 
 class Ranker(Protocol):

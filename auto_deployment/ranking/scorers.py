@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from auto_deployment.ranking.ranker import Indices, Popularity, Seen
+    from auto_deployment.ranking.ranker import Indices, Popularity
+    from auto_deployment.training.seen import Seen
 
     Floats = npt.NDArray[np.float32]
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from app.model import Array, ServingModel
     from auto_deployment.evaluation.held_out import HeldOut
-    from auto_deployment.ranking.ranker import Popularity, Seen
+    from auto_deployment.ranking.ranker import Popularity
     from auto_deployment.training.dataset import Dataset
+    from auto_deployment.training.seen import Seen
 
 log = logging.getLogger(__name__)
 

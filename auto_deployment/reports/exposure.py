@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from app.model import Array
-    from auto_deployment.ranking.ranker import Popularity, Seen
+    from auto_deployment.ranking.ranker import Popularity
+    from auto_deployment.training.seen import Seen
 
     Counts = npt.NDArray[np.int64]
 

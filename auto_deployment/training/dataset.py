@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from auto_deployment.ingestion.tables import Tables
+    from auto_deployment.training.seen import Seen
 
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3,9})?"
 # Nanoseconds fit no year beyond 2262, and one such time would change how a whole column is read.
@@ -73,6 +74,7 @@ class Dataset:
     """What the tables hold. Users and films are sorted; `look_alikes` are damaged ids that the catalogue leaves out.
 
     `rows` has the rows of each table, `first_rows` for each pair of `watches` the row of its table that has it first, from 0.
+    Where ratings and watches have only the latest films of each user, `seen` has all of them; else None.
     """
 
     users: npt.NDArray[np.int64]
@@ -82,6 +84,7 @@ class Dataset:
     look_alikes: tuple[str, ...]
     rows: dict[str, int]
     first_rows: npt.NDArray[np.int64]
+    seen: Seen | None = None
 
 
 def read(tables: Tables, scale: tuple[float, float]) -> Dataset:

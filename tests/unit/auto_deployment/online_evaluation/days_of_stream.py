@@ -7,7 +7,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from auto_deployment.online_evaluation.database import Database
+from auto_deployment.common.database import Database
 from auto_deployment.online_evaluation.parquet_store import KINDS, Kind
 from auto_deployment.online_evaluation.retention import compact
 from tests.unit.auto_deployment.online_evaluation.viewers import NOON, Scene

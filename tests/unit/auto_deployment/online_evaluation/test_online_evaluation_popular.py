@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from app.model import ArtifactError, film_arrays, save
+from auto_deployment.common.database import Database
 from auto_deployment.ingestion.rows import BlockRows, Counts
 from auto_deployment.ingestion.tables import Tables
-from auto_deployment.online_evaluation.database import Database
 from auto_deployment.online_evaluation.popular import Popular, superseded
 
 if TYPE_CHECKING:

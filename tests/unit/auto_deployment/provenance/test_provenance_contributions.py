@@ -8,10 +8,10 @@ import pytest
 
 from auto_deployment.provenance.contributions import als_contributions, contributions, ease_contributions, likes
 from auto_deployment.provenance.history import HistoryFilm
-from auto_deployment.ranking import ranker
 from auto_deployment.ranking.als import ImplicitAls
 from auto_deployment.ranking.ease import Ease
 from auto_deployment.ranking.ranker_factory import RankerFactory, Tuning
+from auto_deployment.training.seen import Seen
 from auto_deployment.training.surprise_svd import SurpriseSVD
 from tests.unit.auto_deployment.ranking.tastes import FILMS, USERS, feedback_of, two_tastes
 from tests.unit.auto_deployment.samples import SCALE
@@ -105,7 +105,7 @@ def test_popularitys_order_is_kept_as_its_lists_follow_it() -> None:
     factory, tuning = RankerFactory(two_tastes(), SurpriseSVD(), 0), Tuning(half_life=0.05)
     found = factory.kept("popularity", tuning)["popularity_films"]
     nothing = np.zeros(0, dtype=np.int32)
-    nobody = ranker.Seen.of(nothing, nothing, USERS)
+    nobody = Seen.of(nothing, nothing, USERS)
     assert found.dtype == np.uint16
     assert found.tolist() == factory.make("popularity", tuning).top(0, 1, nobody, FILMS)[0].tolist()
 

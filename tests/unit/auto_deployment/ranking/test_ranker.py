@@ -11,8 +11,9 @@ from hypothesis.extra import numpy as npst
 from surprise import SVD
 
 from auto_deployment.ranking.feedback import Feedback
-from auto_deployment.ranking.ranker import NONE, ByRating, Popularity, Seen, top_of
+from auto_deployment.ranking.ranker import NONE, ByRating, Popularity, top_of
 from auto_deployment.training.rating_model import Factors
+from auto_deployment.training.seen import Seen
 from auto_deployment.training.surprise_svd import SurpriseSVD
 from tests.unit.auto_deployment.samples import SCALE, dataset_of, random_ratings, ratings_of, surprise_trainset, watches_of
 

@@ -12,7 +12,8 @@ from auto_deployment.ranking.ranker import NONE, Popularity
 from tests.unit.auto_deployment.samples import SCALE, dataset_of, random_ratings
 
 if TYPE_CHECKING:
-    from auto_deployment.ranking.ranker import Indices, Seen
+    from auto_deployment.ranking.ranker import Indices
+    from auto_deployment.training.seen import Seen
 
 
 class OneFilm:

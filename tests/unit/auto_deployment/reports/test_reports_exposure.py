@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from app.model import RESERVE
 from auto_deployment.ranking.exploration import CANDIDATES, explore_arrays
-from auto_deployment.ranking.ranker import Popularity, Seen
+from auto_deployment.ranking.ranker import Popularity
 from auto_deployment.reports.exposure import exposures, gini, measure, top_share
+from auto_deployment.training.seen import Seen
 from tests.unit.auto_deployment.samples import SCALE, ratings_of
 
 EMPTY = np.iinfo(np.uint16).max

@@ -10,10 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from app.model import ArtifactError
-from app.provenance import DatabaseError
-from auto_deployment.common.errors import RunError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -24,21 +20,19 @@ THREADS = 2
 QUERY = "query-"
 
 Error = duckdb.Error
-# Errors that end a step of the telemetry, and nothing else.
-FAILURES = (RunError, DatabaseError, Error, OSError, ArtifactError)
 
 
 class Database:
     """A private database in memory. Every method raises `Error`."""
 
-    def __init__(self, scratch: Path) -> None:
-        """`scratch` holds what does not fit into memory, and is removed with the database. Raises OSError."""
+    def __init__(self, scratch: Path, memory: str = MEMORY) -> None:
+        """`scratch` holds what does not fit into `memory`, and is removed with the database. Raises OSError."""
         scratch.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(prefix=f"{QUERY}{os.getpid()}-", dir=scratch))
         self._connection = duckdb.connect(
             ":memory:",
             config={
-                "memory_limit": MEMORY,
+                "memory_limit": memory,
                 "threads": THREADS,
                 "temp_directory": str(self._folder / "spilled"),
                 "autoinstall_known_extensions": False,
