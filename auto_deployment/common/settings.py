@@ -15,6 +15,7 @@ from app.env_file import EnvFileError, ignored_names, read_env_file, unknown_nam
 from app.provenance import SecretError, mysql_url, read_secret
 from app.settings import DatabaseSettings
 from auto_deployment.common.errors import WrongUseError
+from auto_deployment.common.memory import available_gb
 from auto_deployment.common.spark_packages import missing
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,9 @@ class TrainingSettings(DataSettings):
     random_state: int = Field(0, ge=0, lt=2**32, description="seed of the training")
     champion_loss: Literal["refuse", "warn"] = Field("refuse", description="what a loss against the recipe in service does")
     explore_share: float = Field(0.0, ge=0, le=1, description="share of answers in which a late place explores")
+    memory_gb: float = Field(
+        default_factory=available_gb, gt=0, description="a run's peak of memory; unset: three quarters of machine or cgroup"
+    )
 
     @model_validator(mode="after")
     def _spark_is_there(self) -> Self:

@@ -38,7 +38,7 @@ FIELDS = {f"{side.__name__}-{name}": (name, field) for side in SIDES for name, f
 RELEASE_ONLY = {"CANARY_TAG", "CANARY_TRACK"}
 
 
-MOST_SETTINGS = 85
+MOST_SETTINGS = 86
 ALL = [pytest.param(*each, id=key) for key, each in FIELDS.items()]
 SETTABLE = [pytest.param(*each, id=key) for key, each in FIELDS.items() if each[0].upper() not in OF_IMAGES]
 
@@ -89,8 +89,8 @@ def readers_of(name: str) -> set[str]:
 
 
 def same(field: FieldInfo, documented: str) -> bool:
-    """Whether a documented default is the field's own, of its type; none where the field has none."""
-    default = None if field.is_required() else field.default
+    """Whether a documented default is the field's own, of its type; none where the field has none, or computes it."""
+    default = None if field.is_required() or field.default_factory is not None else field.default
     if documented in NO_DEFAULT:
         return default is None
     return bool(TypeAdapter(field.annotation or str).validate_python(documented, strict=False) == default)
