@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 def train_first(inputs: Sequence[Path], settings: TrainingSettings, git_commit: str, progress: Progress) -> ModelMetadata:
     """Collect the files and train version 0 in `settings.data_dir`. Returns its metadata. Raises RefusedError."""
     progress.heading("collect")
-    collect_files(inputs, settings, progress)
+    with progress.stage("collect"):
+        collect_files(inputs, settings, progress)
     progress.heading("train")
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    return train_version(settings, Version(number=0, git_commit=git_commit, data_creation=now, trained_on=now), progress)
+    with progress.stage("train"):
+        return train_version(settings, Version(number=0, git_commit=git_commit, data_creation=now, trained_on=now), progress)
 
 
 def main() -> int:

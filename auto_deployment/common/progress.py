@@ -1,7 +1,8 @@
-"""Progress of long work: a bar on a terminal, plain lines in a log."""
+"""Progress of long work: a bar on a terminal, plain lines in a log. Every stage ends with a line of its time and memory."""
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,9 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from auto_deployment.common.memory import peak_of_tree
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TextIO
+
+log = logging.getLogger(__name__)
 
 PLAIN_EVERY_SECONDS = 5.0
 
@@ -56,6 +61,18 @@ class Progress:
         """Begin the next step."""
         self._stream.write(f"{line}\n")
         self._stream.flush()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Print and log `NAME: 12.3 s, peak 0.81 GB` when the block ends: its time, and the peak of all our processes."""
+        begun = self._clock()
+        try:
+            with peak_of_tree() as peak:
+                yield
+        finally:
+            line = f"{name}: {self._clock() - begun:.1f} s, peak {peak.gb:.2f} GB"
+            self.say(line)
+            log.info("%s", line)
 
     @contextmanager
     def task(self, name: str, total: int, unit: str) -> Iterator[Task]:

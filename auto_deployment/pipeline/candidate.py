@@ -73,16 +73,20 @@ def train_version(
 
     Raises RefusedError, with the reasons, where the table or the model is not good enough; nothing is written then.
     """
-    dataset = read(Tables(settings.data_dir), settings.scale)
+    with progress.stage("read"):
+        dataset = read(Tables(settings.data_dir), settings.scale)
     _print(console.data(dataset), progress)
     if len(dataset.ratings) < FEWEST_RATINGS:
         raise RefusedError(f"{len(dataset.ratings)} ratings are too few to judge a model: {FEWEST_RATINGS} are needed")
-    evaluated = _evaluate(dataset, settings, champion, progress)
+    with progress.stage("evaluate"):
+        evaluated = _evaluate(dataset, settings, champion, progress)
     decision = _decide(evaluated, settings, progress)
     artifact = _build(dataset, settings, evaluated, progress)
-    _report_beyond_accuracy(dataset, settings, version, evaluated, artifact, progress)
-    metadata = _describe(dataset, settings, version, evaluated, decision, artifact.ranker)
-    save(settings.data_dir / "model", metadata.model_dump(), artifact.serving, artifact.rating)
+    with progress.stage("reports"):
+        _report_beyond_accuracy(dataset, settings, version, evaluated, artifact, progress)
+    with progress.stage("write"):
+        metadata = _describe(dataset, settings, version, evaluated, decision, artifact.ranker)
+        save(settings.data_dir / "model", metadata.model_dump(), artifact.serving, artifact.rating)
     return metadata
 
 
@@ -117,15 +121,16 @@ def _build(dataset: Dataset, settings: TrainingSettings, evaluated: Evaluated, p
     _print(console.choice(choice), progress)
     progress.say(f"ranked by {name}, {'the best inside the data' if settings.ranker == 'auto' else 'as RANKER says'}")
     factory = RankerFactory(feedback, trainer_of(settings.trainer, settings.spark_master), settings.random_state)
-    ranker, popularity = factory.make(name, choice.tuning), factory.popularity(choice.tuning.half_life)
+    with progress.stage("fit"):
+        ranker, popularity = factory.make(name, choice.tuning), factory.popularity(choice.tuning.half_life)
+        rating = {**factory.factors.arrays(), **factory.kept(name, choice.tuning)}
     seen = feedback.seen()
-    with progress.task("precompute", len(dataset.users), "users") as task:
+    with progress.stage("lists"), progress.task("lists", len(dataset.users), "users") as task:
         serving = serving_arrays(dataset, ranker, seen, task.advance, list_maker(settings.trainer, settings.spark_master))
     serving |= cold_arrays(diverse_popular(popularity.scores, feedback, RESERVE), serving["top"].dtype)
     if settings.explore_share:
         shown = exposures(serving["top"], len(dataset.films))
         serving |= explore_arrays(serving, shown, seen, settings.random_state)
-    rating = {**factory.factors.arrays(), **factory.kept(name, choice.tuning)}
     return Artifact(ranker=name, seen=seen, popularity=popularity, serving=serving, rating=rating)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -89,10 +89,15 @@ class Pipeline:
         self._pending_file = self._data / pending_version.FILE
         self._state_file = self._data / collector.FILE
         self._lag = 0
+        self._running = ExitStack()
         self.step = "check"
 
     def run(self) -> int:
         """Run all steps, and notify people of the end. Returns the exit status."""
+        with self._progress.stage("total"), self._running:
+            return self._run_and_notify()
+
+    def _run_and_notify(self) -> int:
         try:
             notice = self._run()
         except StoppedError as stopped:
@@ -245,6 +250,7 @@ class Pipeline:
             self._push(pending)
         if pending.stage in ("committed", "pushed"):
             self._track(pending)
+        self._running.close()
         notify.deliver(self._published(pending.number), self._channels)
         self._pending_file.unlink()
 
@@ -278,8 +284,9 @@ class Pipeline:
             self._versions.discard(pending.number)
             self._pending_file.unlink()
             raise
-        self._telemetry.keep_popular(self._data / "model", Tables(self._data))
-        telemetry = self._telemetry.metrics()
+        with self._progress.stage("telemetry"):
+            self._telemetry.keep_popular(self._data / "model", Tables(self._data))
+            telemetry = self._telemetry.metrics()
         report = version_report.build(metadata, pending.lines, pending.gaps, pending.lag, previous, telemetry)
         version_report.write(self._places.report(pending.number), report)
         for line in version_report.clock_lines(report):
@@ -327,10 +334,12 @@ class Pipeline:
 
     def _begin_step(self, name: str) -> None:
         """The boundary between two steps."""
+        self._running.close()
         self._stop.check()
         self.step = name
         self._progress.heading(name)
         log.info("step %s", name)
+        self._running.enter_context(self._progress.stage(name))
 
     def _end(self, notice: notify.Notice, status: int, message: str) -> int:
         log.error("%s", message)

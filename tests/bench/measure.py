@@ -1,14 +1,18 @@
-"""What every benchmark shares: rows of the result, interleaved pairs, the machine in a line."""
+"""What every benchmark shares: rows of the result, interleaved pairs, the stages of a run, the machine in a line.
+
+The peak of a process and its descendants is measured by `auto_deployment.common.memory.peak_of_tree`.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import statistics
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,6 +20,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAIRS = 7
+STAGE = re.compile(r"^  ([a-z][a-z ]*): (\d+\.\d) s, peak (\d+\.\d\d) GB$", re.MULTILINE)
+
+
+class Stage(NamedTuple):
+    """A stage of a run: how long it took, and its peak of memory in GB of 10^9 bytes."""
+
+    seconds: float
+    peak_gb: float
+
+
+def stages(output: str) -> dict[str, Stage]:
+    """The stages that a run printed, by name, in the order in which they ended. Of two with one name the last counts."""
+    return {name: Stage(float(seconds), float(peak)) for name, seconds, peak in STAGE.findall(output)}
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from io import StringIO
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from auto_deployment.common.memory import available_gb
 from auto_deployment.common.progress import Progress, Task
 from auto_deployment.ingestion import collect_with_progress
 from auto_deployment.ingestion.collector import FILE, Collector
 from auto_deployment.ingestion.events import Rules
 from auto_deployment.ingestion.sources import FileSource
 from auto_deployment.ingestion.tables import Tables
+from tests.bench.measure import stages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +57,24 @@ def test_a_log_gets_a_line_every_five_seconds() -> None:
             clock.now += seconds
             task.advance(by)
     assert stream.getvalue() == "  collect: 1,000 of 2,000 bytes\n  collect: 1,200 of 2,000 bytes\n"
+
+
+def test_a_stage_ends_with_its_time_and_its_peak_of_memory(caplog: pytest.LogCaptureFixture) -> None:
+    """Also where it fails; the log has the same line."""
+    stream, clock = StringIO(), Clock()
+
+    def fail_after(seconds: float) -> None:
+        with Progress(stream, clock).stage("evaluate"):
+            clock.now += seconds
+            raise ZeroDivisionError
+
+    with caplog.at_level(logging.INFO), pytest.raises(ZeroDivisionError):
+        fail_after(75.25)
+    (stage,) = stages(stream.getvalue()).items()
+    assert stage[0] == "evaluate"
+    assert stage[1].seconds == 75.2
+    assert 0.01 < stage[1].peak_gb < available_gb()
+    assert [record.getMessage() for record in caplog.records] == [stream.getvalue().strip()]
 
 
 def test_short_work_shows_nothing_in_a_log() -> None:
