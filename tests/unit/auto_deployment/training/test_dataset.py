@@ -129,7 +129,8 @@ def test_where_a_pair_was_watched_first_is_kept(tmp_path: Path) -> None:
         ({"gold+1999": 40, "goldx+1999": 2}, {"goldx+1999"}),
         ({"gold+1999": 39, "goldx+1999": 2}, set()),
         ({"gold+1999": 19, "goldx+1999": 1}, set()),
-        ({"gold+1999": 60_000, "goldx+1999": 3}, set()),
+        ({"gold+1999": 29_999, "goldx+1999": 3}, set()),
+        ({"gold+1999": 30_000, "goldx+1999": 3}, {"goldx+1999"}),
         ({"gold+1999": 20, "go+ld+1999": 1, "gol-d+1999": 1, "gold+2999": 1}, set()),
         ({"goldx+1999": 20, "gold+1999": 1}, set()),
         ({"gold+1999": 20, "gox7ld+1999": 1}, set()),
@@ -140,7 +141,7 @@ def test_where_a_pair_was_watched_first_is_kept(tmp_path: Path) -> None:
     ],
 )
 def test_only_what_damage_alone_explains_is_a_look_alike(lines: dict[str, int], found: set[str]) -> None:
-    """Seen once or twice, one letter or digit more than a film seen twenty times as often; all else is a film of its own."""
+    """One letter or digit more than a film seen twenty times as often, or, with three lines, ten thousand times as often."""
     assert find_look_alikes(Counter(lines)) == found
 
 
