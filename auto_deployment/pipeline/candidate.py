@@ -28,6 +28,8 @@ from auto_deployment.reports import beyond_accuracy as beyond
 from auto_deployment.reports import console
 from auto_deployment.reports.exposure import exposures
 from auto_deployment.training.dataset import read
+from auto_deployment.training.spark.als import SparkTrainer
+from auto_deployment.training.spark.session import session
 from auto_deployment.training.trainers import trainer_of
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ def train_version(
 
     Raises RefusedError, with the reasons, where the table or the model is not good enough; nothing is written then.
     """
+    if settings.trainer == SparkTrainer.name:
+        session(settings.spark_master, settings.memory_gb)
     with progress.stage("read"):
         dataset = read(Tables(settings.data_dir), settings.scale)
     _print(console.data(dataset), progress)

@@ -14,6 +14,7 @@ from threading import Timer, current_thread, main_thread
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import RunError, WrongUseError
+from auto_deployment.common.memory import GB, available_gb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,13 +27,13 @@ PACKAGES = ("app", "auto_deployment")
 CONFIGURATION = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    # The driver takes in all ratings, and later all factors.
-    "spark.driver.memory": "4g",
-    "spark.driver.maxResultSize": "4g",
     "spark.python.worker.reuse": "true",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.log.level": "ERROR",
 }
+# The driver takes in all ratings, and later all factors. Our own process has the other half of MEMORY_GB.
+DRIVER_SHARE = 0.5
+LEAST_DRIVER_MIB = 512
 # A cluster without a free worker lets a job wait for ever.
 FIRST_JOB_SECONDS = 120.0
 CONNECT_SECONDS = 10.0
@@ -45,26 +46,27 @@ AWAY = (
 _sessions: dict[str, SparkSession] = {}
 
 
-def session(master: str) -> SparkSession:
+def session(master: str, memory_gb: float | None = None) -> SparkSession:
     """The process's one session, on a cluster's `master`, made at the first call. It ends with the process.
 
+    At the first call half of `memory_gb` becomes the memory of Spark's driver; None means what is available.
     Raises RunError if the master or a free worker is missing, WrongUseError if the session is on another master.
     """
     if master not in _sessions:
         if _sessions:
             raise WrongUseError(f"this process has its Spark session on {', '.join(_sessions)}: {master} needs another process")
-        _sessions[master] = _begun(master)
+        _sessions[master] = _begun(master, available_gb() if memory_gb is None else memory_gb)
     return _sessions[master]
 
 
-def _begun(master: str) -> SparkSession:
+def _begun(master: str, memory_gb: float) -> SparkSession:
     from py4j.protocol import Py4JError  # noqa: PLC0415 - an optional requirement
     from pyspark.errors import PySparkException  # noqa: PLC0415 - the same
     from pyspark.sql import SparkSession  # noqa: PLC0415 - the same
 
     _require_master(master)
     builder = SparkSession.builder.master(master).appName("movierec")
-    for name, value in CONFIGURATION.items():
+    for name, value in {**CONFIGURATION, **driver_memory(memory_gb)}.items():
         builder = builder.config(name, value)
     try:
         with _own_interrupt():
@@ -75,6 +77,12 @@ def _begun(master: str) -> SparkSession:
     except (Py4JError, PySparkException) as error:
         raise RunError(AWAY.format(master, _reason(error))) from error
     return made
+
+
+def driver_memory(memory_gb: float) -> dict[str, str]:
+    """Spark's settings of the driver's memory where a run may have `memory_gb` GB. Pure."""
+    mib = f"{max(int(DRIVER_SHARE * memory_gb * GB / 2**20), LEAST_DRIVER_MIB)}m"
+    return {"spark.driver.memory": mib, "spark.driver.maxResultSize": mib}
 
 
 def _require_master(master: str) -> None:
