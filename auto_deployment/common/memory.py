@@ -22,13 +22,18 @@ PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 V1_LIMITS, V2_LIMITS = ["memory.limit_in_bytes"], ["memory.max", "memory.high"]
 
 
-def available_gb(proc: Path = PROC, cgroups: Path = CGROUPS) -> float:
-    """Three quarters of the machine's memory, or of the smallest limit of this process's cgroups and their parents.
+def whole_gb(proc: Path = PROC, cgroups: Path = CGROUPS) -> float:
+    """The machine's memory, or the smallest limit of this process's cgroups and their parents.
 
     `proc` and `cgroups` are the roots of the two file systems. Raises KeyError without a readable `meminfo`.
     """
     machine = _values(proc / "meminfo")["MemTotal"]
-    return SHARE * min([machine, *_cgroup_limits(proc, cgroups)]) / GB
+    return min([machine, *_cgroup_limits(proc, cgroups)]) / GB
+
+
+def available_gb() -> float:
+    """What a run may have of it: three quarters."""
+    return SHARE * whole_gb()
 
 
 def _cgroup_limits(proc: Path, cgroups: Path) -> Iterator[int]:

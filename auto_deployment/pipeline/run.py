@@ -18,6 +18,7 @@ from app.provenance import tracking_row
 from auto_deployment import notify
 from auto_deployment.common.errors import RefusedError, RunError, WrongUseError
 from auto_deployment.common.json_file import StateError, read_json, write_json_synced
+from auto_deployment.common.memory import whole_gb
 from auto_deployment.common.signals import Stop, StoppedError
 from auto_deployment.evaluation.champion import recipe_in_service
 from auto_deployment.ingestion import collector
@@ -121,6 +122,7 @@ class Pipeline:
         for path in self._options.inputs:
             check_readable(path)
         self._check_scale()
+        self._check_memory()
         if self._options.collect_only and pending is not None and pending.stage != "begun":
             # Kafka's retention deletes lines even while a remote is unreachable: collect first.
             self._collect_and_warn()
@@ -159,6 +161,15 @@ class Pipeline:
                 f"RATING_MIN and RATING_MAX say {lowest:g} to {highest:g}, but the last version's ratings go from {scale[0]:g} "
                 f"to {scale[1]:g}, and one table cannot hold two scales: set them back, or begin anew with an empty DATA_DIR. "
                 f'If the table\'s ratings are on the new scale, write "scale": [{lowest:g}, {highest:g}] to {self._state_file}'
+            )
+
+    def _check_memory(self) -> None:
+        """Warn of a limit that cannot be kept: the kernel would end the run first."""
+        if self._settings.memory_gb > (whole := whole_gb()):
+            log.warning(
+                "MEMORY_GB is %g, but this machine or its cgroup has only %.1f GB: a large run may be killed. Lower MEMORY_GB",
+                self._settings.memory_gb,
+                whole,
             )
 
     def _collect_and_warn(self) -> Collector:

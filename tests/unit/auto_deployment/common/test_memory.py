@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.common.memory import available_gb, peak_of_tree
+from auto_deployment.common.memory import peak_of_tree, whole_gb
 from auto_deployment.common.settings import load_settings
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ print(during.gb, after.gb)
 
 
 def given(folder: Path, groups: str, limits: Mapping[str, str]) -> float:
-    """What is available on a machine of 16 GB, in these cgroups and with these limits, by file."""
+    """What a process has on a machine of 16 GB, in these cgroups and with these limits, by file."""
     for name, text in {
         "proc/meminfo": f"MemTotal:       {MACHINE * 1000 // 1024} kB\nMemFree:        1000 kB\nHugePages_Total:       0\n",
         "proc/self/cgroup": groups,
@@ -42,7 +42,7 @@ def given(folder: Path, groups: str, limits: Mapping[str, str]) -> float:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return available_gb(folder / "proc", folder / "cgroup")
+    return whole_gb(folder / "proc", folder / "cgroup")
 
 
 @pytest.mark.parametrize(
@@ -68,17 +68,15 @@ def given(folder: Path, groups: str, limits: Mapping[str, str]) -> float:
         pytest.param("0::/a\n", {"other/memory.max": f"{GB}\n"}, 16, id="the limit of another cgroup"),
     ],
 )
-def test_three_quarters_of_the_smallest_limit_are_available(
-    tmp_path: Path, groups: str, limits: Mapping[str, str], least: float
-) -> None:
+def test_the_smallest_limit_counts(tmp_path: Path, groups: str, limits: Mapping[str, str], least: float) -> None:
     """Of the machine, of the cgroup, and of the parents of the cgroup."""
-    assert given(tmp_path, groups, limits) == pytest.approx(0.75 * least, rel=1e-4)
+    assert given(tmp_path, groups, limits) == pytest.approx(least, rel=1e-4)
 
 
 def test_the_setting_is_always_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is set wins over what is available."""
+    """Three quarters of what there is; what is set wins."""
     monkeypatch.chdir(tmp_path)
-    assert load_settings().memory_gb == available_gb()
+    assert load_settings().memory_gb == 0.75 * whole_gb()
     monkeypatch.setenv("MEMORY_GB", "1.5")
     assert load_settings().memory_gb == 1.5
 
