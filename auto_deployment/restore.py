@@ -11,6 +11,7 @@ from auto_deployment.common.lock import locked
 from auto_deployment.common.output import keep_output
 from auto_deployment.common.settings import load_settings
 from auto_deployment.pipeline.restore import LOCK, restore
+from auto_deployment.pipeline.upgrade import upgrade
 from auto_deployment.versioning.repository import Places, Versions
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings()
         places = Places(Path.cwd(), settings.data_dir.absolute())
         with locked(places.data / LOCK, "another run holds the lock"):
-            done = restore(places, Versions(places, settings.git_remote, settings.git_branch, settings.dvc_remote), anew=True)
+            versions = Versions(places, settings.git_remote, settings.git_branch, settings.dvc_remote)
+            done = restore(places, versions, anew=True)
+            upgrade(places, versions)
     except RunError as error:
         sys.stderr.write(f"restore: {error}\n")
         return error.status

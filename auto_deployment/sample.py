@@ -6,7 +6,9 @@ An image needs version 0 when it is built before the first retraining. The gate 
 from __future__ import annotations
 
 import sys
+import tempfile
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import RunError
@@ -15,12 +17,13 @@ from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
 from auto_deployment.ingestion.collect_with_progress import collect_files
 from auto_deployment.ingestion.sources import SAMPLE
+from auto_deployment.ingestion.tables import Tables
 from auto_deployment.pipeline.candidate import Version, train_version
-from auto_deployment.versioning.repository import write_version
+from auto_deployment.training.pair_table import FOLDER, SCRATCH, source_of_tables
+from auto_deployment.versioning.repository import WATCHES, write_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from auto_deployment.common.settings import TrainingSettings
     from auto_deployment.evaluation.model_metadata import ModelMetadata
@@ -34,7 +37,11 @@ def train_first(inputs: Sequence[Path], settings: TrainingSettings, git_commit: 
     progress.heading("train")
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     with progress.stage("train"):
-        return train_version(settings, Version(number=0, git_commit=git_commit, data_creation=now, trained_on=now), progress)
+        version = Version(number=0, git_commit=git_commit, data_creation=now, trained_on=now)
+    pairs = settings.data_dir / FOLDER
+    with tempfile.TemporaryDirectory(dir=settings.data_dir) as scratch:
+        source = source_of_tables(Tables(settings.data_dir), Path(scratch) / f"{WATCHES}_0.parquet", pairs / SCRATCH)
+        return train_version(settings, version, source, progress)
 
 
 def main() -> int:

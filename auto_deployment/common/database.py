@@ -6,33 +6,39 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import duckdb
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import numpy.typing as npt
+
 # The memory of a query; the rest goes to the disk. https://duckdb.org/docs/stable/guides/performance/how_to_tune_workloads
 MEMORY = "512MB"
 THREADS = 2
+BLOCK_BYTES = 1 << 20
 # Prefix of a scratch folder; the id of its process follows.
 QUERY = "query-"
 
 Error = duckdb.Error
+# A disk that is full or fails, or too little memory for a query that cannot spill.
+NO_ROOM = (duckdb.IOException, duckdb.OutOfMemoryException, OSError)
 
 
 class Database:
     """A private database in memory. Every method raises `Error`."""
 
-    def __init__(self, scratch: Path, memory: str = MEMORY) -> None:
+    def __init__(self, scratch: Path, memory: str | None = None) -> None:
         """`scratch` holds what does not fit into `memory`, and is removed with the database. Raises OSError."""
         scratch.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(prefix=f"{QUERY}{os.getpid()}-", dir=scratch))
         self._connection = duckdb.connect(
             ":memory:",
             config={
-                "memory_limit": memory,
+                "memory_limit": memory or MEMORY,
                 "threads": THREADS,
                 "temp_directory": str(self._folder / "spilled"),
                 "autoinstall_known_extensions": False,
@@ -55,11 +61,25 @@ class Database:
         """The rows of a query whose result is small."""
         return self._connection.execute(sql).fetchall()
 
+    def arrays(self, sql: str) -> dict[str, npt.NDArray[Any]]:
+        """The columns of a query's rows, which have no NULL, as arrays."""
+        return {name: np.asarray(column) for name, column in self._connection.execute(sql).fetchnumpy().items()}
+
     def scratch(self, name: str, lines: Iterable[str]) -> Path:
         """Write the lines to a file that is removed with the database."""
         path = self._folder / name
         with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
             file.writelines(f"{line}\n" for line in lines)
+        return path
+
+    def scratch_copy(self, name: str, head: bytes, source: BinaryIO, size: int) -> Path:
+        """Write `head` and the next `size` bytes of `source` to a file that is removed with the database."""
+        path = self._folder / name
+        with path.open("wb") as file:
+            file.write(head)
+            while size > 0 and (block := source.read(min(size, BLOCK_BYTES))):
+                file.write(block)
+                size -= len(block)
         return path
 
     def load(self, table: str, columns: str, lines: Iterable[str]) -> None:
@@ -75,6 +95,11 @@ class Database:
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.replace(path)
+
+
+def database_memory(memory_gb: float) -> str:
+    """DuckDB's share of a run's memory: a quarter. Reading and writing need some outside of it."""
+    return f"{memory_gb / 4:.3f}GB"
 
 
 def quoted(text: str) -> str:

@@ -103,6 +103,7 @@ class Collector:
         self.state = state or CollectionState(format=1)
         self.capped = False
         tables.roll(self.state.version)
+        tables.drop_rolled()
         cut = tables.roll_back(self.state.sizes)
         if cut:
             log.warning("removed %d bytes that a killed run wrote without recording them; their lines are read again", cut)
@@ -155,15 +156,20 @@ class Collector:
         finally:
             state.save(self._path)
 
-    def begin_version(self, number: int) -> None:
-        """Start new counts and gaps, once: version `number` has all rows so far."""
+    def begin_version(self, number: int, watches_end: int) -> None:
+        """Start new counts, gaps and open watches, once: version `number` has the rows so far.
+
+        Its part has the watches up to byte `watches_end`. The state decides which file of open watches counts.
+        """
         if self.state.version < number:
+            self._tables.carry_over(number, watches_end)
             self._tables.roll(number)
             self.state.counts, self.state.judged = Counts(), Counts()
             self.state.gaps, self.state.version = [], number
             self.state.scale = [self._rules.rating_min, self._rules.rating_max]
             self.state.sizes = self._tables.sizes()
             self.state.save(self._path)
+            self._tables.drop_rolled()
 
     def _take(self, block: Block | RetentionGap) -> None:
         state = self.state

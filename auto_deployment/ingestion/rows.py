@@ -79,8 +79,7 @@ class Counts:
 class BlockRows:
     """The result of one block: rows of the two tables in order, kept lines, counts and visitors.
 
-    Visitors are the users who requested a recommendation, rated or joined, each once. For the telemetry there are `begun`, the
-    time of the first minute of each row of `watches`, and our own `answers`.
+    Visitors are the users who requested a recommendation, rated or joined, each once. `answers` are our own, for the telemetry.
     """
 
     ratings: list[str]
@@ -89,14 +88,13 @@ class BlockRows:
     repaired: list[KeptLine]
     counts: Counts
     visitors: dict[int, None] = field(default_factory=dict)
-    begun: list[str] = field(default_factory=list)
     answers: list[Recommendation] = field(default_factory=list)
 
 
 def rows_of(block: Block, rules: Rules = DEFAULT_RULES) -> BlockRows:
     """The rows of a block: ratings in the order of their lines, and watches summed in the order of their first line. Pure.
 
-    One line of a watch is one minute. The row has the time of the latest minute.
+    One line of a watch is one minute. The row has the times of the first and the last minute.
     """
     rows = BlockRows([], [], [], [], Counts(lines=len(block.lines)))
     minutes: dict[tuple[str, str], list[Any]] = {}
@@ -118,8 +116,10 @@ def rows_of(block: Block, rules: Rules = DEFAULT_RULES) -> BlockRows:
                     known[2] = time
     if minutes:
         rows.counts.kinds["watch"] = sum(count for count, _, _ in minutes.values())
-    rows.watches = [f"{user},{film},{count},{with_seconds(last)}" for (user, film), (count, last, _) in minutes.items()]
-    rows.begun = [with_seconds(begun) for _, _, begun in minutes.values()]
+    rows.watches = [
+        f"{user},{film},{count},{with_seconds(first)},{with_seconds(last)}"
+        for (user, film), (count, last, first) in minutes.items()
+    ]
     rows.counts.repaired = len(rows.repaired)
     return rows
 

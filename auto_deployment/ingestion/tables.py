@@ -1,9 +1,13 @@
-"""The two tables and the lines kept aside, as files that are only ever appended to, and cut back to what was recorded."""
+"""The table of ratings, the open rows of watches, and the lines kept aside.
+
+The files are only ever appended to, and cut back to what was recorded. Watches are open until a version has them in its part.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import RunError
@@ -15,7 +19,9 @@ if TYPE_CHECKING:
     from auto_deployment.ingestion.rows import BlockRows, KeptLine
 
 RATING_HEADER = "user_id,movie_id,rating,rated_at"
-WATCH_HEADER = "user_id,movie_id,minutes,watched_at"
+WATCH_HEADER = "user_id,movie_id,minutes,first_at,last_at"
+EARLIER_WATCH_HEADER = "user_id,movie_id,minutes,watched_at"  # before software 1.1
+OPEN_WATCHES = "open_watch"
 KEPT_VERSIONS = 30
 
 
@@ -28,12 +34,15 @@ class Tables:
 
     def __init__(self, data_dir: Path) -> None:
         self.ratings = data_dir / "clean_rating.csv"
-        self.watches = data_dir / "clean_watch.csv"
         self._data_dir = data_dir
         self.roll(0)
 
     def roll(self, version: int) -> None:
-        """Keep lines aside, and visitors, in files of their own from `version` on; those of `KEPT_VERSIONS` versions stay."""
+        """Use the files since `version`: open watches, lines kept aside, and visitors.
+
+        Lines aside and visitors of `KEPT_VERSIONS` versions stay.
+        """
+        self.watches = open_watches(self._data_dir, version)
         ending = f"_since_{version}.jsonl" if version else ".jsonl"
         self.quarantine = self._data_dir / "quarantine" / f"rejected{ending}"
         self.repaired = self._data_dir / "repaired" / f"repaired{ending}"
@@ -46,7 +55,7 @@ class Tables:
     def _files(self) -> dict[str, Path]:
         return {
             self.ratings.stem: self.ratings,
-            self.watches.stem: self.watches,
+            OPEN_WATCHES: self.watches,
             "rejected": self.quarantine,
             "repaired": self.repaired,
             "visitors": self.visitors,
@@ -62,6 +71,26 @@ class Tables:
             _append(self.visitors, None, map(str, rows.visitors))
         except OSError as error:
             raise TableError(f"{error.filename or self.ratings.parent}: {error.strerror}: make room, then run again") from error
+
+    def carry_over(self, version: int, start: int) -> None:
+        """Begin the open watches since `version` with the rows from byte `start` of these. `roll` uses the new file."""
+        target = open_watches(self._data_dir, version)
+        unfinished = target.with_name(f".{target.name}.new")
+        with unfinished.open("wb") as new:
+            new.write(f"{WATCH_HEADER}\n".encode())
+            if self.watches.exists():
+                with self.watches.open("rb") as rows:
+                    rows.seek(max(start, len(rows.readline())))
+                    shutil.copyfileobj(rows, new)
+            new.flush()
+            os.fsync(new.fileno())
+        unfinished.replace(target)
+
+    def drop_rolled(self) -> None:
+        """Remove open watches that a version has in its part, and the file that a killed run began."""
+        for path in self._data_dir.glob(f"{OPEN_WATCHES}*.csv"):
+            if path != self.watches:
+                path.unlink()
 
     def sizes(self) -> dict[str, int]:
         """The bytes of each file, 0 for one that is not there."""
@@ -84,6 +113,11 @@ class Tables:
                 os.truncate(path, recorded)
                 cut += there - recorded
         return cut
+
+
+def open_watches(data_dir: Path, version: int) -> Path:
+    """The file of the watches since a version."""
+    return data_dir / (f"{OPEN_WATCHES}_since_{version}.csv" if version else f"{OPEN_WATCHES}.csv")
 
 
 def _to_json(aside: KeptLine) -> str:

@@ -73,10 +73,11 @@ class ParquetStore:
     def keep(self, source: str, mark: Mapping[str, Any], rows: BlockRows) -> None:
         """Write the answers and watches of a block: one file for each day. Each file is complete, or it does not exist."""
         name = f"{_slug(source)}~{_position(mark):015d}.parquet"
-        lines: dict[Kind, Sequence[str]] = {"answers": answer_lines(rows.answers), "watches": _watch_lines(rows)}
+        watches = [_watch_line(row) for row in rows.watches]
+        lines: dict[Kind, Sequence[str]] = {"answers": answer_lines(rows.answers), "watches": watches}
         days: dict[Kind, set[str]] = {
             "answers": {answer.time[:10] for answer in rows.answers},
-            "watches": {time[:10] for time in rows.begun},
+            "watches": {line.rpartition("\t")[2][:10] for line in watches},
         }
         if not any(days.values()):
             return
@@ -163,12 +164,10 @@ def answer_lines(answers: Iterable[Recommendation]) -> list[str]:
     return [_answer_line(answer) for answer in answers]
 
 
-def _watch_lines(rows: BlockRows) -> list[str]:
-    """A tab-separated line for each row of watches: user, film, minutes and the time of the first minute."""
-    return [
-        "\t".join((*watch.split(",", 3)[:3], begun[:MICROSECONDS]))
-        for watch, begun in zip(rows.watches, rows.begun, strict=True)
-    ]
+def _watch_line(row: str) -> str:
+    """A tab-separated line for a row of watches: user, film, minutes and the time of the first minute."""
+    user, film, minutes, begun, _ = row.split(",")
+    return "\t".join((user, film, minutes, begun[:MICROSECONDS]))
 
 
 def _answer_line(answer: Recommendation) -> str:

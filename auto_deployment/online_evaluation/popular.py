@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from auto_deployment.ingestion.tables import Tables
 
 # The artifact's reserve, and the bits of a number.
 MOST = 64
@@ -40,14 +39,17 @@ class Popular:
         told = read_json(self._folder / f"{version}.json")
         return None if told is None else list(told["films"])
 
-    def keep(self, model: Path, tables: Tables, scratch: Path) -> None:
-        """Keep the list of the version in `model`, just made of `tables`. Raises ArtifactError, OSError or `Error`."""
+    def keep(self, model: Path, pairs: str, scratch: Path) -> None:
+        """Keep the list of the version in `model`, and which of its films users have seen.
+
+        `pairs` is an SQL relation of user_id and movie_id. Raises ArtifactError, OSError or `Error`.
+        """
         serving = load_serving(model)
         films = [serving.films[film] for film in serving.cold[0].tolist() if film != serving.empty][:MOST]
         self._folder.mkdir(parents=True, exist_ok=True)
         with Database(scratch) as database:
             _load_films(database, [(serving.version, films)])
-            database.copy(_seen(tables), self._folder / f"{serving.version}.parquet")
+            database.copy(_seen(pairs), self._folder / f"{serving.version}.parquet")
         write_json_synced(self._folder / f"{serving.version}.json", {"films": films})
 
     def size(self) -> int:
@@ -91,15 +93,9 @@ def _load_films(database: Database, lists: Sequence[tuple[int, Sequence[str]]]) 
     database.load("popular", "{'version': 'INTEGER', 'place': 'UTINYINT', 'film': 'VARCHAR'}", lines)
 
 
-def _seen(tables: Tables) -> str:
-    """Users and the places of the popular films that they rated or watched, from the whole tables, read as a stream."""
-    parts = [
-        f"SELECT user_id, movie_id FROM read_csv({quoted(str(path))}, header=true, auto_detect=false, delim=',', quote='', "
-        "escape='', columns={'user_id': 'BIGINT', 'movie_id': 'VARCHAR', 'what': 'VARCHAR', 'time': 'VARCHAR'})"
-        for path in (tables.ratings, tables.watches)
-        if path.exists()
-    ]
+def _seen(pairs: str) -> str:
+    """SQL: users, and the places of the popular films among `pairs`, a relation of user_id and movie_id."""
     return (
-        f"SELECT user_id, bit_or(1::UBIGINT << popular.place) AS places FROM ({' UNION ALL '.join(parts)}) seen "
-        "JOIN popular ON popular.film = seen.movie_id GROUP BY user_id ORDER BY user_id"
+        f"SELECT user_id, bit_or(1::UBIGINT << popular.place) AS places FROM {pairs} known "
+        "JOIN popular ON popular.film = known.movie_id GROUP BY user_id ORDER BY user_id"
     )

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from auto_deployment.common.settings import Settings
     from auto_deployment.ingestion.rows import BlockRows
-    from auto_deployment.ingestion.tables import Tables
     from auto_deployment.online_evaluation.metrics import OnlineMetrics
 
 log = logging.getLogger(__name__)
@@ -57,10 +56,13 @@ class Telemetry:
         with self._reported(f"a block of {source} was not kept"):
             self._store.keep(source, mark, rows)
 
-    def keep_popular(self, model: Path, tables: Tables) -> None:
-        """Keep the popular list of the version in `model`, and its films that each user of `tables` has rated or watched."""
+    def keep_popular(self, model: Path, pairs: str) -> None:
+        """Keep the popular list of the version in `model`, and its films that each user has rated or watched.
+
+        `pairs` is an SQL relation of user_id and movie_id.
+        """
         with self._reported("the popular list was not kept"):
-            self._popular.keep(model, tables, self._store.folder / SCRATCH)
+            self._popular.keep(model, pairs, self._store.folder / SCRATCH)
 
     def note_unread(self, sources: Sequence[str]) -> None:
         """Note which sources the collection did not read to their end: see `metrics.known_until`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import platform
 from importlib.metadata import version as package_version
@@ -11,11 +12,11 @@ import numpy as np
 
 from app.model import RESERVE, Array, md5_of, save
 from auto_deployment.common.blas import one_thread
+from auto_deployment.common.database import database_memory
 from auto_deployment.common.errors import RefusedError, WrongUseError
 from auto_deployment.evaluation.evaluate import FEWEST_RATINGS, Evaluated, compare_rankers, count_steps, evaluate
 from auto_deployment.evaluation.gate import Decision, decide
 from auto_deployment.evaluation.model_metadata import DataFile, ModelMetadata, ModelMetrics, RatingCounts
-from auto_deployment.ingestion.tables import Tables
 from auto_deployment.ingestion.users import demographics
 from auto_deployment.ranking.diverse_popular import diverse_popular
 from auto_deployment.ranking.exploration import explore_arrays
@@ -28,11 +29,14 @@ from auto_deployment.reports import beyond_accuracy as beyond
 from auto_deployment.reports import console
 from auto_deployment.reports.exposure import exposures
 from auto_deployment.training.dataset import read
+from auto_deployment.training.pair_table import FOLDER, SCRATCH, PairTables, version_of
 from auto_deployment.training.spark.als import SparkTrainer
 from auto_deployment.training.spark.session import session
 from auto_deployment.training.trainers import trainer_of
+from auto_deployment.versioning.repository import RATINGS, WATCHES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from auto_deployment.common.progress import Progress
@@ -40,11 +44,13 @@ if TYPE_CHECKING:
     from auto_deployment.evaluation.champion import Recipe
     from auto_deployment.ranking.ranker import Popularity
     from auto_deployment.training.dataset import Dataset
+    from auto_deployment.training.pair_table import Manifest, Source
     from auto_deployment.training.rating_model import Trainer
     from auto_deployment.training.seen import Seen
 
 log = logging.getLogger(__name__)
 
+RATING_FILE = f"{RATINGS}.csv"
 PACKAGES = ("numba", "numpy", "pandas", "scikit-surprise", "scipy")
 
 
@@ -69,16 +75,19 @@ class Artifact(NamedTuple):
 
 @one_thread()
 def train_version(
-    settings: TrainingSettings, version: Version, progress: Progress, champion: Recipe | None = None
+    settings: TrainingSettings, version: Version, source: Source, progress: Progress, champion: Recipe | None = None
 ) -> ModelMetadata:
-    """Train on the tables and, if the gate passes the model, write the artifact to `data_dir/model`. Returns its metadata.
+    """Train on `source` and, if the gate passes the model, write the artifact to `data_dir/model`. Returns its metadata.
 
     Raises RefusedError, with the reasons, where the table or the model is not good enough; nothing is written then.
     """
     if settings.trainer == SparkTrainer.name:
         session(settings.spark_master, settings.memory_gb)
+    with progress.stage("history"):
+        tables = PairTables(settings.data_dir / FOLDER, database_memory(settings.memory_gb))
+        manifest = tables.update(source, settings.scale)
     with progress.stage("read"):
-        dataset = read(Tables(settings.data_dir), settings.scale)
+        dataset = read(tables.folder / str(manifest.version), manifest, tables.folder / SCRATCH)
     _print(console.data(dataset), progress)
     if len(dataset.ratings) < FEWEST_RATINGS:
         raise RefusedError(f"{len(dataset.ratings)} ratings are too few to judge a model: {FEWEST_RATINGS} are needed")
@@ -89,7 +98,7 @@ def train_version(
     with progress.stage("reports"):
         _report_beyond_accuracy(dataset, settings, version, evaluated, artifact, progress)
     with progress.stage("write"):
-        metadata = _describe(dataset, settings, version, evaluated, decision, artifact.ranker)
+        metadata = _describe(dataset, settings, version, evaluated, decision, artifact.ranker, manifest)
         save(settings.data_dir / "model", metadata.model_dump(), artifact.serving, artifact.rating)
     return metadata
 
@@ -167,13 +176,14 @@ def _describe(
     evaluated: Evaluated,
     decision: Decision,
     ranker: str,
+    manifest: Manifest,
 ) -> ModelMetadata:
-    data = _data_files(dataset, settings.data_dir)
+    data = _data_files(manifest, settings.data_dir)
     return ModelMetadata(
         version=version.number,
         trained_on=version.trained_on,
         data_creation=version.data_creation,
-        data_md5=data[Tables(settings.data_dir).ratings.name].md5,
+        data_md5=data[RATING_FILE].md5,
         data=data,
         git_commit=version.git_commit,
         random_state=settings.random_state,
@@ -216,13 +226,23 @@ def _ranker(settings: TrainingSettings, evaluated: Evaluated) -> str:
     return evaluated.choice.ranker if settings.ranker == "auto" else settings.ranker
 
 
-def _data_files(dataset: Dataset, data_dir: Path) -> dict[str, DataFile]:
-    """The files that the model is trained on, by name."""
-    tables, users = Tables(data_dir), data_dir / demographics.FILE
-    rows = {tables.ratings: dataset.rows["ratings"], tables.watches: dataset.rows["watches"]}
+def _data_files(manifest: Manifest, data_dir: Path) -> dict[str, DataFile]:
+    """What the model is trained on, by name. The watches have the MD5 of a list of their parts, as `md5sum` prints it."""
+    ratings, users = data_dir / RATING_FILE, data_dir / demographics.FILE
+    parts = {name: md5 for name, md5 in manifest.parts.items() if name.startswith(WATCHES)}
+    files = {
+        RATING_FILE: DataFile(md5=md5_of(ratings), rows=manifest.rating_rows),
+        WATCHES: DataFile(md5=md5_of_list(parts), rows=manifest.watch_rows),
+    }
     if users.exists():
-        rows[users] = _rows(users)
-    return {path.name: DataFile(md5=md5_of(path), rows=count) for path, count in rows.items()}
+        files[users.name] = DataFile(md5=md5_of(users), rows=_rows(users))
+    return files
+
+
+def md5_of_list(parts: Mapping[str, str]) -> str:
+    """The MD5 of the lines `MD5  NAME` of parts, in the order of their versions."""
+    listed = "".join(f"{parts[name]}  {name}\n" for name in sorted(parts, key=version_of))
+    return hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest()
 
 
 def _packages(trainer: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 from pathlib import Path
 
 from auto_deployment.common.json_file import StateError, read_json
@@ -16,7 +17,8 @@ from auto_deployment.ingestion import collector
 from auto_deployment.ingestion.tables import Tables
 from auto_deployment.pipeline import pending_version
 from auto_deployment.pipeline.pending_version import PendingVersion
-from auto_deployment.versioning.repository import TABLES, Places, Versions, rebuild
+from auto_deployment.training.pair_table import FOLDER
+from auto_deployment.versioning.repository import RATINGS, WATCHES, Places, Versions, rebuild
 
 log = logging.getLogger(__name__)
 
@@ -36,17 +38,21 @@ def restore(places: Places, versions: Versions, *, anew: bool = False) -> bool:
     if offsets is None or (path.exists() and not anew):
         return False
     numbers = versions_of(places)
-    parts = [places.part(table, number) for table in TABLES for number in numbers]
     log.info("building the tables again from the parts of %d versions", len(numbers))
+    earlier = {number: places.earlier_part(number) for number in versions.earlier_parts()}
+    parts = [places.part(RATINGS, number) for number in numbers]
+    parts += [earlier.get(number, places.part(WATCHES, number)) for number in numbers]
     versions.pull(*(Path(f"{part}.dvc") for part in parts if not part.exists()))
-    for table in rebuild(places, numbers):
-        expected = int(offsets["sizes"][table.stem])
-        if table.stat().st_size != expected:
-            raise StateError(f"{table}: {table.stat().st_size:,} bytes from its parts instead of {expected:,}: is one damaged?")
+    table = rebuild(places, numbers)
+    expected = int(offsets["sizes"][table.stem])
+    if table.stat().st_size != expected:
+        raise StateError(f"{table}: {table.stat().st_size:,} bytes from its parts instead of {expected:,}: is one damaged?")
+    shutil.rmtree(places.data / FOLDER, ignore_errors=True)
     tables = Tables(places.data)
     tables.roll(max(numbers))
+    tables.watches.unlink(missing_ok=True)
     collector.CollectionState(
-        format=1, marks=offsets["marks"], sizes={**tables.sizes(), **offsets["sizes"]}, version=max(numbers)
+        format=1, marks=offsets["marks"], sizes={**tables.sizes(), table.stem: expected}, version=max(numbers)
     ).save(path)
     _drop_old(versions, max(numbers))
     return True

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from app.model import read_metadata
 from app.provenance import tracking_row
 from auto_deployment import notify
+from auto_deployment.common.database import database_memory
 from auto_deployment.common.errors import RefusedError, RunError, WrongUseError
 from auto_deployment.common.json_file import StateError, read_json, write_json_synced
 from auto_deployment.common.memory import whole_gb
@@ -27,18 +28,21 @@ from auto_deployment.ingestion.collector import CollectionState, Collector, lag_
 from auto_deployment.ingestion.events import rules_of
 from auto_deployment.ingestion.kafka.client_factory import open_client
 from auto_deployment.ingestion.sources import FileSource, TopicSource, check_readable
-from auto_deployment.ingestion.tables import Tables
+from auto_deployment.ingestion.tables import OPEN_WATCHES, WATCH_HEADER, Tables
 from auto_deployment.ingestion.users.fetch import fetch_recent_users
 from auto_deployment.online_evaluation import metrics_text
 from auto_deployment.online_evaluation.telemetry import Telemetry
 from auto_deployment.pipeline import pending_version, tracking
 from auto_deployment.pipeline.candidate import Version, train_version
+from auto_deployment.pipeline.history_source import source_of, write_parts
 from auto_deployment.pipeline.pending_version import PendingVersion
 from auto_deployment.pipeline.restore import restore
 from auto_deployment.pipeline.tracking import TrackingQueue
+from auto_deployment.pipeline.upgrade import upgrade
 from auto_deployment.reports import beyond_accuracy as beyond
 from auto_deployment.reports import version_report
-from auto_deployment.versioning.repository import TABLES, Places, Versions, write_parts, write_version
+from auto_deployment.training.pair_table import FOLDER, PairTables
+from auto_deployment.versioning.repository import RATINGS, Places, Versions, write_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     from auto_deployment.common.settings import Settings
     from auto_deployment.evaluation.champion import Recipe
     from auto_deployment.ingestion.sources import StreamSource
+    from auto_deployment.training.pair_table import Source
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +92,7 @@ class Pipeline:
         self._versions = Versions(self._places, settings.git_remote, settings.git_branch, settings.dvc_remote)
         self._telemetry = Telemetry(settings)
         self._tracking = TrackingQueue(self._data / tracking.FILE, settings.database_url)
+        self._pairs = PairTables(self._data / FOLDER)
         self._pending_file = self._data / pending_version.FILE
         self._state_file = self._data / collector.FILE
         self._lag = 0
@@ -123,6 +129,8 @@ class Pipeline:
             check_readable(path)
         self._check_scale()
         self._check_memory()
+        if upgrade(self._places, self._versions):
+            pending = PendingVersion.load(self._pending_file)
         if self._options.collect_only and pending is not None and pending.stage != "begun":
             # Kafka's retention deletes lines even while a remote is unreachable: collect first.
             self._collect_and_warn()
@@ -132,7 +140,8 @@ class Pipeline:
             return None
         if not self._options.collect_only or pending is not None:
             self._versions.check_tree(pending.number if pending else None)
-        restore(self._places, self._versions)
+        if restore(self._places, self._versions):
+            upgrade(self._places, self._versions)
         self._telemetry.recover()
         if pending is not None:
             log.info("continuing version %d, which an earlier run began (%s)", pending.number, pending.stage)
@@ -222,9 +231,9 @@ class Pipeline:
         """Record a version of all rows so far; None where no row is new."""
         self._begin_step("begin")
         offsets = read_json(self._places.offsets) or {"sizes": {}}
-        starts = {table: int(offsets["sizes"].get(table, 0)) for table in TABLES}
-        stops = {table: state.sizes.get(table, 0) for table in TABLES}
-        if starts == stops:
+        starts = {RATINGS: int(offsets["sizes"].get(RATINGS, 0))}
+        stops = {table: state.sizes.get(table, 0) for table in (RATINGS, OPEN_WATCHES)}
+        if starts[RATINGS] == stops[RATINGS] and stops[OPEN_WATCHES] <= len(WATCH_HEADER) + 1:
             return None
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         pending = PendingVersion(
@@ -289,19 +298,29 @@ class Pipeline:
         )
         previous = version_report.read_earlier(self._places.report(pending.number - 1))
         try:
-            metadata = train_version(self._settings, version, self._progress, self._champion(pending))
+            source = self._write_parts(pending)
+            metadata = train_version(self._settings, version, source, self._progress, self._champion(pending))
         except RefusedError:
             # An earlier run may have passed the gate, and been killed while it wrote its files.
             self._versions.discard(pending.number)
+            self._pairs.drop(pending.number)
             self._pending_file.unlink()
             raise
         with self._progress.stage("telemetry"):
-            self._telemetry.keep_popular(self._data / "model", Tables(self._data))
+            self._telemetry.keep_popular(self._data / "model", self._pairs.relation(pending.number))
             telemetry = self._telemetry.metrics()
         report = version_report.build(metadata, pending.lines, pending.gaps, pending.lag, previous, telemetry)
         version_report.write(self._places.report(pending.number), report)
         for line in version_report.clock_lines(report):
             log.warning("%s", line)
+
+    def _write_parts(self, pending: PendingVersion) -> Source:
+        """Write the parts of a version. Returns what its pair table is made from."""
+        with self._progress.stage("parts"):
+            state = CollectionState.load(self._state_file)
+            open_since = state.version if state is not None else 0
+            write_parts(self._places, pending, open_since, database_memory(self._settings.memory_gb))
+            return source_of(self._places, self._versions, pending)
 
     def _champion(self, pending: PendingVersion) -> Recipe | None:
         """The recipe of the version in service."""
@@ -314,11 +333,14 @@ class Pipeline:
 
     def _commit(self, pending: PendingVersion) -> None:
         self._begin_step("version")
-        write_parts(self._places, pending.number, {table: (pending.starts[table], pending.stops[table]) for table in TABLES})
-        write_json_synced(self._places.offsets, {"version": pending.number, "marks": pending.marks, "sizes": pending.stops})
+        sizes = {RATINGS: pending.stops[RATINGS]}
+        write_json_synced(self._places.offsets, {"version": pending.number, "marks": pending.marks, "sizes": sizes})
         write_version(self._places.data, pending.number)
         self._versions.commit(pending.number)
-        Collector(Tables(self._data), self._state_file, rules_of(self._settings)).begin_version(pending.number)
+        Collector(Tables(self._data), self._state_file, rules_of(self._settings)).begin_version(
+            pending.number, pending.stops[OPEN_WATCHES]
+        )
+        self._pairs.drop_but(pending.number)
         self._telemetry.compact()
         pending.save(self._pending_file, "committed")
 

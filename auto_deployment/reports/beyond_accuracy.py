@@ -135,13 +135,11 @@ def earlier(data: Path, version: int) -> list[BeyondAccuracyReport]:
 
 def _loop(lists: VersionLists, last: ServingModel | None, before: BeyondAccuracyReport | None) -> FeedbackLoop:
     """The comparison with the last version: its model is `last`, its report `before`; each is None where it is not here."""
-    rows_before = before.watch_rows if before is not None else None
-    if rows_before is None and last is not None:
-        rows_before = last.metadata.get("data", {}).get("clean_watch.csv", {}).get("rows")
+    last_version = last.version if last is not None else before.version if before is not None else None
     watched, overlap = NewWatches(), None
-    if rows_before is not None:
+    if last_version is not None:
         films = [film for film, _ in before.most_shown] if before is not None else []
-        watched = feedback_loop.watched(feedback_loop.new_pairs(lists.dataset, rows_before), last, films)
+        watched = feedback_loop.watched(feedback_loop.new_pairs(lists.dataset, last_version), last, films)
     if last is not None:
         overlap = feedback_loop.overlap(last, lists.dataset.users, lists.dataset.films, lists.serving["top"])
     return FeedbackLoop(last_version=None if last is None else last.version, watched=watched, overlap=overlap)

@@ -46,9 +46,9 @@ class Pairs(NamedTuple):
     films: tuple[str, ...]
 
 
-def new_pairs(dataset: Dataset, rows_before: int) -> Pairs:
-    """The pairs that were watched, without those in the first `rows_before` rows of the table of watches."""
-    new = dataset.watches[dataset.first_rows >= rows_before]
+def new_pairs(dataset: Dataset, last_version: int) -> Pairs:
+    """The pairs that were watched for the first time since version `last_version`."""
+    new = dataset.watches[dataset.first_versions > last_version]
     return Pairs(dataset.users[new.user], new.film, dataset.films)
 
 

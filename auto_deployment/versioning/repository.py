@@ -22,7 +22,7 @@ from auto_deployment.common.json_file import sync_folder, write_synced
 from auto_deployment.common.process import CommandError, Commands
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import BinaryIO
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,11 @@ LATEST_COMMITS = 1000
 # In git's folder while we rebase: we do not abort the rebase of somebody else.
 REBASES = "model-version-rebases"
 VERSION_TAG = re.compile(r"model-(0|[1-9]\d*)")
-TABLES = ("clean_rating", "clean_watch")
+RATINGS, WATCHES = "clean_rating", "clean_watch"
+# The tables, with the ending of their parts.
+TABLES = {RATINGS: ".csv", WATCHES: ".parquet"}
+# Parts of watches by software before 1.1. The next version's commit replaces them.
+EARLIER_PART = re.compile(rf"{WATCHES}_(\d+)\.csv\.dvc")
 # What DVC's table of locks holds when nobody uses DVC.
 AT_REST: tuple[object, ...] = ({}, {"read": {}}, {"write": {}}, {"read": {}, "write": {}})
 # Git's own lines for a branch that moved before or during the push. The words of hooks do not count.
@@ -77,7 +81,11 @@ class Places:
 
     def part(self, table: str, number: int) -> Path:
         """The rows that a version added to a table."""
-        return self.versioning / f"{table}_{number}.csv"
+        return self.versioning / f"{table}_{number}{TABLES[table]}"
+
+    def earlier_part(self, number: int) -> Path:
+        """The watches that a version added, as software before 1.1 kept them."""
+        return self.versioning / f"{WATCHES}_{number}.csv"
 
     def report(self, number: int) -> Path:
         """The report of a version."""
@@ -169,10 +177,13 @@ class Versions:
     def commit(self, number: int) -> None:
         """Put parts and model under DVC, commit exactly the version's files, and tag the commit."""
         if not self.is_committed(number):
-            model = self.places.data / "model"
-            self._run_dvc("add", *(str(path) for path in [model, *self._parts(number)]))
-            files = self.places.tracked(number)
-            self._git("add", "--force", "--", *files)
+            model, earlier = self.places.data / "model", self.earlier_parts()
+            converted = [self.places.part(WATCHES, each) for each in earlier]
+            self._run_dvc("add", *(str(path) for path in [model, *self._parts(number), *converted]))
+            for each in earlier:
+                Path(f"{self.places.earlier_part(each)}.dvc").unlink(missing_ok=True)
+            files = [*self.places.tracked(number), *self._converted(earlier)]
+            self._git("add", "--force", "--all", "--", *files)
             self._git("commit", "--quiet", "--no-verify", "-m", message(number), "--", *files)
         if not self.is_tagged(number):
             # Somebody may have committed on top since a run was killed right here.
@@ -180,8 +191,8 @@ class Versions:
 
     def discard(self, number: int) -> None:
         """Remove what was written of a version without a commit; restore the last model where the cache has it."""
-        known = set(self._git("ls-tree", "-r", "--name-only", "HEAD").splitlines())
-        files = self.places.tracked(number)
+        known = self._known_files()
+        files = [*self.places.tracked(number), *self._converted(self.earlier_parts())]
         self._git("reset", "--quiet", "--", *files)
         for path in files:
             if path in known:
@@ -229,10 +240,13 @@ class Versions:
 
     def drop_old(self, number: int) -> None:
         """Let the parts and models before version `number` leave the working copy and the cache; the DVC remote keeps them."""
+        if self.earlier_parts():
+            return  # the next version's commit replaces them; until its push nothing of them goes
         kept = {self.places.part(table, number) for table in TABLES}
-        for path in self.places.versioning.glob("clean_*_*.csv"):
+        for path in [*self.places.versioning.glob("clean_*_*.csv"), *self.places.versioning.glob("clean_*_*.parquet")]:
             if path not in kept:
                 path.unlink()
+        (self.places.data / f"{WATCHES}.csv").unlink(missing_ok=True)
         wanted = {_md5_of(Path(f"{path}.dvc")) for path in kept} | _objects_of(self._cache(), self.places.data / "model.dvc")
         for path in self._cache().glob("??/*"):
             if f"{path.parent.name}{path.name}" not in wanted:
@@ -331,7 +345,9 @@ class Versions:
                 ) from error
 
     def _check_dirt(self, unfinished: int | None) -> None:
-        ours = set(self.places.tracked(unfinished)) if unfinished is not None else set()
+        ours = set[str]()
+        if unfinished is not None:
+            ours = {*self.places.tracked(unfinished), *self._converted(self.earlier_parts())}
         changed = [line[3:].strip('"') for line in self._git("status", "--porcelain", "--untracked-files=normal").splitlines()]
         foreign = [path for path in changed if path not in ours and not any(each.startswith(path) for each in ours)]
         if foreign:
@@ -340,6 +356,19 @@ class Versions:
 
     def _parts(self, number: int) -> list[Path]:
         return [self.places.part(table, number) for table in TABLES]
+
+    def _converted(self, versions: Sequence[int]) -> list[str]:
+        """The `.dvc` files that the next commit adds and removes for parts that software before 1.1 made."""
+        parts = (each for number in versions for each in (self.places.part(WATCHES, number), self.places.earlier_part(number)))
+        return [str(Path(f"{part}.dvc").relative_to(self.places.root)) for part in parts]
+
+    def earlier_parts(self) -> list[int]:
+        """The versions whose part of the watches is in HEAD as software before 1.1 kept it."""
+        found = (EARLIER_PART.fullmatch(Path(path).name) for path in self._known_files())
+        return sorted(int(each[1]) for each in found if each is not None)
+
+    def _known_files(self) -> set[str]:
+        return set(self._git("ls-tree", "-r", "--name-only", "HEAD").splitlines())
 
     def _cache(self) -> Path:
         return self.places.root / ".dvc" / "cache" / "files" / "md5"
@@ -366,38 +395,42 @@ class Versions:
             return otherwise
 
 
-def write_parts(places: Places, number: int, added: Mapping[str, tuple[int, int]]) -> None:
-    """Write a version's parts: of each table the bytes from the last version's end to this one's, under the header."""
+def write_rating_part(places: Places, number: int, start: int, stop: int) -> None:
+    """Write a version's part of the ratings: the bytes from the last version's end to this one's, under the header."""
+    part = places.part(RATINGS, number)
     places.versioning.mkdir(parents=True, exist_ok=True)
-    for table, (start, stop) in added.items():
-        part = places.part(table, number)
-        aside = part.with_name(f".{part.name}.new")
-        with (places.data / f"{table}.csv").open("rb") as whole, aside.open("wb") as new:
-            header = whole.readline()
-            new.write(header)
-            begin = max(start, len(header))
-            whole.seek(begin)
-            _copy(whole, new, stop - begin)
-            _sync(new)
-        aside.replace(part)
+    aside = part.with_name(f".{part.name}.new")
+    with (places.data / f"{RATINGS}.csv").open("rb") as whole, aside.open("wb") as new:
+        header = whole.readline()
+        new.write(header)
+        begin = max(start, len(header))
+        whole.seek(begin)
+        _copy(whole, new, stop - begin)
+        _sync(new)
+    aside.replace(part)
     sync_folder(places.versioning)
 
 
-def rebuild(places: Places, versions: Sequence[int]) -> Iterator[Path]:
-    """Write each table again from its parts in order; yields the tables. The parts must be there: see `Versions.pull`."""
-    for table in TABLES:
-        path = places.data / f"{table}.csv"
-        aside = path.with_name(f".{path.name}.new")
-        with aside.open("wb") as whole:
-            for at, number in enumerate(versions):
-                with places.part(table, number).open("rb") as part:
-                    header = part.readline()
-                    whole.write(b"" if at else header)
-                    shutil.copyfileobj(part, whole)
-            _sync(whole)
-        aside.replace(path)
-        sync_folder(path.parent)
-        yield path
+def rebuild(places: Places, versions: Sequence[int]) -> Path:
+    """Write the table of ratings again from its parts in order. The parts must be there: see `Versions.pull`."""
+    path = places.data / f"{RATINGS}.csv"
+    aside = path.with_name(f".{path.name}.new")
+    with aside.open("wb") as whole:
+        for at, number in enumerate(versions):
+            with places.part(RATINGS, number).open("rb") as part:
+                header = part.readline()
+                whole.write(b"" if at else header)
+                shutil.copyfileobj(part, whole)
+        _sync(whole)
+    aside.replace(path)
+    sync_folder(path.parent)
+    return path
+
+
+def parts_of(places: Places) -> dict[str, str]:
+    """The MD5 of each part that the checkout names, by the part's name. Raises VersioningError for a damaged `.dvc` file."""
+    pointers = [path for table in TABLES for path in places.versioning.glob(f"{table}_*.dvc")]
+    return {pointer.stem: _md5_of(pointer) for pointer in sorted(pointers)}
 
 
 def current_version(data: Path) -> int:
