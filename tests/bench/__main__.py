@@ -6,11 +6,17 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.bench import collect, others, precompute, recommend, stack, trainers, verdict
+from tests.bench import collect, history, others, precompute, recommend, stack, trainers, verdict
 from tests.bench.measure import machine
 
-BENCHES = {
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tests.bench.measure import Row
+
+BENCHES: dict[str, Callable[[], Iterable[Row]]] = {
     "recommend": recommend.run,
     "score": others.score,
     "parse": others.parse,
@@ -22,16 +28,17 @@ BENCHES = {
     "append": collect.append,
     "stack": stack.run,
     "verdict": verdict.run,
+    "history": history.run,
 }
 
-# Not without being named: the best part of an hour.
-LONG = {"trainers"}
+# Not without being named: the better part of an hour, and of `history` some hours and 50 GB of disk.
+LONG = {"trainers", "history"}
 
 
 def main() -> int:
     """The command; 1 where a goal is not met."""
     parser = argparse.ArgumentParser(prog="scripts/dev bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)} (all but {', '.join(LONG)})")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)} (all but {', '.join(sorted(LONG))})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the rows, for programs")
     options = parser.parse_args()
     unknown = sorted(set(options.names) - set(BENCHES))
