@@ -8,6 +8,7 @@ a further day it is the cost that software 1.0 had (measured on one day, worked 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import shutil
 import subprocess
 import sys
@@ -17,8 +18,11 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, NamedTuple
 
+from app.model import read_metadata
+from auto_deployment.common.database import database_memory
 from auto_deployment.common.memory import GB, peak_of_tree
-from tests.bench.installation import Installation, Size, bytes_of
+from auto_deployment.versioning.repository import WATCHES
+from tests.bench.installation import Installation, Size, bytes_of, make_pair_table
 from tests.bench.measure import Row, Stage, row, stages
 
 if TYPE_CHECKING:
@@ -33,10 +37,15 @@ MOST_WATCHES_GB_A_YEAR = 3.0
 EARLIER_SECONDS_A_DAY, EARLIER_GB_A_DAY = 360.0, 1.7
 LONGEST_SECONDS = 4 * 3600.0
 DISK_EVERY_SECONDS = 2.0
+# The stages that parse the new rows, merge them with the pair table, and read that.
+READING = ("parts", "history", "read")
 
 
 class Report(NamedTuple):
-    """What a retraining took. `watches_gb` are the parts of watches in the remote, `disk_gb` the most that all files had."""
+    """What a retraining took. `watches_gb` are the parts of watches in the remote, `disk_gb` the most that all files had.
+
+    `films` is the size of the catalogue.
+    """
 
     size: Size
     seconds: float
@@ -44,6 +53,7 @@ class Report(NamedTuple):
     stages: dict[str, Stage]
     watches_gb: float
     disk_gb: float
+    films: int
 
 
 def run(days: Sequence[float] = DAYS) -> Iterator[Row]:
@@ -68,7 +78,24 @@ def measured(size: Size) -> Report:
         installation = Installation(folder, size)
         installation.make(_say)
         _say(f"made in {time.monotonic() - begun:.0f} s")
-        return retrained(installation, folder)
+        pairs = pair_table(installation)
+        report = retrained(installation, folder)
+        return report._replace(stages={"pair table made again": pairs, **report.stages})
+
+
+def pair_table(installation: Installation) -> Stage:
+    """Make the pair table of the last version, which every version before would have left. A run merges it with its rows."""
+    begun, memory = time.monotonic(), database_memory(MEMORY_GB)
+    work = (installation.places.data, installation.pair_table_source(), memory)
+    process = multiprocessing.get_context("spawn").Process(target=make_pair_table, args=work)
+    process.start()
+    with peak_of_tree(process.pid) as peak:
+        process.join()
+    if process.exitcode != 0:
+        raise SystemExit("history: the pair table could not be made")
+    stage = Stage(time.monotonic() - begun, peak.gb)
+    _say(f"pair table made in {stage.seconds:.0f} s, peak {stage.peak_gb:.2f} GB")
+    return stage
 
 
 def retrained(installation: Installation, folder: Path, **environment: str) -> Report:
@@ -79,14 +106,15 @@ def retrained(installation: Installation, folder: Path, **environment: str) -> R
         while not ended.wait(DISK_EVERY_SECONDS):
             disk.append(bytes_of(folder))
 
-    process = subprocess.Popen(
-        checkout.argv("--input", str(installation.new_lines())),
-        cwd=checkout.folder,
-        env={**checkout.environment, "TRAINER": "auto", "RANKER": "auto", "MEMORY_GB": str(MEMORY_GB), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    with checkout.said.open("wb") as errors:
+        process = subprocess.Popen(
+            checkout.argv("--input", str(installation.new_lines())),
+            cwd=checkout.folder,
+            env={**checkout.environment, "TRAINER": "auto", "RANKER": "auto", "MEMORY_GB": str(MEMORY_GB), **environment},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
     begun, follower = time.monotonic(), Thread(target=follow_disk, daemon=True)
     follower.start()
     with process, peak_of_tree(process.pid) as peak:
@@ -98,27 +126,29 @@ def retrained(installation: Installation, folder: Path, **environment: str) -> R
     ended.set()
     follower.join()
     if status != 0:
-        raise SystemExit(f"history: the retraining ended with {status}: {''.join(output[-5:])}")
+        raise SystemExit(f"history: the retraining ended with status {status}: {checkout.said.read_text()[-1000:]}")
     return Report(
         installation.size,
         seconds,
         peak.gb,
         stages("".join(output)),
-        sum(installation.objects("clean_watch")) / GB,
+        installation.bytes_of_parts(WATCHES) / GB,
         max([*disk, bytes_of(folder)]) / GB,
+        int(read_metadata(installation.places.data / "model")["films"]),
     )
 
 
 def rows(report: Report) -> Iterator[Row]:
-    """Time, memory, reading and disk with their limits; then each stage as a share of the whole."""
+    """Time, memory, reading, disk and catalogue with their limits; then each stage as a share of the whole."""
     age = f"{report.size.days:g} days"
-    read = report.stages["read"].seconds
+    read = sum(report.stages[name].seconds for name in READING)
     yield row("history", f"{age}: retraining", [(report.seconds, MOST_SECONDS)], "lower", 1.0, "s")
     yield row("history", f"{age}: peak of memory", [(report.peak_gb, MEMORY_GB)], "lower", 1.0, "GB")
     yield row("history", f"{age}: history read", [(read, MOST_READ_SECONDS)], "lower", 1.0, "s")
     most_watches = MOST_WATCHES_GB_A_YEAR * report.size.days / YEAR
     yield row("history", f"{age}: watches in the remote", [(report.watches_gb, most_watches)], "lower", 1.0, "GB")
     yield row("history", f"{age}: disk", [(report.disk_gb, report.size.needed_gb)], "lower", 1.0, "GB")
+    yield row("history", f"{age}: films in the catalogue", [(report.films, report.size.films)], "lower", 1.0)
     for name, stage in report.stages.items():
         measure = f"{age}: {name}, peak {stage.peak_gb:.2f} GB"
         yield row("history", measure, [(stage.seconds, report.seconds)], "lower", None, "s")

@@ -6,11 +6,12 @@ It is written as a retraining every other day would have left it, without any of
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,9 @@ import numpy as np
 from auto_deployment.common.json_file import write_json_synced
 from auto_deployment.ingestion import collector
 from auto_deployment.ingestion.collector import CollectionState
-from auto_deployment.ingestion.tables import RATING_HEADER, Tables
-from auto_deployment.versioning.repository import TABLES, Places, message, tag_of, write_version
+from auto_deployment.ingestion.tables import RATING_HEADER, WATCH_HEADER, Tables, open_watches
+from auto_deployment.training.pair_table import FOLDER, PairTables, Source
+from auto_deployment.versioning.repository import RATINGS, TABLES, WATCHES, Places, message, parts_of, tag_of, write_version
 from tests.bench.stream import DAY, Audience, block_rows, joined
 from tests.integration.checkout import Checkout
 
@@ -35,12 +37,13 @@ USERS, FILMS = 1_000_000, 27_000
 # The history ends here, in seconds since 1970: 1 November 2026.
 END = 1_793_491_200
 VERSION_DAYS = 2.0
+SCALE = (1.0, 5.0)
 BLOCKS_TOGETHER = 20
 # Disk of a day of history, and of what does not grow with it: open rows, the model in three places, what is spilled.
 DAY_GB, OTHER_GB = 0.11, 6.0
 ISO = "CREATE MACRO iso(instant) AS strftime(make_timestamp(instant * 1000000), '%Y-%m-%dT%H:%M:%S')"
-RATINGS = "SELECT user_id, movie_id, stars AS rating, iso(second) AS rated_at FROM drawn JOIN films ON film = code"
-WATCHES = """
+RATING_ROWS = "SELECT user_id, movie_id, stars AS rating, iso(second) AS rated_at FROM drawn JOIN films ON film = code"
+WATCHED = """
     CREATE OR REPLACE TABLE watched AS
     SELECT user_id, movie_id, minutes, second, second + 60 * (minutes - 1) AS last FROM drawn JOIN films ON film = code
 """
@@ -87,7 +90,7 @@ class Installation:
         self.places = Places(self.checkout.folder, self.checkout.data(""))
         self.audience = Audience(size.users, size.films)
         self.versions = 0
-        self._table = self.places.data / "clean_rating.csv"
+        self._table = self.places.data / f"{RATINGS}.csv"
         self._scratch = folder / "scratch"
         self._database = duckdb.connect(":memory:", config={"threads": 2, "memory_limit": "1GB"})
         ids = np.array(self.audience.films, dtype=np.object_)
@@ -110,7 +113,7 @@ class Installation:
         self._open(*last)
         tables = Tables(self.places.data)
         tables.roll(self.versions)
-        state = CollectionState(format=1, marks={}, sizes=tables.sizes(), version=self.versions, scale=[1.0, 5.0])
+        state = CollectionState(format=1, marks={}, sizes=tables.sizes(), version=self.versions, scale=list(SCALE))
         state.save(self.places.data / collector.FILE)
         say(f"made {self.versions} versions and the open rows")
 
@@ -127,10 +130,18 @@ class Installation:
         )
         return path
 
-    def objects(self, table: str) -> list[int]:
+    def bytes_of_parts(self, table: str) -> int:
         """The bytes of a table's parts in the DVC remote."""
-        pointers = self.places.versioning.glob(f"{table}_*.dvc")
-        return [int(re.findall(r"size: (\d+)", pointer.read_text())[0]) for pointer in pointers]
+        parts = (md5 for name, md5 in parts_of(self.places).items() if name.startswith(table))
+        return sum(_object(self.checkout.dvc_remote, md5).stat().st_size for md5 in parts)
+
+    def pair_table_source(self) -> Source:
+        """What the pair table of the last version is made from."""
+        md5s = parts_of(self.places)
+        names = {number: self.places.part(WATCHES, number).name for number in range(1, self.versions + 1)}
+        parts = {number: _object(self.checkout.dvc_remote, md5s[name]) for number, name in names.items()}
+        size = int(json.loads(self.places.offsets.read_text())["sizes"][RATINGS])
+        return Source(self.versions, self._table, size, partial(_after, parts), md5s)
 
     def _version(self, number: int, begin: int, end: int) -> None:
         """The parts of a version in the DVC remote, its rows in the table of ratings, its commit and its tag.
@@ -141,16 +152,16 @@ class Installation:
         for table in TABLES:
             self.places.part(table, number - 1).unlink(missing_ok=True)
         self._draw("drawn", self.audience.ratings(begin, end, number))
-        self._write_csv(RATINGS, ratings)
+        self._write_csv(RATING_ROWS, ratings)
         _append(ratings, self._table)
         viewings = self.audience.viewings(begin, end, number)
-        self._draw("drawn", viewings, WATCHES)
+        self._draw("drawn", viewings, WATCHED)
         self._draw("damaged", self.audience.damaged(viewings, number), DAMAGED)
         self._database.sql(PART).write_parquet(str(watches), compression="zstd")
         for part in (ratings, watches):
             self._keep(part)
         write_version(self.places.data, number)
-        sizes = {"clean_rating": self._table.stat().st_size}
+        sizes = {RATINGS: self._table.stat().st_size}
         write_json_synced(self.places.offsets, {"version": number, "marks": {}, "sizes": sizes})
         files = [str(each) for each in (self.places.version_file, self.places.offsets, f"{ratings}.dvc", f"{watches}.dvc")]
         self.checkout.command("git", "add", "--force", "--", *files)
@@ -160,15 +171,15 @@ class Installation:
     def _open(self, begin: int, end: int) -> None:
         """The rows that are in no version yet: ratings at the table's end, watches in a file of their own, block by block."""
         number = self.versions + 1
-        part, rows = self._scratch / "rows.csv", self.places.data / f"open_watch_since_{self.versions}.csv"
+        part, rows = self._scratch / "rows.csv", open_watches(self.places.data, self.versions)
         self._draw("drawn", self.audience.ratings(begin, end, number))
-        self._write_csv(RATINGS, part)
+        self._write_csv(RATING_ROWS, part)
         _append(part, self._table)
-        rows.write_text("user_id,movie_id,minutes,first_at,last_at\n")
+        rows.write_text(f"{WATCH_HEADER}\n")
         viewings = self.audience.viewings(begin, end, number)
         damaged, blocks = [self.audience.damaged(viewings, number)], block_rows(viewings)
         while together := list(islice(blocks, BLOCKS_TOGETHER)):
-            self._draw("drawn", joined(together), WATCHES)
+            self._draw("drawn", joined(together), WATCHED)
             if damaged:  # all with the first blocks: the order of rows means nothing
                 self._draw("damaged", damaged.pop(), DAMAGED)
             self._write_csv(OPEN_ROWS, part)
@@ -190,7 +201,7 @@ class Installation:
         md5, size = _md5(part), part.stat().st_size
         pointer = f"outs:\n- md5: {md5}\n  size: {size}\n  hash: md5\n  path: {part.name}\n"
         part.with_name(f"{part.name}.dvc").write_text(pointer)
-        target = self.checkout.dvc_remote / "files" / "md5" / md5[:2] / md5[2:]
+        target = _object(self.checkout.dvc_remote, md5)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.hardlink_to(part)
 
@@ -204,6 +215,19 @@ def bytes_of(folder: Path) -> int:
                 status = Path(parent, name).lstat()
                 found[status.st_ino] = status.st_size
     return sum(found.values())
+
+
+def make_pair_table(data: Path, source: Source, memory: str) -> None:
+    """Make a pair table from all parts, as a run does where it is missing. `memory` is DuckDB's, such as `2GB`."""
+    PairTables(data / FOLDER, memory).update(source, SCALE)
+
+
+def _after(parts: dict[int, Path], version: int) -> dict[int, Path]:
+    return {number: part for number, part in parts.items() if number > version}
+
+
+def _object(remote: Path, md5: str) -> Path:
+    return remote / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def _append(part: Path, table: Path) -> None:
