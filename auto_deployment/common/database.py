@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import duckdb
 import numpy as np
 
+from auto_deployment.common.errors import RunError, first_line
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import numpy.typing as npt
 
@@ -24,21 +27,26 @@ BLOCK_BYTES = 1 << 20
 QUERY = "query-"
 
 Error = duckdb.Error
-# A disk that is full or fails, or too little memory for a query that cannot spill.
-NO_ROOM = (duckdb.IOException, duckdb.OutOfMemoryException, OSError)
+# A disk that is full or fails.
+NO_ROOM = (duckdb.IOException, OSError)
+
+
+class OutOfMemoryError(RunError):
+    """A query needs more than the limit, or than there is room for on the disk."""
 
 
 class Database:
-    """A private database in memory. Every method raises `Error`."""
+    """A private database in memory. Every method raises `Error`, or OutOfMemoryError, which blames no file that was read."""
 
     def __init__(self, scratch: Path, memory: str | None = None) -> None:
         """`scratch` holds what does not fit into `memory`, and is removed with the database. Raises OSError."""
         scratch.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(prefix=f"{QUERY}{os.getpid()}-", dir=scratch))
+        self._memory = memory or MEMORY
         self._connection = duckdb.connect(
             ":memory:",
             config={
-                "memory_limit": memory or MEMORY,
+                "memory_limit": self._memory,
                 "threads": THREADS,
                 "temp_directory": str(self._folder / "spilled"),
                 "autoinstall_known_extensions": False,
@@ -55,15 +63,18 @@ class Database:
 
     def run(self, sql: str) -> None:
         """Run a statement without a result."""
-        self._connection.execute(sql)
+        with self._limited():
+            self._connection.execute(sql)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query whose result is small."""
-        return self._connection.execute(sql).fetchall()
+        with self._limited():
+            return self._connection.execute(sql).fetchall()
 
     def arrays(self, sql: str) -> dict[str, npt.NDArray[Any]]:
         """The columns of a query's rows, which have no NULL, as arrays."""
-        return {name: np.asarray(column) for name, column in self._connection.execute(sql).fetchnumpy().items()}
+        with self._limited():
+            return {name: np.asarray(column) for name, column in self._connection.execute(sql).fetchnumpy().items()}
 
     def scratch(self, name: str, lines: Iterable[str]) -> Path:
         """Write the lines to a file that is removed with the database."""
@@ -95,6 +106,16 @@ class Database:
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.replace(path)
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.OutOfMemoryException as error:
+            raise OutOfMemoryError(
+                f"a query needs more than its {self._memory} of memory and the disk of {self._folder.parent} "
+                f"({first_line(error)}): set a higher MEMORY_GB, or make room there"
+            ) from error
 
 
 def database_memory(memory_gb: float) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 SAMPLE = str(ROOT / "data" / "sample" / "movielog.log")
-TRAIN = ["read", "evaluate", "fit", "lists", "reports", "write", "telemetry"]
+TRAIN = ["parts", "history", "read", "evaluate", "fit", "lists", "reports", "write", "telemetry"]
 
 
 def test_a_run_stays_below_its_limit(tmp_path: Path) -> None:
