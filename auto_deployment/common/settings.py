@@ -62,7 +62,9 @@ class DataSettings(SettingsGroup):
 class TrainingSettings(DataSettings):
     """Training, ranking and the gate, on the data."""
 
-    trainer: Literal["surprise", "sgd", "spark"] = Field("surprise", description="what predicts the rating; sgd: the fast one")
+    trainer: Literal["surprise", "sgd", "spark", "auto"] = Field(
+        "surprise", description="what predicts the rating; sgd: the fast one; auto: surprise or sgd, by size"
+    )
     spark_master: str = Field(
         "local[*]", pattern=r"^(local(\[[\d*,]+\])?|(spark|k8s)://\S+|yarn)$", description="where TRAINER=spark runs"
     )
@@ -73,6 +75,7 @@ class TrainingSettings(DataSettings):
     random_state: int = Field(0, ge=0, lt=2**32, description="seed of the training")
     champion_loss: Literal["refuse", "warn"] = Field("refuse", description="what a loss against the recipe in service does")
     explore_share: float = Field(0.0, ge=0, le=1, description="share of answers in which a late place explores")
+    latest_films: int = Field(50, ge=5, description="of a very large table: each user's latest films that training takes")
     memory_gb: float = Field(
         default_factory=available_gb, gt=0, description="a run's peak of memory; unset: three quarters of machine or cgroup"
     )

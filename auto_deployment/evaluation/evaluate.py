@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,8 +13,10 @@ from auto_deployment.evaluation.held_out import HeldOut, RatingErrors, held_out_
 from auto_deployment.ranking import model_selection
 from auto_deployment.ranking.feedback import Feedback
 from auto_deployment.ranking.metrics import interval
+from auto_deployment.ranking.model_selection import sampled_users
 from auto_deployment.ranking.offline_evaluation import RankingMetrics, measure
 from auto_deployment.ranking.ranker_factory import NAMES
+from auto_deployment.training.sizes import EVALUATED_ROWS
 from auto_deployment.training.surprise_svd import UserFilmBias
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class Evaluation(Stored):
 
     `ranking` has each ranker's metrics after one cut in time, `chosen` is the ranker that won before the cut. `champion` is the
     recipe in service on the same rows. `untrained_champion` is the reason where that recipe could not be trained.
+    `sampled_users` is the number of evaluated users of a table that is too large to evaluate whole; None where all users are.
     """
 
     rows: int
@@ -87,6 +90,7 @@ class Evaluation(Stored):
     untrained_champion: str | None = None
     comparison: RankerComparison | None = Field(default=None, validation_alias="beside", serialization_alias="beside")
     chosen: str = "popularity"
+    sampled_users: int | None = None
 
 
 class Evaluated(NamedTuple):
@@ -129,14 +133,16 @@ def evaluate(
     champion: tuple[Trainer, int] | None = None,
     rankers: Sequence[str] = NAMES,
 ) -> Evaluated:
-    """Train and score a model on every split, and choose a ranker.
+    """Train and score a model on every split, and choose a ranker. Of a large table all this is done on a sample of users.
 
     The baselines are user-plus-film bias, and the same model on shuffled ratings. `champion`, a trainer and its seed, is
     trained and scored on the same rows. Each of `rankers` is tuned before one cut in time, one is chosen there, and all are
     scored after it. `step` is called after each of `count_steps` trainings and trials. `FEWEST_RATINGS` ratings are needed.
     """
-    shape = (len(dataset.users), len(dataset.films))
-    splits = time_splits(dataset.ratings)
+    everybody = Feedback.of(dataset, scale)
+    users = sampled_users(everybody, EVALUATED_ROWS)
+    feedback = everybody.of_users(users)
+    shape, splits = feedback.shape, time_splits(feedback.ratings)
     known = [np.isin(split.test.user, split.train.user) for split in splits]
 
     squared: list[npt.NDArray[np.float64]] = []
@@ -150,17 +156,17 @@ def evaluate(
             squared.append(np.square(predicted.astype(np.float64) - test.stars))
             found.append([rmse(predicted[mask], test.stars[mask]) for mask in (slice(None), known[at], ~known[at])])
             step()
-        everybody, of_known, of_unknown = zip(*found, strict=True)
-        return Errors(everybody, of_known, of_unknown)
+        of_all, of_known, of_unknown = zip(*found, strict=True)
+        return Errors(of_all, of_known, of_unknown)
 
     model = errors_of(trainer)
     errors = RatingErrors(np.concatenate([split.test.user for split in splits]), np.concatenate(squared))
     bias = errors_of(UserFilmBias())
     champion_errors = errors_of(champion[0], model_seed=champion[1]) if champion is not None else None
     noise = tuple(errors_of(trainer, shuffle).all for shuffle in range(1, SHUFFLES + 1))
-    ranked = evaluate_rankers(dataset, trainer, scale, seed, step, rankers)
+    ranked = evaluate_rankers(feedback, trainer, seed, step, rankers)
     evaluation = Evaluation(
-        rows=len(dataset.ratings),
+        rows=len(feedback.ratings),
         test_rows=tuple(len(split.test) for split in splits),
         known_rows=tuple(int(mask.sum()) for mask in known),
         model=model,
@@ -170,8 +176,10 @@ def evaluate(
         absent_users=ranked.absent_users,
         champion=champion_errors,
         chosen=ranked.choice.ranker,
+        sampled_users=len(users) if len(users) < len(dataset.users) else None,
     )
-    return Evaluated(evaluation, ranked.choice, held_out_of(*ranking_split(dataset, scale), ranked, errors))
+    held_out = held_out_of(*ranking_split(feedback), ranked, errors, dataset.users[users])
+    return Evaluated(evaluation, ranked.choice, held_out)
 
 
 def count_steps(*, champion: bool = False, rankers: Sequence[str] = NAMES) -> int:
@@ -186,19 +194,14 @@ def shuffled(ratings: Ratings, seed: int) -> Ratings:
 
 
 def evaluate_rankers(
-    dataset: Dataset,
-    trainer: Trainer,
-    scale: tuple[float, float],
-    seed: int,
-    step: Callable[[], None],
-    rankers: Sequence[str] = NAMES,
+    feedback: Feedback, trainer: Trainer, seed: int, step: Callable[[], None], rankers: Sequence[str] = NAMES
 ) -> OfflineEvaluation:
     """The metrics of `rankers` at one cut in time: earlier ratings and watches train and choose, later ratings test."""
-    return measure(*ranking_split(dataset, scale), trainer, seed, step, rankers)
+    return measure(*ranking_split(feedback), trainer, seed, step, rankers)
 
 
-def ranking_split(dataset: Dataset, scale: tuple[float, float]) -> tuple[Feedback, Ratings]:
+def ranking_split(feedback: Feedback) -> tuple[Feedback, Ratings]:
     """Ratings and watches before the cut in time, and the later ratings."""
-    (split,) = time_splits(dataset.ratings, (RANKING_CUT,), 1 - RANKING_CUT)
-    before = dataset.watches[dataset.watches.time < split.test.time[0]]
-    return Feedback(split.train, before, (len(dataset.users), len(dataset.films)), scale), split.test
+    (split,) = time_splits(feedback.ratings, (RANKING_CUT,), 1 - RANKING_CUT)
+    before = feedback.watches[feedback.watches.time < split.test.time[0]]
+    return replace(feedback, ratings=split.train, watches=before), split.test

@@ -34,7 +34,8 @@ class ModelMetrics(Stored):
 class ModelMetadata(Stored):
     """The content of metadata.json, without `format` and `arrays`, which `app.model.save` adds.
 
-    Times are ISO 8601 in UTC. `data` is by file name. `scale` is the lowest and the highest rating.
+    Times are ISO 8601 in UTC. `data` is by file name. `scale` is the lowest and the highest rating. `latest_films` is how many
+    latest films of each user were trained on; None where all were.
     """
 
     version: int
@@ -47,6 +48,7 @@ class ModelMetadata(Stored):
     rmse: float
     metrics: ModelMetrics
     explore_share: float
+    latest_films: int | None = None
     trainer: str
     ranker: str
     scale: tuple[float, float]

@@ -8,8 +8,6 @@ import platform
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from app.model import RESERVE, Array, md5_of, save
 from auto_deployment.common.blas import one_thread
 from auto_deployment.common.database import database_memory
@@ -28,11 +26,13 @@ from auto_deployment.ranking.ranker_factory import RankerFactory
 from auto_deployment.reports import beyond_accuracy as beyond
 from auto_deployment.reports import console
 from auto_deployment.reports.exposure import exposures
-from auto_deployment.training.dataset import read
+from auto_deployment.training.dataset import distribution_of, read
+from auto_deployment.training.latest import with_latest_films
 from auto_deployment.training.pair_table import FOLDER, SCRATCH, PairTables, version_of
+from auto_deployment.training.sizes import WHOLE_PAIRS, require_memory
 from auto_deployment.training.spark.als import SparkTrainer
 from auto_deployment.training.spark.session import session
-from auto_deployment.training.trainers import trainer_of
+from auto_deployment.training.trainers import AUTO, resolve, trainer_of
 from auto_deployment.versioning.repository import RATINGS, WATCHES
 
 if TYPE_CHECKING:
@@ -88,9 +88,12 @@ def train_version(
         manifest = tables.update(source, settings.scale)
     with progress.stage("read"):
         dataset = read(tables.folder / str(manifest.version), manifest, tables.folder / SCRATCH)
+        if manifest.pairs > WHOLE_PAIRS:
+            dataset = with_latest_films(dataset, settings.latest_films)
     _print(console.data(dataset), progress)
     if len(dataset.ratings) < FEWEST_RATINGS:
         raise RefusedError(f"{len(dataset.ratings)} ratings are too few to judge a model: {FEWEST_RATINGS} are needed")
+    settings = _with_trainer(settings, dataset, progress)
     with progress.stage("evaluate"):
         evaluated = _evaluate(dataset, settings, champion, progress)
     decision = _decide(evaluated, settings, progress)
@@ -101,6 +104,15 @@ def train_version(
         metadata = _describe(dataset, settings, version, evaluated, decision, artifact.ranker, manifest)
         save(settings.data_dir / "model", metadata.model_dump(), artifact.serving, artifact.rating)
     return metadata
+
+
+def _with_trainer(settings: TrainingSettings, dataset: Dataset, progress: Progress) -> TrainingSettings:
+    """The settings with the name of a trainer in place of `auto`. Raises RefusedError where its training needs more memory."""
+    name, reason = resolve(settings.trainer, len(dataset.ratings))
+    if settings.trainer == AUTO:
+        progress.say(f"trained by {name}: {reason}")
+    require_memory(name, dataset, settings.memory_gb, settings.latest_films)
+    return settings.model_copy(update={"trainer": name})
 
 
 def _evaluate(dataset: Dataset, settings: TrainingSettings, champion: Recipe | None, progress: Progress) -> Evaluated:
@@ -137,7 +149,7 @@ def _build(dataset: Dataset, settings: TrainingSettings, evaluated: Evaluated, p
     with progress.stage("fit"):
         ranker, popularity = factory.make(name, choice.tuning), factory.popularity(choice.tuning.half_life)
         rating = {**factory.factors.arrays(), **factory.kept(name, choice.tuning)}
-    seen = feedback.seen()
+    seen = dataset.seen or feedback.seen()
     with progress.stage("lists"), progress.task("lists", len(dataset.users), "users") as task:
         serving = serving_arrays(dataset, ranker, seen, task.advance, list_maker(settings.trainer, settings.spark_master))
     serving |= cold_arrays(diverse_popular(popularity.scores, feedback, RESERVE), serving["top"].dtype)
@@ -190,6 +202,7 @@ def _describe(
         rmse=decision.rmse,
         metrics=ModelMetrics(evaluation=evaluated.evaluation, gate=decision, choice=evaluated.choice),
         explore_share=settings.explore_share,
+        latest_films=None if dataset.seen is None else settings.latest_films,
         trainer=settings.trainer,
         ranker=ranker,
         scale=settings.scale,
@@ -252,9 +265,8 @@ def _packages(trainer: str) -> dict[str, str]:
 
 def _rating_counts(dataset: Dataset) -> RatingCounts:
     """The distribution of the ratings that count, and the number of rows that rate a pair again."""
-    stars, counts = np.unique(dataset.ratings.stars, return_counts=True)
-    pairs = len(dataset.ratings)
-    distribution = {f"{value:g}": int(count) for value, count in zip(stars.tolist(), counts.tolist(), strict=True)}
+    distribution = dataset.distribution or distribution_of(dataset.ratings)
+    pairs = sum(distribution.values())
     return RatingCounts(pairs=pairs, duplicates=dataset.rows["ratings"] - pairs, distribution=distribution)
 
 

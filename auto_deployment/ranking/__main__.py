@@ -1,4 +1,4 @@
-"""`scripts/dev evaluate TRAIN.csv TEST.csv [--cold] [--dump FILE]`: the metrics of every ranker on tables of ratings.
+"""`scripts/dev evaluate TRAIN.csv TEST.csv [--latest N] [--cold] [--dump FILE]`: every ranker's metrics on tables of ratings.
 
 Tables of `user_id,movie_id,rating,timestamp`. Every choice is made inside TRAIN. The table also has EASE as published (seen or
 not, ridge 300), as a baseline for our rankers.
@@ -30,8 +30,9 @@ from auto_deployment.ranking.ranker import NONE
 from auto_deployment.ranking.ranker_factory import RankerFactory
 from auto_deployment.ranking.rating_files import read_task
 from auto_deployment.ranking.scorers import ByScores
+from auto_deployment.training.latest import latest_rows
 from auto_deployment.training.surprise_svd import SurpriseSVD
-from auto_deployment.training.trainers import trainer_of
+from auto_deployment.training.trainers import resolve, trainer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
     from auto_deployment.common.settings import TrainingSettings
     from auto_deployment.ranking.metrics import Interval, UserMetrics
     from auto_deployment.ranking.offline_evaluation import OfflineEvaluation
-    from auto_deployment.ranking.ranker import Indices
     from auto_deployment.ranking.rating_files import Task
+    from auto_deployment.training.rating_model import Trainer
 
 BASELINE_RIDGE = 300.0
 
@@ -52,13 +53,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("train", type=Path, metavar="TRAIN.csv")
     parser.add_argument("test", type=Path, metavar="TEST.csv")
     parser.add_argument("--dump", type=Path, metavar="FILE", help="the chosen ranking: user<TAB>id,id,... (top 20) a line")
+    parser.add_argument("--latest", type=_positive, metavar="N", help="train on the latest N films of each user of TRAIN")
     parser.add_argument("--cold", action="store_true", help="also the metrics of users whose histories are cut to a few films")
     options = parser.parse_args(arguments)
     try:
         settings = load_settings()
         if options.dump is not None:
             _require_place(options.dump)
-        task, measured = _run(options.train, options.test, settings)
+        task, measured = _run(options.train, options.test, options.latest, settings)
         if options.cold:
             _print(cold_report_lines(task, measured, settings))
         if options.dump is not None:
@@ -70,13 +72,30 @@ def main(arguments: Sequence[str]) -> int:
 
 
 @one_thread()
-def _run(train: Path, test: Path, settings: TrainingSettings) -> tuple[Task, OfflineEvaluation]:
-    task, trainer = read_task(train, test), trainer_of(settings.trainer, settings.spark_master)
+def _run(train: Path, test: Path, latest: int | None, settings: TrainingSettings) -> tuple[Task, OfflineEvaluation]:
+    """The task, its training part cut to the `latest` films of each user, and its metrics."""
+    task = read_task(train, test)
+    whole = task.train
+    if latest is not None:
+        rated, _ = latest_rows(whole.ratings, whole.watches, latest)
+        task = task._replace(train=replace(whole, ratings=whole.ratings[rated]))
+    trainer = _trainer(task, settings)
     with Progress(sys.stderr).task("evaluate", count_steps(), "trials") as shown:
-        measured = measure(task.train, task.test, trainer, settings.random_state, shown.advance)
-    baseline = _baseline(task, measured.per_user["popularity"].users)
+        measured = measure(task.train, task.test, trainer, settings.random_state, shown.advance, whole=whole)
+    baseline = _baseline(task, measured)
     _print(report_lines(measured, baseline, settings.random_state))
     return task, measured
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of films, 1 or more")
+    return int(text)
+
+
+def _trainer(task: Task, settings: TrainingSettings) -> Trainer:
+    name, _ = resolve(settings.trainer, len(task.train.ratings))
+    return trainer_of(name, settings.spark_master)
 
 
 def _print(lines: Sequence[str]) -> None:
@@ -108,7 +127,7 @@ def report_lines(measured: OfflineEvaluation, baseline: UserMetrics, seed: int) 
 @one_thread()
 def cold_report_lines(task: Task, measured: OfflineEvaluation, settings: TrainingSettings) -> list[str]:
     """The chosen ranker and popularity for users with short histories, as text."""
-    lines, trainer, seed = [], trainer_of(settings.trainer, settings.spark_master), settings.random_state
+    lines, trainer, seed = [], _trainer(task, settings), settings.random_state
     for most in HISTORIES:
         ours, popular = evaluate_cold_start(task.train, task.test, measured.choice, trainer, most, seed)
         if not len(ours.users):
@@ -125,15 +144,18 @@ def _interval_text(found: Interval | None, sign: str = "") -> str:
     return "none" if found is None else f"{found.mean:{sign}.4f} ({found.low:{sign}.4f} to {found.high:{sign}.4f})"
 
 
-def _baseline(task: Task, users: Indices) -> UserMetrics:
-    """The metrics of EASE as published for these users: every rated film counts as 1."""
+def _baseline(task: Task, measured: OfflineEvaluation) -> UserMetrics:
+    """The metrics of EASE as published for the measured users: every rated film counts as 1."""
     train = task.train
     everything = replace(train.ratings, stars=np.full_like(train.ratings.stars, train.scale[1]))
     taste = replace(train, ratings=everything).taste()
     popularity = RankerFactory(train, SurpriseSVD(), 0).popularity(None)
-    ranker, seen = ByScores("ease-300", [(Ease(taste, BASELINE_RIDGE), 1.0)], popularity), train.seen()
+    ranker, users = (
+        ByScores("ease-300", [(Ease(taste, BASELINE_RIDGE), 1.0)], popularity),
+        measured.per_user["popularity"].users,
+    )
     relevant = task.test[task.test.stars >= train.liked_from]
-    return user_metrics(users, lists_of(ranker, users, seen), relevant)
+    return user_metrics(users, lists_of(ranker, users, measured.seen), relevant)
 
 
 def _require_place(path: Path) -> None:
@@ -145,9 +167,9 @@ def _require_place(path: Path) -> None:
 
 @one_thread()
 def _dump(path: Path, task: Task, measured: OfflineEvaluation, settings: TrainingSettings) -> None:
-    factory = RankerFactory(task.train, trainer_of(settings.trainer, settings.spark_master), settings.random_state)
+    factory = RankerFactory(task.train, _trainer(task, settings), settings.random_state)
     ranker = factory.make(measured.choice.ranker, measured.choice.tuning)
-    lists = lists_of(ranker, np.arange(len(task.users), dtype=np.int32), task.train.seen())
+    lists = lists_of(ranker, np.arange(len(task.users), dtype=np.int32), measured.seen)
     rows = zip(task.users, lists.tolist(), strict=True)
     _write(path, (f"{user}\t{','.join(task.films[film] for film in row if film != NONE)}\n" for user, row in rows))
 

@@ -40,11 +40,11 @@ def diverse_popular(scores: npt.NDArray[np.float64], feedback: Feedback, count: 
 
 def _audience(feedback: Feedback, films: Indices) -> sparse.csc_array:
     """Users x `films`: 1 where the user rated or watched the film."""
-    column = np.full(feedback.shape[1], -1, dtype=np.int64)
-    column[films] = np.arange(len(films))
+    column = np.full(feedback.shape[1], -1, dtype=np.int32)
+    column[films] = np.arange(len(films), dtype=np.int32)
     tables = (feedback.ratings, feedback.watches)
     users = np.concatenate([each.user[column[each.film] >= 0] for each in tables])
     columns = np.concatenate([column[each.film][column[each.film] >= 0] for each in tables])
-    seen = sparse.csc_array((np.ones(len(users)), (users, columns)), shape=(feedback.shape[0], len(films)))
+    seen = sparse.csc_array((np.ones(len(users), dtype=np.int8), (users, columns)), shape=(feedback.shape[0], len(films)))
     seen.data[:] = 1
     return seen

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import sparse
 from scipy.linalg import lapack
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from scipy import sparse
 
     Floats = npt.NDArray[np.float32]
 
@@ -77,7 +77,7 @@ def item_weights(taste: sparse.csr_array, ridge: float) -> Floats:
 
 def _gram(taste: sparse.csr_array, ridge: float) -> npt.NDArray[np.float64]:
     """How much films are liked together, with the ridge on the diagonal. Made in blocks, because the sparse form is large."""
-    exact = taste.astype(np.float64)
+    exact = sparse.csr_array((taste.data.astype(np.float64), taste.indices, taste.indptr), shape=taste.shape)
     gram = np.empty((taste.shape[1],) * 2, order="F")
     transposed = exact.T.tocsr()
     for start in range(0, len(gram), BLOCK_FILMS):

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from auto_deployment.ranking.implicit_ratings import preferences_of_stars, preferences_of_watches
 from auto_deployment.ranking.ranker import LIKED_FROM, NONE
-from auto_deployment.training.seen import Seen
+from auto_deployment.training.seen import BLOCK_USERS, Seen
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -57,13 +57,20 @@ class Feedback:
 
         A rating says what a user thinks of a film. The watched minutes count only for films that the user did not rate.
         """
-        rated = self.pairs(self.ratings)
-        watched = ~np.isin(self.pairs(self.watches), rated)
-        weights = np.concatenate(
-            [preferences_of_stars(self.ratings.stars, self.scale), preferences_of_watches(self.watches)[watched]]
-        )
-        pairs = np.concatenate([rated, self.pairs(self.watches)[watched]])[weights > 0]
-        matrix = sparse.csr_array((weights[weights > 0], np.divmod(pairs, self.shape[1])), shape=self.shape, dtype=np.float32)
+        stars, minutes = preferences_of_stars(self.ratings.stars, self.scale), preferences_of_watches(self.watches)
+        blocks = [self._taste_from(start, stars, minutes) for start in range(0, self.shape[0], BLOCK_USERS)]
+        return sparse.vstack(blocks, format="csr") if blocks else sparse.csr_array(self.shape, dtype=np.float32)
+
+    def _taste_from(self, start: int, stars: Floats, minutes: Floats) -> sparse.csr_array:
+        """The block of `taste` from user `start` on. `stars` and `minutes` are the preferences of all rows."""
+        size = min(BLOCK_USERS, self.shape[0] - start)
+        of_ratings, of_watches = ((rows.user >= start) & (rows.user < start + size) for rows in (self.ratings, self.watches))
+        rated, watched = self.pairs(self.ratings[of_ratings]), self.pairs(self.watches[of_watches])
+        unrated = ~np.isin(watched, rated)
+        weights = np.concatenate([stars[of_ratings], minutes[of_watches][unrated]])
+        pairs = np.concatenate([rated, watched[unrated]])[weights > 0] - start * self.shape[1]
+        block = (size, self.shape[1])
+        matrix = sparse.csr_array((weights[weights > 0], np.divmod(pairs, self.shape[1])), shape=block, dtype=np.float32)
         matrix.sort_indices()
         return matrix
 

@@ -22,6 +22,8 @@ LEFT_EARLY = 0.1
 # With this many viewers, a film's length is what a tenth of them exceeds; otherwise the length of all films is used.
 LENGTH_QUANTILE = 0.9
 FEWEST_WATCHERS = 10
+# Rows are done in blocks, because their float64 forms take several times the memory of the rows.
+BLOCK_ROWS = 1 << 22
 
 
 def preferences_of_stars(stars: Floats, scale: tuple[float, float]) -> Floats:
@@ -32,9 +34,12 @@ def preferences_of_stars(stars: Floats, scale: tuple[float, float]) -> Floats:
 
 def preferences_of_watches(watches: Watches) -> Floats:
     """The preference of each row of watches, see `preferences_of_minutes`."""
-    if not len(watches):
-        return np.zeros(0, dtype=np.float32)
-    return preferences_of_minutes(watches.minutes, lengths(watches, 0)[watches.film])
+    found = np.zeros(len(watches), dtype=np.float32)
+    length = lengths(watches, 0)
+    for start in range(0, len(watches), BLOCK_ROWS):
+        block = watches[start : start + BLOCK_ROWS]
+        found[start : start + BLOCK_ROWS] = preferences_of_minutes(block.minutes, length[block.film])
+    return found
 
 
 def preferences_of_minutes(minutes: npt.NDArray[np.int32], length: npt.NDArray[np.float64]) -> Floats:
@@ -45,9 +50,15 @@ def preferences_of_minutes(minutes: npt.NDArray[np.int32], length: npt.NDArray[n
 
 def lengths(watches: Watches, n_films: int) -> npt.NDArray[np.float64]:
     """The length of each film in minutes, estimated from its audience; for at least `n_films` films."""
-    order = np.lexsort((watches.minutes, watches.film))
+    if not len(watches):
+        return np.zeros(n_films)
+    # One number holds film and minutes: it is sorted in place, where an order of rows would take more memory.
+    by_film = watches.film.astype(np.int64)
+    by_film <<= 32
+    by_film |= watches.minutes
+    by_film.sort()
     counts = np.bincount(watches.film, minlength=n_films)
     starts = np.cumsum(counts) - counts
-    places = np.minimum(starts + (LENGTH_QUANTILE * np.maximum(counts - 1, 0)).astype(np.int64), len(order) - 1)
+    places = np.minimum(starts + (LENGTH_QUANTILE * np.maximum(counts - 1, 0)).astype(np.int64), len(by_film) - 1)
     common = np.quantile(watches.minutes, LENGTH_QUANTILE)
-    return np.where(counts >= FEWEST_WATCHERS, watches.minutes[order][places.clip(0)], common).astype(np.float64)
+    return np.where(counts >= FEWEST_WATCHERS, by_film[places] & 0xFFFFFFFF, common).astype(np.float64)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from auto_deployment.ranking.feedback import Feedback
     from auto_deployment.ranking.holdout import Fold
+    from auto_deployment.ranking.ranker import Indices
     from auto_deployment.training.rating_model import Trainer
 
 # Upper bounds of the work of one choice: rows of the sampled users, users whose lists are scored, films in EASE's dense part.
@@ -66,7 +67,9 @@ def choose(feedback: Feedback, trainer: Trainer, seed: int, step: Callable[[], N
 
     `step` is called after each of `count_steps` trials. Of a large table a sample of the users is enough.
     """
-    evaluators = [_FoldEvaluator(fold, trainer, seed) for fold in folds(_sampled(feedback), seed)]
+    evaluators = [
+        _FoldEvaluator(fold, trainer, seed) for fold in folds(feedback.of_users(sampled_users(feedback, MOST_ROWS)), seed)
+    ]
     tuning, best = Tuning(), dict[str, UserMetrics]()
     for name in rankers:
         tried = []
@@ -88,11 +91,11 @@ def rankers_for(setting: str, champion: str | None = None) -> tuple[str, ...]:
     return NAMES if setting == "auto" else tuple(name for name in NAMES if name in wanted)
 
 
-def _sampled(feedback: Feedback) -> Feedback:
-    """The feedback of evenly spread users with about `MOST_ROWS` rows in all; all feedback where there are fewer rows."""
+def sampled_users(feedback: Feedback, most_rows: int) -> Indices:
+    """Evenly spread users with about `most_rows` ratings and watches in all; all users where there are no more."""
     users, rows = feedback.shape[0], len(feedback.ratings) + len(feedback.watches)
-    most = users * MOST_ROWS // rows if rows > MOST_ROWS else users
-    return feedback.of_users(some_of(np.arange(users, dtype=np.int32), most))
+    most = users * most_rows // rows if rows > most_rows else users
+    return some_of(np.arange(users, dtype=np.int32), most)
 
 
 def pick(scores: dict[str, CandidateScore]) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from auto_deployment.ranking.ranker import Indices
     from auto_deployment.training.dataset import Ratings
     from auto_deployment.training.rating_model import Trainer
+    from auto_deployment.training.seen import Seen
 
 
 @dataclass(frozen=True)
@@ -35,25 +36,36 @@ class RankingMetrics:
 
 
 class OfflineEvaluation(NamedTuple):
-    """The choice in the training part, and each ranker's metrics on the test part, over `users` with a relevant film."""
+    """The choice in the training part, and each ranker's metrics on the test part, over `users` with a relevant film.
+
+    `seen` has the films that the lists leave out.
+    """
 
     choice: Choice
     metrics: dict[str, RankingMetrics]
     per_user: dict[str, UserMetrics]
     absent_users: int
     users: int
+    seen: Seen
 
 
 def measure(
-    train: Feedback, test: Ratings, trainer: Trainer, seed: int, step: Callable[[], None], rankers: Sequence[str] = NAMES
+    train: Feedback,
+    test: Ratings,
+    trainer: Trainer,
+    seed: int,
+    step: Callable[[], None],
+    rankers: Sequence[str] = NAMES,
+    whole: Feedback | None = None,
 ) -> OfflineEvaluation:
     """Choose inside `train`, then score each of `rankers` on `test`, which no choice sees. `step` as in `choose`.
 
     Means are over users who rated or watched something in `train` and have a relevant test film, at most `MOST_USERS` users.
-    `absent_users` counts users of `test` who did neither.
+    `absent_users` counts users of `test` who did neither. Where `train` has only the latest films of each user, `whole` has all
+    films; these are left out of lists.
     """
     choice = choose(train, trainer, seed, step, rankers)
-    factory, seen = RankerFactory(train, trainer, seed), train.seen()
+    factory, seen = RankerFactory(train, trainer, seed), (whole or train).seen()
     known = np.flatnonzero(np.diff(seen.starts)).astype(np.int32)
     relevant = test[test.stars >= train.liked_from]
     wanted = np.intersect1d(known, relevant.user)
@@ -70,6 +82,7 @@ def measure(
         per_user=per_user,
         absent_users=int(np.setdiff1d(test.user, known).size),
         users=len(wanted),
+        seen=seen,
     )
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from auto_deployment.training.seen import BLOCK_USERS
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -119,15 +121,26 @@ def _audience(
     ratings: Ratings, watches: Watches | None, n_films: int, half_life: float | None
 ) -> npt.NDArray[np.int64] | npt.NDArray[np.float64]:
     """The number of different users who rated or watched each film; with a half-life, older events count less."""
-    tables = [ratings] if watches is None else [ratings, watches]
+    tables: list[Ratings | Watches] = [ratings] if watches is None else [ratings, watches]
+    users = 1 + max(int(each.user.max(initial=-1)) for each in tables)
+    last = max(int(each.time.max(initial=0)) for each in tables)
+    audience = np.zeros(n_films) if half_life is not None else np.zeros(n_films, dtype=np.int64)
+    for start in range(0, users, BLOCK_USERS):
+        mine = [(each.user >= start) & (each.user < start + BLOCK_USERS) for each in tables]
+        films, latest = _latest_of_pairs([each[rows] for each, rows in zip(tables, mine, strict=True)], n_films)
+        # Each film's sum runs over its users in their order, so blocks do not change it.
+        np.add.at(audience, films, 1 if half_life is None else np.exp2(-(last - latest) / half_life))
+    return audience
+
+
+def _latest_of_pairs(tables: list[Ratings | Watches], n_films: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The film of each pair of user and film, by user, and the later of its times in both tables."""
     users, films, times = (np.concatenate([getattr(each, name) for each in tables]) for name in ("user", "film", "time"))
-    # For a pair in both tables the later time counts.
-    order = np.argsort(-times, kind="stable")
-    pairs, first = np.unique((users.astype(np.int64) * n_films + films)[order], return_index=True)
-    if half_life is None:
-        return np.bincount(pairs % n_films, minlength=n_films)
-    age = (times.max(initial=0) - times[order][first]) / half_life
-    return np.bincount(pairs % n_films, np.exp2(-age), n_films)
+    pairs = users.astype(np.int64) * n_films + films
+    order = np.lexsort((times, pairs))
+    pairs, times = pairs[order], times[order]
+    is_last = np.append(pairs[1:] != pairs[:-1], True)[: len(pairs)]
+    return pairs[is_last] % n_films, times[is_last]
 
 
 def _padded(rows: Indices, count: int) -> Indices:

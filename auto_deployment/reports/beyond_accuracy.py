@@ -96,7 +96,7 @@ def write(data: Path, lists: VersionLists, held_out: HeldOut) -> BeyondAccuracyR
     before = read(data, lists.version - 1 if last is None else last.version)
     counts = exposure.exposures(lists.serving["top"], len(lists.dataset.films))
     shown = read_shown(data, lists.version).with_lists(lists.version, lists.dataset.films, counts)
-    labels = demographics.labels(demographics.read(data), lists.dataset.users)
+    labels = demographics.labels(demographics.read(data), held_out.users)
     report = BeyondAccuracyReport(
         version=lists.version,
         trained_on=lists.trained_on,

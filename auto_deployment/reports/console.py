@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from auto_deployment.training.sizes import WHOLE_PAIRS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -20,6 +22,11 @@ def data(dataset: Dataset) -> list[str]:
         f"{len(dataset.users):,} users, {len(dataset.films):,} films, {len(dataset.ratings):,} ratings, "
         f"{len(dataset.watches.user):,} films watched"
     ]
+    if dataset.seen is not None:
+        lines.append(
+            f"that is the latest films of each user, because there are more than {WHOLE_PAIRS:,} pairs; lists leave out all "
+            f"{len(dataset.seen.films):,} films that users have seen"
+        )
     if dataset.look_alikes:
         lines.append(f"{len(dataset.look_alikes):,} damaged look-alikes left out, such as {dataset.look_alikes[0]}")
     return lines
@@ -34,6 +41,8 @@ def metrics(evaluation: Evaluation, decision: Decision) -> list[str]:
         f"  all {_mean(evaluation.model.all)}, known users {_mean(evaluation.model.known)}, new users "
         f"{_mean(evaluation.model.unknown)}; bias alone {_mean(evaluation.bias.all)}, shuffled ratings {_mean(noise)}",
     ]
+    if evaluation.sampled_users is not None:
+        lines.append(sample_line(evaluation.sampled_users))
     for name, ranking in evaluation.ranking.items():
         lines.append(
             f"ranked by {name}: NDCG@10 {ranking.ndcg_at_10:.3f} ± {ranking.error:.3f}, Recall@20 {ranking.recall_at_20:.3f}, "
@@ -42,6 +51,11 @@ def metrics(evaluation: Evaluation, decision: Decision) -> list[str]:
     if "svd" in evaluation.ranking:
         lines.append(_ranking_verdict(evaluation))
     return [*lines, *decision.remarks]
+
+
+def sample_line(users: int) -> str:
+    """The line that says which users the metrics are of."""
+    return f"evaluated on {users:,} users, evenly spread: the table is too large to evaluate whole; intervals are over them"
 
 
 def choice(made: Choice) -> list[str]:

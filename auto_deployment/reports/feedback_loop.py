@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     Rows = npt.NDArray[np.int64]
 
+# Of so many pairs the lists are compared at a time: the lists take 160 bytes a pair.
+BLOCK_PAIRS = 1 << 20
+
 
 @dataclass(frozen=True)
 class NewWatches:
@@ -61,10 +64,16 @@ def watched(pairs: Pairs, last: ServingModel | None, most_shown: Sequence[str]) 
     shares: dict[str, float | None] = {"in_most_shown": _mean(shown) if most_shown else None}
     if last is not None:
         rows = pd.Index(last.films).get_indexer(pd.Index(pairs.films)).astype(np.int64)[pairs.film]
-        own = lists_for(last, pairs.user)
-        shares["in_own_list"] = _mean((own == rows[:, None]).any(axis=1))
+        starts = range(0, len(rows), BLOCK_PAIRS)
+        in_own = [_in_own_list(last, pairs.user[at : at + BLOCK_PAIRS], rows[at : at + BLOCK_PAIRS]) for at in starts]
+        shares["in_own_list"] = _mean(np.concatenate(in_own))
         shares["in_popular_list"] = _mean(np.isin(rows, last.cold[0, :AT]))
     return NewWatches(len(pairs.user), gini(counts), top_share(counts, 0.01), **shares)
+
+
+def _in_own_list(model: ServingModel, users: Rows, films: Rows) -> npt.NDArray[np.bool_]:
+    """For each pair, whether the film, a row of the model's films, is in the model's list for the user."""
+    return np.asarray((lists_for(model, users) == films[:, None]).any(axis=1))
 
 
 def lists_for(model: ServingModel, users: Rows) -> Array:

@@ -15,6 +15,7 @@ from auto_deployment.evaluation.model_metadata import DataFile, RatingCounts
 from auto_deployment.ingestion.rows import counts_text
 from auto_deployment.online_evaluation.metrics import OnlineMetrics
 from auto_deployment.ranking.offline_evaluation import RankingMetrics
+from auto_deployment.reports.console import sample_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,7 +77,10 @@ class EarlierReport(Stored):
 
 
 class VersionReport(EarlierReport):
-    """The file `report_N.json`. `ranking` is by ranker. Before the first version there is no `drift`."""
+    """The file `report_N.json`. `ranking` is by ranker. Before the first version there is no `drift`.
+
+    `sampled_users` is as in `Evaluation`.
+    """
 
     version: int
     last_trained_on: str | None = None
@@ -84,6 +88,7 @@ class VersionReport(EarlierReport):
     drift: Drift | None
     gate: Decision
     ranking: dict[str, RankingMetrics]
+    sampled_users: int | None = None
     git_commit: str
     telemetry: OnlineMetrics | None = None
 
@@ -135,6 +140,7 @@ def build(
         drift=None if previous is None else drift(data, previous.data),
         gate=metadata.metrics.gate,
         ranking=metadata.metrics.evaluation.ranking,
+        sampled_users=metadata.metrics.evaluation.sampled_users,
         recipe=Recipe(metadata.trainer, metadata.random_state, metadata.ranker),
         git_commit=metadata.git_commit,
         telemetry=telemetry,
@@ -170,6 +176,7 @@ def lines(report: VersionReport) -> list[str]:
     text = [
         f"RMSE {gate.rmse:.3f} +- {gate.spread:.3f} ({gate.measured_on})",
         *(f"{name}: NDCG@10 {of.ndcg_at_10:.3f}, Recall@20 {of.recall_at_20:.3f}" for name, of in report.ranking.items()),
+        *([] if report.sampled_users is None else [sample_line(report.sampled_users)]),
         f"{counts.count:,} lines: {counts_text(Counter(counts.kinds))}",
         f"{counts.repaired:,} repaired, {rejected.total():,} rejected {counts_text(rejected)}".rstrip(),
         f"{data.users:,} users, {data.films:,} films, {data.ratings.pairs:,} ratings",

@@ -57,7 +57,8 @@ class Dataset:
     """What users rated and watched. Users and films are sorted; `look_alikes` are damaged ids that the catalogue leaves out.
 
     `rows` has the rows of each table, `first_versions` for each pair of `watches` the first version whose part has it.
-    Where ratings and watches have only the latest films of each user, `seen` has all of them; else None.
+    Where ratings and watches have only the latest films of each user, `seen` has all of them, and `distribution` is of all
+    rated pairs; else both are None.
     """
 
     users: npt.NDArray[np.int64]
@@ -68,6 +69,7 @@ class Dataset:
     rows: dict[str, int]
     first_versions: npt.NDArray[np.int32]
     seen: Seen | None = None
+    distribution: dict[str, int] | None = None
 
 
 def read(folder: Path, manifest: Manifest, scratch: Path, step: Callable[[int], None] = lambda _: None) -> Dataset:
@@ -89,6 +91,12 @@ def read(folder: Path, manifest: Manifest, scratch: Path, step: Callable[[int], 
         {"ratings": manifest.rating_rows, "watches": manifest.watch_rows},
         _joined([each.versions for each in slices], np.int32),
     )
+
+
+def distribution_of(ratings: Ratings) -> dict[str, int]:
+    """The number of pairs by rating."""
+    stars, counts = np.unique(ratings.stars, return_counts=True)
+    return {f"{value:g}": int(count) for value, count in zip(stars.tolist(), counts.tolist(), strict=True)}
 
 
 _RATING_TYPES: tuple[type[np.generic], ...] = (np.int32, np.int32, np.float32, np.int64)

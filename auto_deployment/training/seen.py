@@ -10,6 +10,9 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+# Pairs are sorted for a block of users at a time: sorting takes many times the memory of the pairs.
+BLOCK_USERS = 1 << 16
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -21,12 +24,15 @@ class Seen:
     @staticmethod
     def of(users: npt.NDArray[np.int32], films: npt.NDArray[np.int32], n_users: int) -> Seen:
         """The seen films from pairs, which may be in any order and repeat."""
-        order = np.lexsort((films, users))
-        users, films = users[order], films[order]
-        first = np.ones(len(users), dtype=bool)
-        first[1:] = (np.diff(users) != 0) | (np.diff(films) != 0)
-        users, films = users[first], films[first]
-        return Seen(np.searchsorted(users, np.arange(n_users + 1)).astype(np.int64), films)
+        blocks, counts = [], [np.zeros(1, dtype=np.int64)]
+        width = int(films.max(initial=0)) + 1
+        for start in range(0, n_users, BLOCK_USERS):
+            size = min(BLOCK_USERS, n_users - start)
+            mine = (users >= start) & (users < start + size)
+            pairs = np.unique((users[mine] - start).astype(np.int64) * width + films[mine])
+            blocks.append((pairs % width).astype(np.int32))
+            counts.append(np.bincount(pairs // width, minlength=size))
+        return Seen(np.concatenate(counts).cumsum(), np.concatenate([np.zeros(0, dtype=np.int32), *blocks]))
 
     def pairs(self, start: int, stop: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
         """The pairs of the users from `start` to before `stop`: users counted from `start`, and films."""

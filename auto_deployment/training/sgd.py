@@ -40,6 +40,7 @@ class SgdTrainer:
         mean = np.float32(ratings.stars.mean(dtype=np.float64))
         rows = draw.permutation(len(ratings))
         columns = ratings.user[rows], ratings.film[rows], ratings.stars[rows] - mean
+        del rows  # in memory its numbers are as large as two columns
         for _ in range(EPOCHS):
             _epoch(*columns, *biases, *factors)
         for each, known in zip(factors, (ratings.user, ratings.film), strict=True):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import WrongUseError
 from auto_deployment.common.spark_packages import missing
+from auto_deployment.training.sizes import SURPRISE_MOST
 from auto_deployment.training.spark.als import SparkTrainer
 from auto_deployment.training.surprise_svd import SurpriseSVD
 
@@ -21,11 +22,21 @@ def _sgd(_: str) -> Trainer:
     return SgdTrainer()
 
 
+AUTO = "auto"
 TRAINERS: dict[str, Callable[[str], Trainer]] = {
     SurpriseSVD.name: lambda _: SurpriseSVD(),
     "sgd": _sgd,
     SparkTrainer.name: SparkTrainer,
 }
+
+
+def resolve(setting: str, ratings: int) -> tuple[str, str]:
+    """The name of the trainer for a value of `TRAINER` and a number of ratings, and the reason."""
+    if setting != AUTO:
+        return setting, f"TRAINER={setting}"
+    if ratings <= SURPRISE_MOST:
+        return SurpriseSVD.name, f"{ratings:,} ratings are at most {SURPRISE_MOST:,}"
+    return "sgd", f"{ratings:,} ratings are more than {SURPRISE_MOST:,}"
 
 
 def trainer_of(name: str, spark_master: str) -> Trainer:

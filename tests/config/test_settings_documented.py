@@ -38,7 +38,7 @@ FIELDS = {f"{side.__name__}-{name}": (name, field) for side in SIDES for name, f
 RELEASE_ONLY = {"CANARY_TAG", "CANARY_TRACK"}
 
 
-MOST_SETTINGS = 86
+MOST_SETTINGS = 87
 ALL = [pytest.param(*each, id=key) for key, each in FIELDS.items()]
 SETTABLE = [pytest.param(*each, id=key) for key, each in FIELDS.items() if each[0].upper() not in OF_IMAGES]
 

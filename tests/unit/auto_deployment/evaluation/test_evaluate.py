@@ -21,6 +21,7 @@ from auto_deployment.evaluation.evaluate import (
     shuffled,
     time_splits,
 )
+from auto_deployment.ranking.feedback import Feedback
 from auto_deployment.ranking.metrics import MOST_USERS, some_of
 from auto_deployment.ranking.offline_evaluation import metrics_of
 from auto_deployment.ranking.ranker import NONE
@@ -233,13 +234,14 @@ def test_rankers_are_judged_on_one_cut_in_time() -> None:
     """Popularity of the training part, its films left out; only likes of the test are relevant, by the table's scale."""
     before = [(user, film, 5.0) for user in range(8) for film in range(5)]
     after = [(user, 5, 4.0 if user < 4 else 3.0) for user in range(8)] + [(8, 5, 5.0), (9, 5, 5.0)]
-    measured = evaluate_rankers(dataset_of(before + after, 10, 6), SurpriseSVD(), SCALE, 0, lambda: None)
+    measured = evaluate_rankers(Feedback.of(dataset_of(before + after, 10, 6), SCALE), SurpriseSVD(), 0, lambda: None)
     result = measured.metrics
     assert result["popularity"].users == result["svd"].users == 4
     assert result["popularity"].ndcg_at_10 == result["popularity"].recall_at_20 == 1.0
     assert result["popularity"].coverage_at_20 == pytest.approx(1 / 6)
     assert measured.absent_users == 2
-    result = evaluate_rankers(dataset_of(before + after, 10, 6), SurpriseSVD(), (1.0, 10.0), 0, lambda: None).metrics
+    of_ten = Feedback.of(dataset_of(before + after, 10, 6), (1.0, 10.0))
+    result = evaluate_rankers(of_ten, SurpriseSVD(), 0, lambda: None).metrics
     assert result["popularity"].users == 0
 
 
@@ -249,8 +251,8 @@ def test_later_ratings_cannot_influence_the_choice() -> None:
     cut = int(len(rated) * RANKING_CUT)
     turned = rated[:cut] + [(user, film, 6 - stars) for user, film, stars in rated[cut:]]
     one, other = (
-        evaluate_rankers(dataset_of(each, 40, 30), ConstantTrainer(), SCALE, 0, lambda: None, ("popularity", "ease"))
-        for each in (rated, turned)
+        evaluate_rankers(Feedback.of(data, SCALE), ConstantTrainer(), 0, lambda: None, ("popularity", "ease"))
+        for data in (dataset_of(rated, 40, 30), dataset_of(turned, 40, 30))
     )
     assert one.choice == other.choice
     assert one.metrics != other.metrics
@@ -278,7 +280,7 @@ def test_a_ranker_is_held_against_the_one_in_service() -> None:
 def test_no_more_than_all_films_can_be_shown() -> None:
     """Films that nobody rated before the cut can be in a list: the coverage is a share of all films, never above one."""
     rated = random_ratings(60, 10, 12)
-    result = evaluate_rankers(dataset_of(rated, 10, 400), SurpriseSVD(), SCALE, 0, lambda: None).metrics
+    result = evaluate_rankers(Feedback.of(dataset_of(rated, 10, 400), SCALE), SurpriseSVD(), 0, lambda: None).metrics
     assert all(0 < figures.coverage_at_20 <= 1 for figures in result.values())
 
 

@@ -13,10 +13,13 @@ from app.provenance import tracking_row
 from auto_deployment.common.errors import RefusedError
 from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import Settings
+from auto_deployment.evaluation import evaluate
 from auto_deployment.evaluation.champion import Recipe
 from auto_deployment.ingestion.collect_with_progress import collect_files
+from auto_deployment.pipeline import candidate
 from auto_deployment.pipeline.candidate import Version, train_version
 from auto_deployment.ranking.ranker_factory import NAMES, needed
+from auto_deployment.training import trainers
 from tests.unit.auto_deployment.samples import WATCH_ONLY, stream
 
 if TYPE_CHECKING:
@@ -202,6 +205,45 @@ def test_a_refused_candidate_leaves_the_last_one_as_it_was(tmp_path: Path) -> No
     with pytest.raises(RefusedError):
         train_version(settings, VERSION._replace(number=8), Progress(StringIO()))
     assert files(settings.data_dir) == before
+
+
+def test_a_very_large_table_is_trained_on_latest_films_and_evaluated_on_a_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists still leave out every film that a user has seen, and the counts are those of the whole table."""
+    monkeypatch.setattr(candidate, "WHOLE_PAIRS", 1_000)
+    monkeypatch.setattr(evaluate, "EVALUATED_ROWS", 600)
+    large = trained(tmp_path, latest_films=18, trainer="auto")
+    films = set(load_serving(large.model).films)
+    assert max(map(len, large.seen().values())) > 18
+    for user, shown in lists(large).items():
+        assert set(shown) == films - large.seen()[user]
+    evaluation = large.metadata.metrics.evaluation
+    assert evaluation.sampled_users is not None
+    assert 25 < evaluation.sampled_users < 50
+    assert evaluation.rows < 600
+    assert f"evaluated on {evaluation.sampled_users} users, evenly spread" in large.output
+    assert "that is the latest films of each user" in large.output
+    counts = large.metadata.ratings
+    assert (counts.pairs + counts.duplicates, large.metadata.latest_films) == (901, 18)
+
+
+def test_an_automatic_trainer_is_recorded_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the reason in the output; a table that is too large for Surprise is trained by `sgd`."""
+    monkeypatch.setattr(trainers, "SURPRISE_MOST", 500)
+    auto = trained(tmp_path, trainer="auto")
+    assert auto.metadata.trainer == "sgd"
+    assert "trained by sgd: 901 ratings are more than 500\n" in auto.output
+
+
+def test_a_table_that_needs_too_much_memory_is_refused_before_training(tmp_path: Path) -> None:
+    """Nothing is evaluated and nothing is written."""
+    output = StringIO()
+    settings = collected(tmp_path, stream(), memory_gb=0.01)
+    with pytest.raises(RefusedError, match=r"needs about 0\.4 GB, and MEMORY_GB is 0\.0: set TRAINER=sgd or TRAINER=auto"):
+        train_version(settings, VERSION, Progress(output))
+    assert "RMSE" not in output.getvalue()
+    assert not (settings.data_dir / "model").exists()
 
 
 def test_ratings_that_say_nothing_are_refused(tmp_path: Path) -> None:

@@ -60,6 +60,25 @@ def test_every_ranker_is_compared_with_the_baselines(tmp_path: Path, capsys: pyt
     assert set(lists["u00"].split(",")[:9]) == {f"film+{film:02}" for film in range(0, 20, 2)} - {"film+04"}
 
 
+def test_a_training_on_latest_films_shows_nothing_of_the_whole_history(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other metrics than with all films; lists still leave out every film of TRAIN. A number of films is needed."""
+    train = write(tmp_path / "train.csv", training_rows())
+    test = write(tmp_path / "test.csv", ["u00,film+06,5,900", "u01,film+07,4.5,900"])
+    dump = tmp_path / "dump.tsv"
+    assert main([train, test]) == 0
+    whole = capsys.readouterr().out
+    assert main([train, test, "--latest", "4", "--dump", str(dump)]) == 0
+    assert capsys.readouterr().out != whole
+    taken = {tuple(row.split(",")[:2]) for row in training_rows()}
+    lists = [line.split("\t") for line in dump.read_text().splitlines()]
+    assert not {(user, film) for user, row in lists for film in row.split(",")} & taken
+    with pytest.raises(SystemExit):
+        main([train, test, "--latest", "0"])
+    assert "'0' is not a number of films, 1 or more" in capsys.readouterr().err
+
+
 def half_star_rows(pull: float, seed: int) -> list[str]:
     """150 users draw 8 to 24 of 90 films, some more popular; `pull` times as often those of their own of 3 tastes."""
     draw = np.random.default_rng(seed)
@@ -85,7 +104,7 @@ def test_on_half_stars_tastes_beat_popularity_and_no_taste_is_never_below_it(
     assert task.train.scale == (0.5, 5.0)
     found = measure(task.train, task.test, SurpriseSVD(), 0, lambda: None)
     chosen, popular = found.per_user[found.choice.ranker], found.per_user["popularity"]
-    plain = _baseline(task, popular.users)
+    plain = _baseline(task, found)
     above, beside = interval(chosen.ndcg - popular.ndcg, 0), interval(chosen.ndcg - plain.ndcg, 0)
     assert above is not None
     assert beside is not None

@@ -56,7 +56,7 @@ def held_out() -> HeldOut:
     even = (users % 2 == 0).astype(float)
     figures = {"ease": UserMetrics(users, even, even), "popularity": UserMetrics(users, even / 2, even / 2)}
     absent = UserMetrics(np.array([101, 102], dtype=np.int32), np.array([0.5, 0.0]), np.array([0.2, 0.0]))
-    return HeldOut(figures, absent, np.arange(103), RatingErrors(users, even))
+    return HeldOut(figures, absent, np.arange(103), RatingErrors(users, even), np.arange(103))
 
 
 def mean_of(interval: Interval | None) -> float:

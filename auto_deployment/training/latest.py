@@ -1,0 +1,57 @@
+"""Each user's latest films of a data set that is too large to train on whole. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auto_deployment.training.dataset import distribution_of
+from auto_deployment.training.seen import Seen
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from auto_deployment.training.dataset import Dataset, Ratings, Watches
+
+    Mask = npt.NDArray[np.bool_]
+
+
+def with_latest_films(dataset: Dataset, most: int) -> Dataset:
+    """The data set with the `most` films that each user rated or watched last, and with `seen` and `distribution` of all films.
+
+    A film's time is the later one of rating and last watch. Of equal times the first film in the order of films is taken.
+    A taken film keeps both its rating and its watch. Users and films stay the same.
+    """
+    ratings, watches = dataset.ratings, dataset.watches
+    rated, watched = latest_rows(ratings, watches, most)
+    users, films = (np.concatenate([getattr(ratings, name), getattr(watches, name)]) for name in ("user", "film"))
+    return replace(
+        dataset,
+        ratings=ratings[rated],
+        watches=watches[watched],
+        first_versions=dataset.first_versions[watched],
+        seen=Seen.of(users, films, len(dataset.users)),
+        distribution=distribution_of(ratings),
+    )
+
+
+def latest_rows(ratings: Ratings, watches: Watches, most: int) -> tuple[Mask, Mask]:
+    """The rows of ratings and of watches that belong to each user's latest `most` films, see `with_latest_films`."""
+    columns = (np.concatenate([getattr(ratings, name), getattr(watches, name)]) for name in ("user", "film", "time"))
+    users, films, times = columns
+    n_films = int(films.max(initial=0)) + 1
+    pairs, row_of = np.unique(users.astype(np.int64) * n_films + films, return_inverse=True)
+    latest = np.full(len(pairs), np.iinfo(np.int64).min)
+    np.maximum.at(latest, row_of, times)
+    taken = _first_of_each(pairs // n_films, -latest, most)[row_of]
+    return taken[: len(ratings)], taken[len(ratings) :]
+
+
+def _first_of_each(users: npt.NDArray[np.int64], keys: npt.NDArray[np.int64], most: int) -> Mask:
+    """Which rows are among the `most` rows of their user with the lowest keys; of equal keys the first row. `users` ascend."""
+    order = np.lexsort((keys, users))
+    taken = np.empty(len(users), dtype=bool)
+    taken[order] = np.arange(len(users)) - np.searchsorted(users, users) < most
+    return taken

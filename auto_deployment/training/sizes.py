@@ -1,0 +1,48 @@
+"""Limits of size: from where on training works on a part of the data, and how much memory a training needs. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from auto_deployment.common.errors import RefusedError
+from auto_deployment.common.memory import GB
+
+if TYPE_CHECKING:
+    from auto_deployment.training.dataset import Dataset
+
+# `TRAINER=auto` takes Surprise up to this number of ratings: a fit takes 26 s and 0.3 GB, and a run fits 12 times.
+SURPRISE_MOST = 1_000_000
+# Ratings plus watches. A larger table is evaluated on a sample of its users with about this number of rows.
+EVALUATED_ROWS = 2_000_000
+# Ratings plus watches. Of a larger table training takes each user's latest films.
+WHOLE_PAIRS = 20_000_000
+
+# Bytes, as measured (docs/models.md): Python with its libraries; a row of ratings or watches as arrays and in the rankers; a
+# film that a user has seen.
+BASE_BYTES = 350_000_000
+ROW_BYTES = 60
+SEEN_BYTES = 4
+# By trainer: bytes a rating, and bytes a user or film. Spark's executors have their own memory.
+FIT_BYTES = {"surprise": (300, 1_700), "sgd": (24, 200), "spark": (20, 200)}
+
+
+def needed_bytes(trainer: str, ratings: int, watches: int, users: int, films: int, seen: int = 0) -> int:
+    """The memory of a run that trains on so many rows; `seen` is the number of seen films, where those are kept apart."""
+    per_rating, per_side = FIT_BYTES[trainer]
+    rows = ratings + watches
+    return BASE_BYTES + ROW_BYTES * rows + SEEN_BYTES * seen + per_rating * ratings + per_side * (users + films)
+
+
+def require_memory(trainer: str, dataset: Dataset, memory_gb: float, latest_films: int) -> None:
+    """Raises RefusedError where a training on the data set needs more than `memory_gb`."""
+    seen = 0 if dataset.seen is None else len(dataset.seen.films)
+    ratings, watches = len(dataset.ratings), len(dataset.watches)
+    needed = needed_bytes(trainer, ratings, watches, len(dataset.users), len(dataset.films), seen) / GB
+    if needed <= memory_gb:
+        return
+    advice = [] if trainer == "sgd" else ["TRAINER=sgd or TRAINER=auto"]
+    advice += [] if dataset.seen is None else [f"LATEST_FILMS below {latest_films}"]
+    raise RefusedError(
+        f"training {ratings:,} ratings and {watches:,} watches by {trainer} needs about {needed:.1f} GB, and MEMORY_GB is "
+        f"{memory_gb:.1f}: set {''.join(f'{each}, or ' for each in advice)}a higher MEMORY_GB"
+    )

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from auto_deployment.common.errors import RefusedError
+from auto_deployment.training.latest import with_latest_films
+from auto_deployment.training.sizes import SURPRISE_MOST, needed_bytes, require_memory
+from auto_deployment.training.trainers import resolve
+from tests.unit.auto_deployment.samples import dataset_of, random_ratings
+
+
+def test_auto_takes_the_trainer_by_the_number_of_ratings() -> None:
+    """The reason has the number. A trainer's own name stays what it is."""
+    assert [resolve("auto", count)[0] for count in (0, SURPRISE_MOST, SURPRISE_MOST + 1)] == ["surprise", "surprise", "sgd"]
+    assert "1,000,001 ratings" in resolve("auto", 1_000_001)[1]
+    assert [resolve(name, 10**9)[0] for name in ("surprise", "sgd", "spark")] == ["surprise", "sgd", "spark"]
+
+
+def test_surprise_needs_ten_times_the_memory_of_sgd_for_a_rating() -> None:
+    """A year of the stream fits 8 GB with `sgd` and each user's latest 50 films, and not with `surprise`."""
+    year = {"ratings": 28_000_000, "watches": 33_000_000, "users": 1_000_000, "films": 27_000, "seen": 300_000_000}
+    assert needed_bytes("sgd", **year) < 8e9 < needed_bytes("surprise", **year)
+
+
+def test_a_training_that_needs_more_memory_is_refused_with_what_to_set() -> None:
+    """With the sizes and both numbers of GB. Only what would help is named."""
+    data = dataset_of(random_ratings(120, 20, 15), 20, 15)
+    require_memory("surprise", data, 1.0, 50)
+    text = "training 120 ratings and 0 watches by surprise needs about 0.4 GB, and MEMORY_GB is 0.1: set TRAINER=sgd or "
+    with pytest.raises(RefusedError, match=re.escape(f"{text}TRAINER=auto, or a higher MEMORY_GB")):
+        require_memory("surprise", data, 0.1, 50)
+    cut = with_latest_films(data, 3)
+    with pytest.raises(RefusedError, match="set LATEST_FILMS below 50, or a higher MEMORY_GB"):
+        require_memory("sgd", cut, 0.1, 50)
