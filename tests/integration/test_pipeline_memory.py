@@ -37,3 +37,16 @@ def test_a_run_stays_below_its_limit(tmp_path: Path) -> None:
     assert found["total"].peak_gb == pytest.approx(max(stage.peak_gb for stage in found.values()), abs=0.05)
     assert found["total"].peak_gb == pytest.approx(peak.gb, abs=0.05)
     assert peak.gb < limit_gb
+
+
+def test_a_run_that_cannot_keep_its_limit_is_refused_before_it_trains(tmp_path: Path) -> None:
+    """With what to set. Nothing is lost: the next run, with more memory, makes the version of the same rows."""
+    checkout = Checkout(tmp_path / "host", tmp_path)
+    refused = checkout.run("--input", SAMPLE, MEMORY_GB="0.3")
+    assert refused.returncode == 3, refused.stdout + refused.stderr
+    assert "by surprise needs about 0.4 GB, and MEMORY_GB is 0.3: set TRAINER=sgd or" in refused.stderr
+    assert list(stages(refused.stdout)) == ["check", "collect", "begin", "parts", "history", "read", "train", "total"]
+    assert not checkout.data("model").exists()
+    ended = checkout.run("--input", SAMPLE, MEMORY_GB="1")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert checkout.data("version.txt").read_text() == "1\n"
