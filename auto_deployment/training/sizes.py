@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import RefusedError
 from auto_deployment.common.memory import GB
+from auto_deployment.training.spark.als import SparkTrainer
+from auto_deployment.training.spark.session import DRIVER_SHARE
 
 if TYPE_CHECKING:
     from auto_deployment.training.dataset import Dataset
@@ -22,7 +24,7 @@ WHOLE_PAIRS = 20_000_000
 BASE_BYTES = 350_000_000
 ROW_BYTES = 60
 SEEN_BYTES = 4
-# By trainer: bytes a rating, and bytes a user or film. Spark's executors have their own memory.
+# By trainer: bytes a rating, and bytes a user or film.
 FIT_BYTES = {"surprise": (300, 1_700), "sgd": (24, 200), "spark": (20, 200)}
 
 
@@ -34,15 +36,19 @@ def needed_bytes(trainer: str, ratings: int, watches: int, users: int, films: in
 
 
 def require_memory(trainer: str, dataset: Dataset, memory_gb: float, latest_films: int) -> None:
-    """Raises RefusedError where a training on the data set needs more than `memory_gb`."""
+    """Raises RefusedError where a training on the data set needs more than `memory_gb`, of which Spark's driver has a half."""
     seen = 0 if dataset.seen is None else len(dataset.seen.films)
     ratings, watches = len(dataset.ratings), len(dataset.watches)
     needed = needed_bytes(trainer, ratings, watches, len(dataset.users), len(dataset.films), seen) / GB
+    given = f"MEMORY_GB is {memory_gb:.1f}"
+    if trainer == SparkTrainer.name:
+        memory_gb *= 1 - DRIVER_SHARE
+        given += f", which leaves {memory_gb:.1f} next to Spark's driver"
     if needed <= memory_gb:
         return
     advice = [] if trainer == "sgd" else ["TRAINER=sgd or TRAINER=auto"]
     advice += [] if dataset.seen is None else [f"LATEST_FILMS below {latest_films}"]
     raise RefusedError(
-        f"training {ratings:,} ratings and {watches:,} watches by {trainer} needs about {needed:.1f} GB, and MEMORY_GB is "
-        f"{memory_gb:.1f}: set {''.join(f'{each}, or ' for each in advice)}a higher MEMORY_GB"
+        f"training {ratings:,} ratings and {watches:,} watches by {trainer} needs about {needed:.1f} GB, and "
+        f"{given}: set {''.join(f'{each}, or ' for each in advice)}a higher MEMORY_GB"
     )

@@ -31,6 +31,9 @@ def test_a_training_that_needs_more_memory_is_refused_with_what_to_set() -> None
     text = "training 120 ratings and 0 watches by surprise needs about 0.4 GB, and MEMORY_GB is 0.1: set TRAINER=sgd or "
     with pytest.raises(RefusedError, match=re.escape(f"{text}TRAINER=auto, or a higher MEMORY_GB")):
         require_memory("surprise", data, 0.1, 50)
+    require_memory("spark", data, 0.8, 50)
+    with pytest.raises(RefusedError, match=r"by spark needs about 0.4 GB, and MEMORY_GB is 0.6, which leaves 0.3 "):
+        require_memory("spark", data, 0.6, 50)
     cut = with_latest_films(data, 3)
     with pytest.raises(RefusedError, match="set LATEST_FILMS below 50, or a higher MEMORY_GB"):
         require_memory("sgd", cut, 0.1, 50)
