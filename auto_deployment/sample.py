@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from auto_deployment.common.settings import TrainingSettings
+    from auto_deployment.evaluation.champion import Recipe
     from auto_deployment.evaluation.model_metadata import ModelMetadata
 
 
@@ -37,11 +38,17 @@ def train_first(inputs: Sequence[Path], settings: TrainingSettings, git_commit: 
     progress.heading("train")
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     with progress.stage("train"):
-        version = Version(number=0, git_commit=git_commit, data_creation=now, trained_on=now)
+        return train_tables(settings, Version(number=0, git_commit=git_commit, data_creation=now, trained_on=now), progress)
+
+
+def train_tables(
+    settings: TrainingSettings, version: Version, progress: Progress, champion: Recipe | None = None
+) -> ModelMetadata:
+    """Train a version on all rows of the tables in `settings.data_dir`. Returns its metadata. Raises RefusedError."""
     pairs = settings.data_dir / FOLDER
     with tempfile.TemporaryDirectory(dir=settings.data_dir) as scratch:
         source = source_of_tables(Tables(settings.data_dir), Path(scratch) / f"{WATCHES}_0.parquet", pairs / SCRATCH)
-        return train_version(settings, version, source, progress)
+        return train_version(settings, version, source, progress, champion)
 
 
 def main() -> int:

@@ -18,11 +18,12 @@ from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
 from auto_deployment.evaluation.evaluate import rmse
 from auto_deployment.ingestion.collect_with_progress import collect_files
-from auto_deployment.pipeline.candidate import Version, train_version
+from auto_deployment.pipeline.candidate import Version
 from auto_deployment.ranking.feedback import Feedback
 from auto_deployment.ranking.precompute import BLOCK_USERS, Lists, by_threads
 from auto_deployment.ranking.precompute_spark import by_spark
 from auto_deployment.ranking.ranker_factory import RankerFactory, Tuning
+from auto_deployment.sample import train_tables
 from auto_deployment.training.dataset import Watches
 from auto_deployment.training.spark import session
 from auto_deployment.training.spark.als import SparkTrainer
@@ -72,7 +73,7 @@ def pipeline(folder: str, log: str) -> dict[str, Any]:
         _env_file=None, data_dir=Path(folder) / "data", trainer="spark", spark_master=MASTER, ranker="popularity"
     )
     collect_files([Path(log)], settings, Progress(StringIO()))
-    metadata = train_version(settings, VERSION, Progress(sys.stderr))
+    metadata = train_tables(settings, VERSION, Progress(sys.stderr))
     model = load_serving(settings.data_dir / "model")
     return {
         "trainer": metadata.trainer,

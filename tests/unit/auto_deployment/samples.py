@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +15,11 @@ from surprise import Reader
 
 from auto_deployment.evaluation.evaluate import Errors, Evaluation
 from auto_deployment.ingestion.events import Rating, parse
+from auto_deployment.ingestion.rows import BlockRows, Counts
+from auto_deployment.ingestion.tables import Tables
 from auto_deployment.ranking.offline_evaluation import RankingMetrics
-from auto_deployment.training.dataset import Dataset, Ratings, Watches, build
+from auto_deployment.training.dataset import Dataset, Ratings, Watches, read
+from auto_deployment.training.pair_table import PairTables, source_of_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,9 +59,10 @@ def dataset_of(
 ) -> Dataset:
     """A data set of users 0, 10, 20, ... and `films` films; pairs are rows of both."""
     rows = {"ratings": len(rated), "watches": len(watched)}
-    first_rows = np.arange(len(watched), dtype=np.int64)
     known = np.arange(users, dtype=np.int64) * 10
-    return Dataset(known, films_of(films), ratings_of(rated), watches_of(watched), (), rows, first_rows)
+    return Dataset(
+        known, films_of(films), ratings_of(rated), watches_of(watched), (), rows, np.zeros(len(watched), dtype=np.int32)
+    )
 
 
 def random_ratings(count: int, users: int, films: int, seed: int = 1) -> list[tuple[int, int, float]]:
@@ -69,11 +75,20 @@ def random_ratings(count: int, users: int, films: int, seed: int = 1) -> list[tu
 def read_lines(lines: Sequence[str]) -> Dataset:
     """The ratings among lines of the stream."""
     rated = [event for event in map(parse, lines) if isinstance(event, Rating)]
-    ratings = pd.DataFrame(
-        [(event.user, event.film, event.stars, event.time) for event in rated],
-        columns=["user_id", "movie_id", "rating", "rated_at"],
-    )
-    return build(ratings, pd.DataFrame({"user_id": [], "movie_id": [], "minutes": [], "watched_at": []}))
+    with tempfile.TemporaryDirectory() as folder:
+        tables = Tables(Path(folder))
+        rows = [f"{event.user},{event.film},{event.stars:g},{event.time}" for event in rated]
+        tables.append(BlockRows(rows, [], [], [], Counts()))
+        return read_tables(tables)
+
+
+def read_tables(tables: Tables, scale: tuple[float, float] = SCALE) -> Dataset:
+    """All rows of the tables as training reads them. Raises RefusedError."""
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        pairs = PairTables(base / "pairs")
+        manifest = pairs.update(source_of_tables(tables, base / "clean_watch_0.parquet", base / "scratch"), scale)
+        return read(pairs.folder / "0", manifest, base / "scratch")
 
 
 def surprise_trainset(rated: Sequence[tuple[int, int, float]]) -> Trainset:

@@ -85,7 +85,7 @@ def test_a_block_becomes_rows_of_both_tables() -> None:
         "8,a+1999,2,2024-10-14T15:22:07",
     ]
     assert rows.watches == [
-        "7,b+1999,3,2024-10-14T15:24:02",
+        "7,b+1999,3,2024-10-14T15:22:00,2024-10-14T15:24:02",
         "8,a+1999,1,2024-10-14T15:22:06",
         "7,a+1999,1,2024-10-14T15:22:10",
     ]
@@ -397,12 +397,12 @@ def test_a_version_begins_new_counts(tmp_path: Path) -> None:
     collector = collector_of(tmp_path)
     for lag in (1, 2, 3, 4):
         collector.note_lag(lag)
-    collector.begin_version(1)
+    collector.begin_version(1, 0)
     record = collector_of(tmp_path).state
     assert (record.counts, record.gaps, record.lags) == (Counts(), [], [2, 3, 4])
     assert collect(tmp_path, tmp_path / "movie.log") == Counts()
     counts = collect(tmp_path, file_of(tmp_path, CONTENT, "other.log"))
-    collector_of(tmp_path).begin_version(1)
+    collector_of(tmp_path).begin_version(1, 0)
     assert collector_of(tmp_path).state.counts == counts
 
 
@@ -495,7 +495,7 @@ def test_a_new_version_begins_with_nothing_to_judge(tmp_path: Path) -> None:
     """The counts begin anew, also those of judged lines."""
     assert collect(tmp_path, file_of(tmp_path, CONTENT)).lines > 0
     collector = collector_of(tmp_path)
-    collector.begin_version(1)
+    collector.begin_version(1, 0)
     collector.judge(0.0)
     assert collector.state.last == Counts()
 

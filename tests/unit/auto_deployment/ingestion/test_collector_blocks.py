@@ -47,7 +47,7 @@ def test_a_block_is_the_sum_of_its_lines(lines: list[str]) -> None:
     events = [parse(line, RULES) for line in lines]
     plain = [event.event if isinstance(event, Repaired) else event for event in events]
     minutes: Counter[tuple[int, str]] = Counter((event.user, event.film) for event in plain if isinstance(event, Watch))
-    assert [row.rsplit(",", 1)[0] for row in rows.watches] == [f"{user},{film},{n}" for (user, film), n in minutes.items()]
+    assert [row.rsplit(",", 2)[0] for row in rows.watches] == [f"{user},{film},{n}" for (user, film), n in minutes.items()]
     assert rows.ratings == [
         f"{event.user},{event.film},{event.stars:g},{event.time}" for event in plain if isinstance(event, Rating)
     ]

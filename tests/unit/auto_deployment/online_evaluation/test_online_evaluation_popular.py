@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from app.model import ArtifactError, film_arrays, save
-from auto_deployment.common.database import Database
-from auto_deployment.ingestion.rows import BlockRows, Counts
-from auto_deployment.ingestion.tables import Tables
+from auto_deployment.common.database import Database, quoted
 from auto_deployment.online_evaluation.popular import Popular, superseded
 
 if TYPE_CHECKING:
@@ -29,13 +27,9 @@ def model_of(folder: Path, popular: list[int], version: int = 7) -> Path:
     return folder / "model"
 
 
-def tables_of(folder: Path, rated: list[tuple[int, str]], watched: list[tuple[int, str]]) -> Tables:
-    """Tables with these pairs of user and film."""
-    (folder / "data").mkdir()
-    tables = Tables(folder / "data")
-    ratings = [f"{user},{film},4,{TIME}" for user, film in rated]
-    tables.append(BlockRows(ratings, [f"{user},{film},3,{TIME}" for user, film in watched], [], [], Counts()))
-    return tables
+def pairs_of(pairs: list[tuple[int, str]]) -> str:
+    """These pairs of user and film as an SQL relation."""
+    return f"(VALUES {', '.join(f'({user}, {quoted(film)})' for user, film in pairs)})"
 
 
 def seen(folder: Path, popular: Popular, version: int) -> dict[int, int]:
@@ -50,19 +44,17 @@ def test_the_list_is_kept_with_who_had_seen_what_of_it(tmp_path: Path) -> None:
     """Rated or watched, however often; up to the last of forty; other films and users do not matter."""
     popular = Popular(tmp_path / "popular")
     places = [3, 0, *range(10, 48)]
-    tables = tables_of(
-        tmp_path, [(5, FILMS[3]), (5, FILMS[3]), (7, FILMS[0])], [(5, FILMS[47]), (5, FILMS[3]), (6, FILMS[0]), (6, FILMS[1])]
-    )
-    popular.keep(model_of(tmp_path, places), tables, tmp_path / "scratch")
+    pairs = [(5, FILMS[3]), (5, FILMS[3]), (7, FILMS[0]), (5, FILMS[47]), (5, FILMS[3]), (6, FILMS[0]), (6, FILMS[1])]
+    popular.keep(model_of(tmp_path, places), pairs_of(pairs), tmp_path / "scratch")
     assert popular.films(7) == [FILMS[place] for place in places]
     assert seen(tmp_path, popular, 7) == {5: 1 | 1 << 39, 6: 2}
 
 
 def test_a_version_that_is_made_again_has_its_new_list(tmp_path: Path) -> None:
     """Its first attempt was refused or killed."""
-    popular, tables = Popular(tmp_path / "popular"), tables_of(tmp_path, [(5, FILMS[3])], [])
+    popular, pairs = Popular(tmp_path / "popular"), pairs_of([(5, FILMS[3])])
     for places in ([3, 4], [4, 3]):
-        popular.keep(model_of(tmp_path, places), tables, tmp_path / "scratch")
+        popular.keep(model_of(tmp_path, places), pairs, tmp_path / "scratch")
     assert popular.films(7) == [FILMS[4], FILMS[3]]
     assert seen(tmp_path, popular, 7) == {5: 2}
 
@@ -73,7 +65,7 @@ def test_what_was_not_kept_is_not_there(tmp_path: Path) -> None:
     assert popular.films(7) is None
     assert seen(tmp_path, popular, 7) == {}
     with pytest.raises(ArtifactError):
-        popular.keep(tmp_path / "nowhere", Tables(tmp_path), tmp_path / "scratch")
+        popular.keep(tmp_path / "nowhere", pairs_of([(5, FILMS[3])]), tmp_path / "scratch")
 
 
 def test_lists_of_versions_that_answer_no_more_go() -> None:
@@ -86,9 +78,9 @@ def test_lists_of_versions_that_answer_no_more_go() -> None:
 
 def test_a_list_goes_with_who_had_seen_it(tmp_path: Path) -> None:
     """Both files, by when they were made."""
-    popular, tables = Popular(tmp_path / "popular"), tables_of(tmp_path, [(5, FILMS[3])], [])
+    popular, pairs = Popular(tmp_path / "popular"), pairs_of([(5, FILMS[3])])
     for version in range(1, 7):
-        popular.keep(model_of(tmp_path, [3, 0], version), tables, tmp_path / "scratch")
+        popular.keep(model_of(tmp_path, [3, 0], version), pairs, tmp_path / "scratch")
         for path in (tmp_path / "popular").glob(f"{version}.*"):
             os.utime(path, (version * 86_400, version * 86_400))
     before = popular.size()

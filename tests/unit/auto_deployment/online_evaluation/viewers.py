@@ -62,8 +62,9 @@ class Scene:
 
     def begin(self, user: int, film: str, time: datetime, minutes: int = 30) -> None:
         """Somebody begins a film."""
-        self.rows.watches.append(f"{user},{film},{minutes},{stream_time(time)}")
-        self.rows.begun.append(stream_time(time))
+        self.rows.watches.append(
+            f"{user},{film},{minutes},{stream_time(time)},{stream_time(time + timedelta(minutes=minutes))}"
+        )
 
     def list_popular(self, version: int, films: Sequence[str], seen: Mapping[int, int] | None = None) -> None:
         """A version's popular list, and the places in it that users had seen, as bits."""

@@ -17,8 +17,9 @@ from auto_deployment.evaluation import evaluate
 from auto_deployment.evaluation.champion import Recipe
 from auto_deployment.ingestion.collect_with_progress import collect_files
 from auto_deployment.pipeline import candidate
-from auto_deployment.pipeline.candidate import Version, train_version
+from auto_deployment.pipeline.candidate import Version
 from auto_deployment.ranking.ranker_factory import NAMES, needed
+from auto_deployment.sample import train_tables
 from auto_deployment.training import trainers
 from tests.unit.auto_deployment.samples import WATCH_ONLY, stream
 
@@ -73,7 +74,7 @@ def trained(folder: Path, **given: Any) -> Run:
     """A candidate of the generated stream."""
     lines, output = stream(), StringIO()
     settings = collected(folder, lines + DAMAGED, **given)
-    return Run(settings, lines, train_version(settings, VERSION, Progress(output)), output.getvalue())
+    return Run(settings, lines, train_tables(settings, VERSION, Progress(output)), output.getvalue())
 
 
 def files(folder: Path) -> Mapping[str, bytes]:
@@ -196,14 +197,14 @@ def test_a_refused_candidate_leaves_the_last_one_as_it_was(tmp_path: Path) -> No
     with pytest.raises(
         RefusedError, match=r"the gate refused the model: RMSE .* is not below the limit 0\.01 \(RMSE_LIMIT"
     ) as raised:
-        train_version(settings, VERSION, Progress(StringIO()))
+        train_tables(settings, VERSION, Progress(StringIO()))
     assert set(raised.value.metrics) >= {"rmse", "bias", "shuffled"}
     with pytest.raises(ArtifactError):
         load_serving(settings.data_dir / "model")
-    train_version(settings.model_copy(update={"rmse_limit": 1.0}), VERSION, Progress(StringIO()))
+    train_tables(settings.model_copy(update={"rmse_limit": 1.0}), VERSION, Progress(StringIO()))
     before = files(settings.data_dir)
     with pytest.raises(RefusedError):
-        train_version(settings, VERSION._replace(number=8), Progress(StringIO()))
+        train_tables(settings, VERSION._replace(number=8), Progress(StringIO()))
     assert files(settings.data_dir) == before
 
 
@@ -241,7 +242,7 @@ def test_a_table_that_needs_too_much_memory_is_refused_before_training(tmp_path:
     output = StringIO()
     settings = collected(tmp_path, stream(), memory_gb=0.01)
     with pytest.raises(RefusedError, match=r"needs about 0\.4 GB, and MEMORY_GB is 0\.0: set TRAINER=sgd or TRAINER=auto"):
-        train_version(settings, VERSION, Progress(output))
+        train_tables(settings, VERSION, Progress(output))
     assert "RMSE" not in output.getvalue()
     assert not (settings.data_dir / "model").exists()
 
@@ -255,16 +256,16 @@ def test_ratings_that_say_nothing_are_refused(tmp_path: Path) -> None:
     for at, star in zip(rated, stars, strict=True):
         lines[at] = lines[at][:-1] + star
     with pytest.raises(RefusedError, match="shuffled ratings"):
-        train_version(collected(tmp_path, lines), VERSION, Progress(StringIO()))
+        train_tables(collected(tmp_path, lines), VERSION, Progress(StringIO()))
 
 
 def test_a_later_candidate_replaces_the_artifact_whole(tmp_path: Path) -> None:
     """With more lines: the new version's users and number, nothing left of the old one or beside it."""
     lines = stream()
     settings = collected(tmp_path, lines)
-    train_version(settings, VERSION, Progress(StringIO()))
+    train_tables(settings, VERSION, Progress(StringIO()))
     settings = collected(tmp_path, [*lines, "2026-01-06T08:00:00,555,GET /data/m/alpha+beta+1950/1.mpg"])
-    train_version(settings, VERSION._replace(number=8), Progress(StringIO()))
+    train_tables(settings, VERSION._replace(number=8), Progress(StringIO()))
     model = load_serving(settings.data_dir / "model")
     assert model.version == 8
     assert 555 in model.users.tolist()
@@ -275,7 +276,7 @@ def test_too_few_ratings_are_refused(tmp_path: Path) -> None:
     """49 cannot tell a model from chance."""
     lines = [line for line in stream() if "GET /rate/" in line]
     with pytest.raises(RefusedError, match="49 ratings are too few to judge a model: 50 are needed"):
-        train_version(collected(tmp_path, lines[:49]), VERSION, Progress(StringIO()))
+        train_tables(collected(tmp_path, lines[:49]), VERSION, Progress(StringIO()))
 
 
 def test_a_damaged_table_is_refused_by_line(tmp_path: Path) -> None:
@@ -284,18 +285,18 @@ def test_a_damaged_table_is_refused_by_line(tmp_path: Path) -> None:
     with (settings.data_dir / "clean_rating.csv").open("a") as file:
         file.write("1,2,3\n")
     with pytest.raises(RefusedError, match=r"clean_rating\.csv line 902: not a row"):
-        train_version(settings, VERSION, Progress(StringIO()))
+        train_tables(settings, VERSION, Progress(StringIO()))
 
 
 def test_another_recipe_in_service_is_trained_on_the_same_rows(tmp_path: Path, run: Run) -> None:
     """On the same rows, with its own seed; the same recipe is not trained again."""
     settings = collected(tmp_path, stream())
-    metadata = train_version(settings, VERSION, Progress(StringIO()), Recipe("surprise", 5, "popularity"))
+    metadata = train_tables(settings, VERSION, Progress(StringIO()), Recipe("surprise", 5, "popularity"))
     evaluation = metadata.metrics.evaluation
     assert evaluation.champion is not None
     assert evaluation.champion.all != evaluation.model.all
     assert [check.name for check in metadata.metrics.gate.checks][-1] == "champion"
-    metadata = train_version(settings, VERSION, Progress(StringIO()), Recipe("surprise", 0, "popularity"))
+    metadata = train_tables(settings, VERSION, Progress(StringIO()), Recipe("surprise", 0, "popularity"))
     assert metadata.metrics.evaluation.champion is None
     assert run.metadata.metrics.evaluation.champion is None
 
@@ -304,7 +305,7 @@ def test_another_recipe_in_service_is_trained_on_the_same_rows(tmp_path: Path, r
 def test_a_recipe_in_service_that_cannot_be_trained_is_named(tmp_path: Path, trainer: str, why: str) -> None:
     """In what the run says and in the version's metadata; the candidate is judged by the rest."""
     output = StringIO()
-    metadata = train_version(collected(tmp_path, stream()), VERSION, Progress(output), Recipe(trainer, 0, "popularity"))
+    metadata = train_tables(collected(tmp_path, stream()), VERSION, Progress(output), Recipe(trainer, 0, "popularity"))
     assert (metadata.metrics.evaluation.untrained_champion or "").startswith(why)
     assert metadata.metrics.gate.checks[-1].reason.startswith(f"the recipe in service cannot be trained here: {why}")
     assert f"the recipe in service cannot be trained here: {why}" in output.getvalue()
@@ -346,9 +347,9 @@ def test_a_champion_trained_on_the_test_rows_gains_nothing_by_it(tmp_path: Path)
     """What stands in `data/model` has seen every row; the decision about a candidate is the same with it and without."""
     settings = collected(tmp_path, stream())
     recipe = Recipe("surprise", 5, "popularity")
-    alone = train_version(settings, VERSION, Progress(StringIO()), recipe)
+    alone = train_tables(settings, VERSION, Progress(StringIO()), recipe)
     assert (settings.data_dir / "model" / "rating").is_dir()
-    again = train_version(settings, VERSION, Progress(StringIO()), recipe)
+    again = train_tables(settings, VERSION, Progress(StringIO()), recipe)
     assert again.metrics == alone.metrics
     assert again.metrics.evaluation.champion is not None
     assert min(again.metrics.evaluation.champion.all) > 0.9 * min(alone.metrics.evaluation.model.all)
@@ -357,7 +358,7 @@ def test_a_champion_trained_on_the_test_rows_gains_nothing_by_it(tmp_path: Path)
 def test_another_ranker_in_service_is_held_against_the_lists(tmp_path: Path) -> None:
     """Scored on the same rows; the figures are kept with the version, and the gate asks about them."""
     settings = collected(tmp_path, stream())
-    metadata = train_version(settings, VERSION, Progress(StringIO()), Recipe("surprise", 0, "svd"))
+    metadata = train_tables(settings, VERSION, Progress(StringIO()), Recipe("surprise", 0, "svd"))
     comparison = metadata.metrics.evaluation.comparison
     assert comparison is not None
     assert (comparison.ranker, comparison.champion) == (metadata.ranker, "svd") == ("popularity", "svd")

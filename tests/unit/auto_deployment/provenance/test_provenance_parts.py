@@ -31,9 +31,9 @@ from auto_deployment.provenance.history import HistoryFilm, combine, lines_of
 from auto_deployment.provenance.replay import Engine, ReplayError, find_model, read, replay
 from auto_deployment.provenance.version_files import GoneError, VersionFiles
 from auto_deployment.release import image_commands
-from auto_deployment.training.dataset import read as read_dataset
 from auto_deployment.versioning.repository import Places
 from tests.unit.app import samples
+from tests.unit.auto_deployment.samples import read_tables
 
 if TYPE_CHECKING:
     from app.model import ServingModel
@@ -221,7 +221,7 @@ def test_the_latest_rating_is_the_one_that_training_takes(tmp_path: Path, times:
     (seen,) = combine(rows, [])
     tables = Tables(tmp_path)
     tables.append(BlockRows(rows, [], [], [], Counts()))
-    trained = read_dataset(tables, (1.0, 5.0)).ratings.stars.tolist()
+    trained = read_tables(tables).ratings.stars.tolist()
     assert (seen.stars, trained) == (stars, [stars])
 
 

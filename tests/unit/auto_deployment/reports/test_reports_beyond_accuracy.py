@@ -15,9 +15,9 @@ from app.model import load_serving
 from auto_deployment.common.progress import Progress
 from auto_deployment.ingestion.users import demographics
 from auto_deployment.ingestion.users.demographics import Person
-from auto_deployment.pipeline.candidate import train_version
 from auto_deployment.reports import beyond_accuracy
 from auto_deployment.reports.beyond_accuracy import BeyondAccuracyReport
+from auto_deployment.sample import train_tables
 from tests.unit.auto_deployment.pipeline.test_pipeline_candidate import VERSION, collected
 from tests.unit.auto_deployment.samples import stream
 
@@ -52,7 +52,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
     settings = collected(folder, stream(), ranker="popularity")
     people = {user: Person(20 if user % 2 else 50, "F" if user < 132 else "M", "artist") for user in (5, 7, *range(100, 160))}
     demographics.write(settings.data_dir, people)
-    train_version(settings, VERSION, Progress(StringIO()))
+    train_tables(settings, VERSION, Progress(StringIO()))
     again = settings.model_copy(update={"explore_share": 0.5})
     model, output = load_serving(settings.data_dir / "model"), StringIO()
     user = int(model.users[0])
@@ -60,7 +60,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
     films = [model.films[model.top[0, 0]], model.films[model.top[0, 1]], "an+other+film+2026"]
     with watches.open("a") as file:
         file.writelines(f"{user},{film},5,2026-01-06T08:00:00\n" for film in films)
-    train_version(again, VERSION._replace(number=8), Progress(output))
+    train_tables(again, VERSION._replace(number=8), Progress(output))
     return Two(again, stored(settings, 7), stored(settings, 8), output.getvalue())
 
 
@@ -115,7 +115,7 @@ def trained_in_a_clone(two: Two, folder: Path, last: Mapping[str, Any] | None = 
     shutil.copytree(two.settings.data_dir, settings.data_dir, ignore=shutil.ignore_patterns("model", "beyond_8.*"))
     if last is not None:
         beyond_accuracy.path(settings.data_dir, 7).write_text(json.dumps(last))
-    train_version(settings, VERSION._replace(number=8), Progress(StringIO()))
+    train_tables(settings, VERSION._replace(number=8), Progress(StringIO()))
     return stored(settings, 8)
 
 
@@ -140,7 +140,7 @@ def test_quality_is_measured_by_groups_and_by_films_known(two: Two) -> None:
 def test_a_killed_run_makes_the_same_report_again(two: Two) -> None:
     """The model is its own by then, so the comparison with the last version is kept."""
     before, shown = stored(two.settings, 8), (two.settings.data_dir / "shown.json").read_bytes()
-    train_version(two.settings, VERSION._replace(number=8), Progress(StringIO()))
+    train_tables(two.settings, VERSION._replace(number=8), Progress(StringIO()))
     assert stored(two.settings, 8) == before
     assert (two.settings.data_dir / "shown.json").read_bytes() == shown
 

@@ -1,17 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from app.model import ServingModel, load_serving
 from auto_deployment.reports.feedback_loop import NewWatches, Pairs, lists_for, new_pairs, overlap, watched
 from auto_deployment.reports.previous_version import Shown, load_previous, read_shown, write_shown
-from auto_deployment.training.dataset import build
 from tests.unit.app import samples
 from tests.unit.app.samples import FEW, FILMS, FULL
+from tests.unit.auto_deployment.samples import dataset_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,16 +25,10 @@ def last(tmp_path: Path) -> ServingModel:
 
 
 def test_a_pair_that_was_watched_before_is_not_new() -> None:
-    """A pair counts by its first row, and only where that row came after the last version."""
-    table = {
-        "user_id": [1, 1, 2, 1, 2, 2],
-        "movie_id": ["a", "b", "a", "a", "b", "b"],
-        "minutes": 1,
-        "watched_at": "2026-01-05",
-    }
-    nothing = pd.DataFrame({"user_id": [], "movie_id": [], "rating": [], "rated_at": []})
-    pairs = new_pairs(build(nothing, pd.DataFrame(table)), 3)
-    assert (pairs.user.tolist(), [pairs.films[film] for film in pairs.film]) == ([2], ["b"])
+    """A pair counts by the first version that has it, and only where that one came after the last version."""
+    data = dataset_of([], 3, 2, [(0, 0), (0, 1), (1, 0), (1, 1)])
+    pairs = new_pairs(replace(data, first_versions=np.array([1, 3, 2, 4], dtype=np.int32)), 3)
+    assert (pairs.user.tolist(), pairs.film.tolist()) == ([10], [1])
 
 
 def pairs_of(users: Sequence[int], films: Sequence[str]) -> Pairs:

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
 from auto_deployment.common.errors import RefusedError
 from auto_deployment.ingestion.tables import RATING_HEADER, WATCH_HEADER, Tables
-from auto_deployment.training.dataset import Dataset, find_look_alikes, read
+from tests.unit.auto_deployment.samples import read_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from auto_deployment.training.dataset import Dataset
 
 TIME = "2024-01-01T00:00:00"
 RATING, WATCHED = f"1,a+1999,4,{TIME}", f"1,a+1999,3,{TIME}"
@@ -21,13 +22,14 @@ def tables_of(folder: Path, ratings: Sequence[str] = (), watches: Sequence[str] 
     """Tables with these rows."""
     tables = Tables(folder)
     tables.ratings.write_text("\n".join([RATING_HEADER, *ratings, ""]))
-    tables.watches.write_text("\n".join([WATCH_HEADER, *watches, ""]))
+    rows = (f"{row},{row.rpartition(',')[2]}" for row in watches)
+    tables.watches.write_text("\n".join([WATCH_HEADER, *rows, ""]))
     return tables
 
 
 def dataset(folder: Path, ratings: Sequence[str] = (), watches: Sequence[str] = ()) -> Dataset:
     """The data set of tables with these rows."""
-    return read(tables_of(folder, ratings, watches), (1.0, 5.0))
+    return read_tables(tables_of(folder, ratings, watches))
 
 
 def stars_of(data: Dataset) -> dict[tuple[int, str], float]:
@@ -109,18 +111,6 @@ def test_the_watches_of_a_pair_are_combined(tmp_path: Path) -> None:
     assert minutes_of(dataset(tmp_path, watches=rows)) == {(1, "a+1999"): 43, (1, "b+1999"): 1, (2, "a+1999"): 1}
 
 
-def test_where_a_pair_was_watched_first_is_kept(tmp_path: Path) -> None:
-    """As the row of the table, also behind rows of a look-alike, which are left out."""
-    watched = ["1,go7ld+1999,1", "2,gold+1999,20", "1,gold+1999,1", "2,gold+1999,1", "1,b+1999,1"]
-    data = dataset(tmp_path, watches=[f"{row},{TIME}" for row in watched])
-    pairs = zip(data.users[data.watches.user].tolist(), data.watches.film.tolist(), data.first_rows.tolist(), strict=True)
-    assert {(user, data.films[film]): row for user, film, row in pairs} == {
-        (1, "b+1999"): 4,
-        (1, "gold+1999"): 2,
-        (2, "gold+1999"): 1,
-    }
-
-
 @pytest.mark.parametrize(
     ("lines", "found"),
     [
@@ -140,9 +130,10 @@ def test_where_a_pair_was_watched_first_is_kept(tmp_path: Path) -> None:
         ({}, set()),
     ],
 )
-def test_only_what_damage_alone_explains_is_a_look_alike(lines: dict[str, int], found: set[str]) -> None:
+def test_only_what_damage_alone_explains_is_a_look_alike(tmp_path: Path, lines: dict[str, int], found: set[str]) -> None:
     """One letter or digit more than a film seen twenty times as often, or, with three lines, ten thousand times as often."""
-    assert find_look_alikes(Counter(lines)) == found
+    data = dataset(tmp_path, watches=[f"1,{film},{minutes},{TIME}" for film, minutes in lines.items()])
+    assert set(data.look_alikes) == found
 
 
 def test_look_alikes_are_left_out_of_everything(tmp_path: Path) -> None:
@@ -210,7 +201,7 @@ def test_a_damaged_row_refuses_the_table(tmp_path: Path, row: str, before: int) 
     """In the first row or half-way: nothing is read, and file and line are named."""
     tables = tables_of(tmp_path, [*[RATING] * before, row, RATING], [WATCHED])
     with pytest.raises(RefusedError) as raised:
-        read(tables, (1.0, 5.0))
+        read_tables(tables)
     assert str(raised.value).startswith(f"{tables.ratings} line {before + 2}: ")
     assert "nothing was read" in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -224,7 +215,7 @@ def test_a_damaged_row_of_watches_refuses_them(tmp_path: Path, row: str) -> None
     """The table of watches is held to its shape like the other: whole minutes, one or more, at a time that was."""
     tables = tables_of(tmp_path, [RATING], [WATCHED, row])
     with pytest.raises(RefusedError) as raised:
-        read(tables, (1.0, 5.0))
+        read_tables(tables)
     assert str(raised.value).startswith(f"{tables.watches} line 3: ")
 
 
@@ -245,7 +236,7 @@ def test_a_torn_end_refuses_the_table(tmp_path: Path, end: str, line: int) -> No
     with tables.ratings.open("a") as file:
         file.write(end)
     with pytest.raises(RefusedError, match=f"{tables.ratings} line {line}: not a row"):
-        read(tables, (1.0, 5.0))
+        read_tables(tables)
 
 
 def test_a_last_row_without_its_line_end_is_whole(tmp_path: Path) -> None:
@@ -253,7 +244,7 @@ def test_a_last_row_without_its_line_end_is_whole(tmp_path: Path) -> None:
     tables = tables_of(tmp_path, [RATING])
     with tables.ratings.open("a") as file:
         file.write(f"2,a+1999,5,{TIME}")
-    assert stars_of(read(tables, (1.0, 5.0))) == {(1, "a+1999"): 4.0, (2, "a+1999"): 5.0}
+    assert stars_of(read_tables(tables)) == {(1, "a+1999"): 4.0, (2, "a+1999"): 5.0}
 
 
 @pytest.mark.parametrize(
@@ -273,7 +264,7 @@ def test_another_header_refuses_the_table(tmp_path: Path, header: str) -> None:
     tables = tables_of(tmp_path)
     tables.ratings.write_text(f"{header}\n{RATING}\n")
     with pytest.raises(RefusedError, match=f"{tables.ratings} line 1: the header is not {RATING_HEADER}"):
-        read(tables, (1.0, 5.0))
+        read_tables(tables)
 
 
 def test_a_file_without_a_byte_is_no_table(tmp_path: Path) -> None:
@@ -281,22 +272,22 @@ def test_a_file_without_a_byte_is_no_table(tmp_path: Path) -> None:
     tables = tables_of(tmp_path)
     tables.ratings.write_bytes(b"")
     with pytest.raises(RefusedError, match=f"{tables.ratings} line 1: the header is not"):
-        read(tables, (1.0, 5.0))
+        read_tables(tables)
 
 
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
     """With what to do; a folder in its place is named too."""
     tables = Tables(tmp_path)
     with pytest.raises(RefusedError, match=f"{tables.ratings}: there is no such table: collect lines"):
-        read(tables, (1.0, 5.0))
+        read_tables(tables)
     tables.ratings.mkdir()
     with pytest.raises(RefusedError, match=f"{tables.ratings}: Is a directory"):
-        read(tables, (1.0, 5.0))
+        read_tables(tables)
 
 
 def test_the_scale_decides_which_ratings_are_sound(tmp_path: Path) -> None:
     """The bounds themselves are in it."""
     tables = tables_of(tmp_path, [f"1,a+1999,10,{TIME}", f"2,a+1999,0.5,{TIME}"])
-    assert len(read(tables, (0.5, 10.0)).ratings) == 2
+    assert len(read_tables(tables, (0.5, 10.0)).ratings) == 2
     with pytest.raises(RefusedError, match=r"line 2: rating 10\.0 is not between 0\.5 and 5"):
-        read(tables, (0.5, 5.0))
+        read_tables(tables, (0.5, 5.0))

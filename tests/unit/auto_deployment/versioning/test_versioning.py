@@ -11,7 +11,7 @@ import pytest
 from auto_deployment.common.process import CommandError
 from auto_deployment.versioning import repository as versioning_repository
 from auto_deployment.versioning.repository import (
-    TABLES,
+    RATINGS,
     OtherHostError,
     Places,
     VersioningError,
@@ -21,7 +21,7 @@ from auto_deployment.versioning.repository import (
     rebuild,
     remove_stale_locks,
     tag_of,
-    write_parts,
+    write_rating_part,
 )
 
 if TYPE_CHECKING:
@@ -407,10 +407,9 @@ def test_parts_and_tables_are_on_the_disk_before_they_have_their_names(tmp_path:
     synced: set[int] = set()
     monkeypatch.setattr(os, "fsync", lambda number: synced.add(os.fstat(number).st_ino))
     places = Places(tmp_path, tmp_path)
-    for table in TABLES:
-        (tmp_path / f"{table}.csv").write_text("header\nrow\n")
-    write_parts(places, 1, dict.fromkeys(TABLES, (0, 11)))
-    written = [places.part(table, 1) for table in TABLES] + list(rebuild(places, [1]))
+    (tmp_path / f"{RATINGS}.csv").write_text("header\nrow\n")
+    write_rating_part(places, 1, 0, 11)
+    written = [places.part(RATINGS, 1), rebuild(places, [1])]
     assert all(path.read_text() == "header\nrow\n" for path in written)
     assert {path.stat().st_ino for path in written} <= synced
 
