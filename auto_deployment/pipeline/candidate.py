@@ -27,7 +27,6 @@ from auto_deployment.reports import beyond_accuracy as beyond
 from auto_deployment.reports import console
 from auto_deployment.reports.exposure import exposures
 from auto_deployment.training.dataset import distribution_of, read
-from auto_deployment.training.latest import with_latest_films
 from auto_deployment.training.pair_table import FOLDER, SCRATCH, PairTables, version_of
 from auto_deployment.training.sizes import WHOLE_PAIRS, require_memory
 from auto_deployment.training.spark.als import SparkTrainer
@@ -87,9 +86,8 @@ def train_version(
         tables = PairTables(settings.data_dir / FOLDER, database_memory(settings.memory_gb))
         manifest = tables.update(source, settings.scale)
     with progress.stage("read"):
-        dataset = read(tables.folder / str(manifest.version), manifest, tables.folder / SCRATCH)
-        if manifest.pairs > WHOLE_PAIRS:
-            dataset = with_latest_films(dataset, settings.latest_films)
+        latest = settings.latest_films if manifest.pairs > WHOLE_PAIRS else None
+        dataset = read(tables.folder / str(manifest.version), manifest, tables.folder / SCRATCH, latest)
     _print(console.data(dataset), progress)
     if len(dataset.ratings) < FEWEST_RATINGS:
         raise RefusedError(f"{len(dataset.ratings)} ratings are too few to judge a model: {FEWEST_RATINGS} are needed")

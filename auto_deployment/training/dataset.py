@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from auto_deployment.common.database import Database
+from auto_deployment.training.latest import latest_rows
 from auto_deployment.training.pair_table import parquet
+from auto_deployment.training.seen import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from auto_deployment.training.pair_table import Manifest
-    from auto_deployment.training.seen import Seen
 
 
 @dataclass(frozen=True)
@@ -72,24 +74,42 @@ class Dataset:
     distribution: dict[str, int] | None = None
 
 
-def read(folder: Path, manifest: Manifest, scratch: Path, step: Callable[[int], None] = lambda _: None) -> Dataset:
-    """The arrays of the pair table in `folder`. `step` is called with the number of pairs read, slice by slice."""
+def read(
+    folder: Path, manifest: Manifest, scratch: Path, latest: int | None = None, step: Callable[[int], None] = lambda _: None
+) -> Dataset:
+    """The arrays of the pair table in `folder`; with `latest` only that number of films of each user, the latest ones.
+
+    Both are done slice by slice, so that only what is returned is ever held whole. `step` is called with the pairs of a slice.
+    """
+    columns: dict[str, list[npt.NDArray[Any]]] = defaultdict(list)
+    users = 0
+    distribution = Counter[str]()
     with Database(scratch) as database:
         catalogue = _Catalogue(database, folder)
-        slices = []
         for at, each in enumerate(manifest.slices):
-            slices.append(_Slice.read(database, folder, at, catalogue))
+            part = _Slice.read(database, folder, at, catalogue)
+            if latest is not None:
+                distribution.update(distribution_of(part.ratings))
+                seen = part.seen()
+                columns["seen_counts"].append(np.diff(seen.starts))
+                columns["seen_films"].append(seen.films)
+                part = part.cut(latest)
+            for name, column in part.columns(users).items():
+                columns[name].append(column)
+            users += len(part.users)
             step(each.ratings.rows + each.watches.rows)
-    users = _joined([each.users for each in slices], np.int64)
-    _number_users(slices)
+    joined = {name: _joined(columns.pop(name, []), kind) for name, kind in _TYPES.items()}
+    order = np.lexsort((joined.pop("number"), joined["rated_time"]))
     return Dataset(
-        users,
+        joined["users"],
         catalogue.films,
-        _joined_ratings(slices),
-        Watches(*(_joined([each.watches[at] for each in slices], kind) for at, kind in enumerate(_WATCH_TYPES))),
+        Ratings(*(joined.pop(f"rated_{name}")[order] for name in ("user", "film", "stars", "time"))),
+        Watches(*(joined.pop(f"watched_{name}") for name in ("user", "film", "minutes", "time"))),
         catalogue.look_alikes,
         {"ratings": manifest.rating_rows, "watches": manifest.watch_rows},
-        _joined([each.versions for each in slices], np.int32),
+        joined["versions"],
+        None if latest is None else Seen(np.append(0, joined["seen_counts"]).cumsum(), joined["seen_films"]),
+        None if latest is None else dict(sorted(distribution.items(), key=lambda each: float(each[0]))),
     )
 
 
@@ -99,8 +119,21 @@ def distribution_of(ratings: Ratings) -> dict[str, int]:
     return {f"{value:g}": int(count) for value, count in zip(stars.tolist(), counts.tolist(), strict=True)}
 
 
-_RATING_TYPES: tuple[type[np.generic], ...] = (np.int32, np.int32, np.float32, np.int64)
-_WATCH_TYPES: tuple[type[np.generic], ...] = (np.int32, np.int32, np.int32, np.int64)
+_TYPES: dict[str, type[np.generic]] = {
+    "users": np.int64,
+    "number": np.int64,
+    "rated_user": np.int32,
+    "rated_film": np.int32,
+    "rated_stars": np.float32,
+    "rated_time": np.int64,
+    "watched_user": np.int32,
+    "watched_film": np.int32,
+    "watched_minutes": np.int32,
+    "watched_time": np.int64,
+    "versions": np.int32,
+    "seen_counts": np.int64,
+    "seen_films": np.int32,
+}
 
 
 class _Catalogue:
@@ -115,19 +148,19 @@ class _Catalogue:
         self.row_of[rows["code"][kept]] = np.arange(len(self.films), dtype=np.int32)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Slice:
-    """The pairs of a range of users: columns as in `Ratings` and `Watches`, `number` the ratings' rows in their table."""
+    """The pairs of a range of users, who are numbered inside the slice; `number` has the ratings' rows in their table."""
 
     users: npt.NDArray[np.int64]
-    ratings: list[npt.NDArray[Any]]
+    ratings: Ratings
     number: npt.NDArray[np.int64]
-    watches: list[npt.NDArray[Any]]
+    watches: Watches
     versions: npt.NDArray[np.int32]
 
     @staticmethod
     def read(database: Database, folder: Path, at: int, catalogue: _Catalogue) -> _Slice:
-        """Slice `at` of the pair table, without look-alikes; users are numbered inside the slice."""
+        """Slice `at` of the pair table, without look-alikes."""
         rated = database.arrays(
             f"SELECT user_id, film, stars, epoch_us(rated_at) AS time, number FROM {parquet(folder / f'ratings_{at}.parquet')}"
         )
@@ -146,27 +179,33 @@ class _Slice:
         order = np.lexsort((watched["film"], watched["user"]))
         return _Slice(
             users,
-            [rated[name] for name in ("user", "film", "stars", "time")],
+            Ratings(*(rated[name] for name in ("user", "film", "stars", "time"))),
             rated["number"],
-            [watched[name][order] for name in ("user", "film", "minutes", "time")],
+            Watches(*(watched[name][order] for name in ("user", "film", "minutes", "time"))),
             watched["version"][order],
         )
 
+    def cut(self, latest: int) -> _Slice:
+        """The slice with the `latest` films of each user."""
+        rated, watched = latest_rows(self.ratings, self.watches, latest)
+        ratings, watches = self.ratings[rated], self.watches[watched]
+        return _Slice(self.users, ratings, self.number[rated], watches, self.versions[watched])
 
-def _number_users(slices: list[_Slice]) -> None:
-    """Number the users of all slices together."""
-    before = 0
-    for each in slices:
-        each.ratings[0] = each.ratings[0] + np.int32(before)
-        each.watches[0] = each.watches[0] + np.int32(before)
-        before += len(each.users)
+    def seen(self) -> Seen:
+        """All films that its users rated or watched."""
+        users, films = (np.concatenate([getattr(self.ratings, name), getattr(self.watches, name)]) for name in ("user", "film"))
+        return Seen.of(users, films, len(self.users))
 
-
-def _joined_ratings(slices: list[_Slice]) -> Ratings:
-    """The ratings in the order of time, of equal times in the order of their rows."""
-    user, film, stars, time = (_joined([each.ratings[at] for each in slices], kind) for at, kind in enumerate(_RATING_TYPES))
-    order = np.lexsort((_joined([each.number for each in slices], np.int64), time))
-    return Ratings(user[order], film[order], stars[order], time[order])
+    def columns(self, before: int) -> dict[str, npt.NDArray[Any]]:
+        """The columns of `_TYPES`; users are numbered from `before` on."""
+        rated, watched = ({**vars(rows), "user": rows.user + np.int32(before)} for rows in (self.ratings, self.watches))
+        return {
+            "users": self.users,
+            "number": self.number,
+            **{f"rated_{name}": column for name, column in rated.items()},
+            **{f"watched_{name}": column for name, column in watched.items()},
+            "versions": self.versions,
+        }
 
 
 def _joined(arrays: list[npt.NDArray[Any]], kind: type[np.generic]) -> npt.NDArray[Any]:

@@ -1,44 +1,25 @@
-"""Each user's latest films of a data set that is too large to train on whole. Pure."""
+"""Each user's latest films, of a table that is too large to train on whole. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auto_deployment.training.dataset import distribution_of
-from auto_deployment.training.seen import Seen
-
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from auto_deployment.training.dataset import Dataset, Ratings, Watches
+    from auto_deployment.training.dataset import Ratings, Watches
 
     Mask = npt.NDArray[np.bool_]
 
 
-def with_latest_films(dataset: Dataset, most: int) -> Dataset:
-    """The data set with the `most` films that each user rated or watched last, and with `seen` and `distribution` of all films.
+def latest_rows(ratings: Ratings, watches: Watches, most: int) -> tuple[Mask, Mask]:
+    """The rows of ratings and of watches that belong to the `most` films that each user rated or watched last.
 
     A film's time is the later one of rating and last watch. Of equal times the first film in the order of films is taken.
-    A taken film keeps both its rating and its watch. Users and films stay the same.
+    A taken film keeps both its rating and its watch.
     """
-    ratings, watches = dataset.ratings, dataset.watches
-    rated, watched = latest_rows(ratings, watches, most)
-    users, films = (np.concatenate([getattr(ratings, name), getattr(watches, name)]) for name in ("user", "film"))
-    return replace(
-        dataset,
-        ratings=ratings[rated],
-        watches=watches[watched],
-        first_versions=dataset.first_versions[watched],
-        seen=Seen.of(users, films, len(dataset.users)),
-        distribution=distribution_of(ratings),
-    )
-
-
-def latest_rows(ratings: Ratings, watches: Watches, most: int) -> tuple[Mask, Mask]:
-    """The rows of ratings and of watches that belong to each user's latest `most` films, see `with_latest_films`."""
     columns = (np.concatenate([getattr(ratings, name), getattr(watches, name)]) for name in ("user", "film", "time"))
     users, films, times = columns
     n_films = int(films.max(initial=0)) + 1

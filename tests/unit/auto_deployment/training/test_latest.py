@@ -1,27 +1,58 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pytest
 
-from auto_deployment.training.latest import with_latest_films
-from tests.unit.auto_deployment.samples import dataset_of, random_ratings
+from auto_deployment.ingestion.tables import RATING_HEADER, WATCH_HEADER, Tables
+from auto_deployment.training import pair_table
+from auto_deployment.training.dataset import read
+from auto_deployment.training.pair_table import PairTables, source_of_tables
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from auto_deployment.training.dataset import Dataset
+    from auto_deployment.training.pair_table import Manifest
 
 USERS, FILMS = 20, 15
+BEGIN = datetime(2026, 1, 1)  # noqa: DTZ001 - the stream's times have no zone
 
 
-def data(moments: int) -> Dataset:
-    """Ratings and watches of overlapping pairs, at so many different times."""
-    draw = random.Random(moments)
-    watched = draw.sample([(user, film) for user in range(USERS - 2) for film in range(FILMS)], 150)
-    made = dataset_of(random_ratings(120, USERS - 1, FILMS), USERS, FILMS, watched)
-    rated_at, watched_at = (np.sort(np.array(draw.choices(range(moments), k=count))) for count in (120, 150))
-    return replace(made, ratings=replace(made.ratings, time=rated_at), watches=replace(made.watches, time=watched_at))
+class Table(NamedTuple):
+    """A pair table of random ratings and watches."""
+
+    folder: Path
+    manifest: Manifest
+
+    def read(self, latest: int | None = None) -> Dataset:
+        """What training reads of it."""
+        return read(self.folder / "pairs" / "0", self.manifest, self.folder / "scratch", latest)
+
+
+@pytest.fixture(params=[7, 10_000])
+def table(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
+    """In several slices, with overlapping pairs, at few or many different times."""
+    draw, tables = random.Random(request.param), Tables(tmp_path)
+
+    def rows(count: int, value: str) -> list[str]:
+        pairs = draw.sample([(user, film) for user in range(USERS) for film in range(FILMS)], count)
+        return [f"{user},{3 * chr(97 + film)}+1999,{value},{time(draw.randrange(request.param))}" for user, film in pairs]
+
+    def time(seconds: int) -> str:
+        return (BEGIN + timedelta(seconds=seconds)).isoformat()
+
+    tables.ratings.write_text("\n".join([RATING_HEADER, *rows(120, "4"), ""]))
+    tables.watches.write_text("\n".join([WATCH_HEADER, *rows(150, f"3,{time(0)}"), ""]))
+    monkeypatch.setattr(pair_table, "SLICE_PAIRS", 60)
+    manifest = PairTables(tmp_path / "pairs").update(
+        source_of_tables(tables, tmp_path / "clean_watch_0.parquet", tmp_path / "scratch"), (1.0, 5.0)
+    )
+    assert len(manifest.slices) > 2
+    return Table(tmp_path, manifest)
 
 
 def pairs(dataset: Dataset) -> dict[tuple[int, int], int]:
@@ -33,42 +64,36 @@ def pairs(dataset: Dataset) -> dict[tuple[int, int], int]:
     return found
 
 
-def test_each_user_keeps_the_latest_films_with_ratings_and_watches() -> None:
+def test_each_user_keeps_the_latest_films_with_ratings_and_watches(table: Table) -> None:
     """Of equal times the first film. What is kept stays in its order, with its first version."""
-    for moments in (7, 10_000):
-        whole = data(moments)
-        cut = with_latest_films(whole, 4)
-        latest = pairs(whole)
-        wanted = {
-            (user, film)
-            for user in range(USERS)
-            for film in sorted({film for owner, film in latest if owner == user}, key=lambda film: (-latest[user, film], film))[
-                :4
-            ]
-        }
-        for old, new in ((whole.ratings, cut.ratings), (whole.watches, cut.watches)):
-            kept = [pair in wanted for pair in zip(old.user.tolist(), old.film.tolist(), strict=True)]
-            assert np.array_equal(new.film, old.film[kept])
-            assert np.array_equal(new.time, old.time[kept])
-        kept = [pair in wanted for pair in zip(whole.watches.user.tolist(), whole.watches.film.tolist(), strict=True)]
-        assert np.array_equal(cut.first_versions, whole.first_versions[kept])
-        assert 0 < len(cut.ratings) < len(whole.ratings)
+    whole, cut = table.read(), table.read(4)
+    latest = pairs(whole)
+    wanted = {
+        (user, film)
+        for user in range(USERS)
+        for film in sorted({film for owner, film in latest if owner == user}, key=lambda film: (-latest[user, film], film))[:4]
+    }
+    for old, new in ((whole.ratings, cut.ratings), (whole.watches, cut.watches)):
+        kept = [pair in wanted for pair in zip(old.user.tolist(), old.film.tolist(), strict=True)]
+        for name, column in vars(new).items():
+            assert np.array_equal(column, vars(old)[name][kept]), name
+        assert 0 < len(new) < len(old)
+    assert len(cut.first_versions) == len(cut.watches)
 
 
-def test_all_that_users_have_seen_and_all_ratings_are_still_counted() -> None:
+def test_all_that_users_have_seen_and_all_ratings_are_still_counted(table: Table) -> None:
     """With users and films of the whole table."""
-    whole = data(50)
-    cut = with_latest_films(whole, 2)
+    whole, cut = table.read(), table.read(2)
     assert cut.seen is not None
     seen = {(user, film) for user in range(USERS) for film in cut.seen.pairs(user, user + 1)[1].tolist()}
     assert seen == set(pairs(whole))
-    assert sum((cut.distribution or {}).values()) == len(whole.ratings) == 120
-    assert (cut.users is whole.users, cut.films, cut.rows) == (True, whole.films, whole.rows)
+    assert cut.distribution == {"4": 120}
+    assert (cut.users.tolist(), cut.films, cut.rows) == (whole.users.tolist(), whole.films, whole.rows)
+    assert (whole.seen, whole.distribution) == (None, None)
 
 
-def test_nothing_is_cut_where_users_have_no_more_films() -> None:
+def test_nothing_is_cut_where_users_have_no_more_films(table: Table) -> None:
     """The rows are the same."""
-    whole = data(50)
-    cut = with_latest_films(whole, FILMS)
-    assert np.array_equal(cut.ratings.film, whole.ratings.film)
-    assert np.array_equal(cut.watches.minutes, whole.watches.minutes)
+    whole, cut = table.read(), table.read(FILMS)
+    for old, new in ((whole.ratings, cut.ratings), (whole.watches, cut.watches)):
+        assert all(np.array_equal(column, vars(old)[name]) for name, column in vars(new).items())

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from auto_deployment.common.errors import RefusedError
-from auto_deployment.training.latest import with_latest_films
+from auto_deployment.training.seen import Seen
 from auto_deployment.training.sizes import SURPRISE_MOST, needed_bytes, require_memory
 from auto_deployment.training.trainers import resolve
 from tests.unit.auto_deployment.samples import dataset_of, random_ratings
@@ -34,6 +35,6 @@ def test_a_training_that_needs_more_memory_is_refused_with_what_to_set() -> None
     require_memory("spark", data, 0.8, 50)
     with pytest.raises(RefusedError, match=r"by spark needs about 0.4 GB, and MEMORY_GB is 0.6, which leaves 0.3 "):
         require_memory("spark", data, 0.6, 50)
-    cut = with_latest_films(data, 3)
+    cut = replace(data, seen=Seen.of(data.ratings.user, data.ratings.film, len(data.users)))
     with pytest.raises(RefusedError, match="set LATEST_FILMS below 50, or a higher MEMORY_GB"):
         require_memory("sgd", cut, 0.1, 50)
