@@ -99,7 +99,7 @@ def load(
 
 def span_of(database: Database, path: Path, header: str, start: int, stop: int) -> Path:
     """A file with the header and the bytes of `path` from `start` to `stop`; `path` itself where these are all of it."""
-    if not path.exists() or (start <= len(header) + 1 and stop == path.stat().st_size):
+    if not path.is_file() or (start <= len(header) + 1 and stop == path.stat().st_size):
         return path
     with path.open("rb") as whole:
         head = whole.readline()
@@ -131,16 +131,20 @@ def _check(name: str, scale: tuple[float, float] | None) -> str:
 
 
 def _count_lines(path: Path, header: str) -> int | None:
-    """The rows of a file whose bytes can be a table's: its header, and text in ASCII without CR or NUL. Otherwise None."""
+    """The rows of a file whose bytes can be a table's, otherwise None: its header, ASCII without CR or NUL, enough commas.
+
+    DuckDB does not see a comma after the last field.
+    """
     with path.open("rb") as file:
         if file.readline().removesuffix(b"\n") != header.encode():
             return None
-        count, last = 0, b"\n"
+        count, commas, last = 0, 0, b"\n"
         while block := file.read(_BLOCK_BYTES):
             if not block.isascii() or b"\r" in block or b"\0" in block:
                 return None
-            count, last = count + block.count(b"\n"), block[-1:]
-        return count + (last != b"\n")
+            count, commas, last = count + block.count(b"\n"), commas + block.count(b","), block[-1:]
+        count += last != b"\n"
+        return count if commas == count * header.count(",") else None
 
 
 def _first_fault(path: Path, header: str, scale: tuple[float, float] | None) -> str | None:

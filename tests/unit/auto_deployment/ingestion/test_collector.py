@@ -86,8 +86,8 @@ def test_a_block_becomes_rows_of_both_tables() -> None:
     ]
     assert rows.watches == [
         "7,b+1999,3,2024-10-14T15:22:00,2024-10-14T15:24:02",
-        "8,a+1999,1,2024-10-14T15:22:06",
-        "7,a+1999,1,2024-10-14T15:22:10",
+        "8,a+1999,1,2024-10-14T15:22:06,2024-10-14T15:22:06",
+        "7,a+1999,1,2024-10-14T15:22:10,2024-10-14T15:22:10",
     ]
 
 
@@ -114,7 +114,7 @@ def test_a_line_that_is_too_long_alone_is_too_long_in_a_block() -> None:
     """Neither a minute nor a rating of a film of ten thousand letters is accepted."""
     long = [line.replace("b+", "b" * 10_000 + "+").replace("a+", "a" * 10_000 + "+") for line in LINES[:2]]
     assert rows_of(block_of([*long, LINES[2]])).counts.rejected == {"too_long": 2}
-    assert rows_of(block_of([*long, LINES[2]])).watches == ["7,b+1999,1,2024-10-14T15:24:02"]
+    assert rows_of(block_of([*long, LINES[2]])).watches == ["7,b+1999,1,2024-10-14T15:24:02,2024-10-14T15:24:02"]
 
 
 def test_rules_reach_the_lines() -> None:
@@ -139,10 +139,10 @@ def test_watches_are_added_up_within_a_block_only(tmp_path: Path) -> None:
     collect(tmp_path, file_of(tmp_path, CONTENT), block_lines=3)
     assert Tables(tmp_path / "data").watches.read_text().splitlines() == [
         WATCH_HEADER,
-        "7,b+1999,2,2024-10-14T15:24:02",
-        "7,b+1999,1,2024-10-14T15:23:03",
-        "8,a+1999,1,2024-10-14T15:22:06",
-        "7,a+1999,1,2024-10-14T15:22:10",
+        "7,b+1999,2,2024-10-14T15:22:00,2024-10-14T15:24:02",
+        "7,b+1999,1,2024-10-14T15:23:03,2024-10-14T15:23:03",
+        "8,a+1999,1,2024-10-14T15:22:06,2024-10-14T15:22:06",
+        "7,a+1999,1,2024-10-14T15:22:10,2024-10-14T15:22:10",
     ]
 
 

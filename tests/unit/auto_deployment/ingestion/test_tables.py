@@ -20,12 +20,12 @@ def test_rows_stand_under_their_header_and_asides_as_json(tmp_path: Path) -> Non
     tables.append(ROWS)
     tables.append(ROWS)
     assert (tmp_path / "data" / "clean_rating.csv").read_text() == "\n".join([RATING_HEADER, *ROWS.ratings * 2, ""])
-    assert (tmp_path / "data" / "clean_watch.csv").read_text() == f"{WATCH_HEADER}\n"
+    assert (tmp_path / "data" / "open_watch.csv").read_text() == f"{WATCH_HEADER}\n"
     kept = tmp_path / "data" / "quarantine" / "rejected.jsonl"
     assert kept.read_text().splitlines() == [r'{"reason": "film", "line": "\udcff\n", "source": "f", "number": 1}'] * 2
     assert tables.sizes() == {
         "clean_rating": 95,
-        "clean_watch": 36,
+        "open_watch": 42,
         "rejected": kept.stat().st_size,
         "repaired": 0,
         "visitors": 0,
@@ -76,3 +76,19 @@ def test_lines_kept_aside_roll_with_the_version(tmp_path: Path) -> None:
     assert "rejected_since_3.jsonl" not in kept
     assert tables.sizes()["rejected"] == tables.quarantine.stat().st_size > 0
     assert len(tables.ratings.read_text().splitlines()) == 36
+
+
+def test_open_watches_beyond_the_part_of_a_version_are_carried_over(tmp_path: Path) -> None:
+    """The next file has the rows after the version's end. The earlier file stays until the state names the next one."""
+    tables = Tables(tmp_path)
+    rows = [f"{user},a+1999,1,2024-01-01T00:00:00,2024-01-01T00:00:00" for user in range(3)]
+    tables.append(BlockRows([], rows[:2], [], [], Counts()))
+    end = tables.sizes()["open_watch"]
+    tables.append(BlockRows([], rows[2:], [], [], Counts()))
+    before = tables.watches
+    tables.carry_over(7, end)
+    assert before.exists()
+    tables.roll(7)
+    tables.drop_rolled()
+    assert tables.watches.read_text().splitlines() == [WATCH_HEADER, rows[2]]
+    assert not before.exists()
