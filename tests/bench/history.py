@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, NamedTuple
@@ -42,9 +43,10 @@ READING = ("parts", "history", "read")
 
 
 class Report(NamedTuple):
-    """What a retraining took. `watches_gb` are the parts of watches in the remote, `disk_gb` the most that all files had.
+    """What a retraining took.
 
-    `films` is the size of the catalogue.
+    `watches_gb` are the parts of watches in the remote, `disk_gb` all files: their peak, or at the end. `films` is the size of
+    the catalogue.
     """
 
     size: Size
@@ -78,9 +80,10 @@ def measured(size: Size) -> Report:
         installation = Installation(folder, size)
         installation.make(_say)
         _say(f"made in {time.monotonic() - begun:.0f} s")
-        pairs = pair_table(installation)
-        report = retrained(installation, folder)
-        return report._replace(stages={"pair table made again": pairs, **report.stages})
+        with peak_of_disk(folder) as disk:
+            pairs = pair_table(installation)
+            report = retrained(installation)
+        return report._replace(stages={"pair table made again": pairs, **report.stages}, disk_gb=max(disk) / GB)
 
 
 def pair_table(installation: Installation) -> Stage:
@@ -98,14 +101,9 @@ def pair_table(installation: Installation) -> Stage:
     return stage
 
 
-def retrained(installation: Installation, folder: Path, **environment: str) -> Report:
+def retrained(installation: Installation, **environment: str) -> Report:
     """One retraining of an installation, measured from outside. Exits with its last lines where it publishes no version."""
-    checkout, output, disk, ended = installation.checkout, list[str](), [0], Event()
-
-    def follow_disk() -> None:
-        while not ended.wait(DISK_EVERY_SECONDS):
-            disk.append(bytes_of(folder))
-
+    checkout, output = installation.checkout, list[str]()
     with checkout.said.open("wb") as errors:
         process = subprocess.Popen(
             checkout.argv("--input", str(installation.new_lines())),
@@ -115,27 +113,43 @@ def retrained(installation: Installation, folder: Path, **environment: str) -> R
             stderr=errors,
             text=True,
         )
-    begun, follower = time.monotonic(), Thread(target=follow_disk, daemon=True)
-    follower.start()
+    begun = time.monotonic()
     with process, peak_of_tree(process.pid) as peak:
         for line in process.stdout or ():
             output.append(line)
             _say(line.rstrip("\n"))
         status = process.wait(LONGEST_SECONDS)
     seconds = time.monotonic() - begun
-    ended.set()
-    follower.join()
     if status != 0:
         raise SystemExit(f"history: the retraining ended with status {status}: {checkout.said.read_text()[-1000:]}")
     return Report(
-        installation.size,
-        seconds,
-        peak.gb,
-        stages("".join(output)),
-        installation.bytes_of_parts(WATCHES) / GB,
-        max([*disk, bytes_of(folder)]) / GB,
-        int(read_metadata(installation.places.data / "model")["films"]),
+        size=installation.size,
+        seconds=seconds,
+        peak_gb=peak.gb,
+        stages=stages("".join(output)),
+        watches_gb=installation.bytes_of_parts(WATCHES) / GB,
+        disk_gb=bytes_of(checkout.folder.parent) / GB,
+        films=int(read_metadata(installation.places.data / "model")["films"]),
     )
+
+
+@contextmanager
+def peak_of_disk(folder: Path) -> Iterator[list[int]]:
+    """Bytes of the files in a folder, sampled while the block runs and at its end."""
+    sampled, ended = list[int](), Event()
+
+    def follow() -> None:
+        while not ended.wait(DISK_EVERY_SECONDS):
+            sampled.append(bytes_of(folder))
+
+    thread = Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield sampled
+    finally:
+        ended.set()
+        thread.join()
+        sampled.append(bytes_of(folder))
 
 
 def rows(report: Report) -> Iterator[Row]:

@@ -13,7 +13,7 @@ def test_a_made_installation_is_retrained_like_one_that_has_grown(tmp_path: Path
     """The pair table is made from its parts, the open rows become a version, and damaged ids stay out of the catalogue."""
     installation = Installation(tmp_path, Size(0.02, users=200, films=40))
     installation.make(lambda _: None)
-    report = retrained(installation, tmp_path, TRAINER="sgd", RANKER="popularity")
+    report = retrained(installation, TRAINER="sgd", RANKER="popularity")
     assert installation.versions == 3
     assert installation.checkout.command("git", "tag", "--list", "model-*").split() == [f"model-{at}" for at in range(1, 5)]
     assert report.films == 40
