@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import platform
 from importlib.metadata import version as package_version
@@ -27,15 +26,15 @@ from auto_deployment.reports import beyond_accuracy as beyond
 from auto_deployment.reports import console
 from auto_deployment.reports.exposure import exposures
 from auto_deployment.training.dataset import distribution_of, read
-from auto_deployment.training.pair_table import FOLDER, SCRATCH, PairTables, version_of
+from auto_deployment.training.pair_table import FOLDER, SCRATCH, PairTables
 from auto_deployment.training.sizes import WHOLE_PAIRS, require_memory
 from auto_deployment.training.spark.als import SparkTrainer
 from auto_deployment.training.spark.session import session
 from auto_deployment.training.trainers import AUTO, resolve, trainer_of
+from auto_deployment.versioning.pointers import md5_of_list
 from auto_deployment.versioning.repository import RATINGS, WATCHES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from auto_deployment.common.progress import Progress
@@ -248,12 +247,6 @@ def _data_files(manifest: Manifest, data_dir: Path) -> dict[str, DataFile]:
     if users.exists():
         files[users.name] = DataFile(md5=md5_of(users), rows=_rows(users))
     return files
-
-
-def md5_of_list(parts: Mapping[str, str]) -> str:
-    """The MD5 of the lines `MD5  NAME` of parts, in the order of their versions."""
-    listed = "".join(f"{parts[name]}  {name}\n" for name in sorted(parts, key=version_of))
-    return hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest()
 
 
 def _packages(trainer: str) -> dict[str, str]:

@@ -9,7 +9,8 @@ from app.model import md5_of
 from auto_deployment.common.errors import RunError
 from auto_deployment.ingestion import watch_parts
 from auto_deployment.ingestion.tables import OPEN_WATCHES, open_watches
-from auto_deployment.training.pair_table import FOLDER, SCRATCH, Source, version_of
+from auto_deployment.training.pair_table import FOLDER, SCRATCH, Source
+from auto_deployment.versioning.pointers import version_of
 from auto_deployment.versioning.repository import RATINGS, WATCHES, parts_of, write_rating_part
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What a user had rated and watched in the data of a version.
 
-The rows come from the tables up to its end, or from the parts.
+The rows come from the ratings' table up to its end, or from the parts.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from app.model import md5_of
+from auto_deployment.common.database import Database, Error
+from auto_deployment.common.errors import first_line
 from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
+from auto_deployment.ingestion import watch_parts
 from auto_deployment.ingestion.collect_with_progress import collect_files
 from auto_deployment.ingestion.events import in_microseconds
 from auto_deployment.ingestion.sources import SAMPLE
+from auto_deployment.ingestion.tables import Tables
 from auto_deployment.provenance.version_files import GoneError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from auto_deployment.provenance.version_files import VersionFiles
@@ -39,26 +43,31 @@ class HistoryFilm:
 
 
 def history(files: VersionFiles, number: int, user: int, data: Mapping[str, Mapping[str, Any]]) -> list[HistoryFilm]:
-    """The user's films, in the order in which they came; `data` has the tables' md5 by file, as the model's metadata tells.
+    """The user's films: those with a rating first, then the rest, each in the order in which they came.
 
-    Raises GoneError if the rows are missing.
+    `data` has the tables' md5 by file, as the model's metadata tells. Raises GoneError if the rows are missing.
     """
-    rated, watched = (list(_lines(files, number, table, user, data)) for table in (RATINGS, WATCHES))
-    return combine(rated, watched)
+    if not files.is_published(number):
+        tables = _unreleased(files, data.get("clean_rating.csv", {}).get("md5"))
+        return combine(lines_of(tables.ratings, user, None), _minutes(lines_of(tables.watches, user, None)))
+    watches = _watches(files, files.parts(number, WATCHES), user)
+    return combine(_ratings(files, number, user), watches)
 
 
-def combine(ratings: Iterable[str], watches: Iterable[str]) -> list[HistoryFilm]:
-    """The rows of one user, each film once. Of several ratings the latest counts, of equal microseconds the later row."""
+def combine(ratings: Iterable[str], watches: Iterable[tuple[str, int]]) -> list[HistoryFilm]:
+    """The rows of one user, each film once. Of several ratings the latest counts, of equal microseconds the later row.
+
+    `ratings` are lines of the table, `watches` films with minutes, which add up.
+    """
     found: dict[str, HistoryFilm] = {}
     for line in ratings:
         _, film, stars, rated_at = line.split(",")
         known = found.get(film)
         if known is None or known.rated_at is None or in_microseconds(rated_at) >= in_microseconds(known.rated_at):
             found[film] = HistoryFilm(film, float(stars), rated_at, 0)
-    for line in watches:
-        _, film, minutes, _ = line.split(",")
+    for film, minutes in watches:
         known = found.get(film, HistoryFilm(film, None, None, 0))
-        found[film] = replace(known, minutes=known.minutes + int(minutes))
+        found[film] = replace(known, minutes=known.minutes + minutes)
     return list(found.values())
 
 
@@ -74,33 +83,53 @@ def lines_of(path: Path, user: int, stop: int | None) -> Iterator[str]:
                 yield from (line.decode("ascii") for line in whole.split(b"\n") if line.startswith(start))
 
 
-def _lines(files: VersionFiles, number: int, table: str, user: int, data: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    path = files.places.data / f"{table}.csv"
-    if not files.is_published(number):
-        yield from lines_of(_unreleased(files, path, data.get(path.name, {}).get("md5")), user, None)
+def _ratings(files: VersionFiles, number: int, user: int) -> Iterator[str]:
+    path = files.places.data / f"{RATINGS}.csv"
+    size = (files.committed(number, files.places.offsets) or {}).get("sizes", {}).get(RATINGS)
+    if size is not None and path.exists() and path.stat().st_size >= size:
+        yield from lines_of(path, user, size)
         return
-    sizes: Mapping[str, int] = (files.committed(number, files.places.offsets) or {}).get("sizes", {})
-    if table in sizes and path.exists() and path.stat().st_size >= sizes[table]:
-        yield from lines_of(path, user, sizes[table])
-        return
-    for each in range(1, number + 1):
-        yield from lines_of(files.part(each, table), user, None)
+    for part in files.parts(number, RATINGS):
+        yield from lines_of(part, user, None)
 
 
-def _unreleased(files: VersionFiles, path: Path, md5: str | None) -> Path:
-    """The table of a version that git does not name: the one here, or the sample's, if it has the md5 of its data."""
-    if path.exists() and md5 in {None, md5_of(path)}:
-        return path
-    kept = files.cache / "sample" / path.name
-    if md5 is not None and not kept.exists():
-        _collect_sample(kept.parent)
-    if kept.exists() and md5 == md5_of(kept):
-        return kept
+def _watches(files: VersionFiles, parts: Sequence[Path], user: int) -> list[tuple[str, int]]:
+    """Films and minutes of the user in the parts: of CSV parts row by row, of Parquet parts by the time of the first minute."""
+    rows = [pair for part in parts if part.suffix == ".csv" for pair in _minutes(lines_of(part, user, None))]
+    if rolled := [part for part in parts if part.suffix == ".parquet"]:
+        query = f"SELECT movie_id, minutes FROM {watch_parts.relation(rolled)} WHERE user_id = {user}"
+        try:
+            with Database(files.cache / "scratch") as database:
+                rows += database.rows(f"{query} ORDER BY first_at, movie_id")
+        except Error as error:
+            raise GoneError(f"the parts of the watches cannot be read ({first_line(error)}): restore them") from error
+    if any(None in row for row in rows):
+        raise GoneError(f"a part of the watches has a row of user {user} with empty fields: restore it")
+    return rows
+
+
+def _minutes(lines: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Films and minutes of lines that begin with user, film and minutes."""
+    for line in lines:
+        _, film, minutes, *_ = line.split(",")
+        yield film, int(minutes)
+
+
+def _unreleased(files: VersionFiles, md5: str | None) -> Tables:
+    """The tables of a version that git does not name: those here, or the sample's, if its ratings have the md5 of its data."""
+    here, sample = files.places.data, files.cache / "sample"
+    if (path := Tables(here).ratings).exists() and Tables(here).watches.exists() and md5 in {None, md5_of(path)}:
+        return Tables(here)
+    if md5 is not None and not Tables(sample).watches.exists():  # software before 1.1 kept them under another name
+        _collect_sample(sample)
+    if md5 is not None and md5 == md5_of(Tables(sample).ratings):
+        return Tables(sample)
     raise GoneError(f"neither {path} nor the shipped sample is what it was trained on (md5 {md5})")
 
 
 def _collect_sample(folder: Path) -> None:
     aside = folder.with_name(".sample.new")
-    shutil.rmtree(aside, ignore_errors=True)
+    for each in (aside, folder):
+        shutil.rmtree(each, ignore_errors=True)
     collect_files([SAMPLE], load_settings(data_dir=aside), Progress(io.StringIO()))
     aside.replace(folder)

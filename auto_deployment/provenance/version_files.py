@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.model import md5_of
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.process import CommandError, Commands
+from auto_deployment.provenance import dvc_files
+from auto_deployment.versioning import pointers
 from auto_deployment.versioning.repository import Places, tag_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
 FETCH_SECONDS = 900.0
 CACHED = 3
+PARTS = "parts"  # of the cache
 
 
 class GoneError(RunError):
     """A file of a version is missing. The text says which file, and what to do."""
 
 
+class Part(NamedTuple):
+    """The rows that a version added to a table: the file's name and md5, as a git revision names them."""
+
+    revision: str
+    name: str
+    md5: str
+
+
 class VersionFiles:
-    """The versions of one checkout. `cache` keeps the fetched files of the last few versions, in a folder for each version."""
+    """The versions of one checkout.
+
+    `cache` keeps the fetched models of the last few versions, in a folder for each version, and all fetched parts.
+    """
 
     def __init__(self, places: Places, dvc_remote: str, cache: Path) -> None:
         self.places = places
@@ -73,15 +90,49 @@ class VersionFiles:
             raise GoneError(f"the model that DVC has of version {number} is not the one that answered (model_md5 {md5})")
         return kept
 
-    def part(self, number: int, table: str) -> Path:
-        """The file of the rows that a version added to a table. Raises GoneError if the file is missing."""
-        own = self.places.part(table, number)
-        kept = self.cache / str(number) / own.name
-        for path in (own, kept):
-            if path.exists():
-                return path
-        self._fetch(number, own, kept)
-        return kept
+    def parts(self, number: int, table: str) -> list[Path]:
+        """The files with the rows that versions 1 to `number` added to a table, in order. One command fetches what is missing.
+
+        The current branch names a part that was converted to Parquet since. Raises GoneError for the first part that git does
+        not name, that DVC cannot give, or whose md5 is not git's.
+        """
+        folder = Path(os.path.relpath(self.places.versioning, self.places.root))
+        named = {each: pointers.in_revision(self.commands, each, folder, table) for each in (tag_of(number), "HEAD")}
+        parts = [_part(named, table, each) for each in range(1, number + 1)]
+        found = {part: path for part in parts if (path := self._here(part)) is not None}
+        for revision in named:
+            found |= self._fetch_parts([part for part in parts if part not in found and part.revision == revision])
+        return [found[part] for part in parts]
+
+    def _here(self, part: Part) -> Path | None:
+        """The part's file in the working copy, if it is as git names it, or in the cache, which has what was compared."""
+        own, kept = self.places.versioning / part.name, self._kept(part)
+        if own.exists() and md5_of(own) == part.md5:
+            return own
+        return kept if kept.exists() else None
+
+    def _kept(self, part: Part) -> Path:
+        return self.cache / PARTS / f"{part.md5}{Path(part.name).suffix}"
+
+    def _fetch_parts(self, parts: list[Part]) -> dict[Part, Path]:
+        """Fetch parts of one revision into the cache. Raises GoneError."""
+        if not parts:
+            return {}
+        files = [self.places.versioning / part.name for part in parts]
+        (self.cache / PARTS).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=self.cache) as aside:
+            command = dvc_files.command(self.places.root, parts[0].revision, self._dvc_remote, Path(aside), files)
+            try:
+                self.commands.run(*command, seconds=FETCH_SECONDS)
+            except CommandError as error:
+                raise GoneError(f"DVC cannot give the parts of {_shown(parts)}: {error.words}") from error
+            for part in parts:
+                if (md5 := md5_of(Path(aside) / part.name)) != part.md5:
+                    raise GoneError(
+                        f"DVC's {part.name} has md5 {md5}, but git names {part.md5}: "
+                        "the file in the DVC remote is damaged: push it again from a copy"
+                    )
+            return {part: (Path(aside) / part.name).replace(self._kept(part)) for part in parts}
 
     def _fetch(self, number: int, own: Path, to: Path) -> None:
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -108,3 +159,17 @@ def is_model(folder: Path, number: int, md5: str | None) -> bool:
         return json.loads(path.read_bytes())["version"] == number and md5 in {None, md5_of(path)}
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _part(named: Mapping[str, Mapping[str, str]], table: str, number: int) -> Part:
+    """The part of a version: as Parquet if a revision names it so, otherwise as CSV. Raises GoneError. Pure."""
+    for name in (f"{table}_{number}.parquet", f"{table}_{number}.csv"):
+        for revision, parts in named.items():
+            if name in parts:
+                return Part(revision, name, parts[name])
+    raise GoneError(f"neither {' nor '.join(named)} names the part {number} of {table}: git fetch --tags")
+
+
+def _shown(parts: Iterable[Part]) -> str:
+    names = [part.name for part in parts]
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"

@@ -27,6 +27,7 @@ from auto_deployment.common.json_file import StateError, read_typed, write_json_
 from auto_deployment.ingestion import watch_parts
 from auto_deployment.ingestion.table_rows import load
 from auto_deployment.ingestion.tables import RATING_HEADER
+from auto_deployment.versioning.pointers import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -195,11 +196,6 @@ def _is_part_of(manifest: Manifest, source: Source) -> bool:
         return False
     up_to = {name: md5 for name, md5 in source.parts.items() if version_of(name) <= manifest.version}
     return manifest.parts == up_to
-
-
-def version_of(part: str) -> int:
-    """The version in a part's name, such as `clean_watch_7.parquet`."""
-    return int(part.partition(".")[0].rpartition("_")[2])
 
 
 def _files(folder: Path, manifest: Manifest) -> Iterator[tuple[Path, str]]:

@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from auto_deployment.common.errors import RunError
+from auto_deployment.ingestion.tables import Tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,10 +99,11 @@ def _lists(client: KeepAliveClient, demo: DemoFolder, progress: Progress) -> lis
 
 
 def _tables(demo: DemoFolder) -> tuple[dict[int, set[str]], set[str]]:
-    """The films that each user of the tables watched or rated, and all films."""
+    """The films that each user watched or rated, and all films. All watches are open: the demo publishes no version."""
     watched: dict[int, set[str]] = {}
-    for name in ("clean_rating.csv", "clean_watch.csv"):
-        with (demo.data / name).open(newline="") as file:
+    tables = Tables(demo.data)
+    for path in (tables.ratings, tables.watches):
+        with path.open(newline="") as file:
             for row in csv.DictReader(file):
                 watched.setdefault(int(row["user_id"]), set()).add(row["movie_id"])
     return watched, set().union(*watched.values())

@@ -62,7 +62,7 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "data" / "clean_rating.csv").write_text(
         f"user_id,movie_id,rating,rated_at\n5,{samples.FILMS[12]},4,2026-01-01T00:00:00\n"
     )
-    (folder / "data" / "clean_watch.csv").write_text("user_id,movie_id,minutes,watched_at\n")
+    (folder / "data" / "open_watch.csv").write_text("user_id,movie_id,minutes,first_at,last_at\n")
     body = Recommender(load_serving(model)).recommend(samples.FULL).body
     rows = [
         Row("a" * 32, "once", samples.FULL, samples.VERSION, "stable", 1_767_312_000_000_001, "known", digest_of(body)),

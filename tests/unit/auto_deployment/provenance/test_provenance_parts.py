@@ -196,7 +196,7 @@ def test_each_film_of_a_history_stands_once() -> None:
         "5,a,1,2026-01-01T00:00:00",
         "5,b,5,2026-01-01T00:00:00",
     ]
-    watches = ["5,b,10,2026-01-01T00:00:00", "5,c,2,2026-01-01T00:00:00", "5,b,5,2026-01-03T00:00:00"]
+    watches = [("b", 10), ("c", 2), ("b", 5)]
     assert combine(ratings, watches) == [
         HistoryFilm("a", 3.0, "2026-01-02T00:00:00", 0),
         HistoryFilm("b", 5.0, "2026-01-01T00:00:00", 15),
