@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # The memory of a query; the rest goes to the disk. https://duckdb.org/docs/stable/guides/performance/how_to_tune_workloads
 MEMORY = "512MB"
 THREADS = 2
+LEAST_MEMORY_GB = 0.25
 BLOCK_BYTES = 1 << 20
 # Prefix of a scratch folder; the id of its process follows.
 QUERY = "query-"
@@ -119,8 +120,8 @@ class Database:
 
 
 def database_memory(memory_gb: float) -> str:
-    """DuckDB's share of a run's memory: a quarter. Reading and writing need some outside of it."""
-    return f"{memory_gb / 4:.3f}GB"
+    """DuckDB's share of a run's memory: a quarter, because the arrays are outside of it. Below a least share it cannot work."""
+    return f"{max(memory_gb / 4, LEAST_MEMORY_GB):.3f}GB"
 
 
 def quoted(text: str) -> str:

@@ -263,7 +263,7 @@ class _Merge:
         return rows
 
     def _load_watches(self, after: int) -> int:
-        new = self._source.watches(after)
+        new = {version: part for version, part in self._source.watches(after).items() if version > after}
         for part in new.values():
             watch_parts.check(part, self._database)
         rows = [f"SELECT {version}::INTEGER AS version, * FROM {watch_parts.relation([part])}" for version, part in new.items()]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from app.model import ArtifactError, load_rating, load_serving, read_metadata
+from app.model import ArtifactError, load_rating, load_serving, md5_of, read_metadata
 from app.provenance import tracking_row
 from auto_deployment.common.errors import RefusedError
 from auto_deployment.common.progress import Progress
@@ -16,6 +16,7 @@ from auto_deployment.common.settings import Settings
 from auto_deployment.evaluation import evaluate
 from auto_deployment.evaluation.champion import Recipe
 from auto_deployment.ingestion.collect_with_progress import collect_files
+from auto_deployment.ingestion.watch_parts import roll
 from auto_deployment.pipeline import candidate
 from auto_deployment.pipeline.candidate import Version
 from auto_deployment.ranking.ranker_factory import NAMES, needed
@@ -133,13 +134,14 @@ def test_the_metadata_says_what_was_made_of_what(run: Run) -> None:
     assert (stored["version"], stored["git_commit"]) == (7, "c0ffee")
     assert (stored["data_creation"], stored["trained_on"]) == ("2026-01-05T09:00:00Z", "2026-01-05T09:10:00Z")
     assert (stored["trainer"], stored["random_state"]) == ("surprise", 0)
-    tables = {name: run.settings.data_dir / name for name in ("clean_rating.csv", "clean_watch.csv")}
+    ratings, part = run.settings.data_dir / "clean_rating.csv", run.settings.data_dir / "clean_watch_0.parquet"
+    roll(run.settings.data_dir / "open_watch.csv", part, run.settings.data_dir / "scratch")
+    pairs = {tuple(line.split(",")[:2]) for line in (run.settings.data_dir / "open_watch.csv").read_text().splitlines()[1:]}
+    listed = f"{md5_of(part)}  {part.name}\n"
+    part.unlink()
     assert stored["data"] == {
-        name: {
-            "md5": hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest(),
-            "rows": path.read_text().count("\n") - 1,
-        }
-        for name, path in tables.items()
+        "clean_rating.csv": {"md5": md5_of(ratings), "rows": ratings.read_text().count("\n") - 1},
+        "clean_watch": {"md5": hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest(), "rows": len(pairs)},
     }
     assert stored["data_md5"] == stored["data"]["clean_rating.csv"]["md5"]
     assert stored["rmse"] == stored["metrics"]["gate"]["rmse"] < 1

@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 
 from app.exploring import Exploring, recommender_of
-from app.model import load_serving
+from app.model import load_serving, md5_of
 from auto_deployment.common.progress import Progress
+from auto_deployment.ingestion.tables import Tables
 from auto_deployment.ingestion.users import demographics
 from auto_deployment.ingestion.users.demographics import Person
+from auto_deployment.ingestion.watch_parts import roll
+from auto_deployment.pipeline.candidate import train_version
 from auto_deployment.reports import beyond_accuracy
 from auto_deployment.reports.beyond_accuracy import BeyondAccuracyReport
-from auto_deployment.sample import train_tables
+from auto_deployment.training.pair_table import Source
 from tests.unit.auto_deployment.pipeline.test_pipeline_candidate import VERSION, collected
 from tests.unit.auto_deployment.samples import stream
 
@@ -52,16 +55,29 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
     settings = collected(folder, stream(), ranker="popularity")
     people = {user: Person(20 if user % 2 else 50, "F" if user < 132 else "M", "artist") for user in (5, 7, *range(100, 160))}
     demographics.write(settings.data_dir, people)
-    train_tables(settings, VERSION, Progress(StringIO()))
+    train(settings, 7, StringIO())
     again = settings.model_copy(update={"explore_share": 0.5})
     model, output = load_serving(settings.data_dir / "model"), StringIO()
     user = int(model.users[0])
-    watches = settings.data_dir / "clean_watch.csv"
     films = [model.films[model.top[0, 0]], model.films[model.top[0, 1]], "an+other+film+2026"]
-    with watches.open("a") as file:
-        file.writelines(f"{user},{film},5,2026-01-06T08:00:00\n" for film in films)
-    train_tables(again, VERSION._replace(number=8), Progress(output))
+    with (settings.data_dir / "open_watch.csv").open("a") as file:
+        file.writelines(f"{user},{film},5,2026-01-06T08:00:00,2026-01-06T08:05:00\n" for film in films)
+    train(again, 8, output)
     return Two(again, stored(settings, 7), stored(settings, 8), output.getvalue())
+
+
+def train(settings: Settings, number: int, output: StringIO) -> None:
+    """Train a version on the tables. Version 8 has the last three rows of the watches in its own part."""
+    tables = Tables(settings.data_dir)
+    rows = tables.watches.read_text().splitlines()
+    parts = {7: rows[:-3], 8: [rows[0], *rows[-3:]]} if number == 8 else {7: rows}
+    files = {each: settings.data_dir / f"clean_watch_{each}.parquet" for each in parts}
+    for each, lines in parts.items():
+        (settings.data_dir / "rows.csv").write_text("\n".join([*lines, ""]))
+        roll(settings.data_dir / "rows.csv", files[each], settings.data_dir / "scratch")
+    size = tables.ratings.stat().st_size
+    source = Source(number, tables.ratings, size, lambda _: files, {path.name: md5_of(path) for path in files.values()})
+    train_version(settings, VERSION._replace(number=number), source, Progress(output))
 
 
 def test_a_report_has_what_its_lists_show(two: Two) -> None:
@@ -92,30 +108,27 @@ def page(report: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> str:
 def test_without_the_last_model_its_report_says_which_watches_are_new(two: Two, tmp_path: Path) -> None:
     """A clone has reports and no model: new watches are counted, without users' own lists."""
     watched = trained_in_a_clone(two, tmp_path)["loop"]["watched"]
-    assert two.second["watch_rows"] == two.first["watch_rows"] + 3 == len(_rows(two.settings, "watch"))
+    assert two.second["watch_rows"] == two.first["watch_rows"] + 3
     assert (watched["pairs"], watched["in_own_list"], watched["in_most_shown"]) == (3, None, pytest.approx(2 / 3))
     assert watched["gini"] == two.second["loop"]["watched"]["gini"]
 
 
-def test_without_model_and_row_count_new_watches_are_not_known(two: Two, tmp_path: Path) -> None:
-    """The first version, and a clone whose last report has no row count: not all watches are new ones."""
-    without = trained_in_a_clone(two, tmp_path, stored(two.settings, 7) | {"watch_rows": None})
-    for version in (two.first, without):
-        assert [version["loop"]["watched"][name] for name in ("pairs", "gini", "top_1_percent", "in_most_shown")] == [None] * 4
-        shown = " ".join(" ".join(parsed(page(version, [])).texts).split())
-        assert "Nothing was compared" in shown
-        assert "dvc pull data/model" in shown
-        assert "films watched since" not in shown
-    assert "films watched since" not in " ".join(beyond_accuracy.lines(BeyondAccuracyReport.model_validate(without)))
+def test_of_the_first_version_new_watches_are_not_known(two: Two) -> None:
+    """Not all of its watches are new ones."""
+    first = two.first
+    assert [first["loop"]["watched"][name] for name in ("pairs", "gini", "top_1_percent", "in_most_shown")] == [None] * 4
+    shown = " ".join(" ".join(parsed(page(first, [])).texts).split())
+    assert "Nothing was compared" in shown
+    assert "dvc pull data/model" in shown
+    assert "films watched since" not in shown
+    assert "films watched since" not in " ".join(beyond_accuracy.lines(BeyondAccuracyReport.model_validate(first)))
 
 
-def trained_in_a_clone(two: Two, folder: Path, last: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The second version's report, without the model of the first version; `last` replaces the first report."""
+def trained_in_a_clone(two: Two, folder: Path) -> dict[str, Any]:
+    """The second version's report, without the model of the first version."""
     settings = two.settings.model_copy(update={"data_dir": folder / "data"})
     shutil.copytree(two.settings.data_dir, settings.data_dir, ignore=shutil.ignore_patterns("model", "beyond_8.*"))
-    if last is not None:
-        beyond_accuracy.path(settings.data_dir, 7).write_text(json.dumps(last))
-    train_tables(settings, VERSION._replace(number=8), Progress(StringIO()))
+    train(settings, 8, StringIO())
     return stored(settings, 8)
 
 
@@ -140,7 +153,7 @@ def test_quality_is_measured_by_groups_and_by_films_known(two: Two) -> None:
 def test_a_killed_run_makes_the_same_report_again(two: Two) -> None:
     """The model is its own by then, so the comparison with the last version is kept."""
     before, shown = stored(two.settings, 8), (two.settings.data_dir / "shown.json").read_bytes()
-    train_tables(two.settings, VERSION._replace(number=8), Progress(StringIO()))
+    train(two.settings, 8, StringIO())
     assert stored(two.settings, 8) == before
     assert (two.settings.data_dir / "shown.json").read_bytes() == shown
 
@@ -156,12 +169,9 @@ def test_a_version_with_a_share_explores_and_one_without_does_not(two: Two) -> N
         assert not films & _seen(two.settings, user)
 
 
-def _rows(settings: Settings, name: str) -> list[str]:
-    return (settings.data_dir / f"clean_{name}.csv").read_text().splitlines()[1:]
-
-
 def _seen(settings: Settings, user: int) -> set[str]:
-    rows = [row.split(",") for name in ("rating", "watch") for row in _rows(settings, name)]
+    tables = Tables(settings.data_dir)
+    rows = [row.split(",") for path in (tables.ratings, tables.watches) for row in path.read_text().splitlines()[1:]]
     return {row[1] for row in rows if row[0] == str(user)}
 
 
