@@ -29,7 +29,9 @@ class Seen:
         for start in range(0, n_users, BLOCK_USERS):
             size = min(BLOCK_USERS, n_users - start)
             mine = (users >= start) & (users < start + size)
-            pairs = np.unique((users[mine] - start).astype(np.int64) * width + films[mine])
+            pairs = (users[mine] - start).astype(np.int64) * width + films[mine]
+            pairs.sort()
+            pairs = pairs[np.append(np.ones(1, dtype=bool), pairs[1:] != pairs[:-1])[: len(pairs)]]
             blocks.append((pairs % width).astype(np.int32))
             counts.append(np.bincount(pairs // width, minlength=size))
         return Seen(np.concatenate(counts).cumsum(), np.concatenate([np.zeros(0, dtype=np.int32), *blocks]))
