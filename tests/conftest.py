@@ -34,6 +34,7 @@ SHARED = ROOT.parent / "shared" / "data"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak-hours", type=float, default=0.0, help="go on with the crash tests for so long")
+    parser.addoption("--soak-days", type=int, default=0, help="simulate so many days of versions instead of a fortnight")
 
 
 @pytest.hookimpl(wrapper=True)

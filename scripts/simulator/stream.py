@@ -1,7 +1,7 @@
 """The stream: sessions that begin at random times and run side by side, merged into lines in the order of time."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from operator import itemgetter
@@ -83,16 +83,19 @@ class LineCounts:
         return sum(self.counts.values())
 
 
-def stream_lines(world: World, options: StreamOptions, tally: LineCounts | None = None) -> Iterator[str]:
+def stream_lines(
+    world: World, options: StreamOptions, tally: LineCounts | None = None, client: RecommenderClient | None = None
+) -> Iterator[str]:
     """Yield the lines, without line ends; same world, same options, same lines (but for a real service's answers).
 
-    Memory holds the sessions that are open, and what the users remember. A `tally` is kept up to date on the way.
+    Memory holds the sessions that are open, and what the users remember. A `tally` is kept up to date on the way. A `client`
+    answers the requests in place of `options.recommender`.
     """
     counts = (tally or LineCounts()).counts
     seed = world.seed if options.seed is None else options.seed
     measure = None if options.ratings is None else Kind.RATING
     left = options.wanted
-    with _recommender(world, options, seed) as recommender:
+    with nullcontext(client) if client else _recommender(world, options, seed) as recommender:
         audience = Audience(world, options, recommender)
         arrivals = _arrivals(world, options, audience.mean_minutes, seed)
         events = merged(_episodes(audience, arrivals))

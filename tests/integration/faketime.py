@@ -31,6 +31,14 @@ def environment_of(clock: Path) -> dict[str, str]:
     }
 
 
+def environment_at(days: int) -> dict[str, str]:
+    """What processes need to live so many days from the true time. Raises NoFaketimeError.
+
+    This clock costs no processor time: the library does not read a file for each question.
+    """
+    return {"LD_PRELOAD": str(_library()), "FAKETIME": f"{days:+}d", "NO_FAKE_STAT": "1"}
+
+
 def set_clock(clock: Path, days: int) -> None:
     """So many days from the true time; negative: set back."""
     aside = clock.with_suffix(".new")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.integration.checkout import ROOT, Checkout
 from tests.integration.post_office import PostOffice, open_post_office
+from tests.integration.small_disk import enlarge, small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,30 +17,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.crash]
 
 SAMPLE = ROOT / "data" / "sample" / "movielog.log"
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[None]:
-    """A disk of so many bytes at `folder`, with what was in it."""
-    kept = [(path.relative_to(folder), path.read_bytes()) for path in folder.rglob("*") if path.is_file()]
-    folder.mkdir(parents=True, exist_ok=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if os.geteuid() != 0 or mounted.returncode:
-        pytest.skip("needs the right to mount a tmpfs, that is root")
-    try:
-        for name, content in kept:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def enlarge(folder: Path) -> None:
-    """Make room on a small disk."""
-    subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
 
 
 @pytest.fixture

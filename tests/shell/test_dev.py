@@ -49,6 +49,10 @@ def test_a_soak_of_no_time_is_wrong_use(root: Path) -> None:
         ended = dev(root, "soak", "--hours", hours, PYTHON="/bin/false")
         assert ended.returncode == 2, hours
         assert "--hours" in ended.stderr
+    for days in ("0", "1", "-1", "long", "1.5"):
+        ended = dev(root, "soak", "--year", days, PYTHON="/bin/false")
+        assert ended.returncode == 2, days
+        assert "--year" in ended.stderr
 
 
 def test_without_a_new_enough_python_it_says_what_to_install(root: Path, tmp_path: Path) -> None:
