@@ -35,7 +35,7 @@ class ModelMetadata(Stored):
     """The content of metadata.json, without `format` and `arrays`, which `app.model.save` adds.
 
     Times are ISO 8601 in UTC. `data` is by file name. `scale` is the lowest and the highest rating. `latest_films` is how many
-    latest films of each user were trained on; None where all were.
+    latest films of each user were trained on; None where all were. `look_alikes` has the first ids of `look_alike_count`.
     """
 
     version: int
@@ -56,5 +56,6 @@ class ModelMetadata(Stored):
     users: int
     films: int
     look_alikes: tuple[str, ...]
+    look_alike_count: int = 0
     ratings: RatingCounts
     packages: dict[str, str]

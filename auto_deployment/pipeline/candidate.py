@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RATING_FILE = f"{RATINGS}.csv"
+# A year has millions of damaged ids, and git keeps every version's report.
+SHOWN_LOOK_ALIKES = 100
 PACKAGES = ("numba", "numpy", "pandas", "scikit-surprise", "scipy")
 
 
@@ -206,7 +208,8 @@ def _describe(
         cold_lists=("popular",),
         users=len(dataset.users),
         films=len(dataset.films),
-        look_alikes=dataset.look_alikes,
+        look_alikes=dataset.look_alikes[:SHOWN_LOOK_ALIKES],
+        look_alike_count=len(dataset.look_alikes),
         ratings=_rating_counts(dataset),
         packages=_packages(settings.trainer),
     )

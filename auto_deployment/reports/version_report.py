@@ -50,11 +50,15 @@ class LineCounts(Stored):
 
 
 class DataSummary(Stored):
-    """The tables that the version was trained on; `look_alikes` are damaged film ids that were left out."""
+    """The tables that the version was trained on.
+
+    `look_alikes` are the first of `look_alike_count` damaged film ids that were left out.
+    """
 
     users: int
     films: int
     look_alikes: tuple[str, ...]
+    look_alike_count: int = 0
     ratings: RatingCounts
     data: dict[str, DataFile]
 
@@ -121,6 +125,7 @@ def build(
         users=metadata.users,
         films=metadata.films,
         look_alikes=metadata.look_alikes,
+        look_alike_count=metadata.look_alike_count,
         ratings=metadata.ratings,
         data=metadata.data,
     )
