@@ -17,13 +17,17 @@ from auto_deployment.common.output import keep_output
 from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
 from auto_deployment.common.signals import Stop
+from auto_deployment.models import retention_of
 from auto_deployment.pipeline import metrics
+from auto_deployment.pipeline.model_retention import remove_unneeded
 from auto_deployment.pipeline.restore import LOCK
 from auto_deployment.pipeline.run import CONTINUES, Pipeline, RunOptions
 from auto_deployment.release.state import in_service
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from auto_deployment.common.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configure(settings.log_dir, run_id, secrets=secrets_of(settings))
         channels += notify.open_channels(settings)
         with locked(settings.data_dir / LOCK, "another run holds the lock"):
-            status = Pipeline(settings, options, Progress(sys.stdout), channels, Stop(), in_service).run()
+            progress, stop = Progress(sys.stdout), Stop()
+            status = Pipeline(settings, options, progress, channels, stop, in_service).run()
+            if status == 0 and options.push and not options.collect_only:
+                _remove_models(settings, progress, stop)
             metrics.write_run_metrics(settings, "collect" if options.collect_only else "retrain", status)
             return status
     except RunError as error:
@@ -48,6 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"auto_deploy: {reason}\n")
         notify.deliver(notify.failed("start", reason, CONTINUES), channels)
         return 1
+
+
+def _remove_models(settings: Settings, progress: Progress, stop: Stop) -> None:
+    """Remove the models that nobody needs any more."""
+    removed = remove_unneeded(retention_of(settings), lambda: not stop.asked())
+    if removed:
+        progress.say(f"{len(removed)} models that nobody needs are removed: up to version {removed[-1].number}")
 
 
 def _options(arguments: Sequence[str] | None) -> RunOptions:

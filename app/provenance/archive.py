@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from app.provenance.tables import reccom, row_of, tracking, tracking_row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
     from datetime import datetime
 
     from app.journal import Row
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 ROWS_A_READ = 5000
 COUNT_SECONDS = 20
+DAY_SECONDS = 50  # less than the driver's own limit
 
 Key: TypeAlias = Literal["answer_id", "request_id", "user_id"]
 
@@ -91,6 +94,27 @@ class Archive(Ledger):
         bounded = query.prefix_with(f"/*+ MAX_EXECUTION_TIME({COUNT_SECONDS * 1000}) */", dialect="mysql")
         with self.engine.connect() as connection:
             return [Served(*row) for row in connection.execute(bounded.order_by(reccom.c.track))]
+
+    def answered_by(self, versions: AbstractSet[int]) -> set[int]:
+        """Those of the versions that gave an answer which is kept. Reads the whole table, a day with each query.
+
+        Answer ids are ordered by time, so the first and the last one have the first and the last day.
+        """
+        by_time = sa.select(reccom.c.day).limit(1)
+        query = sa.select(reccom.c.version_number).distinct()
+        bounded = query.prefix_with(f"/*+ MAX_EXECUTION_TIME({DAY_SECONDS * 1000}) */", dialect="mysql")
+        found: set[int] = set()
+        with self.engine.connect() as connection:
+            first = connection.execute(by_time.order_by(reccom.c.answer_id)).scalar()
+            last = connection.execute(by_time.order_by(reccom.c.answer_id.desc())).scalar()
+            if first is None or last is None:
+                return found
+            days = [reccom.c.day == first + timedelta(days=after) for after in range((last - first).days + 1)]
+            for day in (reccom.c.day < first, *days, reccom.c.day > last):
+                if not (sought := versions - found):
+                    break
+                found.update(connection.execute(bounded.where(day & reccom.c.version_number.in_(sought))).scalars())
+        return found
 
     def versions(self) -> list[TrackingRow]:
         """All `tracking` rows."""

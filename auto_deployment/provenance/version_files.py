@@ -15,6 +15,7 @@ from auto_deployment.common.errors import RunError
 from auto_deployment.common.process import CommandError, Commands
 from auto_deployment.provenance import dvc_files
 from auto_deployment.versioning import pointers
+from auto_deployment.versioning.models import Models
 from auto_deployment.versioning.repository import Places, tag_of
 
 if TYPE_CHECKING:
@@ -85,7 +86,15 @@ class VersionFiles:
                 f"the model of version {number} is not in {own}, and git has no tag {tag_of(number)} to fetch it by"
             )
         shutil.rmtree(kept, ignore_errors=True)
-        self._fetch(number, own, kept)
+        try:
+            self._fetch(number, own, kept)
+        except GoneError as error:
+            if not self._is_removed(number):
+                raise
+            raise GoneError(
+                f"the model of version {number} was removed from the DVC remote {self._dvc_remote}: only models of the last "
+                "versions (KEEP_MODELS), of kept answers and of releases stay"
+            ) from error
         if not is_model(kept, number, md5):
             raise GoneError(f"the model that DVC has of version {number} is not the one that answered (model_md5 {md5})")
         return kept
@@ -143,6 +152,13 @@ class VersionFiles:
         except CommandError as error:
             raise GoneError(f"DVC cannot give {own.name} of version {number}: {error.words}") from error
         self.clear_cache()
+
+    def _is_removed(self, number: int) -> bool:
+        """Whether DVC certainly has the version's model no more."""
+        try:
+            return Models(self.places, "", self._dvc_remote).is_removed(number)
+        except RunError:
+            return False
 
     def clear_cache(self) -> None:
         """Remove all folders but those of the last few versions, and those whose model this process uses."""

@@ -131,10 +131,4 @@ def to_remove(state: ReleaseState, keep: int) -> set[int]:
     Version 0 is in no commit, so its image is its only copy.
     """
     known = {end.version for end in state.ends} | {end.replaces for end in state.ends}
-    kept = {0, state.in_service, *state.served[-keep:]} if keep else {0, state.in_service}
-    slots = [*state.slots.values()]
-    if state.under_way is not None:
-        kept |= {state.under_way.version, state.under_way.replaces}
-        slots += state.under_way.before.values()
-    tags = {slot.tag for slot in slots if slot is not None}
-    return {version for version in known - kept if tag_of(version) not in tags}
+    return known - state.kept(keep) - {0}

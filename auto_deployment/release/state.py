@@ -9,14 +9,17 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
+from auto_deployment.common.errors import RunError
 from auto_deployment.common.json_file import read_typed, write_typed
 from auto_deployment.release.services import FIRST, Slot, Slots
 from auto_deployment.release.state_machine import TAKEN_BACK, Ending, Rollout
+from auto_deployment.versioning.repository import VERSION_TAG, current_version
 
 FOLDER = Path(".stack") / "release"
 FILE = "state.json"
 LOCK = "lock"
 ENDS_KEPT = 200
+LATELY_SECONDS = 30 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,18 @@ class ReleaseState:
             served.remove(rollout.replaces)
         return replace(self, in_service=rollout.version, since=now, served=tuple(dict.fromkeys(served)), taken_back=back)
 
+    def kept(self, images: int) -> set[int]:
+        """The versions that run, that are under way, and that a rollback may bring back: the last `images` in service."""
+        slots = [*self.slots.values()]
+        found = {*self.served[-images:]} if images else set()
+        if self.in_service is not None:
+            found.add(self.in_service)
+        if self.under_way is not None:
+            found |= {self.under_way.version, self.under_way.replaces}
+            slots += self.under_way.before.values()
+        tags = [VERSION_TAG.fullmatch(slot.tag) for slot in slots if slot is not None]
+        return found | {int(each[1]) for each in tags if each}
+
     def with_slot(self, service: str, slot: Slot | None) -> ReleaseState:
         """`service` runs `slot` from now on; None: it is not there."""
         return replace(self, slots={**self.slots, service: slot})
@@ -103,6 +118,22 @@ def save(folder: Path, state: ReleaseState) -> None:
     write_typed(folder / FILE, state)
     (folder / FILE).chmod(0o644)
     folder.chmod(0o755)
+
+
+def needed_versions(root: Path, images: int, now: float) -> set[int]:
+    """The versions whose models the release of a checkout may need; `images` former ones may come back by a rollback.
+
+    The answers of a release that ended lately may not be in the database yet. Raises RunError where the state, or the number of
+    the checkout's version, cannot be read.
+    """
+    if not root.is_dir():
+        raise RunError(
+            f"{root} (SERVER_DIR) is not there: mount it, or set SERVER_DIR to the checkout whose release is in service"
+        )
+    state = load(root / FOLDER)
+    lately = {each for end in state.ends if now - end.ended < LATELY_SECONDS for each in (end.version, end.replaces)}
+    checked_out = set[int]() if state.in_service is None else {current_version(root / "data")}
+    return state.kept(images) | lately | checked_out
 
 
 def in_service(root: Path) -> int | None:

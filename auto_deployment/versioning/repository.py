@@ -41,6 +41,8 @@ RATINGS, WATCHES = "clean_rating", "clean_watch"
 TABLES = {RATINGS: ".csv", WATCHES: ".parquet"}
 # Parts of watches by software before 1.1. The next version's commit replaces them.
 EARLIER_PART = re.compile(rf"{WATCHES}_(\d+)\.csv\.dvc")
+# What DVC's command line lacks. Run by its path: the checkout may hold other code than the one that runs.
+DVC_STORE = Path(__file__).with_name("dvc_store.py")
 # What DVC's table of locks holds when nobody uses DVC.
 AT_REST: tuple[object, ...] = ({}, {"read": {}}, {"write": {}}, {"read": {}, "write": {}})
 # Git's own lines for a branch that moved before or during the push. The words of hooks do not count.
@@ -221,8 +223,10 @@ class Versions:
         OtherHostError where it has a version of the same number; the local state stays.
         """
         waiting = self.unpushed()
-        older = ["--all-tags"] if len(waiting) > 1 else []
-        self._run_dvc("push", "--remote", self._dvc_remote, *older, seconds=PUSH_SECONDS)
+        self._run_dvc("push", "--remote", self._dvc_remote, seconds=PUSH_SECONDS)
+        if earlier := [tag_of(number) for number in waiting[:-1]]:
+            store = [sys.executable, "-P", str(DVC_STORE), "push", self._dvc_remote]
+            self._commands.run(*store, *earlier, seconds=PUSH_SECONDS)
         for _ in range(PUSH_TRIES):
             self._tag_again(waiting)
             try:
@@ -538,7 +542,7 @@ def users_of(*folders: Path) -> list[str]:
 
 def _is_git_or_dvc(words: Sequence[str]) -> bool:
     names = [Path(word).name for word in words[:5]]
-    return re.match(r"git(-|$)", names[0]) is not None or "dvc" in names
+    return re.match(r"git(-|$)", names[0]) is not None or "dvc" in names or DVC_STORE.name in names
 
 
 def _works_in(process: Path, words: Sequence[str], places: Sequence[Path]) -> bool:

@@ -17,7 +17,7 @@ DIRECTION = (
     *("common", "notify", "versioning", "ingestion", "online_evaluation", "training", "ranking", "evaluation"),
     *("reports", "pipeline", "release", "scheduler", "provenance"),
 )
-COMMANDS = {"auto_deploy", "sample", "restore"}
+COMMANDS = {"auto_deploy", "models", "sample", "restore"}
 TRAINING_ONLY = {"surprise", "pandas", "scipy", "numba", "pandera", "rich", "duckdb"}
 
 
