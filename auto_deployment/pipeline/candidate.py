@@ -16,6 +16,7 @@ from auto_deployment.evaluation.gate import Decision, decide
 from auto_deployment.evaluation.model_metadata import DataFile, ModelMetadata, ModelMetrics, RatingCounts
 from auto_deployment.ingestion.users import demographics
 from auto_deployment.ranking.diverse_popular import diverse_popular
+from auto_deployment.ranking.ease import DENSE_FILMS
 from auto_deployment.ranking.exploration import explore_arrays
 from auto_deployment.ranking.feedback import Feedback
 from auto_deployment.ranking.model_selection import rankers_for
@@ -92,7 +93,7 @@ def train_version(
     _print(console.data(dataset), progress)
     if len(dataset.ratings) < FEWEST_RATINGS:
         raise RefusedError(f"{len(dataset.ratings)} ratings are too few to judge a model: {FEWEST_RATINGS} are needed")
-    settings = _with_trainer(settings, dataset, progress)
+    settings = _with_trainer(settings, dataset, champion, progress)
     with progress.stage("evaluate"):
         evaluated = _evaluate(dataset, settings, champion, progress)
     decision = _decide(evaluated, settings, progress)
@@ -105,12 +106,16 @@ def train_version(
     return metadata
 
 
-def _with_trainer(settings: TrainingSettings, dataset: Dataset, progress: Progress) -> TrainingSettings:
+def _with_trainer(
+    settings: TrainingSettings, dataset: Dataset, champion: Recipe | None, progress: Progress
+) -> TrainingSettings:
     """The settings with the name of a trainer in place of `auto`. Raises RefusedError where its training needs more memory."""
     name, reason = resolve(settings.trainer, len(dataset.ratings))
     if settings.trainer == AUTO:
         progress.say(f"trained by {name}: {reason}")
-    require_memory(name, dataset, settings.memory_gb, settings.latest_films)
+    rankers = rankers_for(settings.ranker, champion.ranker if champion is not None else None)
+    matrix_films = min(len(dataset.films), DENSE_FILMS) if "ease" in rankers else 0
+    require_memory(name, dataset, settings.memory_gb, settings.latest_films, matrix_films)
     return settings.model_copy(update={"trainer": name})
 
 

@@ -26,20 +26,29 @@ ROW_BYTES = 60
 SEEN_BYTES = 4
 # By trainer: bytes a rating, and bytes a user or film.
 FIT_BYTES = {"surprise": (300, 1_700), "sgd": (24, 200), "spark": (20, 200)}
+# A number of the item matrix, while it is inverted and while it is kept.
+INVERTED_BYTES, KEPT_BYTES = 12, 4
 
 
-def needed_bytes(trainer: str, ratings: int, watches: int, users: int, films: int, seen: int = 0) -> int:
-    """The memory of a run that trains on so many rows; `seen` is the number of seen films, where those are kept apart."""
+def needed_bytes(trainer: str, ratings: int, watches: int, users: int, films: int, seen: int = 0, matrix_films: int = 0) -> int:
+    """The memory of a run that trains on so many rows.
+
+    `seen` is the number of seen films, where those are kept apart, `matrix_films` that of the films in the item matrix.
+    """
     per_rating, per_side = FIT_BYTES[trainer]
-    rows = ratings + watches
-    return BASE_BYTES + ROW_BYTES * rows + SEEN_BYTES * seen + per_rating * ratings + per_side * (users + films)
+    fit = per_rating * ratings + per_side * (users + films) + KEPT_BYTES * matrix_films**2
+    rows = BASE_BYTES + ROW_BYTES * (ratings + watches) + SEEN_BYTES * seen
+    return rows + max(fit, INVERTED_BYTES * matrix_films**2)
 
 
-def require_memory(trainer: str, dataset: Dataset, memory_gb: float, latest_films: int) -> None:
-    """Raises RefusedError where a training on the data set needs more than `memory_gb`, of which Spark's driver has a half."""
+def require_memory(trainer: str, dataset: Dataset, memory_gb: float, latest_films: int, matrix_films: int = 0) -> None:
+    """Raises RefusedError where a training on the data set needs more than `memory_gb`, of which Spark's driver has a half.
+
+    `matrix_films` is as in `needed_bytes`.
+    """
     seen = 0 if dataset.seen is None else len(dataset.seen.films)
     ratings, watches = len(dataset.ratings), len(dataset.watches)
-    needed = needed_bytes(trainer, ratings, watches, len(dataset.users), len(dataset.films), seen) / GB
+    needed = needed_bytes(trainer, ratings, watches, len(dataset.users), len(dataset.films), seen, matrix_films) / GB
     given = f"MEMORY_GB is {memory_gb:.1f}"
     if trainer == SparkTrainer.name:
         memory_gb *= 1 - DRIVER_SHARE

@@ -22,7 +22,16 @@ def test_auto_takes_the_trainer_by_the_number_of_ratings() -> None:
 def test_surprise_needs_ten_times_the_memory_of_sgd_for_a_rating() -> None:
     """A year of the stream fits 8 GB with `sgd` and each user's latest 50 films, and not with `surprise`."""
     year = {"ratings": 28_000_000, "watches": 33_000_000, "users": 1_000_000, "films": 27_000, "seen": 300_000_000}
+    year["matrix_films"] = 8_000
     assert needed_bytes("sgd", **year) < 8e9 < needed_bytes("surprise", **year)
+
+
+def test_the_item_matrix_counts_where_it_needs_more_than_the_training() -> None:
+    """It is inverted before the training, and kept while the training goes on."""
+    small = needed_bytes("sgd", 1_000_000, 0, 1_000, 8_000)
+    assert needed_bytes("sgd", 1_000_000, 0, 1_000, 8_000, matrix_films=8_000) > small + 700_000_000
+    large = needed_bytes("surprise", 10_000_000, 0, 1_000, 8_000)
+    assert needed_bytes("surprise", 10_000_000, 0, 1_000, 8_000, matrix_films=8_000) == large + 256_000_000
 
 
 def test_a_training_that_needs_more_memory_is_refused_with_what_to_set() -> None:
