@@ -66,7 +66,7 @@ def check(part: Path, database: Database) -> int:
         raise RefusedError(f"{part}: the part is missing: restore it with python -m auto_deployment.restore")
     try:
         found = {name: kind for name, kind, *_ in database.rows(f"DESCRIBE SELECT * FROM {relation([part])}")}
-        if found != COLUMNS:
+        if list(found.items()) != list(COLUMNS.items()):
             different = ", ".join(f"{name} {kind}" for name, kind in found.items() if COLUMNS.get(name) != kind)
             lacking = ", ".join(name for name in COLUMNS if name not in found)
             what = "; ".join(filter(None, (different and f"it has {different}", lacking and f"it lacks {lacking}")))

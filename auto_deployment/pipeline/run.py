@@ -333,9 +333,10 @@ class Pipeline:
 
     def _commit(self, pending: PendingVersion) -> None:
         self._begin_step("version")
-        sizes = {RATINGS: pending.stops[RATINGS]}
-        write_json_synced(self._places.offsets, {"version": pending.number, "marks": pending.marks, "sizes": sizes})
-        write_version(self._places.data, pending.number)
+        if not self._versions.is_committed(pending.number):
+            sizes = {RATINGS: pending.stops[RATINGS]}
+            write_json_synced(self._places.offsets, {"version": pending.number, "marks": pending.marks, "sizes": sizes})
+            write_version(self._places.data, pending.number)
         self._versions.commit(pending.number)
         Collector(Tables(self._data), self._state_file, rules_of(self._settings)).begin_version(
             pending.number, pending.stops[OPEN_WATCHES]

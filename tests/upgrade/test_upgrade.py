@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import tarfile
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,14 +21,16 @@ import pytest
 
 from app.provenance import Ledger
 from app.shipper import Shipper
+from auto_deployment.common import database as duck
 from auto_deployment.common.settings import Settings
+from auto_deployment.ingestion.watch_parts import relation
 from auto_deployment.release import bake
 from auto_deployment.release import state as release_state
 from auto_deployment.release.__main__ import DeployCommand, _options
 from auto_deployment.release.context import ReleaseContext
 from auto_deployment.release.services import SERVICES, Slot
 from auto_deployment.release.state_machine import Ending, OperatorRequest, ReleaseStep, apply_request, step_done
-from tests.integration.checkout import Checkout
+from tests.integration.checkout import ROOT, Checkout
 from tests.integration.mysql.server import ROOT_PASSWORD, Database, NoEngineError, docker
 from tests.unit.auto_deployment.release.test_release_controller import FakeStack, Mailbox
 from tests.upgrade.make import BAKE, BOOT, CLOCK, KILLED_AFTER, STREAMS, WAITING, Clock, Traffic
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from tests.integration.mysql.server import Server
 
 HERE = Path(__file__).parent
+SAMPLE = ROOT / "data" / "sample" / "movielog.log"
 FIXTURES = sorted(path.parent for path in HERE.glob("*/SHA256SUMS"))
 MOST_BYTES = 2_000_000
 BUILD_SECONDS = 900.0
@@ -126,6 +130,8 @@ class Installation(Checkout):
         self.command("git", "push", "--quiet", "origin", "refs/remotes/origin/main:refs/heads/main", "--tags")
         for name, to in (("dvc", base), ("data", self.folder), ("stack", self.folder)):
             unpack(self.fixture / f"{name}.tar.xz", to)
+        # The new .gitignore comes with the new code.
+        (self.folder / ".git" / "info" / "exclude").write_text((ROOT / ".gitignore").read_text())
 
     def read_again(self) -> subprocess.CompletedProcess[str]:
         """A run that reads all of the stream again, from the place that the marks name."""
@@ -296,11 +302,47 @@ def test_the_half_done_version_is_finished_once(installation: Installation) -> N
     served = installation.database.ask(WHICH_VERSION)
     assert sorted((user, version) for version, user, *_ in served) == shipped
     assert all(value is not None for row in served for value in row)
-    tables = {name: installation.data(name).read_bytes() for name in ("clean_rating.csv", "clean_watch.csv")}
-    for name in tables:
+    table = installation.data("clean_rating.csv").read_bytes()
+    for name in ("clean_rating.csv", "clean_watch.csv"):
         installation.data(name).unlink()
     installation.command(sys.executable, "-m", "auto_deployment.restore")  # from the parts of all versions
-    assert {name: installation.data(name).read_bytes() for name in tables} == tables
+    assert installation.data("clean_rating.csv").read_bytes() == table
+
+
+def test_watches_are_converted_once_and_named_by_the_next_version(installation: Installation, tmp_path: Path) -> None:
+    """No minute is lost or doubled, and the CSV parts stay until the commit that names the converted ones is pushed."""
+    versioning, kept = installation.data("versioning"), installation.data("clean_watch.csv")
+    minutes = watched_minutes(kept)
+    for moment in (1.0, 2.5, 4.0):  # killed in the midst
+        installation.kill_at(moment, "--input", str(SAMPLE))
+    assert kept.exists()
+    ended = installation.run("--input", str(SAMPLE))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    ended = installation.run("--input", str(SAMPLE))  # the first one may have finished version 3 only
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert installation.data("version.txt").read_text() == "4\n"
+    assert not kept.exists()
+    assert sorted(path.name for path in versioning.glob("clean_watch_*.dvc")) == [
+        f"clean_watch_{number}.parquet.dvc" for number in (1, 2, 3, 4)
+    ]
+    assert installation.command("git", "status", "--short") == ""
+    assert installation.command("git", "rev-parse", "main") == installation.command("git", "rev-parse", "origin/main")
+    files = [versioning / f"clean_watch_{number}.parquet" for number in (1, 2, 3)]
+    installation.command("dvc", "pull", "--quiet", *(f"{path}.dvc" for path in files))
+    with duck.Database(tmp_path / "scratch") as database:
+        parts = relation(files)
+        rows = database.rows(f"SELECT user_id, movie_id, sum(minutes) FROM {parts} GROUP BY user_id, movie_id")
+        assert {(user, film): int(count) for user, film, count in rows} == minutes
+        assert database.rows(f"SELECT bool_or(first_known) FROM {parts}") == [(False,)]
+
+
+def watched_minutes(table: Path) -> dict[tuple[int, str], int]:
+    """The minutes of each pair in a table of watches of that time."""
+    minutes = Counter[tuple[int, str]]()
+    with table.open() as file:
+        for row in csv.DictReader(file):
+            minutes[int(row["user_id"]), row["movie_id"]] += int(row["minutes"])
+    return dict(minutes)
 
 
 def test_answers_that_wait_in_a_journal_are_brought_once(installation: Installation) -> None:

@@ -92,7 +92,7 @@ def test_times_keep_their_microseconds(tmp_path_factory: pytest.TempPathFactory,
     ledger.create()
     ledger.add_answers(JOURNAL, [row(served_at, served_at=served_at)], 1)
     ledger.close()
-    ((text,),) = query(path, f"select served_at from reccom where answer_id = '{served_at:032x}'")  # noqa: S608 - ours
+    ((text,),) = query(path, f"select served_at from reccom where answer_id = '{served_at:032x}'")
     since_1970 = datetime.fromisoformat(text).replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     assert since_1970 == timedelta(microseconds=served_at)
 

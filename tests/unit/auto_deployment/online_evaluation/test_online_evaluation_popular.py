@@ -30,7 +30,7 @@ def model_of(folder: Path, popular: list[int], version: int = 7) -> Path:
 def pairs_of(pairs: list[tuple[int, str]]) -> str:
     """These pairs of user and film as an SQL relation."""
     rows = ", ".join(f"({user}, {quoted(film)})" for user, film in pairs)
-    return f"(SELECT * FROM (VALUES {rows}) pairs(user_id, movie_id))"  # noqa: S608 - SQL of our own words
+    return f"(SELECT * FROM (VALUES {rows}) pairs(user_id, movie_id))"
 
 
 def seen(folder: Path, popular: Popular, version: int) -> dict[int, int]:
