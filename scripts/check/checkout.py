@@ -50,7 +50,7 @@ class Checkout:
 
     @cached_property
     def parts(self) -> dict[str, dict[int, Part]]:
-        """For each table the parts that git names, by version. A part that was converted to Parquet counts in place of its CSV.
+        """For each table the parts that git names, by version, ascending. A converted part counts as Parquet alone.
 
         Raises VersioningError for a damaged `.dvc` file.
         """
@@ -61,7 +61,7 @@ class Checkout:
         for name, pointer in pointers.here(folder, table).items():  # sorted: .csv comes before .parquet
             if match := PART.fullmatch(name):
                 found[int(match[1])] = Part(folder / name, *pointer)
-        return found
+        return dict(sorted(found.items()))
 
     def parts_as_tagged(self, number: int) -> dict[str, str]:
         """The names of the parts in the commit of a version's tag, with their md5; none without the tag."""

@@ -173,11 +173,12 @@ def test_parts_that_no_check_here_has_read_are_read(checkout: Checkout) -> None:
 
 
 def test_parts_are_named_by_the_tag_and_by_the_working_copy(checkout: Checkout) -> None:
-    """A part that was converted counts once, as Parquet."""
-    earlier = checkout.places.versioning / "clean_watch_1.csv.dvc"
-    earlier.write_text(f"outs:\n- md5: {'0' * 32}\n  size: 7\n  hash: md5\n  path: clean_watch_1.csv\n")
+    """In the order of versions. A part that was converted counts once, as Parquet."""
+    for name in ("clean_watch_1.csv", "clean_watch_10.parquet"):
+        pointer = checkout.places.versioning / f"{name}.dvc"
+        pointer.write_text(f"outs:\n- md5: {'0' * 32}\n  size: 7\n  hash: md5\n  path: {name}\n")
     assert {part.path.suffix for part in checkout.parts["clean_watch"].values()} == {".parquet"}
-    assert list(checkout.parts["clean_watch"]) == [1, 2, 3]
+    assert list(checkout.parts["clean_watch"]) == [1, 2, 3, 10]
     assert sorted(checkout.parts_as_tagged(1)) == ["clean_rating_1.csv", "clean_watch_1.parquet"]
     assert checkout.parts_as_tagged(7) == {}
 
