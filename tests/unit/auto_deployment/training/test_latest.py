@@ -10,6 +10,7 @@ import pytest
 from auto_deployment.ingestion.tables import RATING_HEADER, WATCH_HEADER, Tables
 from auto_deployment.training import pair_table
 from auto_deployment.training.dataset import read
+from auto_deployment.training.latest import _first_of_each
 from auto_deployment.training.pair_table import PairTables, source_of_tables
 
 if TYPE_CHECKING:
@@ -97,3 +98,11 @@ def test_nothing_is_cut_where_users_have_no_more_films(table: Table) -> None:
     whole, cut = table.read(), table.read(FILMS)
     for old, new in ((whole.ratings, cut.ratings), (whole.watches, cut.watches)):
         assert all(np.array_equal(column, vars(old)[name]) for name, column in vars(new).items())
+
+
+@pytest.mark.parametrize("unit", [1, 2**58])
+def test_the_lowest_keys_of_each_user_are_found_near_and_far_apart(unit: int) -> None:
+    """Of equal keys the first row."""
+    users, keys = np.array([3, 3, 3, 8, 12, 12, 12, 12]), np.array([5, 1, 1, 9, 2, 0, 2, 2])
+    assert _first_of_each(users, unit * keys, 2).tolist() == [False, True, True, True, True, True, False, False]
+    assert _first_of_each(users, unit * keys, 1).tolist() == [False, True, False, True, False, True, False, False]
