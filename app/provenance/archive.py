@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ROWS_A_READ = 5000
 COUNT_SECONDS = 20
 DAY_SECONDS = 50  # less than the driver's own limit
+MOST_SPANS = 400
 
 Key: TypeAlias = Literal["answer_id", "request_id", "user_id"]
 
@@ -98,7 +99,8 @@ class Archive(Ledger):
     def answered_by(self, versions: AbstractSet[int]) -> set[int]:
         """Those of the versions that gave an answer which is kept. Reads the whole table, a day with each query.
 
-        Answer ids are ordered by time, so the first and the last one have the first and the last day.
+        Answer ids are ordered by time, so the first and the last one have the first and the last day. A wrong clock may have put
+        them years apart. A query then reads several days.
         """
         by_time = sa.select(reccom.c.day).limit(1)
         query = sa.select(reccom.c.version_number).distinct()
@@ -109,11 +111,13 @@ class Archive(Ledger):
             last = connection.execute(by_time.order_by(reccom.c.answer_id.desc())).scalar()
             if first is None or last is None:
                 return found
-            days = [reccom.c.day == first + timedelta(days=after) for after in range((last - first).days + 1)]
-            for day in (reccom.c.day < first, *days, reccom.c.day > last):
+            step = 1 + (last - first).days // MOST_SPANS
+            starts = [first + timedelta(days=after) for after in range(0, (last - first).days + 1, step)]
+            spans = [(reccom.c.day >= start) & (reccom.c.day < start + timedelta(days=step)) for start in starts]
+            for span in (reccom.c.day < first, *spans, reccom.c.day >= starts[-1] + timedelta(days=step)):
                 if not (sought := versions - found):
                     break
-                found.update(connection.execute(bounded.where(day & reccom.c.version_number.in_(sought))).scalars())
+                found.update(connection.execute(bounded.where(span & reccom.c.version_number.in_(sought))).scalars())
         return found
 
     def versions(self) -> list[TrackingRow]:

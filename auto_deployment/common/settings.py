@@ -152,7 +152,7 @@ class PublishSettings(SettingsGroup):
     git_remote: str = Field("origin", description="where versions are pushed")
     git_branch: str = Field("main", description="the branch that versions are committed to")
     dvc_remote: str = Field("local", description="where data and models are pushed")
-    keep_models: int = Field(30, ge=1, description="the models of so many versions stay, whoever needs them")
+    keep_models: int = Field(30, ge=1, description="models of so many last versions stay in the DVC remote")
 
 
 class HostDatabaseSettings(DatabaseSettings, SettingsGroup):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # The objects of a removal that has begun, in the data folder.
 FILE = "model_removal.json"
-OBJECT = re.compile(r"\bmd5: ([0-9a-f]{32}(?:\.dir)?)$")
+OBJECT = re.compile(r"\bmd5: ([0-9a-f]{32}(?:\.dir)?)$", re.MULTILINE)
 KINDS = {"heads": "branch", "tags": "tag", "remotes": "branch"}
 SIZE = re.compile(r"\bsize: (\d+)$")
 
@@ -81,12 +81,17 @@ class Models:
         for line in self._git("worktree", "list", "--porcelain").splitlines():
             if line.startswith("HEAD "):
                 names.setdefault(line.split()[1], "a checked out commit")
-        objects, models = self._of_working_copy()
+        objects: set[str] = set()
+        models: dict[str, str] = {}
         for commit, path, line in self._lines_of(names, ["md5: "], ["*.dvc", "*dvc.lock"]):
             if found := OBJECT.search(line):
                 objects.add(found[1])
                 if path == self._pointer:
                     models.setdefault(found[1], names[commit])
+        for path, each in self._in_working_copy():
+            objects.add(each)
+            if path == self._pointer:
+                models.setdefault(each, "the working copy")
         pushed = {int(found[1]) for _, ref in theirs if (found := VERSION_TAG.fullmatch(ref.removeprefix("refs/tags/")))}
         return References(objects, models, pushed)
 
@@ -123,12 +128,12 @@ class Models:
             self._store("remove", *sorted(objects))
         self._file.unlink()
 
-    def _of_working_copy(self) -> tuple[set[str], dict[str, str]]:
-        """The objects of the pointers on the disk: a version that is being made is in no commit yet."""
-        paths = [self._places.root / self._pointer, *self._places.versioning.glob("*.dvc")]
-        lines = [(path, line) for path in paths if path.exists() for line in path.read_text(encoding="utf-8").splitlines()]
-        found = [(path, match[1]) for path, line in lines if (match := OBJECT.search(line))]
-        return {each for _, each in found}, {each: "the working copy" for path, each in found if path == paths[0]}
+    def _in_working_copy(self) -> Iterable[tuple[str, str]]:
+        """The pointers on the disk and their objects: a version that is being made is in no commit yet."""
+        root = self._places.root
+        for path in (root / self._pointer, *self._places.versioning.glob("*.dvc")):
+            if path.exists() and (found := OBJECT.search(path.read_text(encoding="utf-8"))):
+                yield str(path.relative_to(root)), found[1]
 
     def _lines_of(self, names: Iterable[str], words: Iterable[str], paths: Iterable[str]) -> Iterable[tuple[str, str, str]]:
         """The lines that have one of the words, in those files of those commits: the commit's name, the file and the line."""

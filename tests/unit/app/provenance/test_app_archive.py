@@ -59,6 +59,21 @@ def archive(make_archive: Callable[[], Archive]) -> Archive:
     return made
 
 
+def test_versions_that_gave_kept_answers_are_found_on_every_day(archive: Archive) -> None:
+    """Also on days before the first answer id and after the last one: a clock may have been set."""
+    day = 86_400_000_000
+    others = [(2, 4, 20_000), (3, 5, 30_000), (4, 6, 20_255)]
+    rows = [row(number, version_number=version, served_at=days * day) for number, version, days in others]
+    archive.add_answers("stable-2/1.tsv", rows, 100)
+    assert archive.answered_by({1, 2, 3, 4, 5, 6}) == {2, 3, 4, 5, 6}
+    assert archive.answered_by({1, 5}) == {5}
+
+
+def test_an_empty_database_keeps_no_answer(make_archive: Callable[[], Archive]) -> None:
+    """There is neither a first nor a last day."""
+    assert make_archive().answered_by({1}) == set()
+
+
 def test_what_a_user_was_served_comes_oldest_first(archive: Archive) -> None:
     """With its version, one that nobody knows too, and nobody else's."""
     first, second = archive.find("user_id", 5)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from auto_deployment.common.errors import RunError
 from auto_deployment.common.json_file import StateError
 from auto_deployment.evaluation.champion import Recipe, recipe_in_service
 from auto_deployment.release import completion, metrics, preflight
 from auto_deployment.release.operator_requests import acknowledge, drop, next_release, pending, submit, wait_acknowledged
 from auto_deployment.release.services import FIRST, Slot
-from auto_deployment.release.state import FOLDER, INITIAL, ReleaseState, in_service, load, save
+from auto_deployment.release.state import FOLDER, INITIAL, ReleaseState, in_service, load, needed_versions, save
 from auto_deployment.release.state_machine import Ending, OperatorRequest, ReleaseStep, Rollout
 
 if TYPE_CHECKING:
@@ -152,6 +153,24 @@ def test_the_images_of_what_runs_and_of_what_is_under_way_stay() -> None:
     back = replace(ROLLOUT, version=7, replaces=5, before={**FIRST, "canary": Slot("model-3", "stable")})
     assert completion.to_remove(replace(known, under_way=back), 0) == {1, 2, 4}
     assert completion.to_remove(known.with_slot("stable-2", Slot("model-4", "stable")), 0) == {1, 2, 3, 5, 7}
+
+
+def test_a_release_needs_what_runs_what_may_come_back_and_what_ended_lately(tmp_path: Path) -> None:
+    """Answers of an aborted canary may wait in a journal while the database is away."""
+    aborted = after(Ending.ABORTED, replace(SERVING, served=(2, 3, 4, 5)))
+    save(tmp_path / FOLDER, aborted)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "version.txt").write_text("9\n")
+    end = aborted.ends[0].ended
+    assert needed_versions(tmp_path, 2, end) == {4, 5, 6, 7, 9}
+    assert needed_versions(tmp_path, 0, end + 31 * 86_400) == {6, 9}
+
+
+def test_a_checkout_without_a_release_needs_no_version_and_one_that_is_missing_is_named(tmp_path: Path) -> None:
+    """A folder that is not mounted must not look like one without a release."""
+    assert needed_versions(tmp_path, 3, 0.0) == set()
+    with pytest.raises(RunError, match="SERVER_DIR"):
+        needed_versions(tmp_path / "away", 3, 0.0)
 
 
 def test_the_version_in_service_is_the_next_gates_champion(tmp_path: Path) -> None:

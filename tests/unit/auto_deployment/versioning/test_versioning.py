@@ -357,6 +357,15 @@ def test_locks_of_a_git_that_is_at_work_stay(repository: Repository, monkeypatch
     assert not any(lock.exists() for lock in (*locks, table))
 
 
+def test_locks_of_our_own_program_around_dvc_stay(repository: Repository) -> None:
+    """It removes models and pushes earlier versions, and holds DVC's locks meanwhile."""
+    program = [sys.executable, "-c", "input()", str(versioning_repository.DVC_STORE), "remove"]
+    with subprocess.Popen(program, cwd=repository.folder, stdin=subprocess.PIPE) as at_work:
+        found = versioning_repository.users_of(repository.folder)
+        at_work.communicate(b"\n")
+    assert [f"(process {at_work.pid})" in each for each in found] == [True]
+
+
 @pytest.mark.parametrize("options", [(), ("--git-dir", "{}/.git")], ids=["worktree", "by name"])
 def test_a_git_that_uses_this_clone_from_elsewhere_counts(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
