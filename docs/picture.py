@@ -21,14 +21,18 @@ COLUMNS = 100
 CUT = "  ..."
 # The checks of refusals and the comparison of rankers fill two screens and show nothing that is served.
 LEFT_OUT = re.compile(r"  (?:GET|POST|OPTIONS|inside the training data|ranked by \w+:) ?")
+# Times and progress differ from run to run.
+TIMES = re.compile(r"  \w+: (?:[\d.]+ s, peak |\d+ of \d+ )")
 # The picture must need no network: without its web font the browser's own font is taken.
 FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
 def shown(lines: Iterable[str]) -> list[str]:
-    """The lines of a run, with one `...` for each row of lines that are left out."""
+    """The lines of a run without times, with one `...` for each row of lines that are left out."""
     kept: list[str] = []
     for line in lines:
+        if TIMES.match(line):
+            continue
         if not LEFT_OUT.match(line):
             kept.append(line if len(line) <= COLUMNS else f"{line[: COLUMNS - 3]}...")
         elif kept[-1:] != [CUT]:

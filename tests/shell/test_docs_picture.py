@@ -44,6 +44,13 @@ def test_the_picture_shows_the_command_and_the_run_without_the_rows_of_refusals(
     assert texts(folder / "demo.svg") == ["$ scripts/dev demo --check", *RUN[:3], "  ...", RUN[-1], SUCCESS]
 
 
+def test_times_and_progress_are_not_drawn(folder: Path) -> None:
+    """They differ from run to run, and would leave an old picture wrong."""
+    times = ["  evaluate: 30 of 37 trainings", "  evaluate: 9.0 s, peak 0.21 GB"]
+    assert draw(folder, *RUN[:1], *times, *RUN[1:], SUCCESS).returncode == 0
+    assert texts(folder / "demo.svg")[1:3] == RUN[:2]
+
+
 def test_a_run_that_failed_is_not_drawn(folder: Path) -> None:
     """One line says so, and the old picture stays."""
     ended = draw(folder, *RUN)
