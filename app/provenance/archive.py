@@ -99,8 +99,8 @@ class Archive(Ledger):
     def answered_by(self, versions: AbstractSet[int]) -> set[int]:
         """Those of the versions that gave an answer which is kept. Reads the whole table, a day with each query.
 
-        Answer ids are ordered by time, so the first and the last one have the first and the last day. A wrong clock may have put
-        them years apart. A query then reads several days.
+        Answer ids are ordered by time, so the first and the last one have the first and the last day. A wrong clock may have
+        put them years apart. A query then reads several days.
         """
         by_time = sa.select(reccom.c.day).limit(1)
         query = sa.select(reccom.c.version_number).distinct()

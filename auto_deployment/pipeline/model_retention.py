@@ -149,7 +149,8 @@ class ModelRetention:
 def remove_unneeded(retention: ModelRetention, goes_on: Callable[[], bool]) -> list[Model]:
     """Remove the models that nobody needs, at the end of a run. Whatever fails is logged, and fails no run."""
     try:
-        return retention.remove(retention.judge(), goes_on)
+        judged = retention.judge()
+        return retention.remove(judged, goes_on)
     except RunError as error:
         log.warning("older models stay: %s", error)
     except Exception:

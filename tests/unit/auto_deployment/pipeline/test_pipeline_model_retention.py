@@ -15,9 +15,11 @@ FILES = {f"{number}.dir": {f"own {number}", "shared", f"pair {number // 2}"} for
 PUSHED = {1, 2, 3, 4}
 
 
-def going(keep: int = 1, **changes: set[int] | References) -> dict[int, set[str]]:
+NONE = Facts(set(), set(), References(set(), {}, PUSHED))
+
+
+def going(facts: Facts = NONE, keep: int = 1) -> dict[int, set[str]]:
     """The objects of the models that may go."""
-    facts = Facts(set(), set(), References(set(), {}, PUSHED))._replace(**changes)
     judged, _ = judge(MODELS, FILES, keep, facts)
     return {each.model.number: set(each.objects) for each in judged if not each.reasons}
 
@@ -29,27 +31,27 @@ def test_models_before_the_last_ones_go_without_what_they_share() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "facts",
     [
-        {"answered": {2}},
-        {"released": {2}},
-        {"references": References({"2.dir"}, {"2.dir": "branch x"}, PUSHED)},
-        {"references": References(set(), {}, PUSHED - {2})},
+        NONE._replace(answered={2}),
+        NONE._replace(released={2}),
+        NONE._replace(references=References({"2.dir"}, {"2.dir": "branch x"}, PUSHED)),
+        NONE._replace(references=References(set(), {}, PUSHED - {2})),
     ],
 )
-def test_a_model_that_somebody_needs_stays(changes: dict[str, set[int] | References]) -> None:
+def test_a_model_that_somebody_needs_stays(facts: Facts) -> None:
     """An answer, a release, a branch, or a version whose tag still waits."""
-    assert set(going(**changes)) == {1, 3}
+    assert set(going(facts)) == {1, 3}
 
 
 def test_a_file_that_is_also_a_part_stays() -> None:
     """Parts never go, whatever models come to have their bytes."""
-    assert going(references=References({"own 1"}, {}, PUSHED))[1] == {"1.dir", "pair 0"}
+    assert going(NONE._replace(references=References({"own 1"}, {}, PUSHED)))[1] == {"1.dir", "pair 0"}
 
 
 def test_the_files_of_a_folder_that_a_branch_names_stay() -> None:
     """Whatever the folder is: it need not be a model."""
-    facts = Facts(set(), set(), References({"other.dir"}, {}, PUSHED))
+    facts = NONE._replace(references=References({"other.dir"}, {}, PUSHED))
     _, kept = judge(MODELS, {**FILES, "other.dir": {"own 1"}}, 1, facts)
     assert kept == {"other.dir", "own 1", "4.dir", *FILES["4.dir"]}
 
@@ -57,7 +59,7 @@ def test_the_files_of_a_folder_that_a_branch_names_stay() -> None:
 def test_a_model_that_went_before_is_not_listed() -> None:
     """And it still counts among the last ones."""
     files = {name: each for name, each in FILES.items() if name != "3.dir"}
-    judged, _ = judge(MODELS, files, 2, Facts(set(), set(), References(set(), {}, PUSHED)))
+    judged, _ = judge(MODELS, files, 2, NONE)
     assert [(each.model.number, bool(each.reasons)) for each in judged] == [(1, False), (2, False), (4, True)]
 
 
