@@ -236,13 +236,17 @@ def _note(checkout: Checkout, scope: Scope) -> None:
 
 
 def _passed(checkout: Checkout, scope: Scope, rows: Mapping[str, int]) -> list[str]:
-    number, count, last = checkout.number, len(_paths(checkout.parts, scope.first)), scope.since - 1
-    earlier = f"parts of versions {scope.since} to {scope.first - 1}: as earlier checks here have read them"
-    trusted = f"parts of versions 1 to {last}: as {tag_of(last)} named them; no check here has read them (--all reads them)"
+    last, read = scope.since - 1, _versions(scope.first, checkout.number)
+    earlier = f"parts of {_versions(scope.since, scope.first - 1)}: as earlier checks here have read them"
+    trusted = f"parts of {_versions(1, last)}: as {tag_of(last)} named them; no check here has read them (--all reads them)"
     return [
-        f"version {number}: the {count} parts of versions {scope.first} to {number} have their checksums in git and are sound",
+        f"the {len(_paths(checkout.parts, scope.first))} parts of {read} have their checksums in git and are sound",
         *([earlier] if scope.since < scope.first else []),
         *([trusted] if scope.since > 1 else []),
         *(f"{table}: {rows[table]:,} rows, as the model says" for table in TABLES),
-        f"no list repeats a film of the parts of versions {scope.first} to {number}",
+        f"no list repeats a film of the parts of {read}",
     ]
+
+
+def _versions(first: int, last: int) -> str:
+    return f"version {first}" if first == last else f"versions {first} to {last}"
