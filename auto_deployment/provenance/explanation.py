@@ -74,11 +74,20 @@ def find_drivers(
     known = [each for each in history if each.film in places]
     if ranker == "popularity":
         return _by_popularity(len(shown), known, places, rating["popularity_films"])[:MOST_DRIVERS]
+    # An order of popular films leaves out all that was seen; only what training has read can drive scores.
+    known = latest_films(known, serving.metadata.get("latest_films"))
     if ranker == "svd":
         return _by_factors(shown, known, places, rating)[:MOST_DRIVERS]
     if ranker not in SCORED:
         raise RunError(f"this code cannot explain lists of {ranker!r}: replay the answer with the image of its version")
     return _by_scores(shown, known, places, serving.metadata, rating)[:MOST_DRIVERS]
+
+
+def latest_films(history: Sequence[HistoryFilm], most: int | None) -> list[HistoryFilm]:
+    """The `most` latest films of a history in their order, as training takes them; all films where `most` is None."""
+    latest = sorted(sorted(history, key=lambda each: each.film), key=lambda each: each.last_at, reverse=True)[:most]
+    kept = {each.film for each in latest}
+    return [each for each in history if each.film in kept]
 
 
 def _by_popularity(count: int, history: Sequence[HistoryFilm], places: Mapping[str, int], order: Array) -> list[Driver]:

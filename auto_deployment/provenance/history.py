@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from app.model import md5_of
@@ -34,12 +34,16 @@ RATINGS, WATCHES = "clean_rating", "clean_watch"
 
 @dataclass(frozen=True)
 class HistoryFilm:
-    """A film that a user rated, watched, or both. `stars` is the latest rating, `minutes` all that was watched."""
+    """A film that a user rated, watched, or both. `stars` is the latest rating, `minutes` all that was watched.
+
+    `last_at` is the later time of rating and last watch, with 6 decimals.
+    """
 
     film: str
     stars: float | None
     rated_at: str | None
     minutes: int
+    last_at: str = field(default="", compare=False)
 
 
 def history(files: VersionFiles, number: int, user: int, data: Mapping[str, Mapping[str, Any]]) -> list[HistoryFilm]:
@@ -49,25 +53,26 @@ def history(files: VersionFiles, number: int, user: int, data: Mapping[str, Mapp
     """
     if not files.is_published(number):
         tables = _unreleased(files, data.get("clean_rating.csv", {}).get("md5"))
-        return combine(lines_of(tables.ratings, user, None), _minutes(lines_of(tables.watches, user, None)))
+        return combine(lines_of(tables.ratings, user, None), _watched(lines_of(tables.watches, user, None)))
     watches = _watches(files, files.parts(number, WATCHES), user)
     return combine(_ratings(files, number, user), watches)
 
 
-def combine(ratings: Iterable[str], watches: Iterable[tuple[str, int]]) -> list[HistoryFilm]:
+def combine(ratings: Iterable[str], watches: Iterable[tuple[str, int, str]]) -> list[HistoryFilm]:
     """The rows of one user, each film once. Of several ratings the latest counts, of equal microseconds the later row.
 
-    `ratings` are lines of the table, `watches` films with minutes, which add up.
+    `ratings` are lines of the table, `watches` films with minutes, which add up, and the last time.
     """
     found: dict[str, HistoryFilm] = {}
     for line in ratings:
         _, film, stars, rated_at = line.split(",")
         known = found.get(film)
         if known is None or known.rated_at is None or in_microseconds(rated_at) >= in_microseconds(known.rated_at):
-            found[film] = HistoryFilm(film, float(stars), rated_at, 0)
-    for film, minutes in watches:
+            found[film] = HistoryFilm(film, float(stars), rated_at, 0, in_microseconds(rated_at))
+    for film, minutes, last_at in watches:
         known = found.get(film, HistoryFilm(film, None, None, 0))
-        found[film] = replace(known, minutes=known.minutes + minutes)
+        last = max(known.last_at, in_microseconds(last_at))
+        found[film] = replace(known, minutes=known.minutes + minutes, last_at=last)
     return list(found.values())
 
 
@@ -93,11 +98,12 @@ def _ratings(files: VersionFiles, number: int, user: int) -> Iterator[str]:
         yield from lines_of(part, user, None)
 
 
-def _watches(files: VersionFiles, parts: Sequence[Path], user: int) -> list[tuple[str, int]]:
-    """Films and minutes of the user in the parts: of CSV parts row by row, of Parquet parts by the time of the first minute."""
-    rows = [pair for part in parts if part.suffix == ".csv" for pair in _minutes(lines_of(part, user, None))]
+def _watches(files: VersionFiles, parts: Sequence[Path], user: int) -> list[tuple[str, int, str]]:
+    """Films, minutes and last times of the user: of CSV parts row by row, of Parquet parts by the time of the first minute."""
+    rows = [row for part in parts if part.suffix == ".csv" for row in _watched(lines_of(part, user, None))]
     if rolled := [part for part in parts if part.suffix == ".parquet"]:
-        query = f"SELECT movie_id, minutes FROM {watch_parts.relation(rolled)} WHERE user_id = {user}"
+        columns = "movie_id, minutes, strftime(last_at, '%Y-%m-%dT%H:%M:%S.%f')"
+        query = f"SELECT {columns} FROM {watch_parts.relation(rolled)} WHERE user_id = {user}"
         try:
             with Database(files.cache / "scratch") as database:
                 rows += database.rows(f"{query} ORDER BY first_at, movie_id")
@@ -108,11 +114,11 @@ def _watches(files: VersionFiles, parts: Sequence[Path], user: int) -> list[tupl
     return rows
 
 
-def _minutes(lines: Iterable[str]) -> Iterator[tuple[str, int]]:
-    """Films and minutes of lines that begin with user, film and minutes."""
+def _watched(lines: Iterable[str]) -> Iterator[tuple[str, int, str]]:
+    """Films, minutes and last times of lines that begin with user, film and minutes, and end with the last time."""
     for line in lines:
-        _, film, minutes, *_ = line.split(",")
-        yield film, int(minutes)
+        _, film, minutes, *_, last_at = line.split(",")
+        yield film, int(minutes), last_at
 
 
 def _unreleased(files: VersionFiles, md5: str | None) -> Tables:

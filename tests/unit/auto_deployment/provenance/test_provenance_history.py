@@ -83,7 +83,8 @@ def another_schema(folder: Path) -> bytes:
 
 def empty_field(folder: Path) -> bytes:
     """A part whose minutes are NULL."""
-    query = "SELECT 5 AS user_id, 'a+1999' AS movie_id, NULL::INTEGER AS minutes, now() AS first_at"
+    times = "TIMESTAMP '2026-01-05 08:00:00' AS first_at, TIMESTAMP '2026-01-05 08:00:00' AS last_at"
+    query = f"SELECT 5 AS user_id, 'a+1999' AS movie_id, NULL::INTEGER AS minutes, {times}"
     duckdb.sql(f"COPY ({query}) TO '{folder / 'odd'}' (FORMAT parquet)")
     return (folder / "odd").read_bytes()
 

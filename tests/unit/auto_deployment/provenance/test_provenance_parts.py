@@ -26,7 +26,7 @@ from auto_deployment.ingestion.sources import SAMPLE
 from auto_deployment.ingestion.tables import Tables
 from auto_deployment.provenance import history, listing, tries
 from auto_deployment.provenance.chain import last_release, release_evidence
-from auto_deployment.provenance.explanation import EXPLAINING_ARRAYS, Driver, find_drivers, step_meaning
+from auto_deployment.provenance.explanation import EXPLAINING_ARRAYS, Driver, find_drivers, latest_films, step_meaning
 from auto_deployment.provenance.history import HistoryFilm, combine, lines_of
 from auto_deployment.provenance.replay import Engine, ReplayError, find_model, read, replay
 from auto_deployment.provenance.version_files import GoneError, VersionFiles
@@ -196,13 +196,30 @@ def test_each_film_of_a_history_stands_once() -> None:
         "5,a,1,2026-01-01T00:00:00",
         "5,b,5,2026-01-01T00:00:00",
     ]
-    watches = [("b", 10), ("c", 2), ("b", 5)]
-    assert combine(ratings, watches) == [
+    watches = [("b", 10, "2026-01-03T00:00:00"), ("c", 2, "2026-01-02T00:00:00"), ("b", 5, "2025-01-01T00:00:00.5")]
+    found = combine(ratings, watches)
+    assert found == [
         HistoryFilm("a", 3.0, "2026-01-02T00:00:00", 0),
         HistoryFilm("b", 5.0, "2026-01-01T00:00:00", 15),
         HistoryFilm("c", None, None, 2),
     ]
+    assert [each.last_at[:10] for each in found] == ["2026-01-02", "2026-01-03", "2026-01-02"]
     assert combine([], []) == []
+
+
+def test_a_version_of_latest_films_is_explained_by_them() -> None:
+    """Of equal times the first film, as in training; in the order of the history. Without a limit all films."""
+    films = [
+        HistoryFilm(film, 4.0, None, 0, f"2026-01-0{day}T00:00:00.000000")
+        for film, day in zip("dcba", (1, 2, 3, 2), strict=True)
+    ]
+    assert [[each.film for each in latest_films(films, most)] for most in (1, 2, 3, 4)] == [
+        ["b"],
+        ["b", "a"],
+        ["c", "b", "a"],
+        [*"dcba"],
+    ]
+    assert latest_films(films, None) == films
 
 
 @pytest.mark.parametrize(
