@@ -3,7 +3,7 @@
     popular/7.json      the films, best first
     popular/7.parquet   user_id, places: bit p is set where the user had rated or watched film number p
 
-They are kept when the version is made: its artifact and tables are at hand then, and may not be later.
+Both are written when the version is made, because its artifact and its pair table may be gone later.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-
 # The artifact's reserve, and the bits of a number.
 MOST = 64
-# So long after it was made the next version is in service at the latest; so many are kept for a rollback, and it.
+# The next version is in service at most so long after it was made. So many versions may serve again after a rollback.
 BAKES = timedelta(days=7)
 KEPT = 4
 EMPTY = "SELECT NULL::INTEGER AS version, NULL::BIGINT AS user_id, NULL::UBIGINT AS places WHERE false"
@@ -36,8 +35,8 @@ class Popular:
 
     def films(self, version: int) -> list[str] | None:
         """The popular list of a version; None where it was not kept. Raises StateError."""
-        told = read_json(self._folder / f"{version}.json")
-        return None if told is None else list(told["films"])
+        content = read_json(self._folder / f"{version}.json")
+        return None if content is None else list(content["films"])
 
     def keep(self, model: Path, pairs: str, scratch: Path) -> None:
         """Keep the list of the version in `model`, and which of its films users have seen.
@@ -53,11 +52,11 @@ class Popular:
         write_json_synced(self._folder / f"{serving.version}.json", {"films": films})
 
     def size(self) -> int:
-        """What all of it takes on the disk, in bytes."""
+        """The size of all files, in bytes."""
         return sum(path.stat().st_size for path in self._folder.glob("*.*"))
 
     def drop_before(self, day: date) -> None:
-        """Drop what is of versions that cannot have answered since that day, which is the oldest that is kept of answers."""
+        """Drop the lists of versions that cannot have answered since `day`, the oldest day with kept answers."""
         made = {
             int(path.stem): datetime.fromtimestamp(path.stat().st_mtime, UTC).date() for path in self._folder.glob("*.json")
         }
@@ -66,13 +65,13 @@ class Popular:
                 path.unlink(missing_ok=True)
 
     def load(self, database: Database, versions: Sequence[int | None]) -> None:
-        """Make the tables `popular` (version, place, film) and `seen` (version, user_id, places) of what is kept of these."""
+        """Make the tables `popular` (version, place, film) and `seen` (version, user_id, places) of the versions' files."""
         lists = [(version, films) for version in versions if version is not None and (films := self.films(version))]
         _load_films(database, lists)
         every = [f"SELECT {version}::INTEGER AS version, * FROM read_parquet({self._seen(version)})" for version, _ in lists]
-        told = " UNION ALL ".join(every) or EMPTY
+        rows = " UNION ALL ".join(every) or EMPTY
         database.run(
-            f"CREATE OR REPLACE TEMP TABLE seen AS SELECT * FROM ({told}) WHERE user_id IN (SELECT user_id FROM answered)"
+            f"CREATE OR REPLACE TEMP TABLE seen AS SELECT * FROM ({rows}) WHERE user_id IN (SELECT user_id FROM answered)"
         )
 
     def _seen(self, version: int) -> str:
@@ -80,7 +79,7 @@ class Popular:
 
 
 def superseded(made: Mapping[int, date], day: date) -> list[int]:
-    """The versions that have answered for the last time before `day`, of versions made on these days. Pure.
+    """The versions that gave their last answer before `day`. `made` has the day on which each version was made. Pure.
 
     A version answers until the next has baked, and again after a rollback to one of the last few.
     """

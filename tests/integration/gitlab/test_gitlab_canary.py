@@ -120,7 +120,7 @@ def test_from_a_push_to_the_canary_at_a_fifth_of_the_traffic(site: Site, server:
     ended = site.gitlab.pipeline_of(pushed)
     assert ended.status == 0, ended.output
     for words in (
-        "parts have their checksums in git",
+        "have their checksums in git and are sound",
         "the gate decides again",
         "a container answers",
         "the release of version 1 has begun",
