@@ -9,7 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import closing
+import time
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ pytestmark = [pytest.mark.slow]
 SAMPLE = ROOT / "data" / "sample" / "movielog.log"
 VERSIONS = 6
 DAY = 86_400_000_000  # microseconds
-KILLS = 8
+TURNS, KILLS = 2, 4
 
 
 class Host(Checkout):
@@ -238,28 +239,39 @@ def test_a_removal_killed_at_any_moment_is_completed_by_the_next(template: Host,
     """What must stay is whole after each kill, and in the end nothing of a removed model is left."""
     seed = random.randrange(10**6)
     print(f"seed {seed}")
-    chance = random.Random(seed)
-    for turn in range(KILLS // 2):
+    chance, begun = random.Random(seed), 0
+    for turn in range(TURNS):
         host = Host(tmp_path / str(turn), template)
-        for _ in range(2):
-            process = subprocess.Popen(
-                [sys.executable, "-m", "auto_deployment.models", "--delete"],
-                cwd=host.folder,
-                env=host.environment,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            try:
-                process.wait(chance.uniform(1.5, 8.0))
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        for _ in range(KILLS):
+            killed_in_removal(host, chance.uniform(0.0, 2.5))
+            begun += host.data("model_removal.json").exists()
             assert host.wanted([5, 6], ALL) <= host.stored()
         ended = host.models("--delete")
         assert ended.returncode == 0, ended.stderr
         assert host.stored() == host.wanted([5, 6], ALL)
         assert not host.data("model_removal.json").exists()
+    assert begun, "no kill came in the midst of a removal"
+
+
+def killed_in_removal(host: Host, seconds: float) -> None:
+    """Kill a removal with all its processes, so many seconds after it has begun with a model."""
+    record = host.data("model_removal.json")
+    before = record.stat().st_mtime_ns if record.exists() else 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "auto_deployment.models", "--delete"],
+        cwd=host.folder,
+        env=host.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while process.poll() is None and (not record.exists() or record.stat().st_mtime_ns == before):
+        time.sleep(0.01)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def test_an_object_that_a_newer_model_has_survives_the_completion(host: Host) -> None:
