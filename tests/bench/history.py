@@ -35,6 +35,7 @@ MOST_SECONDS = 3600.0
 MOST_READ_SECONDS = 300.0
 YEAR = 365
 MOST_WATCHES_GB_A_YEAR = 3.0
+MOST_PARSING_GROWTH = 1.2
 EARLIER_SECONDS_A_DAY, EARLIER_GB_A_DAY = 360.0, 1.7
 LONGEST_SECONDS = 4 * 3600.0
 DISK_EVERY_SECONDS = 2.0
@@ -60,13 +61,13 @@ class Report(NamedTuple):
 
 def run(days: Sequence[float] = DAYS) -> Iterator[Row]:
     """The rows of each age, and what a further day costs from one age to the next."""
-    before: Report | None = None
+    reports: list[Report] = []
     for size in map(Size, days):
-        report = measured(size)
-        yield from rows(report)
-        if before is not None:
-            yield from slope(before, report)
-        before = report
+        reports.append(measured(size))
+        yield from rows(reports[-1])
+        if len(reports) > 1:
+            yield from slope(*reports[-2:])
+            yield parsing(reports[0], reports[-1])
 
 
 def measured(size: Size) -> Report:
@@ -177,6 +178,13 @@ def slope(before: Report, after: Report) -> Iterator[Row]:
     yield row("history", f"{ages}: time", [(seconds, EARLIER_SECONDS_A_DAY)], "lower", None, "s")
     yield row("history", f"{ages}: memory", [(memory, EARLIER_GB_A_DAY)], "lower", None, "GB")
     yield row("history", f"{ages}: disk", [(disk, expected)], "lower", None, "GB")
+
+
+def parsing(first: Report, report: Report) -> Row:
+    """What a new part costs at one age, compared with the first: it has the rows of two days at every age."""
+    ours, baseline = (each.stages["parts"].seconds for each in (report, first))
+    measure = f"{report.size.days:g} days: a new part, as at {first.size.days:g}"
+    return row("history", measure, [(ours, baseline)], "lower", MOST_PARSING_GROWTH, "s")
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from auto_deployment.training.pair_table import shorter_ids
-from tests.bench.history import MOST_SECONDS, Report, rows, slope
+from tests.bench.history import MOST_SECONDS, Report, parsing, rows, slope
 from tests.bench.installation import END, Size
 from tests.bench.measure import Stage
 from tests.bench.stream import DAMAGED, DAY, LINES_A_SECOND, Audience, block_rows
@@ -61,9 +61,9 @@ def test_each_false_id_is_a_true_one_with_a_character_too_many_and_no_true_id_is
     assert not any(shorter_ids(film) & true for film in true)
 
 
-def report(days: float, seconds: float, peak_gb: float) -> Report:
-    """Of a run whose reading took a minute."""
-    stages = {"parts": Stage(10, 1), "history": Stage(30, 1), "read": Stage(20, 1), "total": Stage(seconds, peak_gb)}
+def report(days: float, seconds: float, peak_gb: float, parts: float = 10) -> Report:
+    """Of a run whose reading took a minute, or more."""
+    stages = {"parts": Stage(parts, 1), "history": Stage(30, 1), "read": Stage(20, 1), "total": Stage(seconds, peak_gb)}
     return Report(Size(days), seconds, peak_gb, stages, watches_gb=2, disk_gb=40, films=27_001)
 
 
@@ -84,3 +84,10 @@ def test_a_further_day_is_what_one_age_takes_beyond_the_other() -> None:
     seconds, memory, _ = slope(report(10, 400, 2), report(100, 2200, 6.5))
     assert (seconds.ours, seconds.baseline) == (20, 360)
     assert (memory.ours, memory.baseline) == (0.05, 1.7)
+
+
+def test_a_new_part_may_not_cost_more_in_an_old_installation() -> None:
+    """A fifth more at the most: it has the rows of two days, whatever the age."""
+    first = report(10, 400, 2)
+    assert parsing(first, report(365, 3000, 6, parts=11)).met
+    assert not parsing(first, report(365, 3000, 6, parts=13)).met
