@@ -6,7 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+
+import duckdb
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_SECONDS = 300.0
@@ -120,3 +123,18 @@ class Checkout:
             process.wait()
             return True
         return False
+
+    def minutes(self) -> dict[tuple[int, str], int]:
+        """The watched minutes by user and film: those of the last version, and the open ones."""
+        found = Counter[tuple[int, str]]()
+        for path in self.folder.glob("data/open_watch*.csv"):
+            for user, film, count, *_ in (line.split(",") for line in path.read_text().splitlines()[1:]):
+                found[int(user), film] += int(count)
+        if folders := [each for each in self.folder.glob("data/pairs/*") if each.name.isdigit()]:
+            table = max(folders, key=lambda each: int(each.name))
+            with duckdb.connect() as database:
+                films = database.read_parquet(str(table / "films.parquet"))
+                rows = database.read_parquet(str(table / "watches_*.parquet")).join(films, "code = film")
+                for user, film, count in rows.project("user_id, movie_id, minutes").fetchall():
+                    found[user, film] += count
+        return dict(found)

@@ -26,12 +26,13 @@ pytestmark = [pytest.mark.crash, pytest.mark.slow]
 def outcome(checkout: Checkout) -> dict[str, object]:
     """Everything that an undisturbed run and a killed one must have in common."""
     aside = sorted(str(path.relative_to(checkout.data(""))) for path in checkout.folder.glob("data/*/re*.jsonl"))
-    files = ["clean_rating.csv", "clean_watch.csv", "version.txt", *aside]
-    parts = sorted(checkout.folder.glob("data/versioning/clean_*.csv.dvc"))
-    here = ["data/model.dvc", "data/versioning/clean_rating_2.csv.dvc", "data/versioning/clean_watch_2.csv.dvc"]
+    files = ["clean_rating.csv", "open_watch_since_2.csv", "version.txt", *aside]
+    parts = sorted(checkout.folder.glob("data/versioning/clean_*.dvc"))
+    here = ["data/model.dvc", "data/versioning/clean_rating_2.csv.dvc", "data/versioning/clean_watch_2.parquet.dvc"]
     return {
         **{name: checkout.data(name).read_bytes() for name in files},
         **{path.name: path.read_bytes() for path in parts},
+        "minutes": checkout.minutes(),
         "offsets": checkout.data("versioning/offsets.json").read_bytes(),
         "commits": checkout.command("git", "log", "--format=%s"),
         "pushed": checkout.command("git", "log", "--format=%s", "origin/main"),

@@ -44,7 +44,7 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(
         enlarge(folder)
         ended = checkout.run("--input", str(SAMPLE))
         assert ended.returncode == 0, ended.stdout + ended.stderr
-        for name in ("clean_rating.csv", "clean_watch.csv", "versioning/offsets.json", "version.txt"):
+        for name in ("clean_rating.csv", "versioning/clean_watch_1.parquet", "versioning/offsets.json", "version.txt"):
             assert checkout.data(name).read_bytes() == calm.data(name).read_bytes(), name
         assert checkout.command("git", "status", "--short") == ""
         assert checkout.command("git", "log", "-1", "--format=%s", "origin/main") == "Data and Model version update: [1]"

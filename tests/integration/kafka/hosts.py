@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SAMPLE = ROOT / "data" / "sample" / "movielog.log"
 MANY = 260_000  # lines: three blocks
-TABLES = ("clean_rating.csv", "clean_watch.csv", "quarantine/rejected.jsonl", "repaired/repaired.jsonl")
+TABLES = ("clean_rating.csv", "open_watch.csv", "quarantine/rejected.jsonl", "repaired/repaired.jsonl")
 
 
 def lines_of(count: int, seed: int) -> list[bytes]:
