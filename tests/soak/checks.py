@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 RESTORE_SECONDS = 600.0
 # docs/pipeline.md, Growth.
-KEPT_VERSIONS, KEPT_DAYS, KEPT_LOGS, LOG_BYTES = 30, 30, 15, 10 << 20
+KEPT_VERSIONS, KEPT_DAYS, KEPT_MODELS, KEPT_LOGS, LOG_BYTES = 30, 30, 46, 15, 10 << 20
 # A kept file may be of the version under way, and a log ends with a whole line.
 SLACK = 1.01
 DEVIATION = 0.2
@@ -97,6 +97,7 @@ def unbounded(installation: Installation) -> list[str]:
         "days of telemetry": (len(list(data.glob("telemetry/watches/[0-9]*"))), KEPT_DAYS),
         "popular lists": (len(list(data.glob("telemetry/popular/*.json"))), KEPT_DAYS),
         "models in DVC's cache": (len(list(root.glob(".dvc/cache/files/md5/??/*.dir"))), 1),
+        "models in the DVC remote": (len(list(installation.dvc_remote.glob("files/md5/??/*.dir"))), KEPT_MODELS),
         "parts in the checkout": (len(list(data.glob("versioning/clean_rating_*.csv"))), 1),
         "pair tables": (len(list(data.glob("pairs/*/"))), 1),
         "fetched versions": (len(list(root.glob(".cache/versions/*"))), 3),

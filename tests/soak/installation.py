@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from app.provenance import Ledger
 from tests.integration.checkout import RUN_SECONDS, Checkout
 from tests.integration.faketime import environment_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from app.journal import Row
+
+# The default of PROVENANCE_KEEP_DAYS.
+ANSWER_DAYS = 90
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,15 @@ class Installation(Checkout):
         today = datetime.now(UTC)
         self._now = (today + (day - today.date())).timestamp()
         self.environment |= environment_at((day - today.date()).days)
+
+    def keep_answers(self, rows: Sequence[Row]) -> None:
+        """Add answers to the database, and drop those whose days are over."""
+        oldest = datetime.fromtimestamp(self._now, UTC).date() - timedelta(days=ANSWER_DAYS)
+        with closing(Ledger(f"sqlite:///{self.database}")) as ledger:
+            ledger.create()
+            ledger.add_answers("soak", rows, 0)
+        with closing(sqlite3.connect(self.database)) as database, database:
+            database.execute("DELETE FROM reccom WHERE day < ?", [str(oldest)])
 
     @contextmanager
     def away(self, names: set[str]) -> Iterator[None]:

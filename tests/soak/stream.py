@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from app.journal import Row
 from app.model import load_serving
 from app.recommender import Recommender
+from app.routes import digest_of
 from scripts.simulator.audience import PopularRecommender
 from scripts.simulator.lines import StreamOptions
 from scripts.simulator.service import outcome_of
@@ -15,6 +18,7 @@ from scripts.simulator.stream import stream_lines
 from scripts.simulator.world import Draws, World
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from scripts.simulator.lines import RequestOutcome
@@ -23,6 +27,7 @@ START = datetime(2026, 1, 5, 8, tzinfo=UTC)
 SERVER = "127.0.0.1:8082"
 MILLISECONDS = 60
 DAYS_A_VERSION = 2
+ANSWERED = re.compile(r"([^,]+),(\d+),recommendation request [^,]+, status 200, result: (.+), \d+ ms")
 _POPULAR = 31
 
 
@@ -42,6 +47,26 @@ class PublishedLists:
         if self._recommender is None:
             return self._popular.ask(user_id)
         return outcome_of(SERVER, 200, self._recommender.recommend(user_id).body.encode(), MILLISECONDS)
+
+
+def answers_in(lines: Iterable[str], version: int) -> list[Row]:
+    """The answers that the requests in stream lines got from a version, as rows of the database."""
+    found = filter(None, map(ANSWERED.fullmatch, lines))
+    return [_row(number, version, *match.groups()) for number, match in enumerate(found)]
+
+
+def _row(number: int, version: int, stamp: str, user: str, films: str) -> Row:
+    served_at = datetime.fromisoformat(stamp).replace(tzinfo=UTC) - timedelta(milliseconds=MILLISECONDS)
+    return Row(
+        answer_id=f"{version:06}-{number:08}",
+        request_id=f"request-{version}-{number}",
+        user_id=int(user),
+        version_number=version,
+        track="stable",
+        served_at=round(served_at.timestamp() * 1e6),
+        step="known",
+        digest=digest_of(films.replace(", ", ",")),
+    )
 
 
 class Stream:

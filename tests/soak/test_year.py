@@ -38,6 +38,7 @@ def test_months_of_versions_lose_nothing_and_keep_to_their_bounds(tmp_path: Path
         fresh = checks.restored_clone(year.host, tmp_path / "fresh")
         check_rows(year, fresh)
         check_versions_and_answers(year, fresh)
+        assert year.kills > 0
         assert checks.unbounded(year.host) == []
         check_sizes(year, fresh)
         if can_compare(len(year.made)):

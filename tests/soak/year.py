@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from tests.soak.installation import Installation, Run
-from tests.soak.stream import Stream
+from tests.soak.stream import Stream, answers_in
 from tests.soak.troubles import Troubles, draw
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Made:
 
 
 class Year:
-    """The installation `host`, its `twin`, and the stream whose users react to the host's lists."""
+    """The installation `host`, its `twin`, and the stream whose users react to the host's lists. `kills` are those that hit."""
 
     def __init__(self, base: Path, disk: Path, versions: int, lines: int, minutes_share: float) -> None:
         """`disk` holds both checkouts, and fills once. `base` has the remotes. Raises NoFaketimeError."""
@@ -58,6 +58,7 @@ class Year:
         self.host = Installation(disk / "host", base / "host", TRAINER="sgd")
         self.twin = Twin(Installation(disk / "twin", base / "twin", TRAINER="sgd"), versions)
         self.made: list[Made] = []
+        self.kills = 0
 
     def live(self) -> None:
         """Make all versions, and print a line for each."""
@@ -67,6 +68,7 @@ class Year:
             day = _day_of(lines)
             for installation in (self.host, self.twin.installation):
                 installation.set_day(day)
+            self.host.keep_answers(answers_in(lines, troubles.version - 1) if self.made else [])
             path = self._base / f"movie_{troubles.version}.log"
             run = self._make(troubles, lines, path)
             self._publish_lists()
@@ -94,7 +96,7 @@ class Year:
                 self.host.measured("--collect-only", "--input", str(path))
             _append(path, lines[len(lines) // 2 if troubles.collected_before else 0 :])
             for _ in range(troubles.kills):
-                self.host.kill_at(self._chance.uniform(0.3, self._usual_seconds()), *arguments)
+                self.kills += self.host.kill_at(self._chance.uniform(0.3, self._usual_seconds()), *arguments)
             if troubles.full_disk:
                 self._fill_disk(arguments)
             return self._finish(troubles, arguments)
