@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 from contextlib import closing
+from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from tests.integration.checkout import ROOT, Checkout
 from tests.soak.year import bytes_below
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.soak.installation import Installation
@@ -27,6 +29,7 @@ KEPT_VERSIONS, KEPT_DAYS, KEPT_MODELS, KEPT_LOGS, LOG_BYTES = 30, 30, 46, 15, 10
 SLACK = 1.01
 DEVIATION = 0.2
 SLOWER = 1.25
+TOPIC = "movielog4/0"
 
 
 class Size(NamedTuple):
@@ -112,7 +115,7 @@ def sizes(installation: Installation, fresh: Checkout) -> list[Size]:
     metadata = json.loads(fresh.data("model/metadata.json").read_bytes())
     rows = {name: entry["rows"] for name, entry in metadata["data"].items()}
     serving = load_serving(fresh.data("model"))
-    kept = [path.read_bytes() for kind in ("quarantine", "repaired") for path in installation.data(kind).iterdir()]
+    kept = [_as_of_topic(line) for kind in ("quarantine", "repaired") for line in _lines_below(installation.data(kind))]
     parts = fresh.data("versioning").glob("clean_watch_*.parquet")
     arrays = sum(path.stat().st_size for path in fresh.data("model").glob("*/*.npy"))
     fresh.command("git", "gc", "--quiet")
@@ -124,10 +127,22 @@ def sizes(installation: Installation, fresh: Checkout) -> list[Size]:
     return [
         Size("a row of ratings", fresh.data("clean_rating.csv").stat().st_size / rows["clean_rating.csv"], of_rating),
         Size("a row of watches", sum(path.stat().st_size for path in parts) / rows["clean_watch"], of_watch),
-        Size("a line kept aside", sum(map(len, kept)) / sum(each.count(b"\n") for each in kept), of_kept),
+        Size("a line kept aside", fmean(map(len, kept)), of_kept),
         Size("a version in git", bytes_below(fresh.folder / ".git" / "objects") / metadata["version"], of_version),
         Size("the model", arrays, of_user * len(serving.users) + of_film * len(serving.films)),
     ]
+
+
+def _lines_below(folder: Path) -> Iterator[str]:
+    """The lines of all files in a folder, with their ends."""
+    for path in folder.iterdir():
+        with path.open(encoding="ascii") as file:
+            yield from file
+
+
+def _as_of_topic(line: str) -> str:
+    """A kept line as it would be of a topic: the path of a file may have any length."""
+    return json.dumps({**json.loads(line), "source": TOPIC}) + "\n"
 
 
 def _figures(name: str) -> list[float]:
