@@ -123,8 +123,8 @@ class RankerFactory:
 
     def _popularity(self, half_life: float | None) -> Popularity:
         ratings, watches = self.feedback.ratings, self.feedback.watches
-        times = np.concatenate([ratings.time, watches.time])
-        span = float(np.ptp(times)) if len(times) else 0.0
+        times = [each.time for each in (ratings, watches) if len(each)]
+        span = float(max(each.max() for each in times) - min(each.min() for each in times)) if times else 0.0
         life = half_life * span if half_life and span else None
         return Popularity(ratings, watches, self.feedback.shape[1], self.feedback.scale, life)
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auto_deployment.evaluation import evaluate as evaluate_module
 from auto_deployment.evaluation.evaluate import (
     CUTS,
     FEWEST_RATINGS,
@@ -97,6 +98,19 @@ def test_errors_are_of_all_known_and_new_users(data: Dataset) -> None:
         assert result.model.known[at] == pytest.approx(math.sqrt(squares[np.array(known)].mean()))
         assert (result.test_rows[at], result.known_rows[at]) == (len(test), sum(known))
     assert result.rows == 120
+
+
+def test_of_a_large_table_a_sample_of_the_users_is_evaluated(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all their ratings; every metric names users by their rows in the sample."""
+    whole = evaluate(data, ConstantTrainer(), SCALE, 0, lambda: None)
+    assert whole.evaluation.sampled_users is None
+    assert whole.held_out.users.tolist() == data.users.tolist()
+    monkeypatch.setattr(evaluate_module, "EVALUATED_ROWS", 60)
+    evaluation, _, held_out = evaluate(data, ConstantTrainer(), SCALE, 0, lambda: None)
+    assert evaluation.sampled_users == len(held_out.users) == USERS // 2
+    assert set(held_out.users.tolist()) < set(data.users.tolist())
+    assert evaluation.rows == int(np.isin(data.users[data.ratings.user], held_out.users).sum())
+    assert held_out.errors.user.max() < len(held_out.users) == len(held_out.films)
 
 
 def test_a_split_without_new_users_has_no_error_of_them() -> None:
