@@ -59,8 +59,8 @@ class Dataset:
     """What users rated and watched. Users and films are sorted; `look_alikes` are damaged ids that the catalogue leaves out.
 
     `rows` has the rows of each table, `first_versions` for each pair of `watches` the first version whose part has it.
-    Where ratings and watches have only the latest films of each user, `seen` has all of them, and `distribution` is of all
-    rated pairs; else both are None.
+    Where ratings and watches have only the latest films of each user, `seen` has all of them. `distribution` is of all rated
+    pairs then. Otherwise both are None.
     """
 
     users: npt.NDArray[np.int64]
