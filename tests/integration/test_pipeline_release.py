@@ -91,17 +91,14 @@ def test_a_second_clone_gets_every_row_and_the_model(checkout: Checkout, halves:
     assert b"last version" in ended.stdout
     assert other.data("clean_rating.csv").read_bytes() == checkout.data("clean_rating.csv").read_bytes()
     assert metadata["data_md5"] == metadata["data"]["clean_rating.csv"]["md5"] == md5(other.data("clean_rating.csv"))
-<<<<<<< HEAD
     check = (sys.executable, "-m", "scripts.check", "data", "--pull")
     new, everything = other.command(*check), other.command(*check, "--all")
     assert "the 2 parts of version 2 have their checksums in git" in new
     assert "parts of version 1: as model-1 named them" in new
     assert "the 4 parts of versions 1 to 2 have their checksums in git" in everything
-=======
     parts = [other.data(f"versioning/clean_watch_{number}.parquet") for number in (1, 2)]
     listed = "".join(f"{md5(part)}  {part.name}\n" for part in parts)
     assert metadata["data"]["clean_watch"]["md5"] == hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest()
->>>>>>> 69f4158 (Tests: kills, outages and clones on parts of watches)
 
 
 def test_a_part_holds_only_the_rows_that_its_version_added(checkout: Checkout, halves: tuple[Path, Path]) -> None:
