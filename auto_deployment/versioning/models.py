@@ -55,9 +55,17 @@ class Models:
         self._places = places
         self._git_remote = git_remote
         self._dvc_remote = dvc_remote
-        self._pointer = str((places.data / "model.dvc").relative_to(places.root))
         self._file = places.data / FILE
         self._commands = Commands(places.root, apart=True)
+
+    @property
+    def _pointer(self) -> str:
+        """The file in git that names the model. Raises VersioningError for a data folder that no commit can name."""
+        if not self._places.data.is_relative_to(self._places.root):
+            raise VersioningError(
+                f"{self._places.data} (DATA_DIR) is not in the checkout, {self._places.root}: it has no versions"
+            )
+        return str((self._places.data / "model.dvc").relative_to(self._places.root))
 
     def published(self) -> list[Model]:
         """The models of the versions that have a tag on this branch, ascending."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from app.model import load_serving
 from tests.integration.checkout import ROOT, Checkout
-from tests.soak.year import KEPT_MODELS, bytes_below
+from tests.soak.year import bytes_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

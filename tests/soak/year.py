@@ -23,8 +23,6 @@ SEED = 16
 EARLY = range(11, 21)
 LAST = 10
 TWIN_MAKES = 4
-# Few, so that models go in a fortnight too.
-KEPT_MODELS = 3
 TWIN_COLLECTS_EVERY = 10
 HEADING = "version  day         seconds  cpu  peak MB     rows  remote MB  git MB  troubles"
 
@@ -57,7 +55,7 @@ class Year:
         self._stream = Stream(SEED, versions, lines, minutes_share)
         self._troubles = draw(versions, self._chance)
         self._base = base
-        self.host = Installation(disk / "host", base / "host", TRAINER="sgd", KEEP_MODELS=str(KEPT_MODELS))
+        self.host = Installation(disk / "host", base / "host", TRAINER="sgd")
         self.twin = Twin(Installation(disk / "twin", base / "twin", TRAINER="sgd"), versions)
         self.made: list[Made] = []
         self.kills = 0
