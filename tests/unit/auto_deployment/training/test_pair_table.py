@@ -13,7 +13,7 @@ from auto_deployment.ingestion.tables import RATING_HEADER, WATCH_HEADER
 from auto_deployment.ingestion.watch_parts import roll
 from auto_deployment.training import pair_table
 from auto_deployment.training.dataset import Dataset, read
-from auto_deployment.training.pair_table import Manifest, PairTables, Source, checksum, pairs_relation, shorter_ids, version_of
+from auto_deployment.training.pair_table import Manifest, PairTables, Source, checksum, pairs_relation, shorter_ids
 from auto_deployment.versioning.pointers import version_of
 from tests.unit.auto_deployment.samples import SCALE
 
