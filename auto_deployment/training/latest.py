@@ -23,10 +23,15 @@ def latest_rows(ratings: Ratings, watches: Watches, most: int) -> tuple[Mask, Ma
     columns = (np.concatenate([getattr(ratings, name), getattr(watches, name)]) for name in ("user", "film", "time"))
     users, films, times = columns
     n_films = int(films.max(initial=0)) + 1
-    pairs, row_of = np.unique(users.astype(np.int64) * n_films + films, return_inverse=True)
-    latest = np.full(len(pairs), np.iinfo(np.int64).min)
-    np.maximum.at(latest, row_of, times)
-    taken = _first_of_each(pairs // n_films, -latest, most)[row_of]
+    pairs = users.astype(np.int64) * n_films + films
+    # Rows that come sorted by user and film, as those of a slice do, are two sorted runs: a stable sort merges them fast.
+    order = np.argsort(pairs, kind="stable")
+    pairs = pairs[order]
+    is_first = np.append(np.ones(1, dtype=bool), pairs[1:] != pairs[:-1])[: len(pairs)]
+    starts = np.flatnonzero(is_first)
+    latest = np.maximum.reduceat(times[order], starts)
+    taken = np.empty(len(pairs), dtype=bool)
+    taken[order] = _first_of_each(pairs[starts] // n_films, -latest, most)[np.cumsum(is_first) - 1]
     return taken[: len(ratings)], taken[len(ratings) :]
 
 
