@@ -296,15 +296,14 @@ class _Merge:
         An id that was a look-alike and got no line is one still, because the lines of the others only grow.
         """
         needed = f"lines * (CASE WHEN lines <= {LOOK_ALIKE_MOST} THEN {LOOK_ALIKE_RATIO} ELSE {OFTEN_ALIKE_RATIO} END)"
-        suspects = self._database.rows(
-            f"SELECT movie_id, {needed} FROM films "
-            f"WHERE (changed OR NOT look_alike) AND {needed} <= (SELECT max(lines) FROM films)"
-        )
-        lines = [f"{film}\t{shorter}\t{least}" for film, least in suspects for shorter in shorter_ids(film)]
-        self._database.load("suspects", "{'movie_id': 'VARCHAR', 'shorter': 'VARCHAR', 'least': 'BIGINT'}", lines)
+        # In SQL, because a year has millions of suspects, each with as many shorter ids as it has characters.
         self._database.run(
-            "CREATE TEMP TABLE damaged AS SELECT DISTINCT suspects.movie_id FROM suspects JOIN films "
-            "ON films.movie_id = suspects.shorter WHERE films.lines >= suspects.least"
+            "CREATE TEMP TABLE damaged AS SELECT DISTINCT suspects.movie_id FROM ("
+            f"SELECT movie_id, {needed} AS least, unnest(range(1, length(movie_id) + 1)) AS place FROM films "
+            f"WHERE (changed OR NOT look_alike) AND {needed} <= (SELECT max(lines) FROM films)"
+            ") suspects JOIN films ON films.movie_id = substr(suspects.movie_id, 1, place - 1) || "
+            "substr(suspects.movie_id, place + 1) "
+            "WHERE films.lines >= suspects.least AND regexp_matches(substr(suspects.movie_id, place, 1), '[a-z0-9]')"
         )
         self._database.run(
             "CREATE OR REPLACE TEMP TABLE films AS SELECT code, films.movie_id, lines, "
@@ -395,11 +394,6 @@ class _Merge:
         )
         [(rows,)] = self._database.rows(f"SELECT count(*) FROM {parquet(path)}")
         return SliceFile(rows=rows, md5=md5_of(path))
-
-
-def shorter_ids(film: str) -> set[str]:
-    """The ids that are one letter or digit shorter: a damaged id is one of these with a character too many."""
-    return {film[:at] + film[at + 1 :] for at in range(len(film)) if film[at].isalnum()}
 
 
 def checksum(database: Database, folder: Path, manifest: Manifest) -> tuple[str, str]:

@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from auto_deployment.training.pair_table import shorter_ids
 from tests.bench.history import MOST_SECONDS, Report, parsing, rows, slope
 from tests.bench.installation import END, Size
 from tests.bench.measure import Stage
@@ -49,6 +48,11 @@ def test_lines_come_at_our_rate_and_false_ids_at_the_share_of_the_stream() -> No
     lines = int(viewings.minutes.sum())
     assert lines == pytest.approx(LINES_A_SECOND * DAY / 4, rel=0.02)
     assert len(audience.damaged(viewings, 1).user) == pytest.approx(DAMAGED * lines, rel=0.2)
+
+
+def shorter_ids(film: str) -> set[str]:
+    """The ids that are one letter or digit shorter."""
+    return {film[:at] + film[at + 1 :] for at in range(len(film)) if film[at].isalnum()}
 
 
 def test_each_false_id_is_a_true_one_with_a_character_too_many_and_no_true_id_is() -> None:

@@ -13,7 +13,7 @@ from auto_deployment.ingestion.tables import RATING_HEADER, WATCH_HEADER
 from auto_deployment.ingestion.watch_parts import roll
 from auto_deployment.training import pair_table
 from auto_deployment.training.dataset import Dataset, read
-from auto_deployment.training.pair_table import Manifest, PairTables, Source, checksum, pairs_relation, shorter_ids
+from auto_deployment.training.pair_table import Manifest, PairTables, Source, checksum, pairs_relation
 from auto_deployment.versioning.pointers import version_of
 from tests.unit.auto_deployment.samples import SCALE
 
@@ -209,11 +209,6 @@ def test_damage_is_found_when_its_film_has_grown(tmp_path: Path) -> None:
     assert watched(2, gold=10) == ("golds+", "goldx+")
     assert watched(3, goldx=2, silver=1) == ("golds+",)
     assert history.dataset(history.anew(3), 3).look_alikes == ("golds+",)
-
-
-def test_ids_with_a_character_less() -> None:
-    """Only letters and digits come in by damage."""
-    assert shorter_ids("ab+1") == {"b+1", "a+1", "ab+"}
 
 
 def test_all_known_pairs_can_be_queried(history: History) -> None:
