@@ -16,6 +16,8 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc_data.hashfile.db import get_index
 
+from auto_deployment.common.output import keep_output
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -61,6 +63,7 @@ def remove(repo: Repo, remote: str, objects: Sequence[str]) -> None:
 
 def main() -> int:
     """The program. The exit status."""
+    keep_output()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("action", choices=("listings", "remove", "push"))
     parser.add_argument("remote")

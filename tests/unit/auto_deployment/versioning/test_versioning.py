@@ -359,8 +359,10 @@ def test_locks_of_a_git_that_is_at_work_stay(repository: Repository, monkeypatch
 
 def test_locks_of_our_own_program_around_dvc_stay(repository: Repository) -> None:
     """It removes models and pushes earlier versions, and holds DVC's locks meanwhile."""
-    program = [sys.executable, "-c", "input()", str(versioning_repository.DVC_STORE), "remove"]
-    with subprocess.Popen(program, cwd=repository.folder, stdin=subprocess.PIPE) as at_work:
+    program = [sys.executable, "-c", "print('', flush=True); input()", str(versioning_repository.DVC_STORE), "remove"]
+    with subprocess.Popen(program, cwd=repository.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as at_work:
+        assert at_work.stdout is not None
+        at_work.stdout.readline()  # the kernel shows its arguments by now
         found = versioning_repository.users_of(repository.folder)
         at_work.communicate(b"\n")
     assert [f"(process {at_work.pid})" in each for each in found] == [True]

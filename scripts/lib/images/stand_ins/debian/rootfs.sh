@@ -2,7 +2,7 @@
 # Writes the file system of debian:trixie-slim to the tar file that it is given, from this machine's own Debian source. As root.
 set -Eeuo pipefail
 
-ROOT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../../../.." && pwd)"
+ROOT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../../../../.." && pwd)"
 readonly ROOT
 
 main() {

@@ -2,7 +2,7 @@
 # Fetches the broker's jars into the folder that it is given, by this machine's Maven: the same ones as the tests' own broker.
 set -Eeuo pipefail
 
-ROOT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../../../.." && pwd)"
+ROOT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../../../../.." && pwd)"
 readonly ROOT
 
 main() {

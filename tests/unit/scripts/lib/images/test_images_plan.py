@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from scripts.lib.images.plan import RECIPE, STAND_IN, Action, PullOutcome, build_order, differs, plan_image, pull_outcome
 from scripts.lib.images.recipes import STAND_INS, StandInRecipe, recipe_for
 
+ROOT = Path(__file__).resolve().parents[5]
+SCRIPTS_WITH_ROOT = [path for path in sorted(STAND_INS.rglob("*.sh")) if "\nROOT=" in path.read_text()]
 NGINX = StandInRecipe("nginx:1.30.0", Path("/stand_ins/nginx"), "today")
 
 
@@ -89,3 +92,16 @@ def test_every_stand_in_uses_the_base_image_and_leaves_no_package_lists() -> Non
         text = (folder / "Dockerfile").read_text() if folder.name != "debian" else ""
         assert folder.name in {"debian", "base"} or "\nFROM movierec-stand-in/base:trixie\n" in text
         assert text.count("apt-get -qq update") == text.count("rm -rf /var/lib/apt/lists/*")
+
+
+@pytest.mark.parametrize("script", SCRIPTS_WITH_ROOT, ids=lambda path: path.parent.name)
+def test_a_script_of_a_recipe_finds_the_root_of_the_repository(script: Path) -> None:
+    """It calls scripts outside of its folder, so a folder that moves must not leave it behind."""
+    (line,) = [each for each in script.read_text().splitlines() if each.startswith("ROOT=")]
+    found = subprocess.run(
+        ["bash", "-c", f'{line.replace("${BASH_SOURCE[0]}", str(script))}; printf %s "$ROOT"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert Path(found) == ROOT
