@@ -17,6 +17,7 @@ from auto_deployment.common.intervals import wilson
 from auto_deployment.common.json_file import StateError, read_typed, write_json_synced
 from auto_deployment.ingestion.rows import Counts, counts_text, rows_of
 from auto_deployment.ingestion.sources import ReadPlan, RetentionGap
+from auto_deployment.versioning.repository import WATCHES
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -100,6 +101,11 @@ class Collector:
         state = CollectionState.load(path)
         if state is None and any(tables.sizes().values()):
             raise StateError(f"{path}: is missing, but the tables have rows: restore the file, or move the tables away")
+        if state is not None and WATCHES in state.sizes:
+            raise StateError(
+                f"{path}: is of software before 1.1: a run of python -m auto_deployment.auto_deploy takes it over; "
+                "of a demo or a sample, remove the data folder"
+            )
         self.state = state or CollectionState(format=1)
         self.capped = False
         tables.roll(self.state.version)

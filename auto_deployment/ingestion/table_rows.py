@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from auto_deployment.common.database import Error, quoted
+from auto_deployment.common.database import NO_ROOM, Error, quoted
 from auto_deployment.common.errors import RefusedError, first_line
 from auto_deployment.ingestion.events import FILM
 
@@ -90,6 +90,8 @@ def load(
         [(count, wrong)] = database.rows(f"SELECT count(*), count(*) FILTER (WHERE wrong) FROM {table}")
         if source != path:
             source.unlink()
+    except NO_ROOM:
+        raise
     except Error as error:
         raise refusal(path, header, scale, error) from error
     if wrong or count != rows.count:

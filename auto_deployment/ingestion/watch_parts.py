@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from auto_deployment.common.database import Database, Error, quoted
+from auto_deployment.common.database import NO_ROOM, Database, Error, quoted
 from auto_deployment.common.errors import RefusedError, first_line
 from auto_deployment.ingestion.table_rows import checked_rows, refusal, span_of
 from auto_deployment.ingestion.tables import EARLIER_WATCH_HEADER, WATCH_HEADER
@@ -46,6 +46,8 @@ def roll(rows: Path, part: Path, scratch: Path, memory: str | None = None, stop:
                 f"FROM {checked.sql} GROUP BY user_id, movie_id"
             )
             [(wrong, count)] = database.rows("SELECT coalesce(bool_or(wrong), false), coalesce(sum(rows), 0) FROM pairs")
+        except NO_ROOM:
+            raise
         except Error as error:
             raise refusal(rows, header, error=error) from error
         if wrong or count != checked.count:

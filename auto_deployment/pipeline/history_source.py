@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.model import md5_of
-from auto_deployment.common.errors import RunError
+from auto_deployment.common.database import NO_ROOM
+from auto_deployment.common.errors import RunError, first_line
 from auto_deployment.ingestion import watch_parts
 from auto_deployment.ingestion.tables import OPEN_WATCHES, open_watches
 from auto_deployment.training.pair_table import FOLDER, SCRATCH, Source
@@ -26,13 +27,13 @@ def write_parts(places: Places, pending: PendingVersion, open_since: int, memory
     Raises RefusedError naming the first wrong row of the watches.
     """
     write_rating_part(places, pending.number, pending.starts[RATINGS], pending.stops[RATINGS])
-    watch_parts.roll(
-        open_watches(places.data, open_since),
-        places.part(WATCHES, pending.number),
-        places.data / FOLDER / SCRATCH,
-        memory,
-        pending.stops[OPEN_WATCHES],
-    )
+    part = places.part(WATCHES, pending.number)
+    try:
+        watch_parts.roll(
+            open_watches(places.data, open_since), part, places.data / FOLDER / SCRATCH, memory, pending.stops[OPEN_WATCHES]
+        )
+    except NO_ROOM as error:
+        raise RunError(f"{part}: it cannot be written ({first_line(error)}): make room there, then run again") from error
 
 
 def source_of(places: Places, versions: Versions, pending: PendingVersion) -> Source:

@@ -18,7 +18,7 @@ DIRECTION = (
     *("reports", "pipeline", "release", "scheduler", "provenance"),
 )
 COMMANDS = {"auto_deploy", "models", "sample", "restore"}
-TRAINING_ONLY = {"surprise", "pandas", "scipy", "numba", "pandera", "rich", "duckdb"}
+TRAINING_ONLY = {"surprise", "pandas", "scipy", "numba", "rich", "duckdb"}
 
 
 def name_of(path: Path) -> str:

@@ -150,7 +150,7 @@ def test_no_index_or_address_is_reported(folder: str, name: str) -> None:
     assert re.findall(r"\S*://\S*|--(?:extra-)?index\S*|--find-links|--trusted-host|\S+ @ \S+|\bgit\+", text) == []
 
 
-@pytest.mark.parametrize("package", ["scikit-surprise", "pandas", "scipy", "numba", "pandera", "duckdb", "pytest"])
+@pytest.mark.parametrize("package", ["scikit-surprise", "pandas", "scipy", "numba", "duckdb", "pytest"])
 def test_the_image_installs_nothing_of_the_training(package: str) -> None:
     """The lock of a serving container is short."""
     assert package not in {name for name, _ in locked("app")}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from auto_deployment.common.errors import RefusedError, WrongUseError
 from auto_deployment.common.json_file import StateError
-from auto_deployment.ingestion.collector import CollectionState, Collector, check_rejects, check_trainable, lag_grows
+from auto_deployment.ingestion.collector import FILE, CollectionState, Collector, check_rejects, check_trainable, lag_grows
 from auto_deployment.ingestion.events import DEFAULT_RULES, Rules
 from auto_deployment.ingestion.rows import Counts, KeptLine, counts_text, rows_of
 from auto_deployment.ingestion.sources import LONGEST_READ, Block, FileSource, ReadPlan, RetentionGap
@@ -583,3 +583,13 @@ def test_the_real_logs_are_accounted_for_line_by_line(tmp_path: Path, real_ratin
     originals = real_ratings.read_text().splitlines() + real_watches.read_text().splitlines()
     assert len(asides(tmp_path)) == 6
     assert {each.line for each in asides(tmp_path)} < set(originals)
+
+
+def test_the_state_of_older_software_is_taken_over_by_a_run_only(tmp_path: Path) -> None:
+    """Otherwise its watches would be lost in silence."""
+    collect(tmp_path, file_of(tmp_path, CONTENT))
+    state = json.loads((tmp_path / "data" / FILE).read_text())
+    state["sizes"]["clean_watch"] = state["sizes"].pop("open_watch")
+    (tmp_path / "data" / FILE).write_text(json.dumps(state))
+    with pytest.raises(StateError, match=r"is of software before 1\.1"):
+        collector_of(tmp_path)
