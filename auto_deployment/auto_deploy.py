@@ -42,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with locked(settings.data_dir / LOCK, "another run holds the lock"):
             progress, stop = Progress(sys.stdout), Stop()
             status = Pipeline(settings, options, progress, channels, stop, in_service).run()
+            metrics.write_run_metrics(settings, "collect" if options.collect_only else "retrain", status)
             if status == 0 and options.push and not options.collect_only:
                 _remove_models(settings, progress, stop)
-            metrics.write_run_metrics(settings, "collect" if options.collect_only else "retrain", status)
             return status
     except RunError as error:
         sys.stderr.write(f"auto_deploy: {error}\n")

@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             judged = retention.judge()
             sys.stdout.write("".join(f"{line}\n" for line in _lines(judged, retention.unfinished())))
             sys.stdout.flush()
+            stop.check()
             if delete:
                 removed = retention.remove(judged, lambda: not stop.asked())
                 sys.stdout.write(f"removed from the DVC remote {settings.dvc_remote} and the cache: {_sum(removed)}\n")
@@ -61,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         sys.stderr.write(f"models: {error}\n")
         return error.status
+    except OSError as error:
+        sys.stderr.write(f"models: {error.filename or 'the disk'}: {error.strerror or error}\n")
+        return 1
     return 0
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
-from app.provenance.ledger import Ledger
+from app.provenance.ledger import DatabaseError, Ledger
 from app.provenance.tables import reccom, row_of, tracking, tracking_row_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ ROWS_A_READ = 5000
 COUNT_SECONDS = 20
 DAY_SECONDS = 50  # less than the driver's own limit
 MOST_SPANS = 400
+ANSWERED_SECONDS = 900
 
 Key: TypeAlias = Literal["answer_id", "request_id", "user_id"]
 
@@ -100,8 +102,10 @@ class Archive(Ledger):
         """Those of the versions that gave an answer which is kept. Reads the whole table, a day with each query.
 
         Answer ids are ordered by time, so the first and the last one have the first and the last day. A wrong clock may have
-        put them years apart. A query then reads several days.
+        put them years apart. A query then reads several days. Raises DatabaseError after
+        `ANSWERED_SECONDS`.
         """
+        until = time.monotonic() + ANSWERED_SECONDS
         by_time = sa.select(reccom.c.day).limit(1)
         query = sa.select(reccom.c.version_number).distinct()
         bounded = query.prefix_with(f"/*+ MAX_EXECUTION_TIME({DAY_SECONDS * 1000}) */", dialect="mysql")
@@ -117,6 +121,8 @@ class Archive(Ledger):
             for span in (reccom.c.day < first, *spans, reccom.c.day >= starts[-1] + timedelta(days=step)):
                 if not (sought := versions - found):
                     break
+                if time.monotonic() > until:
+                    raise DatabaseError(f"the kept answers were not read within {ANSWERED_SECONDS} s")
                 found.update(connection.execute(bounded.where(span & reccom.c.version_number.in_(sought))).scalars())
         return found
 

@@ -102,8 +102,17 @@ def peak_of_tree(pid: int | None = None) -> Iterator[TreePeak]:
 def _tree(pid: int) -> Iterator[int]:
     """A process and its descendants, without those that were only just begun."""
     yield pid
-    for tasks in (PROC / str(pid) / "task").glob("*/children"):
-        yield from (each for child in _text(tasks).split() if not _is_young(child) for each in _tree(int(child)))
+    for task in _names(PROC / str(pid) / "task"):
+        children = _text(PROC / str(pid) / "task" / task / "children").split()
+        yield from (each for child in children if not _is_young(child) for each in _tree(int(child)))
+
+
+def _names(folder: Path) -> list[str]:
+    """The names in a folder, none where its process has ended."""
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError:
+        return []
 
 
 def _is_young(pid: str) -> bool:

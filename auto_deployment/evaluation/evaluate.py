@@ -132,17 +132,20 @@ def evaluate(
     step: Callable[[], None],
     champion: tuple[Trainer, int] | None = None,
     rankers: Sequence[str] = NAMES,
+    latest: int | None = None,
 ) -> Evaluated:
     """Train and score a model on every split, and choose a ranker. Of a large table all this is done on a sample of users.
 
     The baselines are user-plus-film bias, and the same model on shuffled ratings. `champion`, a trainer and its seed, is
     trained and scored on the same rows. Each of `rankers` is tuned before one cut in time, one is chosen there, and all are
     scored after it. `step` is called after each of `count_steps` trainings and trials. `FEWEST_RATINGS` ratings are needed.
+    With `latest` each training has only each user's latest films before its cut, as the final training has.
     """
-    everybody = Feedback.of(dataset, scale)
+    data = dataset.sample or dataset
+    everybody = Feedback.of(data, scale)
     users = sampled_users(everybody, EVALUATED_ROWS)
     feedback = everybody.of_users(users)
-    shape, splits = feedback.shape, time_splits(feedback.ratings)
+    shape, splits = feedback.shape, [_with_latest(split, feedback, latest) for split in time_splits(feedback.ratings)]
     known = [np.isin(split.test.user, split.train.user) for split in splits]
 
     squared: list[npt.NDArray[np.float64]] = []
@@ -164,7 +167,7 @@ def evaluate(
     bias = errors_of(UserFilmBias())
     champion_errors = errors_of(champion[0], model_seed=champion[1]) if champion is not None else None
     noise = tuple(errors_of(trainer, shuffle).all for shuffle in range(1, SHUFFLES + 1))
-    ranked = evaluate_rankers(feedback, trainer, seed, step, rankers)
+    ranked = evaluate_rankers(feedback, trainer, seed, step, rankers, latest)
     evaluation = Evaluation(
         rows=len(feedback.ratings),
         test_rows=tuple(len(split.test) for split in splits),
@@ -178,7 +181,8 @@ def evaluate(
         chosen=ranked.choice.ranker,
         sampled_users=len(users) if len(users) < len(dataset.users) else None,
     )
-    held_out = held_out_of(*ranking_split(feedback), ranked, errors, dataset.users[users])
+    train, test = ranking_split(feedback)
+    held_out = held_out_of(train.latest(latest), test, ranked, errors, data.users[users])
     return Evaluated(evaluation, ranked.choice, held_out)
 
 
@@ -194,10 +198,27 @@ def shuffled(ratings: Ratings, seed: int) -> Ratings:
 
 
 def evaluate_rankers(
-    feedback: Feedback, trainer: Trainer, seed: int, step: Callable[[], None], rankers: Sequence[str] = NAMES
+    feedback: Feedback,
+    trainer: Trainer,
+    seed: int,
+    step: Callable[[], None],
+    rankers: Sequence[str] = NAMES,
+    latest: int | None = None,
 ) -> OfflineEvaluation:
-    """The metrics of `rankers` at one cut in time: earlier ratings and watches train and choose, later ratings test."""
-    return measure(*ranking_split(feedback), trainer, seed, step, rankers)
+    """The metrics of `rankers` at one cut in time: earlier ratings and watches train and choose, later ratings test.
+
+    With `latest` only that number of each user's films before the cut trains; lists leave out all of them.
+    """
+    train, test = ranking_split(feedback)
+    return measure(train.latest(latest), test, trainer, seed, step, rankers, train)
+
+
+def _with_latest(split: TimeSplit, feedback: Feedback, latest: int | None) -> TimeSplit:
+    """The split whose training rows are of the latest films that each user rated or watched before the cut."""
+    if latest is None or not len(split.test):
+        return split
+    watches = feedback.watches[feedback.watches.time < split.test.time[0]]
+    return split._replace(train=replace(feedback, ratings=split.train, watches=watches).latest(latest).ratings)
 
 
 def ranking_split(feedback: Feedback) -> tuple[Feedback, Ratings]:

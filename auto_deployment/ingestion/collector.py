@@ -103,14 +103,14 @@ class Collector:
             raise StateError(f"{path}: is missing, but the tables have rows: restore the file, or move the tables away")
         if state is not None and WATCHES in state.sizes:
             raise StateError(
-                f"{path}: is of software before 1.1: a run of python -m auto_deployment.auto_deploy takes it over; "
-                "of a demo or a sample, remove the data folder"
+                f"{path}: software before 1.1 wrote this file: run python -m auto_deployment.auto_deploy, which takes it over; "
+                "for a demo or a sample, remove the data folder"
             )
         self.state = state or CollectionState(format=1)
         self.capped = False
         tables.roll(self.state.version)
-        tables.drop_rolled()
         cut = tables.roll_back(self.state.sizes)
+        tables.drop_rolled()
         if cut:
             log.warning("removed %d bytes that a killed run wrote without recording them; their lines are read again", cut)
         if sink is not None:

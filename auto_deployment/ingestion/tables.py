@@ -73,18 +73,24 @@ class Tables:
             raise TableError(f"{error.filename or self.ratings.parent}: {error.strerror}: make room, then run again") from error
 
     def carry_over(self, version: int, start: int) -> None:
-        """Begin the open watches since `version` with the rows from byte `start` of these. `roll` uses the new file."""
+        """Begin the open watches since `version` with the rows from byte `start` of these. `roll` uses the new file.
+
+        Raises TableError for a full disk.
+        """
         target = open_watches(self._data_dir, version)
         unfinished = target.with_name(f".{target.name}.new")
-        with unfinished.open("wb") as new:
-            new.write(f"{WATCH_HEADER}\n".encode())
-            if self.watches.exists():
-                with self.watches.open("rb") as rows:
-                    rows.seek(max(start, len(rows.readline())))
-                    shutil.copyfileobj(rows, new)
-            new.flush()
-            os.fsync(new.fileno())
-        unfinished.replace(target)
+        try:
+            with unfinished.open("wb") as new:
+                new.write(f"{WATCH_HEADER}\n".encode())
+                if self.watches.exists():
+                    with self.watches.open("rb") as rows:
+                        rows.seek(max(start, len(rows.readline())))
+                        shutil.copyfileobj(rows, new)
+                new.flush()
+                os.fsync(new.fileno())
+            unfinished.replace(target)
+        except OSError as error:
+            raise TableError(f"{target}: {error.strerror}: make room, then run again") from error
 
     def drop_rolled(self) -> None:
         """Remove open watches that a version has in its part, and the file that a killed run began."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.database import NO_ROOM, Database, Error, quoted
-from auto_deployment.common.errors import RefusedError, first_line
+from auto_deployment.common.errors import RefusedError, RunError, first_line
 from auto_deployment.ingestion.table_rows import checked_rows, refusal, span_of
-from auto_deployment.ingestion.tables import EARLIER_WATCH_HEADER, WATCH_HEADER
+from auto_deployment.ingestion.tables import EARLIER_WATCH_HEADER, WATCH_HEADER, TableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from auto_deployment.ingestion.table_rows import CheckedRows
 
 # `first_known` is false where rows of software before 1.1 had no time of the first minute: then it is the earliest row's time.
 COLUMNS = {
@@ -30,29 +32,39 @@ COLUMNS = {
 def roll(rows: Path, part: Path, scratch: Path, memory: str | None = None, stop: int | None = None) -> None:
     """Combine the rows in the first `stop` bytes of a CSV file by pair, and write them to `part`.
 
-    The header may be today's, or that of software before 1.1. Raises RefusedError naming the first wrong row.
+    The header may be today's, or that of software before 1.1. Raises RefusedError naming the first wrong row, TableError where
+    rows are missing, RunError for a full disk.
     """
+    if stop is not None and (not rows.exists() or rows.stat().st_size < stop):
+        raise TableError(f"{rows}: {stop:,} bytes are recorded, and not all are there: rows are missing; restore the file")
     header = _header_of(rows)
-    first, last = ("first_at", "last_at") if header == WATCH_HEADER else ("NULL::TIMESTAMP", "watched_at")
     part.parent.mkdir(parents=True, exist_ok=True)
-    with Database(scratch, memory) as database:
-        source = rows if stop is None else span_of(database, rows, header, 0, stop)
-        try:
-            checked = checked_rows(source, header)
-            database.run(
-                "CREATE TEMP TABLE pairs AS SELECT user_id, movie_id, sum(minutes)::INTEGER AS minutes, "
-                f"min(coalesce({first}, {last})) AS first_at, max({last}) AS last_at, "
-                f"bool_and({first} IS NOT NULL) AS first_known, count(*) AS rows, bool_or(wrong) AS wrong "
-                f"FROM {checked.sql} GROUP BY user_id, movie_id"
-            )
-            [(wrong, count)] = database.rows("SELECT coalesce(bool_or(wrong), false), coalesce(sum(rows), 0) FROM pairs")
-        except NO_ROOM:
-            raise
-        except Error as error:
-            raise refusal(rows, header, error=error) from error
-        if wrong or count != checked.count:
-            raise refusal(rows, header)
-        database.copy(f"SELECT {', '.join(COLUMNS)} FROM pairs ORDER BY user_id, movie_id", part)
+    try:
+        with Database(scratch, memory) as database:
+            source = rows if stop is None else span_of(database, rows, header, 0, stop)
+            _combine(database, checked_rows(source, header), rows, header)
+            database.copy(f"SELECT {', '.join(COLUMNS)} FROM pairs ORDER BY user_id, movie_id", part)
+    except NO_ROOM as error:
+        raise RunError(f"{part}: it cannot be written ({first_line(error)}): make room there, then run again") from error
+
+
+def _combine(database: Database, checked: CheckedRows, rows: Path, header: str) -> None:
+    """Make the table `pairs` of the rows. Raises RefusedError naming the first wrong row."""
+    first, last = ("first_at", "last_at") if header == WATCH_HEADER else ("NULL::TIMESTAMP", "watched_at")
+    try:
+        database.run(
+            "CREATE TEMP TABLE pairs AS SELECT user_id, movie_id, sum(minutes)::INTEGER AS minutes, "
+            f"min(coalesce({first}, {last})) AS first_at, max({last}) AS last_at, "
+            f"bool_and({first} IS NOT NULL) AS first_known, count(*) AS rows, bool_or(wrong) AS wrong "
+            f"FROM {checked.sql} GROUP BY user_id, movie_id"
+        )
+        [(wrong, count)] = database.rows("SELECT coalesce(bool_or(wrong), false), coalesce(sum(rows), 0) FROM pairs")
+    except NO_ROOM:
+        raise
+    except Error as error:
+        raise refusal(rows, header, error=error) from error
+    if wrong or count != checked.count:
+        raise refusal(rows, header)
 
 
 def relation(parts: Sequence[Path]) -> str:
@@ -75,14 +87,14 @@ def check(part: Path, database: Database) -> int:
             raise RefusedError(
                 f"{part}: not a part of watches ({what or 'its columns are in another order'}): restore the part"
             )
-        empty = " OR ".join(f"{name} IS NULL" for name in COLUMNS)
-        [(rows, nulls, wrong, pairs)] = database.rows(
-            f"SELECT count(*), count(*) FILTER (WHERE {empty}), "
-            "count(*) FILTER (WHERE user_id < 0 OR minutes < 1 OR first_at > last_at), "
-            f"count(DISTINCT (user_id, movie_id)) FROM {relation([part])}"
-        )
     except Error as error:
         raise RefusedError(f"{part}: it cannot be read ({first_line(error)}): restore the part") from error
+    empty = " OR ".join(f"{name} IS NULL" for name in COLUMNS)
+    [(rows, nulls, wrong, pairs)] = database.rows(
+        f"SELECT count(*), count(*) FILTER (WHERE {empty}), "
+        "count(*) FILTER (WHERE user_id < 0 OR minutes < 1 OR first_at > last_at), "
+        f"count(DISTINCT (user_id, movie_id)) FROM {relation([part])}"
+    )
     if nulls or wrong or pairs != rows:
         what = f"{nulls:,} rows with empty fields, {wrong:,} impossible ones, {rows - pairs:,} pairs that occur again"
         raise RefusedError(f"{part}: not a part of watches ({what}): restore the part")

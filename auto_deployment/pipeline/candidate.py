@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from app.model import RESERVE, Array, md5_of, save
 from auto_deployment.common.blas import one_thread
 from auto_deployment.common.database import database_memory
-from auto_deployment.common.errors import RefusedError, WrongUseError
+from auto_deployment.common.errors import RefusedError, RunError, WrongUseError
 from auto_deployment.evaluation.evaluate import FEWEST_RATINGS, Evaluated, compare_rankers, count_steps, evaluate
 from auto_deployment.evaluation.gate import Decision, decide
 from auto_deployment.evaluation.model_metadata import DataFile, ModelMetadata, ModelMetrics, RatingCounts
@@ -102,7 +102,10 @@ def train_version(
         _report_beyond_accuracy(dataset, settings, version, evaluated, artifact, progress)
     with progress.stage("write"):
         metadata = _describe(dataset, settings, version, evaluated, decision, artifact.ranker, manifest)
-        save(settings.data_dir / "model", metadata.model_dump(), artifact.serving, artifact.rating)
+        try:
+            save(settings.data_dir / "model", metadata.model_dump(), artifact.serving, artifact.rating)
+        except OSError as error:
+            raise RunError(f"{settings.data_dir / 'model'}: cannot be written ({error}): make room, then run again") from error
     return metadata
 
 
@@ -125,7 +128,8 @@ def _evaluate(dataset: Dataset, settings: TrainingSettings, champion: Recipe | N
     champion_trainer, untrained = _champion_trainer(settings, champion)
     rankers = rankers_for(settings.ranker, champion.ranker if champion is not None else None)
     with progress.task("evaluate", count_steps(champion=champion_trainer is not None, rankers=rankers), "trainings") as task:
-        evaluated = evaluate(dataset, trainer, settings.scale, seed, task.advance, champion_trainer, rankers)
+        latest = None if dataset.sample is None else settings.latest_films
+        evaluated = evaluate(dataset, trainer, settings.scale, seed, task.advance, champion_trainer, rankers, latest)
     comparison = None
     if champion is not None:
         comparison = compare_rankers(evaluated.held_out, _ranker(settings, evaluated), champion.ranker, seed)
@@ -246,10 +250,10 @@ def _ranker(settings: TrainingSettings, evaluated: Evaluated) -> str:
 
 def _data_files(manifest: Manifest, data_dir: Path) -> dict[str, DataFile]:
     """What the model is trained on, by name. The watches have the MD5 of a list of their parts, as `md5sum` prints it."""
-    ratings, users = data_dir / RATING_FILE, data_dir / demographics.FILE
+    users = data_dir / demographics.FILE
     parts = {name: md5 for name, md5 in manifest.parts.items() if name.startswith(WATCHES)}
     files = {
-        RATING_FILE: DataFile(md5=md5_of(ratings), rows=manifest.rating_rows),
+        RATING_FILE: DataFile(md5=manifest.rating_md5, rows=manifest.rating_rows),
         WATCHES: DataFile(md5=md5_of_list(parts), rows=manifest.watch_rows),
     }
     if users.exists():

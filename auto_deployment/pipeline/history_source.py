@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.model import md5_of
-from auto_deployment.common.database import NO_ROOM
-from auto_deployment.common.errors import RunError, first_line
+from auto_deployment.common.errors import RunError
 from auto_deployment.ingestion import watch_parts
 from auto_deployment.ingestion.tables import OPEN_WATCHES, open_watches
 from auto_deployment.training.pair_table import FOLDER, SCRATCH, Source
@@ -27,13 +26,8 @@ def write_parts(places: Places, pending: PendingVersion, open_since: int, memory
     Raises RefusedError naming the first wrong row of the watches.
     """
     write_rating_part(places, pending.number, pending.starts[RATINGS], pending.stops[RATINGS])
-    part = places.part(WATCHES, pending.number)
-    try:
-        watch_parts.roll(
-            open_watches(places.data, open_since), part, places.data / FOLDER / SCRATCH, memory, pending.stops[OPEN_WATCHES]
-        )
-    except NO_ROOM as error:
-        raise RunError(f"{part}: it cannot be written ({first_line(error)}): make room there, then run again") from error
+    rows, part = open_watches(places.data, open_since), places.part(WATCHES, pending.number)
+    watch_parts.roll(rows, part, places.data / FOLDER / SCRATCH, memory, pending.stops[OPEN_WATCHES])
 
 
 def source_of(places: Places, versions: Versions, pending: PendingVersion) -> Source:
@@ -47,7 +41,8 @@ def source_of(places: Places, versions: Versions, pending: PendingVersion) -> So
     md5s |= {path.name: md5_of(path) for path in new}
 
     def watches(after: int) -> Mapping[int, Path]:
-        parts = {each: places.part(WATCHES, each) for each in range(max(after, 0) + 1, number + 1)}
+        versions_there = sorted(version_of(name) for name in md5s if name.startswith(WATCHES))
+        parts = {each: places.part(WATCHES, each) for each in versions_there if each > after}
         if missing := [Path(f"{part}.dvc") for part in parts.values() if not part.exists()]:
             versions.pull(*missing)
         for part in parts.values():

@@ -54,7 +54,9 @@ def reasons(model: Model, latest: Collection[int], facts: Facts) -> tuple[str, .
         "answers of it are kept": model.number in facts.answered,
         "a release may need it": model.number in facts.released,
         "its tag is not pushed": model.number not in facts.references.pushed,
-        f"named by {facts.references.models.get(model.folder)}": model.folder in facts.references.models,
+        f"named by {facts.references.models.get(model.folder, 'another .dvc file')}": (
+            model.folder in facts.references.models or model.folder in facts.references.objects
+        ),
     }
     return tuple(reason for reason, holds in found.items() if holds)
 
@@ -119,7 +121,7 @@ class ModelRetention:
                 self._models.remove(each.model.number, each.objects)
             except CommandError as error:
                 raise RetentionError(
-                    f"the removal of version {each.model.number} is not complete, the next one goes on: {error}"
+                    f"the removal of version {each.model.number} is incomplete; the next run completes it: {error}"
                 ) from error
             log.info("the model of version %d is removed: %d objects", each.model.number, len(each.objects))
             removed.append(each.model)
@@ -147,7 +149,7 @@ class ModelRetention:
 
 
 def remove_unneeded(retention: ModelRetention, goes_on: Callable[[], bool]) -> list[Model]:
-    """Remove the models that nobody needs, at the end of a run. Whatever fails is logged, and fails no run."""
+    """Remove the models that nobody needs, at the end of a run. A failure is logged and does not fail the run."""
     try:
         judged = retention.judge()
         return retention.remove(judged, goes_on)

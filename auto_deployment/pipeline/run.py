@@ -129,6 +129,7 @@ class Pipeline:
             check_readable(path)
         self._check_scale()
         self._check_memory()
+        self._pairs.recover()
         if upgrade(self._places, self._versions):
             pending = PendingVersion.load(self._pending_file)
         if self._options.collect_only and pending is not None and pending.stage != "begun":

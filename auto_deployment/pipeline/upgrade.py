@@ -7,22 +7,30 @@ until the next version, whose commit names the converted parts, has been pushed.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.model import md5_of
 from auto_deployment.common.errors import RunError
-from auto_deployment.common.json_file import write_synced
 from auto_deployment.ingestion import collector, watch_parts
 from auto_deployment.ingestion.collector import CollectionState
-from auto_deployment.ingestion.tables import EARLIER_WATCH_HEADER, OPEN_WATCHES, WATCH_HEADER, open_watches
+from auto_deployment.ingestion.tables import (
+    EARLIER_WATCH_HEADER,
+    OPEN_WATCHES,
+    WATCH_HEADER,
+    TableError,
+    open_watches,
+)
 from auto_deployment.pipeline import pending_version
 from auto_deployment.pipeline.pending_version import PendingVersion
 from auto_deployment.training.pair_table import FOLDER, SCRATCH
 from auto_deployment.versioning.repository import EARLIER_PART, WATCHES
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from auto_deployment.versioning.repository import Places, Versions
 
 log = logging.getLogger(__name__)
@@ -33,7 +41,11 @@ BLOCK_BYTES = 1 << 20
 def upgrade(places: Places, versions: Versions) -> bool:
     """Convert what software before 1.1 left. Returns whether there was anything. Raises RunError where a part is damaged."""
     pointers = [path.name for path in places.versioning.glob("*.csv.dvc")]
-    earlier = sorted(int(found[1]) for found in map(EARLIER_PART.fullmatch, pointers) if found is not None)
+    found = {int(each[1]) for each in map(EARLIER_PART.fullmatch, pointers) if each is not None}
+    earlier = sorted(found & set(versions.earlier_parts())) if found else []
+    for number in found - set(earlier):  # a version that was begun: its rows are still those of no version
+        Path(f"{places.earlier_part(number)}.dvc").unlink()
+        places.earlier_part(number).unlink(missing_ok=True)
     missing = [number for number in earlier if not places.part(WATCHES, number).exists()]
     if missing:
         log.info("converting the watches of %d versions to Parquet, once", len(missing))
@@ -47,15 +59,16 @@ def upgrade(places: Places, versions: Versions) -> bool:
 
 def _convert(places: Places, versions: Versions, earlier: list[int], missing: list[int]) -> None:
     table, scratch = places.data / f"{WATCHES}.csv", places.data / FOLDER / SCRATCH
+    if not table.exists():
+        absent = [part for part in map(places.earlier_part, missing) if not part.exists()]
+        versions.pull(*(Path(f"{part}.dvc") for part in absent))
     start = len(EARLIER_WATCH_HEADER) + 1
     for number in earlier:
         stop = start + _rows_size(places, number)
         if number in missing:
             part = places.earlier_part(number)
-            if not part.exists() and table.exists():
-                _cut(table, start, stop, part)
             if not part.exists():
-                versions.pull(Path(f"{part}.dvc"))
+                _cut(table, start, stop, part)
             if md5_of(part) != _pointer(places, number)[0]:
                 part.unlink()
                 raise RunError(
@@ -70,14 +83,15 @@ def _take_over(places: Places, state: CollectionState, rolled: int) -> None:
     """Make open watches of the rows beyond the `rolled` bytes of rows that versions have. Saving the state ends it."""
     target = open_watches(places.data, state.version)
     stop = state.sizes.pop(WATCHES)
-    rows = b""
-    if stop > len(EARLIER_WATCH_HEADER) + 1 + rolled:
-        with (places.data / f"{WATCHES}.csv").open("rb") as table:
-            table.seek(len(EARLIER_WATCH_HEADER) + 1 + rolled)
-            rows = table.read(stop - len(EARLIER_WATCH_HEADER) - 1 - rolled)
-    # The time of the first minute is not known.
-    lines = [b",".join((*line.split(b",")[:3], b"", line.split(b",")[3])) for line in rows.splitlines()]
-    write_synced(target, b"\n".join([WATCH_HEADER.encode(), *lines, b""]))
+    start = len(EARLIER_WATCH_HEADER) + 1 + rolled
+    aside = target.with_name(f".{target.name}.new")
+    with aside.open("wb") as new:
+        new.write(f"{WATCH_HEADER}\n".encode())
+        if stop > start:
+            _copy_open_rows(places.data / f"{WATCHES}.csv", start, stop, new)
+        new.flush()
+        os.fsync(new.fileno())
+    aside.replace(target)
     state.sizes[OPEN_WATCHES] = target.stat().st_size
     path = places.data / pending_version.FILE
     pending = PendingVersion.load(path)
@@ -85,6 +99,17 @@ def _take_over(places: Places, state: CollectionState, rolled: int) -> None:
         pending.stops[OPEN_WATCHES] = state.sizes[OPEN_WATCHES]
         pending.save(path, pending.stage)
     state.save(places.data / collector.FILE)
+
+
+def _copy_open_rows(table: Path, start: int, stop: int, new: BinaryIO) -> None:
+    """Copy the rows of a range of bytes as open watches, without the time of the first minute, which is not known."""
+    if not table.exists() or table.stat().st_size < stop:
+        raise TableError(f"{table}: {stop:,} bytes are recorded, and not all are there: rows are missing; restore the file")
+    with table.open("rb") as rows:
+        rows.seek(start)
+        while rows.tell() < stop and (line := rows.readline()):
+            user, film, minutes, last = line.split(b",")
+            new.write(b",".join((user, film, minutes, b"", last)))
 
 
 def _cut(table: Path, start: int, stop: int, part: Path) -> None:

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from auto_deployment.ranking.implicit_ratings import preferences_of_stars, preferences_of_watches
 from auto_deployment.ranking.ranker import LIKED_FROM, NONE
+from auto_deployment.training.latest import latest_rows
 from auto_deployment.training.seen import BLOCK_USERS, Seen
 
 if TYPE_CHECKING:
@@ -45,6 +46,13 @@ class Feedback:
         watched = self.watches[number[self.watches.user] != NONE]
         ratings, watches = replace(rated, user=number[rated.user]), replace(watched, user=number[watched.user])
         return Feedback(ratings, watches, (len(users), self.shape[1]), self.scale)
+
+    def latest(self, most: int | None) -> Feedback:
+        """The feedback with each user's latest `most` films, see `latest_rows`; all of it for None."""
+        if most is None:
+            return self
+        rated, watched = latest_rows(self.ratings, self.watches, most)
+        return replace(self, ratings=self.ratings[rated], watches=self.watches[watched])
 
     def seen(self) -> Seen:
         """What each user rated or watched."""

@@ -51,7 +51,7 @@ class BeyondAccuracyReport(Stored):
     version: int
     trained_on: str
     ranker: str
-    watch_rows: int | None = None
+    watch_rows: int | None = None  # of reports by software before 1.1, which counted rows in place of versions
     exposure: Exposure
     most_shown: list[tuple[str, float]]
     quality: Quality
@@ -101,7 +101,6 @@ def write(data: Path, lists: VersionLists, held_out: HeldOut) -> BeyondAccuracyR
         version=lists.version,
         trained_on=lists.trained_on,
         ranker=lists.ranker,
-        watch_rows=lists.dataset.rows["watches"],
         exposure=exposure.measure(lists.serving["top"], counts, lists.seen, lists.popularity),
         most_shown=most_shown(lists.dataset.films, counts),
         quality=quality_by_group.by_group(held_out, lists.ranker, labels, lists.seed),

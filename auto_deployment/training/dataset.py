@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +12,9 @@ from auto_deployment.common.database import Database
 from auto_deployment.training.latest import latest_rows
 from auto_deployment.training.pair_table import parquet
 from auto_deployment.training.seen import Seen
+from auto_deployment.training.sizes import EVALUATED_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import numpy.typing as npt
@@ -60,7 +60,7 @@ class Dataset:
 
     `rows` has the rows of each table, `first_versions` for each pair of `watches` the first version whose part has it.
     Where ratings and watches have only the latest films of each user, `seen` has all of them. `distribution` is of all rated
-    pairs then. Otherwise both are None.
+    pairs then, and `sample` has evenly spread users with all their films. Otherwise these are None.
     """
 
     users: npt.NDArray[np.int64]
@@ -72,44 +72,39 @@ class Dataset:
     first_versions: npt.NDArray[np.int32]
     seen: Seen | None = None
     distribution: dict[str, int] | None = None
+    sample: Dataset | None = None
 
 
-def read(
-    folder: Path, manifest: Manifest, scratch: Path, latest: int | None = None, step: Callable[[int], None] = lambda _: None
-) -> Dataset:
+def read(folder: Path, manifest: Manifest, scratch: Path, latest: int | None = None) -> Dataset:
     """The arrays of the pair table in `folder`; with `latest` only that number of films of each user, the latest ones.
 
-    Both are done slice by slice, so that only what is returned is ever held whole. `step` is called with the pairs of a slice.
+    It reads and cuts slice by slice, so it never holds the whole history. The sample has about `EVALUATED_ROWS` rows.
     """
-    columns: dict[str, list[npt.NDArray[Any]]] = defaultdict(list)
-    users = 0
+    columns, sampled = _Columns(), _Columns()
+    every = -(-manifest.pairs // EVALUATED_ROWS)
+    seen_counts, seen_films = [np.zeros(1, dtype=np.int64)], [np.empty(0, dtype=np.int32)]
     distribution = Counter[str]()
     with Database(scratch) as database:
         catalogue = _Catalogue(database, folder)
-        for at, each in enumerate(manifest.slices):
+        for at in range(len(manifest.slices)):
             part = _Slice.read(database, folder, at, catalogue)
             if latest is not None:
                 distribution.update(distribution_of(part.ratings))
                 seen = part.seen()
-                columns["seen_counts"].append(np.diff(seen.starts))
-                columns["seen_films"].append(seen.films)
+                seen_counts.append(np.diff(seen.starts))
+                seen_films.append(seen.films)
+                sampled.add(part.every(every, -columns.users % every))
                 part = part.cut(latest)
-            for name, column in part.columns(users).items():
-                columns[name].append(column)
-            users += len(part.users)
-            step(each.ratings.rows + each.watches.rows)
-    joined = {name: _joined(columns.pop(name, []), kind) for name, kind in _TYPES.items()}
-    order = np.lexsort((joined.pop("number"), joined["rated_time"]))
-    return Dataset(
-        joined["users"],
-        catalogue.films,
-        Ratings(*(joined.pop(f"rated_{name}")[order] for name in ("user", "film", "stars", "time"))),
-        Watches(*(joined.pop(f"watched_{name}") for name in ("user", "film", "minutes", "time"))),
-        catalogue.look_alikes,
-        {"ratings": manifest.rating_rows, "watches": manifest.watch_rows},
-        joined["versions"],
-        None if latest is None else Seen(np.append(0, joined["seen_counts"]).cumsum(), joined["seen_films"]),
-        None if latest is None else dict(sorted(distribution.items(), key=lambda each: float(each[0]))),
+            columns.add(part)
+    rows = {"ratings": manifest.rating_rows, "watches": manifest.watch_rows}
+    dataset = columns.dataset(catalogue, rows)
+    if latest is None:
+        return dataset
+    return replace(
+        dataset,
+        seen=Seen(np.concatenate(seen_counts).cumsum(), np.concatenate(seen_films)),
+        distribution=dict(sorted(distribution.items(), key=lambda each: float(each[0]))),
+        sample=sampled.dataset(catalogue, rows),
     )
 
 
@@ -131,8 +126,6 @@ _TYPES: dict[str, type[np.generic]] = {
     "watched_minutes": np.int32,
     "watched_time": np.int64,
     "versions": np.int32,
-    "seen_counts": np.int64,
-    "seen_films": np.int32,
 }
 
 
@@ -191,6 +184,21 @@ class _Slice:
         ratings, watches = self.ratings[rated], self.watches[watched]
         return _Slice(self.users, ratings, self.number[rated], watches, self.versions[watched])
 
+    def every(self, step: int, first: int) -> _Slice:
+        """The slice with each user that is `step` after the last one, from user `first` on."""
+        chosen = np.arange(first, len(self.users), step)
+        number = np.full(len(self.users), -1, dtype=np.int32)
+        number[chosen] = np.arange(len(chosen), dtype=np.int32)
+        rated, watched = number[self.ratings.user] >= 0, number[self.watches.user] >= 0
+        ratings, watches = self.ratings[rated], self.watches[watched]
+        return _Slice(
+            self.users[chosen],
+            replace(ratings, user=number[ratings.user]),
+            self.number[rated],
+            replace(watches, user=number[watches.user]),
+            self.versions[watched],
+        )
+
     def seen(self) -> Seen:
         """All films that its users rated or watched."""
         users, films = (np.concatenate([getattr(self.ratings, name), getattr(self.watches, name)]) for name in ("user", "film"))
@@ -206,6 +214,34 @@ class _Slice:
             **{f"watched_{name}": column for name, column in watched.items()},
             "versions": self.versions,
         }
+
+
+class _Columns:
+    """The columns of slices, which become a data set."""
+
+    def __init__(self) -> None:
+        self.users = 0
+        self._columns: dict[str, list[npt.NDArray[Any]]] = defaultdict(list)
+
+    def add(self, part: _Slice) -> None:
+        """Add a slice after the others."""
+        for name, column in part.columns(self.users).items():
+            self._columns[name].append(column)
+        self.users += len(part.users)
+
+    def dataset(self, catalogue: _Catalogue, rows: dict[str, int]) -> Dataset:
+        """The data set of all slices, whose columns are given up."""
+        joined = {name: _joined(self._columns.pop(name, []), kind) for name, kind in _TYPES.items()}
+        order = np.lexsort((joined.pop("number"), joined["rated_time"]))
+        return Dataset(
+            joined["users"],
+            catalogue.films,
+            Ratings(*(joined.pop(f"rated_{name}")[order] for name in ("user", "film", "stars", "time"))),
+            Watches(*(joined.pop(f"watched_{name}") for name in ("user", "film", "minutes", "time"))),
+            catalogue.look_alikes,
+            rows,
+            joined["versions"],
+        )
 
 
 def _joined(arrays: list[npt.NDArray[Any]], kind: type[np.generic]) -> npt.NDArray[Any]:

@@ -14,6 +14,7 @@ slice has all pairs of a range of users, so that a merge, and a reader, needs th
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -21,8 +22,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict
 
 from app.model import md5_of
-from auto_deployment.common.database import NO_ROOM, Database, quoted
-from auto_deployment.common.errors import RunError, first_line
+from auto_deployment.common.database import BLOCK_BYTES, NO_ROOM, Database, quoted
+from auto_deployment.common.errors import RefusedError, RunError, first_line
 from auto_deployment.common.json_file import StateError, read_typed, write_json_synced
 from auto_deployment.ingestion import watch_parts
 from auto_deployment.ingestion.table_rows import load
@@ -71,7 +72,8 @@ class Slice(BaseModel, frozen=True):
 class Manifest(BaseModel):
     """What a pair table was made from: the first `rating_bytes` of the table of ratings, and the parts by name, with their MD5.
 
-    `rating_rows` and `watch_rows` count the rows of the table and of all parts. `films` is the MD5 of films.parquet.
+    `rating_md5` is the MD5 of these bytes. `rating_rows` and `watch_rows` count the rows of the table and of all parts. `films`
+    is the MD5 of films.parquet.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -79,6 +81,7 @@ class Manifest(BaseModel):
     format: Literal[1]
     version: int
     rating_bytes: int
+    rating_md5: str
     rating_rows: int
     watch_rows: int
     parts: dict[str, str]
@@ -138,15 +141,16 @@ class PairTables:
             return base
         target = self.folder / str(source.version)
         new = target.with_name(f".{target.name}.new")
-        for leftover in self.folder.glob(".*.new"):
-            shutil.rmtree(leftover)
+        shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         usable = base if base is not None and base.version != source.version and self._is_whole(base) else None
         try:
+            rating_md5 = _md5_after(source, base)
             with Database(self.folder / SCRATCH, self._memory) as database:
                 made = _Merge(database, None if usable is None else self.folder / str(usable.version), usable, source, new)
-                manifest = made.run(scale)
+                manifest = made.run(scale, rating_md5)
         except NO_ROOM as error:
+            shutil.rmtree(new, ignore_errors=True)
             raise PairTableError(
                 f"{self.folder}: the pair table of version {source.version} cannot be made ({first_line(error)}): "
                 "make room on its disk, then run again"
@@ -165,6 +169,11 @@ class PairTables:
         if manifest is None:
             raise StateError(f"{self.folder / str(version)}: the pair table is missing: the next run makes it again")
         return pairs_relation(self.folder / str(version), manifest)
+
+    def recover(self) -> None:
+        """Remove what a killed run left unfinished. No other run may work."""
+        for each in (self.folder / SCRATCH, *self.folder.glob(".*.new")):
+            shutil.rmtree(each, ignore_errors=True)
 
     def drop_but(self, version: int) -> None:
         """Remove every table but that of a version, which has been committed."""
@@ -190,8 +199,26 @@ def source_of_tables(tables: Tables, part: Path, scratch: Path) -> Source:
     return Source(0, ratings, size, lambda _: {0: part}, md5s)
 
 
+def _md5_after(source: Source, base: Manifest | None) -> str:
+    """The MD5 of the table of ratings. Raises RefusedError where its first bytes are not those that `base` was made from."""
+    digest = hashlib.md5(usedforsecurity=False)
+    if not source.ratings.is_file():
+        return digest.hexdigest()  # its loading says what is wrong
+    known = [] if base is None else [(base.rating_bytes, base.rating_md5)]
+    with source.ratings.open("rb") as file:
+        for stop, expected in (*known, (source.rating_bytes, None)):
+            while (left := stop - file.tell()) > 0 and (block := file.read(min(left, BLOCK_BYTES))):
+                digest.update(block)
+            if expected is not None and digest.hexdigest() != expected:
+                raise RefusedError(
+                    f"{source.ratings}: its first {stop:,} bytes are not those of the last version: "
+                    "restore it with python -m auto_deployment.restore"
+                )
+    return digest.hexdigest()
+
+
 def _is_part_of(manifest: Manifest, source: Source) -> bool:
-    """Whether the source has everything that a table was made from, and nothing older that the table lacks."""
+    """Whether the parts up to the table's version are the parts of the table."""
     if manifest.version > source.version or manifest.rating_bytes > source.rating_bytes:
         return False
     up_to = {name: md5 for name, md5 in source.parts.items() if version_of(name) <= manifest.version}
@@ -232,7 +259,7 @@ class _Merge:
         self._source = source
         self._new = new
 
-    def run(self, scale: tuple[float, float]) -> Manifest:
+    def run(self, scale: tuple[float, float], rating_md5: str) -> Manifest:
         """Merge all slices. Returns the manifest."""
         done = self._manifest
         start, rows_before, watches_before = (
@@ -249,6 +276,7 @@ class _Merge:
             format=1,
             version=self._source.version,
             rating_bytes=self._source.rating_bytes,
+            rating_md5=rating_md5,
             rating_rows=rows_before + rating_rows,
             watch_rows=watches_before + watch_rows,
             parts=dict(self._source.parts),
@@ -293,7 +321,7 @@ class _Merge:
     def _flag_look_alikes(self) -> None:
         """Flag the ids that only damage explains: one letter or digit more than an id that has far more lines.
 
-        An id that was a look-alike and got no line is one still, because the lines of the others only grow.
+        A look-alike without new lines stays a look-alike, because the lines of other ids only grow.
         """
         needed = f"lines * (CASE WHEN lines <= {LOOK_ALIKE_MOST} THEN {LOOK_ALIKE_RATIO} ELSE {OFTEN_ALIKE_RATIO} END)"
         # In SQL, because a year has millions of suspects, each with as many shorter ids as it has characters.
@@ -324,7 +352,7 @@ class _Merge:
         )
 
     def _ranges(self) -> Iterator[tuple[int, int, int | None]]:
-        """The base's slice, start and stop of each new slice; a base's slice that has grown too large is halved."""
+        """The base's slice, start and stop of each new slice; a slice that is too large is divided."""
         slices = () if self._manifest is None else self._manifest.slices
         if not slices:
             [(rows,)] = self._database.rows("SELECT (SELECT count(*) FROM rated) + (SELECT count(*) FROM viewed)")
@@ -334,9 +362,14 @@ class _Merge:
             return
         for at, each in enumerate(slices):
             stop = slices[at + 1].start if at + 1 < len(slices) else None
-            pairs = each.ratings.rows + each.watches.rows
-            tables = " UNION ALL ".join(f"SELECT user_id FROM {self._old(table, at)}" for table in ("ratings", "watches"))
-            starts = [each.start, *self._quantiles(tables, 2)[1:]] if pairs > 2 * SLICE_PAIRS else [each.start]
+            within = _within(each.start, stop)
+            new = f"SELECT user_id FROM rated WHERE {within} UNION ALL SELECT user_id FROM viewed WHERE {within}"
+            [(rows,)] = self._database.rows(f"SELECT count(*) FROM ({new})")
+            pairs, starts = each.ratings.rows + each.watches.rows + rows, [each.start]
+            if pairs > 2 * SLICE_PAIRS:
+                tables = " UNION ALL ".join(f"SELECT user_id FROM {self._old(table, at)}" for table in ("ratings", "watches"))
+                found = self._quantiles(f"{tables} UNION ALL {new}", -(-pairs // SLICE_PAIRS))
+                starts += [user for user in found if user > each.start and (stop is None or user < stop)]
             for begin, end in zip(starts, (*starts[1:], stop), strict=True):
                 yield at, begin, end
 
@@ -357,7 +390,7 @@ class _Merge:
 
     def _merge(self, number: int, at: int, start: int, stop: int | None) -> Slice:
         """Write one slice: the base's pairs that nothing new touches, and the others combined."""
-        within = f"user_id >= {start}" + ("" if stop is None else f" AND user_id < {stop}")
+        within = _within(start, stop)
         latest = "QUALIFY row_number() OVER (PARTITION BY user_id, film ORDER BY rated_at DESC, number DESC) = 1"
         combined = (
             "sum(minutes)::INTEGER AS minutes, min(first_at) AS first_at, max(last_at) AS last_at, "
@@ -394,6 +427,11 @@ class _Merge:
         )
         [(rows,)] = self._database.rows(f"SELECT count(*) FROM {parquet(path)}")
         return SliceFile(rows=rows, md5=md5_of(path))
+
+
+def _within(start: int, stop: int | None) -> str:
+    """SQL: whether a user is from `start` to before `stop`."""
+    return f"user_id >= {start}" + ("" if stop is None else f" AND user_id < {stop}")
 
 
 def checksum(database: Database, folder: Path, manifest: Manifest) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc_data.hashfile.db import get_index
+from dvc_objects.fs.local import LocalFileSystem
 
 from auto_deployment.common.output import keep_output
 
@@ -29,8 +30,16 @@ def listings(repo: Repo, remote: str, folders: Sequence[str]) -> dict[str, list[
 
     Raises ValueError for a folder whose list is damaged.
     """
-    stores = [repo.cache.local, repo.cloud.get_remote_odb(remote, "models")]
+    stores = [repo.cache.local, _remote(repo, remote)]
     return {folder: _listing(stores, folder) for folder in folders}
+
+
+def _remote(repo: Repo, remote: str) -> HashFileDB:
+    """The objects in a remote. Raises OSError where its folder is missing: a folder that is not mounted has lost no object."""
+    store = repo.cloud.get_remote_odb(remote, "models")
+    if isinstance(store.fs, LocalFileSystem) and not store.fs.exists(repo.cloud.get_remote(remote).path):
+        raise OSError(f"{repo.cloud.get_remote(remote).path}: there is no such folder: is the disk of the DVC remote mounted?")
+    return store
 
 
 def _listing(stores: Sequence[HashFileDB], folder: str) -> list[str] | None:
@@ -51,7 +60,7 @@ def remove(repo: Repo, remote: str, objects: Sequence[str]) -> None:
 
     DVC takes a folder's object as proof of its files, also in its index of the remote. So index and folders go first.
     """
-    store = repo.cloud.get_remote_odb(remote, "models")
+    store = _remote(repo, remote)
     with repo.lock:
         with closing(get_index(store)) as index:
             index.clear()

@@ -85,7 +85,9 @@ class Models:
             self._git("fetch", "--quiet", "--no-prune", "--no-tags", self._git_remote, *strange, seconds=PUSH_SECONDS)
         own = {(commit, ref) for commit, ref in here if ref in tags}
         names = {commit: f"{_name(ref)} of {self._git_remote}" for commit, ref in theirs if (commit, ref) not in own}
-        names |= {commit: _name(ref) for commit, ref in here if ref not in tags}
+        # What the remote's branches are, the remote says itself: a tracking branch may be of one that was deleted.
+        tracking = f"refs/remotes/{self._git_remote}/"
+        names |= {commit: _name(ref) for commit, ref in here if ref not in tags and not ref.startswith(tracking)}
         for line in self._git("worktree", "list", "--porcelain").splitlines():
             if line.startswith("HEAD "):
                 names.setdefault(line.split()[1], "a checked out commit")

@@ -1,7 +1,7 @@
 """`bench history`: the retraining of installations that are 10, 100 and 365 days old at our rates, within `MEMORY_GB`.
 
 `python -m tests.bench.history DAYS...` measures other ages. An installation lies in the folder of `TMPDIR` and is removed
-at the end; the disk that it needs is told first, and a folder without it is refused. The baselines are the promised limits; of
+at the end; it prints the needed disk first, and a folder without it is refused. The baselines are the promised limits; of
 a further day it is the cost that software 1.0 had (measured on one day, worked out for more).
 """
 

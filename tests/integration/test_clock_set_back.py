@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.checkout import ROOT, Checkout
-from tests.integration.faketime import NoFaketimeError, environment_of, set_clock
+from tests.integration.faketime import NoFaketimeError, environment_at
 from tests.integration.post_office import open_post_office
 
 if TYPE_CHECKING:
@@ -21,15 +21,12 @@ DAYS = 400
 
 
 @pytest.fixture
-def clock(tmp_path: Path) -> Path:
-    """A clock that goes right; `environment_of` it tells processes to go by it."""
-    path = tmp_path / "clock"
-    set_clock(path, 0)
+def right() -> dict[str, str]:
+    """The environment of processes whose clock goes right."""
     try:
-        environment_of(path)
+        return environment_at(0)
     except NoFaketimeError as error:
         pytest.skip(str(error))
-    return path
 
 
 def parts_of(folder: Path) -> list[Path]:
@@ -41,13 +38,13 @@ def parts_of(folder: Path) -> list[Path]:
     return paths
 
 
-def test_a_version_after_the_clock_was_set_back_is_whole_and_says_so(clock: Path, tmp_path: Path) -> None:
+def test_a_version_after_the_clock_was_set_back_is_whole_and_says_so(right: dict[str, str], tmp_path: Path) -> None:
     """Data, git and DVC are as ever, log and quarantine roll; log and mail tell which times contradict each other."""
     first, second = parts_of(tmp_path)
     host = Checkout(tmp_path / "host", tmp_path)
-    host.environment |= environment_of(clock)
+    host.environment |= right
     assert host.run("--input", str(first)).returncode == 0
-    set_clock(clock, -DAYS)
+    host.environment |= environment_at(-DAYS)
     with open_post_office() as office:
         ended = host.run("--input", str(second), **office.environment)
         ((_, text),) = office.read()
@@ -75,7 +72,7 @@ def test_a_version_after_the_clock_was_set_back_is_whole_and_says_so(clock: Path
     assert set(logs) == {"auto_deploy.log", "auto_deploy.log.1"}
     assert warning in logs["auto_deploy.log"]
     assert "step track" in logs["auto_deploy.log.1"]
-    set_clock(clock, 0)
-    right = host.run("--input", str(second))
-    assert (right.returncode, host.data("version.txt").read_text()) == (0, "2\n")
-    assert "nothing new" in right.stdout
+    host.environment |= right
+    again = host.run("--input", str(second))
+    assert (again.returncode, host.data("version.txt").read_text()) == (0, "2\n")
+    assert "nothing new" in again.stdout

@@ -383,7 +383,7 @@ def spoil(checkout: Checkout, what: str) -> None:
         ("version.txt set back", 1, "tag model-1"),
         ("record", 1, "collected.json"),
         ("rows lost", 1, "rows are missing"),
-        ("row of another width", 3, "clean_rating.csv line 501"),
+        ("row of another width", 3, "are not those of the last version"),
     ],
 )
 def test_a_checkout_that_cannot_publish_is_named_and_left_alone(

@@ -591,5 +591,5 @@ def test_the_state_of_older_software_is_taken_over_by_a_run_only(tmp_path: Path)
     state = json.loads((tmp_path / "data" / FILE).read_text())
     state["sizes"]["clean_watch"] = state["sizes"].pop("open_watch")
     (tmp_path / "data" / FILE).write_text(json.dumps(state))
-    with pytest.raises(StateError, match=r"is of software before 1\.1"):
+    with pytest.raises(StateError, match=r"software before 1\.1 wrote this file"):
         collector_of(tmp_path)

@@ -108,7 +108,6 @@ def page(report: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> str:
 def test_without_the_last_model_its_report_says_which_watches_are_new(two: Two, tmp_path: Path) -> None:
     """A clone has reports and no model: new watches are counted, without users' own lists."""
     watched = trained_in_a_clone(two, tmp_path)["loop"]["watched"]
-    assert two.second["watch_rows"] == two.first["watch_rows"] + 3
     assert (watched["pairs"], watched["in_own_list"], watched["in_most_shown"]) == (3, None, pytest.approx(2 / 3))
     assert watched["gini"] == two.second["loop"]["watched"]["gini"]
 
