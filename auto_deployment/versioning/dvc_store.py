@@ -36,7 +36,7 @@ def listings(repo: Repo, remote: str, folders: Sequence[str]) -> dict[str, list[
 
 def _remote(repo: Repo, remote: str) -> HashFileDB:
     """The objects in a remote. Raises OSError where its folder is missing: a folder that is not mounted has lost no object."""
-    store = repo.cloud.get_remote_odb(remote, "models")
+    store: HashFileDB = repo.cloud.get_remote_odb(remote, "models")
     if isinstance(store.fs, LocalFileSystem) and not store.fs.exists(repo.cloud.get_remote(remote).path):
         raise OSError(f"{repo.cloud.get_remote(remote).path}: there is no such folder: is the disk of the DVC remote mounted?")
     return store
