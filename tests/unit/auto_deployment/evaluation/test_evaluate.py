@@ -259,6 +259,18 @@ def test_rankers_are_judged_on_one_cut_in_time() -> None:
     assert result["popularity"].users == 0
 
 
+def test_each_training_has_only_the_latest_films_before_its_cut(data: Dataset) -> None:
+    """As the final training of a large table has them. The test rows are the same, and users stay known."""
+    trainer = ConstantTrainer()
+    whole = evaluate(data, ConstantTrainer(), SCALE, 0, lambda: None).evaluation
+    cut = evaluate(data, trainer, SCALE, 0, lambda: None, latest=2).evaluation
+    assert (cut.test_rows, cut.known_rows, cut.absent_users) == (whole.test_rows, whole.known_rows, whole.absent_users)
+    for split, trained in zip(time_splits(data.ratings), trainer.trained, strict=False):
+        before = pairs(split.train)
+        latest = [pair for at, pair in enumerate(before) if sum(user == pair[0] for user, _ in before[at + 1 :]) < 2]
+        assert pairs(trained) == latest
+
+
 def test_later_ratings_cannot_influence_the_choice() -> None:
     """Whatever comes after the cut, turned round here: the ranker and its tuning are the same, the figures are others."""
     rated = random_ratings(600, 40, 30)

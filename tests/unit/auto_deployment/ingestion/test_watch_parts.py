@@ -7,7 +7,7 @@ import pytest
 
 from auto_deployment.common.database import Database
 from auto_deployment.common.errors import RefusedError
-from auto_deployment.ingestion.tables import EARLIER_WATCH_HEADER, WATCH_HEADER
+from auto_deployment.ingestion.tables import EARLIER_WATCH_HEADER, WATCH_HEADER, TableError
 from auto_deployment.ingestion.watch_parts import check, relation, roll
 
 if TYPE_CHECKING:
@@ -124,3 +124,12 @@ def test_a_missing_or_cut_part_is_refused(tmp_path: Path) -> None:
         part.unlink()
         with pytest.raises(RefusedError, match=f"{part}: the part is missing: restore it"):
             check(part, database)
+
+
+def test_open_watches_that_lost_rows_are_not_rolled(tmp_path: Path) -> None:
+    """A file that is shorter than recorded would make a version without these rows."""
+    (tmp_path / "rows.csv").write_text(f"{WATCH_HEADER}\n1,a+,1,{DAY}:00:00,{DAY}:00:00\n")
+    size = (tmp_path / "rows.csv").stat().st_size
+    with pytest.raises(TableError, match="rows are missing"):
+        roll(tmp_path / "rows.csv", tmp_path / "part", tmp_path / "scratch", stop=size + 1)
+    assert not (tmp_path / "part").exists()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from auto_deployment.ingestion.tables import RATING_HEADER, WATCH_HEADER, Tables
-from auto_deployment.training import pair_table
+from auto_deployment.training import dataset, pair_table
 from auto_deployment.training.dataset import read
 from auto_deployment.training.latest import _first_of_each
 from auto_deployment.training.pair_table import PairTables, source_of_tables
@@ -56,10 +56,10 @@ def table(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return Table(tmp_path, manifest)
 
 
-def pairs(dataset: Dataset) -> dict[tuple[int, int], int]:
+def pairs(data: Dataset) -> dict[tuple[int, int], int]:
     """The latest time of each pair."""
     found: dict[tuple[int, int], int] = {}
-    for rows in (dataset.ratings, dataset.watches):
+    for rows in (data.ratings, data.watches):
         for user, film, time in zip(rows.user.tolist(), rows.film.tolist(), rows.time.tolist(), strict=True):
             found[user, film] = max(time, found.get((user, film), time))
     return found
@@ -106,3 +106,16 @@ def test_the_lowest_keys_of_each_user_are_found_near_and_far_apart(unit: int) ->
     users, keys = np.array([3, 3, 3, 8, 12, 12, 12, 12]), np.array([5, 1, 1, 9, 2, 0, 2, 2])
     assert _first_of_each(users, unit * keys, 2).tolist() == [False, True, True, True, True, True, False, False]
     assert _first_of_each(users, unit * keys, 1).tolist() == [False, True, False, True, False, True, False, False]
+
+
+def test_a_sample_of_users_has_whole_histories(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every third user, across slices, with all rows in their order: the evaluation cuts them by time first."""
+    monkeypatch.setattr(dataset, "EVALUATED_ROWS", 1 + table.manifest.pairs // 3)
+    whole, sample = table.read(), table.read(2).sample
+    assert sample is not None
+    chosen = np.arange(0, USERS, 3)
+    assert sample.users.tolist() == whole.users[chosen].tolist()
+    for old, new in ((whole.ratings, sample.ratings), (whole.watches, sample.watches)):
+        kept = np.isin(old.user, chosen)
+        assert np.array_equal(chosen[new.user], old.user[kept])
+        assert all(np.array_equal(vars(new)[name], vars(old)[name][kept]) for name in ("film", "time"))

@@ -223,3 +223,31 @@ def test_all_known_pairs_can_be_queried(history: History) -> None:
         for user, film in zip(rows.user.tolist(), rows.film.tolist(), strict=True)
     }
     assert found == expected
+
+
+def test_ratings_of_the_last_version_must_still_be_there(history: History) -> None:
+    """A byte that changed in rows that were read before refuses the table: they are not read again."""
+    history.update(3)
+    content = history.ratings.read_bytes()
+    history.ratings.write_bytes(content.replace(b",1,2026-01-02", b",2,2026-01-02", 1))
+    with pytest.raises(RefusedError, match="are not those of the last version: restore it"):
+        history.update(4)
+    history.ratings.write_bytes(content)
+    assert history.update(4).rating_md5 == md5_of(history.ratings)
+
+
+def test_many_new_rows_are_divided_into_slices_at_once(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice is bounded, also where a version brings far more rows than all before it."""
+    assert len(history.update(1).slices) == 1
+    monkeypatch.setattr(pair_table, "SLICE_PAIRS", 100)
+    manifest = history.update(4)
+    assert len(manifest.slices) > 3
+    assert history.checksum(history.tables, 4) == history.checksum(history.anew(4), 4)
+
+
+def test_what_a_killed_run_left_is_removed(history: History) -> None:
+    """Spilled queries could fill the disk of every later run."""
+    for leftover in (".scratch/query-7-x", ".4.new"):
+        (history.tables.folder / leftover).mkdir(parents=True)
+    history.tables.recover()
+    assert not list(history.tables.folder.glob(".*"))
