@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pytest
+from mysql.connector import Error as MySQLError
 
 from auto_deployment.release import docker_commands
 from tests.integration.load import Load
@@ -93,6 +94,7 @@ def test_what_runs_comes_back_when_the_engine_restarts(stack: ComposeStack) -> N
         stack.wait_ready(service, 120)
     wait_until(lambda: answers(stack), 60, "NGINX answers")
     wait_until(lambda: stack.query_prometheus("count(up == 1)") != [], 120, "Prometheus measures")
+    wait_until(lambda: has_database(stack), 120, "MySQL answers")
     assert before - Counter(row[0] for row in stack.rows("select answer_id from reccom")) == Counter()
 
 
@@ -115,6 +117,14 @@ def test_no_request_fails_while_the_engine_hangs(stack: ComposeStack) -> None:
     wait_until(
         lambda: stack.query_prometheus("sum(request_log_lines_lost_total) > 0") != [], 60, "lines that were lost are counted"
     )
+
+
+def has_database(stack: ComposeStack) -> bool:
+    """Whether MySQL answers a query."""
+    try:
+        return stack.rows("select 1") == [(1,)]
+    except MySQLError:
+        return False
 
 
 def answers(stack: ComposeStack) -> bool:
