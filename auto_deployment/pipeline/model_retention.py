@@ -156,5 +156,6 @@ def remove_unneeded(retention: ModelRetention, goes_on: Callable[[], bool]) -> l
     except RunError as error:
         log.warning("older models stay: %s", error)
     except Exception:
+        # The version is published by now: DVC's libraries may raise anything, and no run fails by that.
         log.exception("older models stay")
     return []

@@ -383,9 +383,8 @@ class _Merge:
 
     def _old(self, table: str, at: int) -> str:
         if self._base is None or at < 0:
-            columns = "stars, rated_at, number" if table == "ratings" else "minutes, first_at, last_at, first_known, version"
-            name = "rated" if table == "ratings" else "viewed"
-            return f"(SELECT user_id, film, {columns} FROM {name} WHERE false)"
+            columns, name = (RATINGS, "rated") if table == "ratings" else (WATCHES, "viewed")
+            return f"(SELECT {columns} FROM {name} WHERE false)"
         return parquet(self._base / f"{table}_{at}.parquet")
 
     def _merge(self, number: int, at: int, start: int, stop: int | None) -> Slice:
@@ -396,23 +395,17 @@ class _Merge:
             "sum(minutes)::INTEGER AS minutes, min(first_at) AS first_at, max(last_at) AS last_at, "
             "bool_and(first_known) AS first_known, min(version) AS version"
         )
-        ratings = self._copy(
-            f"ratings_{number}.parquet",
-            "rated",
-            self._old("ratings", at),
-            within,
-            RATINGS,
-            f"SELECT {RATINGS} FROM touched {latest}",
+
+        def merged(table: str, new: str, columns: str, touched: str) -> SliceFile:
+            return self._copy(f"{table}_{number}.parquet", new, self._old(table, at), within, columns, touched)
+
+        return Slice(
+            start=start,
+            ratings=merged("ratings", "rated", RATINGS, f"SELECT {RATINGS} FROM touched {latest}"),
+            watches=merged(
+                "watches", "viewed", WATCHES, f"SELECT user_id, film, {combined} FROM touched GROUP BY user_id, film"
+            ),
         )
-        watches = self._copy(
-            f"watches_{number}.parquet",
-            "viewed",
-            self._old("watches", at),
-            within,
-            WATCHES,
-            f"SELECT user_id, film, {combined} FROM touched GROUP BY user_id, film",
-        )
-        return Slice(start=start, ratings=ratings, watches=watches)
 
     def _copy(self, name: str, new: str, old: str, within: str, columns: str, combined: str) -> SliceFile:
         path = self._new / name

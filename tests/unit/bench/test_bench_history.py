@@ -56,7 +56,7 @@ def shorter_ids(film: str) -> set[str]:
 
 
 def test_each_false_id_is_a_true_one_with_a_character_too_many_and_no_true_id_is() -> None:
-    """So the catalogue can be told from the damage."""
+    """A damaged id is no film of the catalogue: the benchmark knows which ids are which."""
     audience = Audience(1000, 100)
     viewings = audience.viewings(END - 2 * HOUR, END, 1)
     true, false = set(audience.films), set(audience.damaged(viewings, 1).film_id.tolist())
