@@ -16,7 +16,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.model import read_metadata
@@ -115,11 +115,16 @@ def retrained(installation: Installation, **environment: str) -> Report:
             text=True,
         )
     begun = time.monotonic()
-    with process, peak_of_tree(process.pid) as peak:
-        for line in process.stdout or ():
-            output.append(line)
-            _say(line.rstrip("\n"))
-        status = process.wait(LONGEST_SECONDS)
+    limit = Timer(LONGEST_SECONDS, process.kill)
+    limit.start()
+    try:
+        with process, peak_of_tree(process.pid) as peak:
+            for line in process.stdout or ():
+                output.append(line)
+                _say(line.rstrip("\n"))
+            status = process.wait()
+    finally:
+        limit.cancel()
     seconds = time.monotonic() - begun
     if status != 0:
         raise SystemExit(f"history: the retraining ended with status {status}: {checkout.said.read_text()[-1000:]}")

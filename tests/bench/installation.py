@@ -94,6 +94,7 @@ class Installation:
         self._table = self.places.data / f"{RATINGS}.csv"
         self._scratch = folder / "scratch"
         self._database = duckdb.connect(":memory:", config={"threads": 2, "memory_limit": "1GB"})
+        self._database.execute("SET enable_progress_bar = false")
         ids = np.array(self.audience.films, dtype=np.object_)
         self._database.register("named", {"code": np.arange(size.films), "movie_id": ids})
         self._database.execute("CREATE TABLE films AS SELECT code, movie_id::VARCHAR AS movie_id FROM named")
