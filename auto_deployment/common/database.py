@@ -54,6 +54,7 @@ class Database:
                 "autoload_known_extensions": False,
             },
         )
+        self._connection.execute("SET enable_progress_bar = false")  # it would fill a log
 
     def __enter__(self) -> Self:
         return self

@@ -67,11 +67,15 @@ def _combine(database: Database, checked: CheckedRows, rows: Path, header: str) 
         raise refusal(rows, header)
 
 
-def relation(parts: Sequence[Path]) -> str:
-    """The SQL relation of the rows of parts; a pair has a row in each part in which it was watched. No part: no row."""
+def relation(parts: Sequence[Path], *, named: bool = False) -> str:
+    """The SQL relation of the rows of parts; a pair has a row in each part in which it was watched. No part: no row.
+
+    A `named` relation has the path of each row's part as a further column, `filename`.
+    """
     if not parts:
-        return f"(SELECT {', '.join(f'NULL::{kind} AS {name}' for name, kind in COLUMNS.items())} WHERE false)"
-    return f"read_parquet([{', '.join(quoted(str(part)) for part in parts)}])"
+        columns = {**COLUMNS, **({"filename": "VARCHAR"} if named else {})}
+        return f"(SELECT {', '.join(f'NULL::{kind} AS {name}' for name, kind in columns.items())} WHERE false)"
+    return f"read_parquet([{', '.join(quoted(str(part)) for part in parts)}], filename={str(named).lower()})"
 
 
 def check(part: Path, database: Database) -> int:

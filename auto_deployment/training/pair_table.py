@@ -294,9 +294,15 @@ class _Merge:
         new = {version: part for version, part in self._source.watches(after).items() if version > after}
         for part in new.values():
             watch_parts.check(part, self._database)
-        rows = [f"SELECT {version}::INTEGER AS version, * FROM {watch_parts.relation([part])}" for version, part in new.items()]
-        none = f"SELECT NULL::INTEGER AS version, * FROM {watch_parts.relation([])}"
-        self._database.run(f"CREATE OR REPLACE TEMP VIEW watched AS {' UNION ALL '.join(rows) or none}")
+        self._database.run("CREATE TEMP TABLE versions (part VARCHAR, version INTEGER)")
+        if new:
+            rows = ", ".join(f"({quoted(str(part))}, {version})" for version, part in new.items())
+            self._database.run(f"INSERT INTO versions VALUES {rows}")
+        # One relation: a union of many parts would sort each of them apart, all at once in memory.
+        self._database.run(
+            "CREATE OR REPLACE TEMP VIEW watched AS SELECT version, parts.* EXCLUDE (filename) "
+            f"FROM {watch_parts.relation(list(new.values()), named=True)} parts JOIN versions ON part = filename"
+        )
         [(count,)] = self._database.rows("SELECT count(*) FROM watched")
         return int(count)
 
