@@ -25,6 +25,7 @@ def create_app(settings: ServiceSettings, recommender: Recommends, provenance: P
         track=settings.track,
         log_request=request_log.write if request_log else None,
         count_lost=metrics.rows_lost.inc if metrics else None,
+        count_answer=metrics.count_answer if metrics else None,
     )
     add_routes(app, service)
     return app

@@ -41,6 +41,7 @@ MIB = 1 << 20
 LABELS = ("track", "version")
 
 _rows_lost = Counter("journal_rows_lost", "Answers whose provenance row could not be journalled", LABELS, registry=REGISTRY)
+_answers = Counter("answers", "Answers by how the list was chosen", (*LABELS, "step"), registry=REGISTRY)
 _lines_lost = Counter("request_log_lines_lost", "Requests whose line could not be logged", LABELS, registry=REGISTRY)
 _worker_exits = Counter("service_worker_exits", "Workers that ended, and were replaced", LABELS, registry=REGISTRY)
 # The master alone sets it. In the file of a worker it begins at 0, so that of all processes the largest value is right.
@@ -61,10 +62,19 @@ class Metrics:
         app.extensions["movierec_metrics"] = self
         app.before_request(_name_odd_method)
         _Exporter(app, group_by="url_rule", buckets=SECONDS, static_labels=labels, excluded_paths=list(HEALTH_PATHS))
+        # A label is looked up once for each step: that costs more than to count.
+        self._answers: dict[str, Counter] = {}
         self.rows_lost = _rows_lost.labels(**labels)
         self.lines_lost = _lines_lost.labels(**labels)
         self._worker_exits = _worker_exits.labels(**labels)
         _start_time.labels(**labels).set(time.time())
+
+    def count_answer(self, step: str) -> None:
+        """Count an answer by how its list was chosen."""
+        counter = self._answers.get(step)
+        if counter is None:
+            counter = self._answers[step] = _answers.labels(**self.labels, step=step)
+        counter.inc()
 
     def note_exit(self, pid: int) -> None:
         """Count a worker that has ended, and drop its gauges. Only the master calls this."""

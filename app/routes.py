@@ -58,6 +58,7 @@ class Service(NamedTuple):
     track: str
     log_request: Callable[[Entry], None] | None
     count_lost: Callable[[], None] | None
+    count_answer: Callable[[str], None] | None = None
 
 
 def new_id() -> str:
@@ -119,6 +120,8 @@ class _Recommend:
             return Response(answer.body, 200, [("X-Request-ID", request_id), *self._fixed], content_type=TEXT)
         answer = self._service.recommender.recommend(number)
         answer_id = new_id()
+        if self._service.count_answer is not None:
+            self._service.count_answer(answer.step)
         self._journal(answer_id, request_id, number, answer)
         if self._service.log_request is not None:
             milliseconds = (time.perf_counter() - this.started) * 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Typed = TypeVar("Typed")
+PUBLIC, ENTERED = 0o644, 0o555
 # To make an adapter takes milliseconds.
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
@@ -32,12 +34,18 @@ class StateError(RunError):
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Replace a file by what is written: a crash at any moment leaves the old content or the new one, never a mixture."""
+def replacing(path: Path, *, public: bool = False) -> Iterator[BinaryIO]:
+    """Replace a file by what is written: a crash at any moment leaves the old content or the new one, never a mixture.
+
+    Any user may read a `public` file and enter its folder, whatever the umask: its readers are users of containers.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.new")
     try:
         with aside.open("wb") as file:
+            if public:
+                make_public(path.parent)
+                os.fchmod(file.fileno(), PUBLIC)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -50,10 +58,16 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
-def write_synced(path: Path, content: bytes) -> None:
+def write_synced(path: Path, content: bytes, *, public: bool = False) -> None:
     """Replace a file, see `replacing`."""
-    with replacing(path) as file:
+    with replacing(path, public=public) as file:
         file.write(content)
+
+
+def make_public(folder: Path) -> None:
+    """Let any user enter and list a folder. A folder of another user, which has these rights, stays as it is."""
+    if (mode := stat.S_IMODE(folder.stat().st_mode)) & ENTERED != ENTERED:
+        folder.chmod(mode | ENTERED)
 
 
 def sync_folder(folder: Path) -> None:
@@ -65,9 +79,9 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_json_synced(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    """Replace a JSON file."""
-    write_synced(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+def write_json_synced(path: Path, value: Any, *, public: bool = False) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """Replace a JSON file, see `replacing`."""
+    write_synced(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode(), public=public)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -96,9 +110,9 @@ def read_typed(path: Path, kind: type[Typed]) -> Typed | None:
         raise StateError(f"{path}: not a valid {kind.__name__} ({problems}): restore the file") from error
 
 
-def write_typed(path: Path, value: object) -> None:
-    """Replace a JSON file by a model or dataclass, which `read_typed` reads again."""
-    write_json_synced(path, to_json(value))
+def write_typed(path: Path, value: object, *, public: bool = False) -> None:
+    """Replace a JSON file by a model or dataclass, which `read_typed` reads again. `public` as in `replacing`."""
+    write_json_synced(path, to_json(value), public=public)
 
 
 def to_json(value: object) -> dict[str, Any]:

@@ -6,15 +6,13 @@ A second file has the time of the last check of a canary. It shows that a releas
 from __future__ import annotations
 
 import logging
-import os
 import re
-import stat
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from auto_deployment.common.errors import RunError
-from auto_deployment.common.json_file import StateError, read_json, replacing
+from auto_deployment.common.json_file import StateError, read_json, write_synced
 from auto_deployment.ingestion import collector
 from auto_deployment.versioning.repository import current_version
 
@@ -27,10 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FOLDER, FILE, CHECK_FILE = "metrics", "pipeline.prom", "release_look.prom"
+FOLDER, FILE, CHECK_FILE, SCHEDULE_FILE = "metrics", "pipeline.prom", "release_look.prom", "schedule.prom"
 LAST_CHECK = "release_last_look_time_seconds"
 DAY, HOUR = 86400, 3600
-READABLE = 0o555
 HELP = {
     "pipeline_last_run_time_seconds": "When the last run of this kind ended, in seconds since 1970",
     "pipeline_last_run_status": "The exit status of that run: 0 done, 1 failed, 2 wrong use, 3 refused, 130 and 143 stopped",
@@ -45,6 +42,7 @@ HELP = {
     "pipeline_retrain_interval_seconds": "RETRAIN_DAYS: from the start of one full run to the next",
     "pipeline_collect_interval_seconds": "COLLECT_EVERY_HOURS: from one collection to the next",
 }
+NEXT_RUN = "pipeline_next_run_time_seconds"
 _SERIES = re.compile(r"(([a-z_]+)(?:\{(?:kind|reason)=\"[a-z_]+\"\})?) (-?[0-9.]+(?:e[+-]?[0-9]+)?)")
 
 Series = dict[str, float]
@@ -126,17 +124,23 @@ def write_check_time(log_dir: Path, now: float) -> None:
         log.warning("%s cannot be written (%s): Prometheus does not get the time of this check", path, error)
 
 
+def write_next_runs(log_dir: Path, due: Mapping[str, float]) -> None:
+    """Record when the scheduler starts each kind of run next. An error is logged, and never fails the scheduler."""
+    path = log_dir / FOLDER / SCHEDULE_FILE
+    lines = [f"# HELP {NEXT_RUN} When the scheduler starts the next run, in seconds since 1970", f"# TYPE {NEXT_RUN} gauge"]
+    lines += [f'{NEXT_RUN}{{kind="{kind}"}} {moment!r}' for kind, moment in sorted(due.items())]
+    try:
+        replace_metrics(path, "\n".join([*lines, ""]))
+    except OSError as error:
+        log.warning("%s cannot be written (%s): Prometheus does not get the times of the next runs", path, error)
+
+
 def replace_metrics(path: Path, text: str) -> None:
     """Replace a metrics file that every user may read, in a folder that every user may enter, whatever our umask is.
 
     Its reader is node-exporter, a user of its own in a container, which mounts the folder. Raises OSError.
     """
-    with replacing(path) as file:
-        folder = path.parent
-        if (mode := stat.S_IMODE(folder.stat().st_mode)) & READABLE != READABLE:
-            folder.chmod(mode | READABLE)
-        os.fchmod(file.fileno(), 0o644)
-        file.write(text.encode())
+    write_synced(path, text.encode(), public=True)
 
 
 def _data_state(data: Path) -> DataState:

@@ -37,8 +37,8 @@ def observe(
     found = verdict(evidence, limits, rollout.minutes(now))
     tested = self_test(evidence, limits, rollout.minutes(now))
     write_typed(folder / EVIDENCE, evidence)
-    write_json_synced(folder / VERDICT, with_reasons(found))
-    write_json_synced(folder / SELF_TEST, {**with_reasons(tested), "false_alarm": is_false_alarm(tested)})
+    write_json_synced(folder / VERDICT, with_reasons(found), public=True)
+    write_json_synced(folder / SELF_TEST, {**with_reasons(tested), "false_alarm": is_false_alarm(tested)}, public=True)
     return found
 
 

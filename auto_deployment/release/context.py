@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from auto_deployment.common.json_file import PUBLIC, make_public
 from auto_deployment.release.analysis.comparison import Limits
 
 if TYPE_CHECKING:
@@ -62,5 +64,7 @@ class ReleaseContext:
         sys.stdout.flush()
         path = self.folder / rollout.folder / EVENTS
         path.parent.mkdir(parents=True, exist_ok=True)
+        make_public(path.parent)
         with path.open("a", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), PUBLIC)
             file.write(json.dumps({"at": round(at, 3), "step": rollout.step, "said": message}) + "\n")

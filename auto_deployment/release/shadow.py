@@ -92,7 +92,7 @@ def shadow(context: ReleaseContext, rollout: Rollout, check: Callable[[], None])
     if not answers:
         raise RunError(f"no answer at all within {ASK_SECONDS:g} s")
     found = compare_answers(answers, others, (popular[0], popular[1]), source, context.limits)
-    write_json_synced(context.folder / rollout.folder / FILE, {**asdict(found), "at": time.time()})
+    write_json_synced(context.folder / rollout.folder / FILE, {**asdict(found), "at": time.time()}, public=True)
     return found
 
 

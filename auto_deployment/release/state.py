@@ -114,10 +114,8 @@ def load(folder: Path) -> ReleaseState:
 
 
 def save(folder: Path, state: ReleaseState) -> None:
-    """Replace the state. Any user may read the file, whatever the umask: the retraining may run as another user."""
-    write_typed(folder / FILE, state)
-    (folder / FILE).chmod(0o644)
-    folder.chmod(0o755)
+    """Replace the state. Any user may read the file: retraining and console run as other users."""
+    write_typed(folder / FILE, state, public=True)
 
 
 def needed_versions(root: Path, images: int, now: float) -> set[int]:

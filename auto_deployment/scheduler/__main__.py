@@ -16,6 +16,7 @@ from auto_deployment.common.errors import RunError
 from auto_deployment.common.lock import holder, is_held, locked
 from auto_deployment.common.output import keep_output
 from auto_deployment.common.settings import load_settings
+from auto_deployment.pipeline.metrics import write_next_runs
 from auto_deployment.scheduler.daemon import Daemon
 from auto_deployment.scheduler.plan import COLLECT, NOT_RUN, RETRAIN, Every
 from auto_deployment.scheduler.process import Adopted, Child
@@ -77,6 +78,7 @@ def serve(settings: Settings, command: Sequence[str]) -> int:
             launch=lambda job: Child([*command, *ARGUMENTS[job]], folder / RUN_LOCK),
             send_notice=lambda notice: notify.deliver(notice, channels),
             signals=signals,
+            publish_due=lambda due: write_next_runs(settings.log_dir, due),
         )
         return daemon.serve(lambda pid: Adopted(pid, folder / RUN_LOCK) if is_held(folder / RUN_LOCK) else None)
 

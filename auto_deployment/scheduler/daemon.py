@@ -34,7 +34,7 @@ from auto_deployment.scheduler.plan import (
 from auto_deployment.scheduler.signals import Times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from auto_deployment.scheduler.plan import Every, Runs
     from auto_deployment.scheduler.process import Running
@@ -56,6 +56,7 @@ class Daemon:
     launch: Callable[[str], Running]
     send_notice: Callable[[notify.Notice], object]
     signals: Waiting
+    publish_due: Callable[[Mapping[str, float]], None]
     times: Times = field(default_factory=Times)
     runs: Runs = field(init=False)
 
@@ -198,4 +199,6 @@ class Daemon:
         self._save()
 
     def _save(self) -> None:
-        self.memory.write(self.runs, self._due())
+        due = self._due()
+        self.memory.write(self.runs, due)
+        self.publish_due(due)

@@ -79,12 +79,13 @@ class World:
         self.started: list[tuple[str, float]] = []
         self.processes: list[Process] = []
         self.notices: list[str] = []
+        self.published: list[Mapping[str, float]] = []
         self.outcomes: Callable[[str], Process] = lambda _job: Process(self.clock, HOUR / 2, 0)
 
     def daemon(self) -> Daemon:
         """One that has just been started."""
         times = Times(lambda: self.clock.now, lambda: self.clock.steady)
-        return Daemon(self.memory, EVERY, self._launch, self._tell, self.clock, times)
+        return Daemon(self.memory, EVERY, self._launch, self._tell, self.clock, self.published.append, times)
 
     def serve(self, hours: float, **given_: Any) -> int:
         """A daemon from its start until TERM after so many hours; its exit status."""
