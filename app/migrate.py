@@ -15,11 +15,11 @@ from pydantic import ValidationError
 from app.model import ArtifactError, read_metadata
 from app.provenance import DatabaseError, Ledger, SecretError, mysql_url, read_secret, tracking_row, with_times
 from app.provenance.mysql import error_number, open_engine
-from app.provenance.schema import GRANTS, HOST, MIGRATIONS, SCHEMA_MIGRATIONS, SERVICE, UPKEEP, UPKEEP_GRANTS
+from app.provenance.schema import CONSOLE, GRANTS, HOST, MIGRATIONS, SCHEMA_MIGRATIONS, SERVICE, UPKEEP, UPKEEP_GRANTS
 from app.settings import MigrateSettings, settings_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     import sqlalchemy as sa
@@ -62,7 +62,7 @@ def migrate(settings: MigrateSettings, secrets: Secrets) -> None:
         _make_accounts(connection, secrets.accounts)
         for number in _apply_new(connection):
             log.info("migration %d is done", number)
-        _grant(connection)
+        _grant(connection, secrets.accounts)
         keep = (settings.provenance_keep_days, int(settings.provenance_max_gb * 1e9))
         run(connection, "REPLACE INTO retention VALUES (1, %s, %s)", *keep)
         run(connection, "CALL upkeep()")
@@ -119,11 +119,11 @@ def _apply_new(connection: sa.Connection) -> list[int]:
     return [migration.number for migration in new]
 
 
-def _grant(connection: sa.Connection) -> None:
+def _grant(connection: sa.Connection, accounts: Iterable[str]) -> None:
     for rights in UPKEEP_GRANTS:
         run(connection, f"GRANT {rights} TO {UPKEEP}@localhost")
-    for account, each in GRANTS.items():
-        for rights in each:
+    for account in accounts:
+        for rights in GRANTS[account]:
             run(connection, f"GRANT {rights} TO {account}@'%'")
 
 
@@ -149,7 +149,12 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = MigrateSettings()
-        accounts = {SERVICE: read_secret(settings.service_password_file), HOST: read_secret(settings.host_password_file)}
+        files = {
+            SERVICE: settings.service_password_file,
+            HOST: settings.host_password_file,
+            CONSOLE: settings.console_password_file,
+        }
+        accounts = {account: read_secret(file) for account, file in files.items() if file is not None}
         secrets = Secrets(read_secret(settings.mysql_root_password_file), accounts)
     except (SecretError, ValidationError) as error:
         sys.stderr.write(f"migrate: {settings_problem(error)}\n")

@@ -89,11 +89,23 @@ class ShipperSettings(DatabaseSettings):
 
     def database_url(self) -> str:
         """The database as a SQLAlchemy URL with the password. Raises SecretError if the password's file is unusable."""
-        if self.provenance_url is not None:
-            return self.provenance_url.get_secret_value()
-        secret = self.mysql_password
-        password = secret.get_secret_value() if secret else read_secret(self.mysql_password_file or Path())
-        return mysql_url(self.mysql_host, self.mysql_port, self.mysql_database, self.mysql_user or "", password)
+        return _database_url(self) or ""
+
+
+class ConsoleSettings(DatabaseSettings):
+    """Settings of the console. What is not set, its pages leave out, and say so."""
+
+    metrics_url: str | None = Field(None, pattern=r"^https?://", description="the Prometheus whose metrics are shown")
+    release_dir: Path | None = Field(None, description="the folder of releases: `.stack/release` of the checkout that releases")
+    versions_dir: Path | None = Field(None, description="the folder of the versions' reports: `data/versioning`")
+    console_dir: Path | None = Field(
+        None, description="the folder that the host side writes for the console: `LOG_DIR/console`"
+    )
+    console_hosts: str | None = Field(None, description="more names of the console in a Host header, separated by commas")
+
+    def database_url(self) -> str | None:
+        """The database as a SQLAlchemy URL with the password; None without one. Raises SecretError."""
+        return _database_url(self)
 
 
 class MigrateSettings(MysqlSettings):
@@ -106,6 +118,17 @@ class MigrateSettings(MysqlSettings):
     provenance_keep_days: int = Field(90, ge=1, le=3650, description="answers are kept for so many days")
     provenance_max_gb: float = Field(20.0, gt=0, le=1_000_000, description="and at most so many GB of them (10^9 bytes)")
     model_dir: Path = Field(Path("data/model"), description="the artifact whose version is tracked")
+    console_password_file: Path | None = Field(None, description="the file with the password that movierec_console gets")
+
+
+def _database_url(settings: DatabaseSettings) -> str | None:
+    if settings.provenance_url is not None:
+        return settings.provenance_url.get_secret_value()
+    if settings.mysql_user is None:
+        return None
+    secret = settings.mysql_password
+    password = secret.get_secret_value() if secret else read_secret(settings.mysql_password_file or Path())
+    return mysql_url(settings.mysql_host, settings.mysql_port, settings.mysql_database, settings.mysql_user, password)
 
 
 def settings_problem(error: Exception) -> str:

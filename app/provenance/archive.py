@@ -61,13 +61,14 @@ class Served(NamedTuple):
 class Archive(Ledger):
     """The database for reading. Every method raises `DatabaseError` if the database cannot be reached."""
 
-    def find(self, key: Key, value: str | int) -> list[Traced]:
-        """The answers with that answer id, request id or user, oldest first."""
+    def find(self, key: Key, value: str | int, most: int | None = None) -> list[Traced]:
+        """The answers with that answer id, request id or user, oldest first; with `most` only so many, the newest ones."""
         selected = [(tracking if name in tracking.c and name not in reccom.c else reccom).c[name] for name in Traced._fields]
         joined = reccom.outerjoin(tracking, reccom.c.version_number == tracking.c.version_number)
         query = sa.select(*selected).select_from(joined).where(reccom.c[key] == value)
+        newest_first = query.order_by(reccom.c.served_at.desc(), reccom.c.answer_id.desc()).limit(most)
         with self.engine.connect() as connection:
-            return [Traced(*row) for row in connection.execute(query.order_by(reccom.c.served_at, reccom.c.answer_id))]
+            return [Traced(*row) for row in connection.execute(newest_first)][::-1]
 
     def last_users(self, most: int) -> list[int]:
         """The users of the `most` last answers, newest first. Answer ids are ordered by time."""

@@ -30,8 +30,9 @@ class SchemaError(DatabaseError):
 class Ledger:
     """The database. Every method raises `DatabaseError` if the database cannot be reached."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = open_engine(url)
+    def __init__(self, url: str, seconds: int | None = None) -> None:
+        """`seconds` as in `open_engine`."""
+        self.engine = open_engine(url, seconds)
         self._is_mysql = self.engine.dialect.name == "mysql"
 
     def create(self) -> None:

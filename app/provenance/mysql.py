@@ -105,14 +105,19 @@ def error_number(error: BaseException) -> int | None:
     return number if isinstance(number, int) and number > 0 else None
 
 
-def open_engine(url: str) -> sa.Engine:
-    """The engine of a URL, without a connection yet. Its errors show no parameters, which are users and secrets."""
+def open_engine(url: str, seconds: int | None = None) -> sa.Engine:
+    """The engine of a URL, without a connection yet. Its errors show no parameters, which are users and secrets.
+
+    `seconds` limits a connect and each answer of MySQL; None: 5 seconds, and 60.
+    """
     if sa.make_url(url).get_backend_name() != "mysql":
         engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
         sa.event.listen(engine, "connect", _wait_for_other_writers)
         return engine
     # Parameters by position: the driver needs a tenth less time for a row than by name.
-    engine = sa.create_engine(url, paramstyle="format", pool_pre_ping=True, hide_parameters=True, connect_args=_CONNECT)
+    limits = {} if seconds is None else dict.fromkeys(("connection_timeout", "read_timeout", "write_timeout"), seconds)
+    arguments = {**_CONNECT, **limits}
+    engine = sa.create_engine(url, paramstyle="format", pool_pre_ping=True, hide_parameters=True, connect_args=arguments)
     # SQLAlchemy switches this off because of MySQL's bug 117548. Then a whole backup would be in memory.
     engine.dialect.supports_server_side_cursors = True
     sa.event.listen(engine, "do_connect", _connect)

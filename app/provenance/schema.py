@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-SERVICE, HOST, UPKEEP = "movierec_service", "movierec_host", "movierec_upkeep"
+SERVICE, HOST, CONSOLE, UPKEEP = "movierec_service", "movierec_host", "movierec_console", "movierec_upkeep"
 
 # The day has its own column, because a partition's column must be in every unique key. Times are UTC. Compression halves the
 # size to 185 bytes a row with its two indexes. A shipper still inserts 5,000 rows a second.
@@ -142,4 +142,5 @@ GRANTS = {
         "SELECT, INSERT, DELETE ON tracking",
         "SELECT ON schema_migrations",
     ),
+    CONSOLE: ("SELECT ON reccom", "SELECT ON tracking"),
 }

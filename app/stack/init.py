@@ -29,11 +29,14 @@ VOLUMES = {"nginx-logs": NGINX, "journals": SERVICE, "prometheus": NOBODY, "aler
 PLACE = ("main.conf", "http.conf", "listen.conf", "upstream.conf")
 # The project's folders that the users of containers read. They have no secrets: all of it is in git.
 CONFIGURATION = ("nginx", "monitoring")
+# The reports of versions, for the console. The parts in this folder keep their modes: they have what users watched.
+REPORTS = Path("data") / "versioning"
 # Each password's setting, and the file of each reader.
 PASSWORDS = {
     "MYSQL_ROOT_PASSWORD": ("mysql/root_password", "migrate/root_password"),
     "MYSQL_SERVICE_PASSWORD": ("migrate/service_password", "shipper/mysql_password"),
     "MYSQL_PASSWORD": ("migrate/host_password", "host/mysql_password"),
+    "MYSQL_CONSOLE_PASSWORD": ("migrate/console_password", "console/mysql_password"),
 }
 
 
@@ -62,7 +65,7 @@ def init(project: Path, volumes: Path) -> list[str]:
         if warning:
             sys.stderr.write(f"init: {warning}\n")
     folder, owner = project / ".secrets", project.stat().st_uid
-    owners = {"mysql": MYSQL, "migrate": SERVICE, "shipper": SERVICE, "host": owner, "alertmanager": NOBODY}
+    owners = {"mysql": MYSQL, "migrate": SERVICE, "shipper": SERVICE, "console": SERVICE, "host": owner, "alertmanager": NOBODY}
     wanted = [
         *passwords(given, read_files(folder)),
         SecretFile("host/mysql_user", given.get("MYSQL_USER", HOST)),
@@ -73,15 +76,23 @@ def init(project: Path, volumes: Path) -> list[str]:
         _make_folder(folder / name, reader)
     written = [f".secrets/{file.path}" for file in wanted if _write(folder / file.path, file.content, owners[_reader(file)])]
     _make_folder(project / ".stack", owner, 0o755)  # no secrets: the retraining, another user, reads the version in service
-    _make_folder(project / ".stack" / "nginx", owner, 0o755)
+    for name in ("nginx", "release"):
+        _make_folder(project / ".stack" / name, owner, 0o755)
     logs = project / given.get("LOG_DIR", "logs")
-    for path in (logs, logs / "metrics"):
+    for path in (logs, logs / "metrics", logs / "console"):
         _make_folder(path, owner, 0o755)
     placed = [f".stack/nginx/{name}" for name in PLACE if _place(project, name, owner)]
     for name, user in VOLUMES.items():
         if (volumes / name).is_dir():
             os.chown(volumes / name, user, user)
-    opened = [f"{name}/ made readable for the containers" for name in CONFIGURATION if _make_readable(project / name)]
+    for path in (project / REPORTS.parent, project / REPORTS):
+        if not path.exists():
+            _make_folder(path, owner, 0o755)
+    found = {name: sorted((project / name).rglob("*")) for name in CONFIGURATION}
+    found[str(REPORTS)] = sorted((project / REPORTS).glob("report_*.json"))
+    opened = [
+        f"{name}/ made readable for the containers" for name, paths in found.items() if _make_readable([project / name, *paths])
+    ]
     return [*(f"{name} written" for name in (*written, *placed)), *opened]
 
 
@@ -101,14 +112,14 @@ def _make_folder(path: Path, owner: int, mode: int = 0o700) -> None:
     path.chmod(mode)
 
 
-def _make_readable(folder: Path) -> bool:
-    """Let every user read a folder and all files in it. Returns whether a mode was changed.
+def _make_readable(paths: Sequence[Path]) -> bool:
+    """Let every user read files, and enter folders. Returns whether a mode was changed.
 
     A clone made under `umask 077` or `027` has files that only their owner can read. git keeps no mode except the owner's `x`.
     Raises OSError, whose text says what to do.
     """
     changed = False
-    for path in (folder, *sorted(folder.rglob("*"))):
+    for path in paths:
         if path.is_symlink():
             continue
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -117,7 +128,8 @@ def _make_readable(folder: Path) -> bool:
             try:
                 path.chmod(wanted)
             except OSError as error:
-                hint = f"{error.strerror}, and the containers cannot read it (run: chmod -R a+rX {' '.join(CONFIGURATION)})"
+                names = " ".join((*CONFIGURATION, f"{REPORTS}/report_*"))
+                hint = f"{error.strerror}, and the containers cannot read it (run: chmod -R a+rX {names})"
                 raise OSError(error.errno, hint, str(path)) from error
             changed = True
     return changed

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from app import __version__
 from app.provenance import DatabaseError
 from app.provenance.archive import Archive
+from auto_deployment.common.console_files import publish_chain
 from auto_deployment.common.errors import RunError, WrongUseError, first_line
 from auto_deployment.common.settings import load_settings
 from auto_deployment.common.templates import render
@@ -99,6 +100,8 @@ class Subcommands:
         chain = gather(answer, self._files, find_engine(self._settings.app_image), log, here=options.here or bool(options.demo))
         if options.html is not None:
             options.html.write_text(render("provenance/answer.html", chain=chain, sections=sections(chain)), encoding="utf-8")
+        if options.console:
+            publish_chain(self._settings.log_dir, answer.answer_id, chain.model_dump(mode="json"))
         self._print(chain.model_dump(), text(chain))
         return 0
 
@@ -197,6 +200,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
             command.add_argument("--here", action="store_true", help="compute by the code at hand, not in the released image")
         if name == "why":
             command.add_argument("--html", metavar="FILE", type=Path, help="write the chain as one page, too")
+            command.add_argument("--console", action="store_true", help="show the chain in the console, too")
             command.add_argument("--tries", metavar="LOG", type=Path, help="NGINX's log of tries, or a folder of them")
     return parser.parse_args(arguments)
 
@@ -206,7 +210,11 @@ def _demo(folder: Path | None) -> dict[str, Any]:
         return {}
     if not (folder / "provenance.sqlite").exists():
         raise WrongUseError(f"{folder} holds no demo: scripts/dev demo makes one")
-    return {"provenance_url": f"sqlite:///{folder / 'provenance.sqlite'}", "data_dir": folder / "data"}
+    return {
+        "provenance_url": f"sqlite:///{folder / 'provenance.sqlite'}",
+        "data_dir": folder / "data",
+        "log_dir": folder / "logs",
+    }
 
 
 def _number(text: str, what: str) -> int:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from app import __version__
 from app.env_file import read_env_file
 from auto_deployment import notify
+from auto_deployment.common.console_files import publish_settings
 from auto_deployment.common.errors import RefusedError, RunError
 from auto_deployment.common.lock import LockedError, is_held, locked
 from auto_deployment.common.logs import configure, secrets_of
@@ -227,7 +228,10 @@ def _release_context(options: argparse.Namespace) -> ReleaseContext:
     settings, root = load_settings(), Path.cwd()
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     configure(settings.log_dir, run_id, logging.WARNING, secrets_of(settings))
-    channels = [] if options.command == "status" else notify.open_channels(settings)
+    channels = []
+    if options.command != "status":
+        channels = notify.open_channels(settings)
+        publish_settings(settings)
     docker, runner = os.environ.get("DOCKER", "docker"), Commands(root, apart=True)
     stack = Stack(root, docker, runner, settings.app_image, compose_file=compose_file(os.environ, root))
     return ReleaseContext(settings, root, root / state.FOLDER, stack, Prometheus(settings.prometheus_url), channels, shadow)

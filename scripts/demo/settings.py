@@ -61,6 +61,11 @@ class DemoFolder(NamedTuple):
         return self.folder / "nginx"
 
     @property
+    def versions(self) -> Path:
+        """The reports of versions."""
+        return self.data / "versioning"
+
+    @property
     def provenance_url(self) -> str:
         """The URL of the database."""
         return f"sqlite:///{self.folder / 'provenance.sqlite'}"
@@ -73,12 +78,12 @@ def services() -> list[Service]:
     return [Service(*each, ports[2 * at], ports[2 * at + 1]) for at, each in enumerate(names)]
 
 
-def require_free(port: int) -> None:
-    """Raise RunError if `port` is taken."""
+def require_free(option: str, port: int) -> None:
+    """Raise RunError if `port`, which `option` gives, is taken."""
     try:
         socket.create_server(("", port)).close()
     except OSError as error:
-        raise RunError(f"port {port} is taken or not allowed: stop what listens there, or use --port") from error
+        raise RunError(f"port {port} is taken or not allowed: stop what listens there, or use {option}") from error
 
 
 def gunicorn(service: Service, demo: DemoFolder) -> tuple[list[str], dict[str, str]]:
@@ -94,6 +99,18 @@ def gunicorn(service: Service, demo: DemoFolder) -> tuple[list[str], dict[str, s
         "RUN_DIR": str(demo.folder / "run" / service.name),
         "JOURNAL_DIR": str(demo.journals),
         "TMPDIR": str(demo.folder),
+    }
+    return command, environment
+
+
+def console(port: int, demo: DemoFolder) -> tuple[list[str], dict[str, str]]:
+    """The command and the environment of the console. The demo has neither a Prometheus nor a release."""
+    settings = ROOT / "app" / "console" / "gunicorn_settings.py"
+    command = [sys.executable, "-m", "gunicorn", "--config", str(settings), "--chdir", str(ROOT), "--bind", f"127.0.0.1:{port}"]
+    environment = {
+        "PROVENANCE_URL": demo.provenance_url,
+        "VERSIONS_DIR": str(demo.versions),
+        "CONSOLE_DIR": str(demo.logs / "console"),
     }
     return command, environment
 

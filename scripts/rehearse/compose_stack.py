@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("stable-1", "stable-2", "canary")
 UP_SECONDS = 180.0
-PORTS = ("NGINX_PORT", "MYSQL_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "CADVISOR_PORT")
+PORTS = ("NGINX_PORT", "MYSQL_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "CADVISOR_PORT", "CONSOLE_PORT")
 
 
 def copy_of_project(to: Path) -> Path:

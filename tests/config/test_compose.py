@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from app.stack.init import CONFIGURATION
+from app.stack.init import CONFIGURATION, REPORTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ def test_every_folder_of_the_project_that_a_container_reads_is_made_readable(ser
     volumes = [volume for name, service in services.items() if name != "init" for volume in service.get("volumes", ())]
     sources = [volume["source"] if isinstance(volume, dict) else volume.partition(":")[0] for volume in volumes]
     folders = {source.split("/")[1] for source in sources if source.startswith("./")}
-    assert folders == {*CONFIGURATION, ".stack", ".secrets", "${LOG_DIR"}
+    assert folders == {*CONFIGURATION, REPORTS.parts[0], ".stack", ".secrets", "${LOG_DIR"}
 
 
 def test_a_folder_of_another_checkout_is_never_made_by_docker(services: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import yaml  # type: ignore[import-untyped]  # has no types
 from pydantic import TypeAdapter
 
 from app.env_file import OF_IMAGES, REMOVED
-from app.settings import MigrateSettings, ServiceSettings, ShipperSettings
+from app.settings import ConsoleSettings, MigrateSettings, ServiceSettings, ShipperSettings
 from app.stack.init import PASSWORDS
 from app.wsgi import MIB, SEGMENT_BYTES
 from auto_deployment.common.settings import Settings
@@ -29,6 +29,7 @@ READERS: dict[str, type[BaseSettings]] = {
     "service": ServiceSettings,
     "shipper": ShipperSettings,
     "migrate": MigrateSettings,
+    "console": ConsoleSettings,
 }
 SIDES = tuple(READERS.values())
 FIELDS = {f"{side.__name__}-{name}": (name, field) for side in SIDES for name, field in side.model_fields.items()}
@@ -38,7 +39,7 @@ FIELDS = {f"{side.__name__}-{name}": (name, field) for side in SIDES for name, f
 RELEASE_ONLY = {"CANARY_TAG", "CANARY_TRACK"}
 
 
-MOST_SETTINGS = 87
+MOST_SETTINGS = 90
 ALL = [pytest.param(*each, id=key) for key, each in FIELDS.items()]
 SETTABLE = [pytest.param(*each, id=key) for key, each in FIELDS.items() if each[0].upper() not in OF_IMAGES]
 
@@ -109,11 +110,18 @@ NOT_IN_COMPOSE = {
     "stable-1": {"MODEL_DIR", "BIND", "METRICS_BIND", "RUN_DIR", "METRICS"},
     "shipper": {"PROVENANCE_URL", "MYSQL_PORT", "MYSQL_PASSWORD", "SHIP_BATCH", "SHIP_SECONDS"},
     "migrate": {"MYSQL_PORT", "MIGRATE_SECONDS", "MODEL_DIR"},
+    "console": {"PROVENANCE_URL", "MYSQL_PORT", "MYSQL_PASSWORD"},
 }
 
 
 @pytest.mark.parametrize(
-    ("service", "side"), [("stable-1", ServiceSettings), ("shipper", ShipperSettings), ("migrate", MigrateSettings)]
+    ("service", "side"),
+    [
+        ("stable-1", ServiceSettings),
+        ("shipper", ShipperSettings),
+        ("migrate", MigrateSettings),
+        ("console", ConsoleSettings),
+    ],
 )
 def test_a_setting_reaches_its_container(service: str, side: type[BaseSettings]) -> None:
     """By the container's environment: without a line there, a value in `.env` would have no effect."""

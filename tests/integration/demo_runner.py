@@ -27,8 +27,9 @@ class Demo:
     def __init__(self, folder: Path, *arguments: str, ranker: str = "popularity", **environment: str) -> None:
         """Most tests do not care what ranks, and popularity is the quickest."""
         self.folder = folder
-        (self.port,) = reserve()
-        self._command = [str(ROOT / "scripts" / "dev"), "demo", "--folder", str(folder), "--port", str(self.port), *arguments]
+        self.port, self.console_port = reserve(2)
+        ports = ["--port", str(self.port), "--console-port", str(self.console_port)]
+        self._command = [str(ROOT / "scripts" / "dev"), "demo", "--folder", str(folder), *ports, *arguments]
         self._environment = {**os.environ, "RANKER": ranker, **environment}
         self._process: subprocess.Popen[str] | None = None
 

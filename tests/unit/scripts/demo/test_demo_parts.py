@@ -76,7 +76,7 @@ def test_a_user_line_only_for_root() -> None:
 def test_a_taken_port_is_named() -> None:
     """RunError with the port's number."""
     with socket.create_server(("", 0)) as held, pytest.raises(RunError, match=str(held.getsockname()[1])):
-        require_free(held.getsockname()[1])
+        require_free("--port", held.getsockname()[1])
 
 
 def test_a_demo_that_runs_already_is_named_before_its_port(tmp_path: Path) -> None:

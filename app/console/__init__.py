@@ -1,0 +1,1 @@
+"""The console: read-only pages that say how the service is, and why."""
