@@ -22,6 +22,7 @@ from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
 from auto_deployment.ingestion import collector
 from auto_deployment.ingestion.collector import CollectionState
+from auto_deployment.ingestion.rows import Counts
 from auto_deployment.ingestion.sources import SAMPLE, check_readable
 from auto_deployment.pipeline.tracking import put_rows
 from auto_deployment.reports import version_report
@@ -156,8 +157,9 @@ def _serve(options: argparse.Namespace, demo: DemoFolder, binary: str, metadata:
 def _write_report(demo: DemoFolder, metadata: ModelMetadata) -> None:
     """The report of version 0, for the console."""
     collected = CollectionState.load(demo.data / collector.FILE)
+    lines = Counts() if collected is None else collected.last
     demo.versions.mkdir(exist_ok=True)
-    report = version_report.build(metadata, collected.last, [], 0, None, None)
+    report = version_report.build(metadata, lines, [], 0, None, None)
     version_report.write(demo.versions / "report_0.json", report)
 
 

@@ -99,9 +99,9 @@ class Host:
         written = report(version=number).model_copy(update={"telemetry": telemetry})
         version_report.write(self.versions / f"report_{number}.json", written)
 
-    def answer(self, **fields: str | int) -> str:
+    def answer(self, user: int = 7) -> str:
         """Record an answer; its id."""
-        row = ROW._replace(**fields)
+        row = ROW._replace(user_id=user)
         with closing(Ledger(self.database)) as ledger:
             ledger.create()
             ledger.add_answers("journal", [row], 0)
@@ -134,7 +134,7 @@ def test_a_page_without_any_source_says_what_is_missing_and_what_to_do(page: str
 def test_a_stack_that_has_just_started_has_pages_that_say_what_comes(host: Host, page: str) -> None:
     """No release, no version, no answer, no series."""
     host.versions.mkdir()
-    host.answer(user_id=1)
+    host.answer(1)
     answer = host.client(FakePrometheus({}, [])).get(page)
     assert answer.status_code == 200
     assert "Not shown" not in answer.text
@@ -238,7 +238,12 @@ def test_a_thousand_versions_have_pages_that_read_only_what_they_show(host: Host
         (host.versions / f"report_{number}.json").write_text(content.replace('"version": 1', f'"version": {number}'))
     read: list[int] = []
     report_of = HostFiles.report
-    monkeypatch.setattr(HostFiles, "report", lambda self, number: read.append(number) or report_of(self, number))
+
+    def noted(files: HostFiles, number: int) -> dict[str, object] | None:
+        read.append(number)
+        return report_of(files, number)
+
+    monkeypatch.setattr(HostFiles, "report", noted)
     text = text_of(host.client().get("/versions?page=2").text)
     assert f"{1000 - VERSIONS_A_PAGE} 2026-11-23" in text
     assert "page 2 of 20" in text
@@ -258,7 +263,7 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(host: Host, damage: str) 
 
 def test_answers_stand_beside_the_history_once_one_is_explained(host: Host) -> None:
     """Before that, the page has the command to copy."""
-    answer = host.answer(user_id=7, version_number=3)
+    answer = host.answer()
     client = host.client()
     assert f"scripts/provenance why {answer} --console" in text_of(client.get("/answers?user=7").text)
     assert f"scripts/provenance why {answer} --console" in text_of(client.get(f"/answers/{answer}").text)
@@ -285,7 +290,7 @@ def test_a_user_that_cannot_be_is_refused(host: Host, user: str) -> None:
 def test_what_comes_from_the_stream_is_escaped(host: Host) -> None:
     """A film id may be any text."""
     hostile = '"><script>alert(1)</script>'
-    answer = host.answer(user_id=7)
+    answer = host.answer()
     publish_chain(host.logs, answer, chain(film=hostile))
     client = host.client(
         FakePrometheus({"sum by (step) (rate(answers_total[5m]))": [Series({"step": hostile}, {1.0: 1.0})]}, [])
