@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -17,6 +18,7 @@ from scripts.ports import reserve
 from scripts.rehearse.__main__ import mail_settings
 from scripts.rehearse.mailbox import Mailbox
 from scripts.rehearse.release_stack import ReleaseStack
+from tests.integration.browser import Reader, browser
 from tests.integration.load import Load
 from tests.log_sample import path_of, release_log, shape_of
 from tests.stack.stack import SERVICES, wait_until
@@ -77,6 +79,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         mailbox.stop()
 
 
+@pytest.fixture
+def reader(site: Site) -> Iterator[Reader]:
+    """Somebody who looks at the console of the stack. No page may make an error."""
+    with browser() as launched:
+        made = Reader(launched, f"http://127.0.0.1:{site.stack.ports['CONSOLE_PORT']}")
+        yield made
+        made.close()
+    assert made.complaints == []
+
+
 @contextmanager
 def under_load(site: Site) -> Iterator[Load]:
     """Clients send requests all the time. No request fails."""
@@ -100,18 +112,21 @@ def all_serve(site: Site, version: int, services: tuple[str, ...] = SERVICES) ->
     }
 
 
-def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
+def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site, reader: Reader) -> None:
     """Every service runs the version, and one mail reports the promotion. The report exists.
 
     Each answer to a client has a row, and the release's own requests have none. During the bake, the checkout gets broken code,
     a broken Compose file and a broken lock, and an installation is killed. The release's log has the shape of the sample in
     `data/sample/`. The canary's memory is known with any image store.
-    Prometheus returns each value of the verdict for the query of that value.
+    Prometheus returns each value of the verdict for the query of that value. Somebody follows the release in the console.
     """
     version, mails = site.put_version(), len(site.mailbox.subjects)
     with under_load(site) as load:
         running = site.stack.start("release")
         site.wait_for_step("bake")
+        reader.open("/release")
+        reader.page.get_by_role("heading", name=f"Release of version {version}").wait_for()
+        reader.page.get_by_role("row", name="slowdown").first.wait_for()
         with broken_upgrade(site.stack.folder):
             kill_an_installation(site.stack)
             began = time.monotonic()
@@ -122,6 +137,10 @@ def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site) -> None:
     kept = shape_of(path_of("release").read_text())
     assert shape_of(release_log(site.stack)) == kept, "make it again: scripts/dev logs release"
     assert all_serve(site, version)
+    reader.page.get_by_role("row", name=re.compile(rf"UTC {version} promoted every known measure kept")).wait_for()
+    reader.page.get_by_role("link", name=re.compile("UTC")).first.click()
+    reader.page.get_by_role("heading", name=f"Version {version}: promoted").wait_for()
+    assert reader.page.locator(".plot canvas").count() == 4
     subjects = [mail.strip() for mail in site.mailbox.subjects[mails:]]
     assert subjects == [f"movierec: version {version} promoted: deployed successfully"]
     answered = set(load.answer_ids)
@@ -171,7 +190,7 @@ def rows(site: Site) -> set[str]:
     return {row[0] for row in site.stack.rows("select answer_id from reccom")}
 
 
-def test_a_version_with_errors_is_aborted_and_stays_away(site: Site) -> None:
+def test_a_version_with_errors_is_aborted_and_stays_away(site: Site, reader: Reader) -> None:
     """No client gets an error, and the stable services stay. Neither `up` nor a second release starts the version again."""
     before = site.status()["in_service"]
     version, mails = site.put_version(**ERRORS), len(site.mailbox.subjects)
@@ -183,6 +202,7 @@ def test_a_version_with_errors_is_aborted_and_stays_away(site: Site) -> None:
         assert site.stack.container("canary") == ""
         again, refused = site.stack.deploy("release")
     assert (again, "was aborted before" in refused) == (3, True), refused
+    assert re.search(rf"UTC {version} aborted success per try", reader.open("/release"))
     assert site.status()["in_service"] == before
     assert [site.stack.container(service) for service in ("stable-1", "stable-2")] == started
     (mail,) = site.mailbox.subjects[mails:]

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.stack
 
 # cAdvisor needs root and the privileges, see docker-compose.yml; init and migrate have ended.
-WALLED = ("stable-1", "stable-2", "canary", "nginx", "mysql", "shipper", "prometheus", "alertmanager", "mtail", "node-exporter")
+WALLED = (
+    *("stable-1", "stable-2", "canary", "nginx", "mysql", "shipper", "console"),
+    *("prometheus", "alertmanager", "mtail", "node-exporter"),
+)
 
 
 def inspected(stack: ComposeStack) -> dict[str, dict[str, Any]]:
@@ -34,7 +37,7 @@ def test_only_the_port_of_nginx_leaves_the_machine(stack: ComposeStack) -> None:
         for address in bindings or ()
     }
     assert {service for service, address in published if address != "127.0.0.1"} == {"nginx"}
-    assert {service for service, _ in published} == {"nginx", "mysql", "prometheus", "alertmanager", "cadvisor"}
+    assert {service for service, _ in published} == {"nginx", "mysql", "prometheus", "alertmanager", "cadvisor", "console"}
 
 
 def test_a_service_has_no_way_to_the_database(stack: ComposeStack) -> None:
@@ -82,7 +85,8 @@ def test_a_container_that_writes_its_root_or_wants_a_privilege_is_refused(stack:
 
 def test_secrets_are_their_readers_alone(stack: ComposeStack) -> None:
     """One folder a reader, 0700, its files 0400, the reader's own."""
-    owners = {"mysql": 999, "migrate": 10001, "shipper": 10001, "alertmanager": 65534, "host": stack.folder.stat().st_uid}
+    host = stack.folder.stat().st_uid
+    owners = {"mysql": 999, "migrate": 10001, "shipper": 10001, "console": 10001, "alertmanager": 65534, "host": host}
     root = stack.folder / ".secrets"
     assert stat.S_IMODE(root.stat().st_mode) == 0o700
     assert {path.name for path in root.iterdir()} == set(owners)
@@ -100,13 +104,13 @@ def test_each_container_is_given_its_own_secrets_alone(stack: ComposeStack) -> N
         for mount in each["Mounts"]
         if "/.secrets/" in mount["Source"]
     }
-    assert mounted == {("mysql", "mysql"), ("migrate", "migrate"), ("shipper", "shipper"), ("alertmanager", "alertmanager")}
+    assert mounted == {(name, name) for name in ("mysql", "migrate", "shipper", "console", "alertmanager")}
 
 
 def test_no_secret_stands_in_configuration_image_or_log(stack: ComposeStack) -> None:
     """Neither in what `docker compose config` prints, nor in the image's history, a container's environment, or a log."""
     values = {path.read_text().strip() for path in (stack.folder / ".secrets").glob("*/*password*")}
-    assert len(values) == 3
+    assert len(values) == 4
     places = {
         "config": stack.compose("config").stdout,
         "history": stack.docker("history", "--no-trunc", f"{stack.name}:stable").stdout,

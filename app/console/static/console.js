@@ -4,15 +4,20 @@
   const drawn = new WeakMap();
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+  // Hours and minutes in UTC; at midnight the day.
+  function timeText(at) {
+    const text = new Date(at * 1000).toISOString();
+    return text.slice(11, 16) === "00:00" ? text.slice(5, 10) : text.slice(11, 16);
+  }
+
   function options(chart, width) {
     const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 } };
     return {
       width,
       height: 200,
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "UTC"),
-      fmtDate: (template) => uPlot.fmtDate(template.replace("{h}", "{HH}").replace("{aa}", "")),
       scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.05 : 1] } },
-      axes: [{ ...axis, space: 70 }, { ...axis, size: 60 }],
+      axes: [{ ...axis, space: 70, values: (_, times) => times.map(timeText) }, { ...axis, size: 60 }],
       series: [
         {},
         ...chart.names.map((name, at) => ({ label: name, stroke: colour("--c" + (at % 4)), width: 2, spanGaps: false })),

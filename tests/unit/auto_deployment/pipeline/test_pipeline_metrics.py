@@ -12,7 +12,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from auto_deployment.common.settings import load_settings
 from auto_deployment.ingestion.collector import CollectionState
 from auto_deployment.ingestion.rows import Counts
-from auto_deployment.pipeline.metrics import HELP, DataState, after_run, from_text, to_text, write_check_time, write_run_metrics
+from auto_deployment.pipeline.metrics import (
+    HELP,
+    DataState,
+    after_run,
+    from_text,
+    to_text,
+    write_check_time,
+    write_next_runs,
+    write_run_metrics,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,6 +159,7 @@ def test_metrics_can_be_read_by_any_user_whatever_the_umask(tmp_path: Path, umas
     try:
         write_run_metrics(settings(tmp_path), "collect", 0)
         write_check_time(tmp_path / "logs", NOW)
+        write_next_runs(tmp_path / "logs", {"retrain": NOW})
     finally:
         os.umask(before)
     folder = tmp_path / "logs" / "metrics"
@@ -158,7 +168,18 @@ def test_metrics_can_be_read_by_any_user_whatever_the_umask(tmp_path: Path, umas
     assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
         "pipeline.prom": 0o644,
         "release_look.prom": 0o644,
+        "schedule.prom": 0o644,
     }
+
+
+def test_the_times_of_the_next_runs_are_read_by_prometheus(tmp_path: Path) -> None:
+    """One for each kind of run. A folder that cannot be written fails no scheduler."""
+    write_next_runs(tmp_path, {"retrain": NOW, "collect": NOW + 60})
+    (family,) = text_string_to_metric_families((tmp_path / "metrics" / "schedule.prom").read_text())
+    assert family.name == "pipeline_next_run_time_seconds"
+    assert {each.labels["kind"]: each.value for each in family.samples} == {"retrain": NOW, "collect": NOW + 60}
+    (tmp_path / "file").write_text("")
+    write_next_runs(tmp_path / "file", {"retrain": NOW})
 
 
 def test_a_second_run_keeps_the_series_of_the_first(tmp_path: Path) -> None:
