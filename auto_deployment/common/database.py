@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
 
 import duckdb
 import numpy as np
@@ -104,10 +104,13 @@ class Database:
     def copy(self, query: str, path: Path) -> None:
         """Write a query's rows to a Parquet file. The file is complete, or it does not exist."""
         unfinished = path.with_name(f".{path.name}.new")
-        self.run(f"COPY ({query}) TO {quoted(str(unfinished))} (FORMAT parquet, COMPRESSION zstd)")
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
+        self.write(query, unfinished, "v1")
+        sync_file(unfinished)
         unfinished.replace(path)
+
+    def write(self, query: str, path: Path, encodings: Literal["v1", "v2"]) -> None:
+        """Write a query's rows to a Parquet file; the caller syncs the file. The encodings `v2` take half the time."""
+        self.run(f"COPY ({query}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION {encodings})")
 
     @contextmanager
     def _limited(self) -> Iterator[None]:
@@ -118,6 +121,12 @@ class Database:
                 f"a query needs more than its {self._memory} of memory and the disk of {self._folder.parent} "
                 f"({first_line(error)}): set a higher MEMORY_GB, or make room there"
             ) from error
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def database_memory(memory_gb: float) -> str:

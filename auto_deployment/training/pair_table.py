@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from app.model import md5_of
-from auto_deployment.common.database import BLOCK_BYTES, NO_ROOM, Database, quoted
+from auto_deployment.common.database import BLOCK_BYTES, NO_ROOM, Database, quoted, sync_file
 from auto_deployment.common.errors import RefusedError, RunError, first_line
 from auto_deployment.common.json_file import StateError, read_typed, write_json_synced
 from auto_deployment.ingestion import watch_parts
@@ -145,10 +146,13 @@ class PairTables:
         new.mkdir(parents=True)
         usable = base if base is not None and base.version != source.version and self._is_whole(base) else None
         try:
-            rating_md5 = _md5_after(source, base)
-            with Database(self.folder / SCRATCH, self._memory) as database:
+            # The disk reads all old ratings while the processors merge.
+            with ThreadPoolExecutor(1) as pool, Database(self.folder / SCRATCH, self._memory) as database:
+                rating_md5 = pool.submit(_md5_after, source, base)
                 made = _Merge(database, None if usable is None else self.folder / str(usable.version), usable, source, new)
-                manifest = made.run(scale, rating_md5)
+                manifest = made.run(scale, rating_md5.result)
+            for path, _ in _files(new, manifest):
+                sync_file(path)
         except NO_ROOM as error:
             shutil.rmtree(new, ignore_errors=True)
             raise PairTableError(
@@ -259,8 +263,8 @@ class _Merge:
         self._source = source
         self._new = new
 
-    def run(self, scale: tuple[float, float], rating_md5: str) -> Manifest:
-        """Merge all slices. Returns the manifest."""
+    def run(self, scale: tuple[float, float], rating_md5: Callable[[], str]) -> Manifest:
+        """Merge all slices. Returns the manifest; `rating_md5` is called at the end."""
         done = self._manifest
         start, rows_before, watches_before = (
             (0, 0, 0) if done is None else (done.rating_bytes, done.rating_rows, done.watch_rows)
@@ -269,14 +273,14 @@ class _Merge:
         watch_rows = self._load_watches(-1 if done is None else done.version)
         self._number_films()
         self._flag_look_alikes()
-        self._database.copy("SELECT * FROM films ORDER BY code", self._new / "films.parquet")
+        self._database.write("SELECT * FROM films ORDER BY code", self._new / "films.parquet", "v2")
         self._code_rows()
         slices = [self._merge(number, at, begin, end) for number, (at, begin, end) in enumerate(self._ranges())]
         return Manifest(
             format=1,
             version=self._source.version,
             rating_bytes=self._source.rating_bytes,
-            rating_md5=rating_md5,
+            rating_md5=rating_md5(),
             rating_rows=rows_before + rating_rows,
             watch_rows=watches_before + watch_rows,
             parts=dict(self._source.parts),
@@ -415,7 +419,7 @@ class _Merge:
 
     def _copy(self, name: str, new: str, old: str, within: str, columns: str, combined: str) -> SliceFile:
         path = self._new / name
-        self._database.copy(
+        self._database.write(
             f"WITH fresh AS MATERIALIZED (SELECT {columns} FROM {new} WHERE {within}), "
             f"old AS (SELECT {columns} FROM {old} WHERE {within}), "
             f"touched AS (SELECT {columns} FROM fresh "
@@ -423,6 +427,7 @@ class _Merge:
             f"SELECT * FROM (SELECT {columns} FROM old ANTI JOIN fresh USING (user_id, film) UNION ALL {combined}) "
             "ORDER BY user_id, film",
             path,
+            "v2",
         )
         [(rows,)] = self._database.rows(f"SELECT count(*) FROM {parquet(path)}")
         return SliceFile(rows=rows, md5=md5_of(path))

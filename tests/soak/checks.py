@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from app.model import load_serving
+from auto_deployment.reports.beyond_accuracy import TREND
 from tests.integration.checkout import ROOT, Checkout
 from tests.soak.year import bytes_below
 
@@ -122,13 +123,15 @@ def sizes(installation: Installation, fresh: Checkout) -> list[Size]:
     [of_rating] = _figures("a row of ratings")
     [of_watch] = _figures("a row in a small part of watches")
     [of_kept] = _figures("a line kept aside")
-    [of_version] = _figures("a version in git, packed, without demographics of users")
+    of_first, of_later = _figures("a version in git, packed, without demographics: the first; from version 30 on")
+    versions = metadata["version"]
+    of_version = of_first + (of_later - of_first) * min(1, versions / TREND)
     of_user, of_film = _figures("a user in a model; a film")
     return [
         Size("a row of ratings", fresh.data("clean_rating.csv").stat().st_size / rows["clean_rating.csv"], of_rating),
         Size("a row of watches", sum(path.stat().st_size for path in parts) / rows["clean_watch"], of_watch),
         Size("a line kept aside", fmean(map(len, kept)), of_kept),
-        Size("a version in git", bytes_below(fresh.folder / ".git" / "objects") / metadata["version"], of_version),
+        Size("a version in git", bytes_below(fresh.folder / ".git" / "objects") / versions, of_version),
         Size("the model", arrays, of_user * len(serving.users) + of_film * len(serving.films)),
     ]
 
