@@ -71,7 +71,7 @@ def top_share(counts: npt.NDArray[np.int64], share: float) -> float:
 
 def measure(top: Array, shown: Counts, seen: Seen, popularity: Popularity) -> Exposure:
     """Measure the lists `top` (see `app.model`). `shown` has each film's places, `seen` each user's rated and watched films."""
-    audience = np.bincount(seen.films, minlength=len(shown))
+    audience = seen.audience(len(shown))
     share = np.maximum(audience, 1) / max(len(top), 1)
     information = -np.log2(share)
     return Exposure(

@@ -236,16 +236,15 @@ def _files(folder: Path, manifest: Manifest) -> Iterator[tuple[Path, str]]:
         yield folder / f"watches_{at}.parquet", each.watches.md5
 
 
-def parquet(path: Path) -> str:
-    """A Parquet file as an SQL relation."""
-    return f"read_parquet({quoted(str(path))})"
+def parquet(*paths: Path) -> str:
+    """The rows of Parquet files with the same columns as one SQL relation."""
+    return f"read_parquet([{', '.join(quoted(str(path)) for path in paths)}])"
 
 
 def pairs_relation(folder: Path, manifest: Manifest) -> str:
     """SQL: user_id and movie_id of every pair that was rated, watched or both; a pair in both tables occurs twice."""
     rows = [
-        f"SELECT user_id, film FROM {parquet(folder / f'{table}_{at}.parquet')}"
-        for at in range(len(manifest.slices))
+        f"SELECT user_id, film FROM {parquet(*(folder / f'{table}_{at}.parquet' for at in range(len(manifest.slices))))}"
         for table in ("ratings", "watches")
     ]
     return (
@@ -443,10 +442,9 @@ def checksum(database: Database, folder: Path, manifest: Manifest) -> tuple[str,
     sums = []
     for table, columns in (("ratings", RATINGS), ("watches", WATCHES)):
         names = columns.replace(" film,", " movie_id,")
-        files = ", ".join(quoted(str(folder / f"{table}_{at}.parquet")) for at in range(len(manifest.slices)))
+        files = parquet(*(folder / f"{table}_{at}.parquet" for at in range(len(manifest.slices))))
         [(found,)] = database.rows(
-            f"SELECT sum(hash({names}))::VARCHAR FROM read_parquet([{files}]) JOIN {parquet(folder / 'films.parquet')} "
-            "ON code = film"
+            f"SELECT sum(hash({names}))::VARCHAR FROM {files} JOIN {parquet(folder / 'films.parquet')} ON code = film"
         )
         sums.append(str(found))
     return sums[0], sums[1]

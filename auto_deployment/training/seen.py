@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # Pairs are sorted for a block of users at a time: sorting takes many times the memory of the pairs.
 BLOCK_USERS = 1 << 16
+BLOCK_PAIRS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,13 @@ class Seen:
             blocks.append((pairs % width).astype(np.int32))
             counts.append(np.bincount(pairs // width, minlength=size))
         return Seen(np.concatenate(counts).cumsum(), np.concatenate([np.zeros(0, dtype=np.int32), *blocks]))
+
+    def audience(self, n_films: int) -> npt.NDArray[np.int64]:
+        """How many users have seen each film."""
+        counts = np.zeros(n_films, dtype=np.int64)
+        for start in range(0, len(self.films), BLOCK_PAIRS):  # NumPy counts a copy of twice the size
+            counts += np.bincount(self.films[start : start + BLOCK_PAIRS], minlength=n_films)
+        return counts
 
     def pairs(self, start: int, stop: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
         """The pairs of the users from `start` to before `stop`: users counted from `start`, and films."""
