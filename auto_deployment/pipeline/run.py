@@ -365,6 +365,7 @@ class Pipeline:
             return notify.nothing_new()
         self._begin_step("push")
         self._versions.push()
+        self._versions.drop_old(late[-1])
         return notify.nothing_new(late[-1])
 
     def _begin_step(self, name: str) -> None:

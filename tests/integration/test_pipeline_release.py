@@ -312,11 +312,13 @@ def test_a_second_host_that_publishes_the_same_number_is_refused(
 def test_without_push_versions_wait_here_and_go_out_together(
     checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """`--no-push` twice, then a run without it: both versions arrive, the older model too."""
+    """`--no-push` twice, then a run without it: both versions arrive, the older model too. Only the last one's parts stay here."""
     for path in halves:
         assert checkout.run("--input", str(path), "--no-push").returncode == 0
     assert subjects(checkout, "origin/main") == ["The code"]
     published(checkout, *halves)
+    parts = {path.name for path in checkout.data("versioning").glob("clean_*") if path.suffix != ".dvc"}
+    assert parts == {"clean_rating_2.csv", "clean_watch_2.parquet"}
     other = Checkout(tmp_path / "other", tmp_path, first=False)
     other.command("git", "checkout", "--quiet", "model-1")
     other.command("dvc", "pull", "--quiet")
