@@ -312,7 +312,7 @@ def test_a_second_host_that_publishes_the_same_number_is_refused(
 def test_without_push_versions_wait_here_and_go_out_together(
     checkout: Checkout, halves: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """`--no-push` twice, then a run without it: both versions arrive, the older model too. Only the last one's parts stay here."""
+    """`--no-push` twice, then a run without it: both versions arrive, the older model too. Earlier parts leave."""
     for path in halves:
         assert checkout.run("--input", str(path), "--no-push").returncode == 0
     assert subjects(checkout, "origin/main") == ["The code"]
