@@ -81,9 +81,9 @@ class Prometheus:
             with self._opener.open(f"{self._url}/api/v1/{endpoint}?{urlencode(form)}", timeout=self._seconds) as answer:
                 return json.loads(answer.read(MOST_BYTES))["data"]
         except HTTPError as error:
-            raise ProblemError(
-                f"Prometheus refuses a query ({error.code}): {_reason(error)}", "docker compose logs --tail 20 prometheus"
-            ) from error
+            with error:  # it holds the connection
+                message = f"Prometheus refuses a query ({error.code}): {_reason(error)}"
+            raise ProblemError(message, "docker compose logs --tail 20 prometheus") from error
         except (URLError, OSError, HTTPException) as error:
             reason = getattr(error, "reason", error)
             self._outage = ProblemError(f"Prometheus cannot be reached ({reason})", "docker compose ps prometheus")
