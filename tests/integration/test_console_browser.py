@@ -74,7 +74,7 @@ def test_every_page_is_open_to_everybody(chromium: Browser, demo: Demo, dark: bo
     assert {path: barriers for path, barriers in found.items() if barriers} == {}
 
 
-def test_an_answer_is_explained_beside_the_history(demo: Demo, reader: Reader) -> None:
+def test_an_answer_is_explained_next_to_the_history(demo: Demo, reader: Reader) -> None:
     """From the user to the answer, and from the command that the page gives to its reasons."""
     user = known_user(demo)
     answer = recommend(demo, user)

@@ -261,7 +261,7 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(host: Host, damage: str) 
     assert "4 2026-11-23" in text_of(page.text)
 
 
-def test_answers_stand_beside_the_history_once_one_is_explained(host: Host) -> None:
+def test_answers_stand_next_to_the_history_once_one_is_explained(host: Host) -> None:
     """Before that, the page has the command to copy."""
     answer = host.answer()
     client = host.client()
