@@ -37,7 +37,7 @@ def test_all_services_are_healthy(stack: ComposeStack) -> None:
     report = {line.split()[0]: line.split()[1:] for line in lines}
     assert {name for name, state in report.items() if state[:2] == ["exited", "0"]} == {"init", "migrate"}
     assert {name: state for name, state in report.items() if state[0] == "running" and state[-1] not in ("healthy", "0")} == {}
-    assert len(report) == 13
+    assert len(report) == 14
 
 
 def test_the_stack_comes_up_from_a_clone_made_under_umask_077(stack: ComposeStack) -> None:
