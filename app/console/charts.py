@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -83,4 +84,4 @@ def _chart(curve: Curve, found: Sequence[Series], times: list[float]) -> Chart:
 
 
 def _scaled(value: float | None, factor: float) -> float | None:
-    return None if value is None or value != value else value * factor  # noqa: PLR0124 - NaN is what differs from itself
+    return None if value is None or isnan(value) else value * factor

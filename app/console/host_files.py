@@ -81,7 +81,7 @@ class HostFiles:
             return _read(path, status.st_mtime_ns, status.st_ino, status.st_size)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise _unreadable(path.name, error) from error
 
 
@@ -91,7 +91,7 @@ def _read(path: Path, _changed: int, _number: int, size: int) -> dict[str, Any]:
         raise ValueError(f"{size:,} bytes are too many")
     value = json.loads(path.read_bytes())
     if not isinstance(value, dict):
-        raise ValueError("it holds no object")  # noqa: TRY004 - the content of a file is wrong, not a type of ours
+        raise TypeError("it holds no object")
     return value
 
 

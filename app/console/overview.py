@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -102,4 +103,4 @@ def _value(found: list[Series]) -> float | None:
 
 
 def _of(series: Series | None) -> float | None:
-    return None if series is None or series.last != series.last else series.last
+    return None if series is None or isnan(series.last) else series.last

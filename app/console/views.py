@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from app.console.charts import Chart, Curve
     from app.console.host_files import HostFiles
     from app.console.prometheus import Prometheus
+    from app.console.records import WatchedGroup
 
 REFRESH_SECONDS = 15
 OVERVIEW_SECONDS = 3 * 3600.0
@@ -242,7 +243,7 @@ def _after(listed: Sequence[int], shown: Sequence[int]) -> list[int]:
     return [after for before, after in pairwise(ascending) if before in shown]
 
 
-def _watched(number: int, listed: Sequence[int], reports: dict[int, Found[Report | None]]) -> Any:  # noqa: ANN401 - WatchedGroup
+def _watched(number: int, listed: Sequence[int], reports: dict[int, Found[Report | None]]) -> WatchedGroup | None:
     """The watched share of a version by the first later report that has one."""
     for later in sorted(each for each in listed if each > number):
         found = reports.get(later)
