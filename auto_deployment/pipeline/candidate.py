@@ -15,6 +15,7 @@ from auto_deployment.evaluation.evaluate import FEWEST_RATINGS, Evaluated, compa
 from auto_deployment.evaluation.gate import Decision, decide
 from auto_deployment.evaluation.model_metadata import DataFile, ModelMetadata, ModelMetrics, RatingCounts
 from auto_deployment.ingestion.users import demographics
+from auto_deployment.pipeline.history_source import hashed_ratings
 from auto_deployment.ranking.diverse_popular import diverse_popular
 from auto_deployment.ranking.ease import DENSE_FILMS
 from auto_deployment.ranking.exploration import explore_arrays
@@ -36,6 +37,7 @@ from auto_deployment.versioning.pointers import md5_of_list
 from auto_deployment.versioning.repository import RATINGS, WATCHES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from auto_deployment.common.progress import Progress
@@ -87,21 +89,24 @@ def train_version(
     with progress.stage("history"):
         tables = PairTables(settings.data_dir / FOLDER, database_memory(settings.memory_gb))
         manifest = tables.update(source, settings.scale)
-    with progress.stage("read"):
-        latest = settings.latest_films if manifest.pairs > WHOLE_PAIRS else None
-        dataset = read(tables.folder / str(manifest.version), manifest, tables.folder / SCRATCH, latest)
-    _print(console.data(dataset), progress)
-    if len(dataset.ratings) < FEWEST_RATINGS:
-        raise RefusedError(f"{len(dataset.ratings)} ratings are too few to judge a model: {FEWEST_RATINGS} are needed")
-    settings = _with_trainer(settings, dataset, champion, progress)
-    with progress.stage("evaluate"):
-        evaluated = _evaluate(dataset, settings, champion, progress)
+    # After the merge, which needs the disk itself.
+    with hashed_ratings(source) as rating_md5:
+        with progress.stage("read"):
+            latest = settings.latest_films if manifest.pairs > WHOLE_PAIRS else None
+            dataset = read(tables.folder / str(manifest.version), manifest, tables.folder / SCRATCH, latest)
+        _print(console.data(dataset), progress)
+        if len(dataset.ratings) < FEWEST_RATINGS:
+            raise RefusedError(f"{len(dataset.ratings)} ratings are too few to judge a model: {FEWEST_RATINGS} are needed")
+        settings = _with_trainer(settings, dataset, champion, progress)
+        with progress.stage("evaluate"):
+            evaluated = _evaluate(dataset, settings, champion, progress)
+            data = _data_files(manifest, rating_md5.result(), settings.data_dir)
     decision = _decide(evaluated, settings, progress)
     artifact = _build(dataset, settings, evaluated, progress)
     with progress.stage("reports"):
         _report_beyond_accuracy(dataset, settings, version, evaluated, artifact, progress)
     with progress.stage("write"):
-        metadata = _describe(dataset, settings, version, evaluated, decision, artifact.ranker, manifest)
+        metadata = _describe(dataset, settings, version, evaluated, decision, artifact.ranker, data)
         try:
             save(settings.data_dir / "model", metadata.model_dump(), artifact.serving, artifact.rating)
         except OSError as error:
@@ -196,9 +201,8 @@ def _describe(
     evaluated: Evaluated,
     decision: Decision,
     ranker: str,
-    manifest: Manifest,
+    data: Mapping[str, DataFile],
 ) -> ModelMetadata:
-    data = _data_files(manifest, settings.data_dir)
     return ModelMetadata(
         version=version.number,
         trained_on=version.trained_on,
@@ -248,12 +252,12 @@ def _ranker(settings: TrainingSettings, evaluated: Evaluated) -> str:
     return evaluated.choice.ranker if settings.ranker == "auto" else settings.ranker
 
 
-def _data_files(manifest: Manifest, data_dir: Path) -> dict[str, DataFile]:
+def _data_files(manifest: Manifest, rating_md5: str, data_dir: Path) -> dict[str, DataFile]:
     """What the model is trained on, by name. The watches have the MD5 of a list of their parts, as `md5sum` prints it."""
     users = data_dir / demographics.FILE
     parts = {name: md5 for name, md5 in manifest.parts.items() if name.startswith(WATCHES)}
     files = {
-        RATING_FILE: DataFile(md5=manifest.rating_md5, rows=manifest.rating_rows),
+        RATING_FILE: DataFile(md5=rating_md5, rows=manifest.rating_rows),
         WATCHES: DataFile(md5=md5_of_list(parts), rows=manifest.watch_rows),
     }
     if users.exists():

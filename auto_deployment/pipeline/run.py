@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from auto_deployment.common.settings import Settings
     from auto_deployment.evaluation.champion import Recipe
     from auto_deployment.ingestion.sources import StreamSource
+    from auto_deployment.reports.version_report import EarlierReport
     from auto_deployment.training.pair_table import Source
 
 log = logging.getLogger(__name__)
@@ -299,7 +300,7 @@ class Pipeline:
         )
         previous = version_report.read_earlier(self._places.report(pending.number - 1))
         try:
-            source = self._write_parts(pending)
+            source = self._write_parts(pending, previous)
             metadata = train_version(self._settings, version, source, self._progress, self._champion(pending))
         except RefusedError:
             # An earlier run may have passed the gate, and been killed while it wrote its files.
@@ -315,13 +316,13 @@ class Pipeline:
         for line in version_report.clock_lines(report):
             log.warning("%s", line)
 
-    def _write_parts(self, pending: PendingVersion) -> Source:
-        """Write the parts of a version. Returns what its pair table is made from."""
+    def _write_parts(self, pending: PendingVersion, previous: EarlierReport | None) -> Source:
+        """Write the parts of a version. Returns what its pair table is made from. `previous` is the last version's report."""
         with self._progress.stage("parts"):
             state = CollectionState.load(self._state_file)
             open_since = state.version if state is not None else 0
             write_parts(self._places, pending, open_since, database_memory(self._settings.memory_gb))
-            return source_of(self._places, self._versions, pending)
+            return source_of(self._places, self._versions, pending, previous)
 
     def _champion(self, pending: PendingVersion) -> Recipe | None:
         """The recipe of the version in service."""

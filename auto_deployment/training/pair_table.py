@@ -14,17 +14,15 @@ slice has all pairs of a range of users, so that a merge, and a reader, needs th
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from app.model import md5_of
-from auto_deployment.common.database import BLOCK_BYTES, NO_ROOM, Database, quoted, sync_file
-from auto_deployment.common.errors import RefusedError, RunError, first_line
+from auto_deployment.common.database import NO_ROOM, Database, quoted, sync_file
+from auto_deployment.common.errors import RunError, first_line
 from auto_deployment.common.json_file import StateError, read_typed, write_json_synced
 from auto_deployment.ingestion import watch_parts
 from auto_deployment.ingestion.table_rows import load
@@ -73,16 +71,14 @@ class Slice(BaseModel, frozen=True):
 class Manifest(BaseModel):
     """What a pair table was made from: the first `rating_bytes` of the table of ratings, and the parts by name, with their MD5.
 
-    `rating_md5` is the MD5 of these bytes. `rating_rows` and `watch_rows` count the rows of the table and of all parts. `films`
-    is the MD5 of films.parquet.
+    `rating_rows` and `watch_rows` count the rows of the table and of all parts. `films` is the MD5 of films.parquet.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")  # tables made before have `rating_md5`, too
 
     format: Literal[1]
     version: int
     rating_bytes: int
-    rating_md5: str
     rating_rows: int
     watch_rows: int
     parts: dict[str, str]
@@ -100,7 +96,8 @@ class Source:
     """What the table of a version is made from: the ratings up to a byte, and the parts of watches.
 
     `watches` returns the parts of the versions after a given one, by version; it may fetch them. `parts` has the MD5 of all
-    parts of both tables by name, as `Manifest.parts`.
+    parts of both tables by name, as `Manifest.parts`. `recorded` is how many bytes of ratings the last version had, with their
+    MD5, where its report has it.
     """
 
     version: int
@@ -108,6 +105,7 @@ class Source:
     rating_bytes: int
     watches: Callable[[int], Mapping[int, Path]]
     parts: Mapping[str, str]
+    recorded: tuple[int, str] | None = None
 
 
 class PairTables:
@@ -146,11 +144,9 @@ class PairTables:
         new.mkdir(parents=True)
         usable = base if base is not None and base.version != source.version and self._is_whole(base) else None
         try:
-            # The disk reads all old ratings while the processors merge.
-            with ThreadPoolExecutor(1) as pool, Database(self.folder / SCRATCH, self._memory) as database:
-                rating_md5 = pool.submit(_md5_after, source, base)
+            with Database(self.folder / SCRATCH, self._memory) as database:
                 made = _Merge(database, None if usable is None else self.folder / str(usable.version), usable, source, new)
-                manifest = made.run(scale, rating_md5.result)
+                manifest = made.run(scale)
             for path, _ in _files(new, manifest):
                 sync_file(path)
         except NO_ROOM as error:
@@ -203,24 +199,6 @@ def source_of_tables(tables: Tables, part: Path, scratch: Path) -> Source:
     return Source(0, ratings, size, lambda _: {0: part}, md5s)
 
 
-def _md5_after(source: Source, base: Manifest | None) -> str:
-    """The MD5 of the table of ratings. Raises RefusedError where its first bytes are not those that `base` was made from."""
-    digest = hashlib.md5(usedforsecurity=False)
-    if not source.ratings.is_file():
-        return digest.hexdigest()  # its loading says what is wrong
-    known = [] if base is None else [(base.rating_bytes, base.rating_md5)]
-    with source.ratings.open("rb") as file:
-        for stop, expected in (*known, (source.rating_bytes, None)):
-            while (left := stop - file.tell()) > 0 and (block := file.read(min(left, BLOCK_BYTES))):
-                digest.update(block)
-            if expected is not None and digest.hexdigest() != expected:
-                raise RefusedError(
-                    f"{source.ratings}: its first {stop:,} bytes are not those of the last version: "
-                    "restore it with python -m auto_deployment.restore"
-                )
-    return digest.hexdigest()
-
-
 def _is_part_of(manifest: Manifest, source: Source) -> bool:
     """Whether the parts up to the table's version are the parts of the table."""
     if manifest.version > source.version or manifest.rating_bytes > source.rating_bytes:
@@ -262,8 +240,8 @@ class _Merge:
         self._source = source
         self._new = new
 
-    def run(self, scale: tuple[float, float], rating_md5: Callable[[], str]) -> Manifest:
-        """Merge all slices. Returns the manifest; `rating_md5` is called at the end."""
+    def run(self, scale: tuple[float, float]) -> Manifest:
+        """Merge all slices. Returns the manifest."""
         done = self._manifest
         start, rows_before, watches_before = (
             (0, 0, 0) if done is None else (done.rating_bytes, done.rating_rows, done.watch_rows)
@@ -279,7 +257,6 @@ class _Merge:
             format=1,
             version=self._source.version,
             rating_bytes=self._source.rating_bytes,
-            rating_md5=rating_md5(),
             rating_rows=rows_before + rating_rows,
             watch_rows=watches_before + watch_rows,
             parts=dict(self._source.parts),

@@ -6,6 +6,8 @@ import hashlib
 import json
 import random
 import re
+import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -158,6 +160,46 @@ def test_a_refused_run_versions_nothing_and_keeps_the_rows(
     assert md5(checkout.data("model/metadata.json")) == model
     published(checkout, halves[1])
     assert report(checkout, 2)["lines"]["in"] == len(halves[1].read_bytes().splitlines())
+
+
+def test_a_changed_old_rating_is_found_before_anything_is_published(checkout: Checkout, halves: tuple[Path, Path]) -> None:
+    """Also where the pair table is lost: git has the MD5. Restored, the same rows make the version."""
+    published(checkout, halves[0])
+    model, table = md5(checkout.data("model/metadata.json")), checkout.data("clean_rating.csv")
+    content = bytearray(table.read_bytes())
+    content[content.index(b"\n") + 1] ^= 1  # another user's id, and no other row changes
+    table.write_bytes(content)
+    size = json.loads(checkout.data("versioning/offsets.json").read_bytes())["sizes"]["clean_rating"]
+    for _ in range(2):
+        refused = checkout.run("--input", str(halves[1]))
+        assert refused.returncode == 3, refused.stdout + refused.stderr
+        assert f"its first {size:,} bytes are not those of the last version: restore it with" in refused.stderr
+        assert subjects(checkout)[0] == "Data and Model version update: [1]"
+        assert checkout.data("version.txt").read_text() == "1\n"
+        assert checkout.command("git", "status", "--short") == ""
+        assert md5(checkout.data("model/metadata.json")) == model
+        shutil.rmtree(checkout.data("pairs"))
+    checkout.command(sys.executable, "-m", "auto_deployment.restore")
+    published(checkout, halves[1])
+    assert json.loads(checkout.data("model/metadata.json").read_bytes())["data_md5"] == md5(table)
+    assert report(checkout, 2)["lines"]["in"] == len(halves[1].read_bytes().splitlines())
+
+
+def test_a_kill_while_ratings_are_hashed_changes_nothing(checkout: Checkout, halves: tuple[Path, Path]) -> None:
+    """The hash begins after the merge. The next run takes the merged table as it is, and hashes all ratings."""
+    published(checkout, halves[0])
+    arguments = checkout.argv("--input", str(halves[1]))
+    with subprocess.Popen(
+        arguments, cwd=checkout.folder, env=checkout.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert any(line.startswith("  history: ") for line in process.stdout or ())
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    merged = checkout.data("pairs/2/manifest.json").stat().st_mtime_ns
+    published(checkout)
+    assert checkout.data("version.txt").read_text() == "2\n"
+    assert checkout.data("pairs/2/manifest.json").stat().st_mtime_ns == merged
+    assert json.loads(checkout.data("model/metadata.json").read_bytes())["data_md5"] == md5(checkout.data("clean_rating.csv"))
 
 
 def test_a_collection_of_rejects_is_refused_and_reported_and_the_next_run_is_not(checkout: Checkout, tmp_path: Path) -> None:
