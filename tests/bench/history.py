@@ -3,18 +3,24 @@
 `python -m tests.bench.history DAYS...` measures other ages. An installation lies in the folder of `TMPDIR` and is removed
 at the end; it prints the needed disk first, and a folder without it is refused. The baselines are the promised limits; of
 a further day it is the cost that software 1.0 had (measured on one day, worked out for more).
+
+`--keep FOLDER` makes installations there, and uses those that are there. `--parts` measures only the parsing of a new part,
+each time with a cold cache, which takes root.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread, Timer
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,8 +29,8 @@ from app.model import read_metadata
 from auto_deployment.common.database import database_memory
 from auto_deployment.common.memory import GB, peak_of_tree
 from auto_deployment.versioning.repository import WATCHES
-from tests.bench.installation import Installation, Size, bytes_of, make_pair_table
-from tests.bench.measure import Row, Stage, row, stages
+from tests.bench.installation import Installation, Size, bytes_of, make_pair_table, new_parts
+from tests.bench.measure import Row, Stage, interleaved, row, stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,6 +47,8 @@ LONGEST_SECONDS = 4 * 3600.0
 DISK_EVERY_SECONDS = 2.0
 # The stages that parse the new rows, merge them with the pair table, and read that.
 READING = ("parts", "history", "read")
+PARTS_PAIRS = 5
+DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 
 
 class Report(NamedTuple):
@@ -59,32 +67,61 @@ class Report(NamedTuple):
     films: int
 
 
-def run(days: Sequence[float] = DAYS) -> Iterator[Row]:
-    """The rows of each age, and what a further day costs from one age to the next."""
+def run(days: Sequence[float] = DAYS, keep: Path | None = None) -> Iterator[Row]:
+    """The rows of each age, and what a further day costs from one age to the next. Installations stay in the folder `keep`."""
     reports: list[Report] = []
     for size in map(Size, days):
-        reports.append(measured(size))
+        reports.append(measured(size, keep))
         yield from rows(reports[-1])
         if len(reports) > 1:
             yield from slope(*reports[-2:])
             yield parsing(reports[0], reports[-1])
 
 
-def measured(size: Size) -> Report:
-    """Make an installation, retrain it, and remove it. Exits with a message where the disk is too small, or the run fails."""
-    with tempfile.TemporaryDirectory(prefix="history-") as name:
-        folder, free = Path(name), shutil.disk_usage(name).free / GB
-        _say(f"{size.days:g} days: {size.needed_gb:.0f} GB of disk are needed in {folder.parent}, {free:.0f} GB are free")
-        if free < size.needed_gb:
-            raise SystemExit(f"history: {folder.parent}: too little disk for {size.days:g} days: choose a folder with TMPDIR")
-        begun = time.monotonic()
-        installation = Installation(folder, size)
-        installation.make(_say)
-        _say(f"made in {time.monotonic() - begun:.0f} s")
-        with peak_of_disk(folder) as disk:
+def parts_rows(days: Sequence[float], keep: Path | None = None) -> Iterator[Row]:
+    """What a new part costs at each age, compared with the first, by turns and each time with a cold cache."""
+    with _folder(keep) as folder:
+        first, *others = (made(folder, Size(each)) for each in days)
+        for each in others:
+            pairs = interleaved(partial(cold_parts, each), partial(cold_parts, first), PARTS_PAIRS)
+            yield parsing_row(each.size, first.size, pairs, "a cold new part")
+
+
+def cold_parts(installation: Installation) -> float:
+    """The seconds of the stage `parts` in a process of its own, with nothing in the page cache. Raises PermissionError."""
+    os.sync()
+    DROP_CACHES.write_text("3")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        seconds = pool.submit(new_parts, installation.places, database_memory(MEMORY_GB)).result()
+    _say(f"{installation.size.days:g} days: a new part in {seconds:.1f} s")
+    return seconds
+
+
+def measured(size: Size, keep: Path | None = None) -> Report:
+    """Make an installation, retrain it, and remove it unless it is kept. Exits with a message where the run fails."""
+    with _folder(keep) as folder:
+        installation = made(folder, size)
+        with peak_of_disk(folder / f"{size.days:g}") as disk:
+            # Of an installation that was kept, this only checks the table.
             pairs = pair_table(installation)
             report = retrained(installation)
         return report._replace(stages={"pair table made again": pairs, **report.stages}, disk_gb=max(disk) / GB)
+
+
+def made(folder: Path, size: Size) -> Installation:
+    """An installation in a folder of folders by age; one that is there is used. Exits where the disk is too small."""
+    own, free = folder / f"{size.days:g}", shutil.disk_usage(folder).free / GB
+    if own.exists():
+        return Installation(own, size)
+    _say(f"{size.days:g} days: {size.needed_gb:.0f} GB of disk are needed in {folder}, {free:.0f} GB are free")
+    if free < size.needed_gb:
+        raise SystemExit(f"history: {folder}: too little disk for {size.days:g} days: choose another folder with TMPDIR")
+    begun = time.monotonic()
+    own.mkdir()
+    installation = Installation(own, size)
+    installation.make(_say)
+    _say(f"made in {time.monotonic() - begun:.0f} s")
+    return installation
 
 
 def pair_table(installation: Installation) -> Stage:
@@ -187,21 +224,39 @@ def slope(before: Report, after: Report) -> Iterator[Row]:
 
 def parsing(first: Report, report: Report) -> Row:
     """What a new part costs at one age, compared with the first: it has the rows of two days at every age."""
-    ours, baseline = (each.stages["parts"].seconds for each in (report, first))
-    measure = f"{report.size.days:g} days: a new part, as at {first.size.days:g}"
-    return row("history", measure, [(ours, baseline)], "lower", MOST_PARSING_GROWTH, "s")
+    pair = report.stages["parts"].seconds, first.stages["parts"].seconds
+    return parsing_row(report.size, first.size, [pair], "a new part")
+
+
+def parsing_row(size: Size, first: Size, pairs: Sequence[tuple[float, float]], what: str) -> Row:
+    """The row of a new part's seconds at one age and at the first."""
+    measure = f"{size.days:g} days: {what}, as at {first.days:g}"
+    return row("history", measure, pairs, "lower", MOST_PARSING_GROWTH, "s")
 
 
 def main() -> int:
     """The command; 1 where a goal is not met."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.history", description=__doc__)
     parser.add_argument("days", nargs="+", type=float, metavar="DAYS", help="how old the installation is")
-    found = []
-    for each in run(parser.parse_args().days):
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="a folder of installations that stay")
+    parser.add_argument("--parts", action="store_true", help="only the parsing of a new part, compared with the first DAYS")
+    given, found = parser.parse_args(), []
+    for each in (parts_rows if given.parts else run)(given.days, given.keep):
         found.append(each)
         sys.stdout.write(f"{each.line()}\n")
         sys.stdout.flush()
     return 0 if all(each.met for each in found) else 1
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    """The folder for installations: the one that keeps them, or one that is removed."""
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="history-") as name:
+        yield Path(name)
 
 
 def _say(line: str) -> None:

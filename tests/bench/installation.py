@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,8 +24,20 @@ from auto_deployment.common.json_file import write_json_synced
 from auto_deployment.ingestion import collector
 from auto_deployment.ingestion.collector import CollectionState
 from auto_deployment.ingestion.tables import RATING_HEADER, WATCH_HEADER, Tables, open_watches
+from auto_deployment.pipeline.history_source import source_of, write_parts
+from auto_deployment.pipeline.pending_version import PendingVersion
 from auto_deployment.training.pair_table import FOLDER, PairTables, Source
-from auto_deployment.versioning.repository import RATINGS, TABLES, WATCHES, Places, message, parts_of, tag_of, write_version
+from auto_deployment.versioning.repository import (
+    RATINGS,
+    TABLES,
+    WATCHES,
+    Places,
+    Versions,
+    message,
+    parts_of,
+    tag_of,
+    write_version,
+)
 from tests.bench.stream import DAY, Audience, block_rows, joined
 from tests.integration.checkout import Checkout
 
@@ -86,11 +99,13 @@ class Installation:
     """An installation in a folder of its own."""
 
     def __init__(self, folder: Path, size: Size) -> None:
+        """One that is in the folder already is used. Raises SystemExit where that is unfinished, or was retrained."""
+        is_there = (folder / "checkout").exists()
         self.size = size
         self.checkout = Checkout(folder / "checkout", folder)
         self.places = Places(self.checkout.folder, self.checkout.data(""))
         self.audience = Audience(size.users, size.films)
-        self.versions = 0
+        self.versions = len(size.stretches()) - 1 if is_there else 0
         self._table = self.places.data / f"{RATINGS}.csv"
         self._scratch = folder / "scratch"
         self._database = duckdb.connect(":memory:", config={"threads": 2, "memory_limit": "1GB"})
@@ -99,6 +114,9 @@ class Installation:
         self._database.register("named", {"code": np.arange(size.films), "movie_id": ids})
         self._database.execute("CREATE TABLE films AS SELECT code, movie_id::VARCHAR AS movie_id FROM named")
         self._database.execute(ISO)
+        state = CollectionState.load(self.places.data / collector.FILE)
+        if is_there and (state is None or state.version != self.versions):
+            raise SystemExit(f"history: {folder}: it is unfinished, or was retrained: remove it, and it is made again")
 
     def make(self, say: Callable[[str], None]) -> None:
         """Write everything; `say` gets a line now and then."""
@@ -222,6 +240,35 @@ def bytes_of(folder: Path) -> int:
 def make_pair_table(data: Path, source: Source, memory: str) -> None:
     """Make a pair table from all parts, as a run does where it is missing. `memory` is DuckDB's, such as `2GB`."""
     PairTables(data / FOLDER, memory).update(source, SCALE)
+
+
+def new_parts(places: Places, memory: str) -> float:
+    """Write the parts of the rows that no version has, as the stage `parts` of a run does, and remove them.
+
+    Returns the seconds of the stage. `memory` is DuckDB's, such as `2GB`.
+    """
+    state, offsets = CollectionState.load(places.data / collector.FILE), json.loads(places.offsets.read_text())
+    if state is None:
+        raise SystemExit(f"history: {places.data}: there is no installation")
+    pending = PendingVersion(
+        number=state.version + 1,
+        base="",
+        data_creation="",
+        trained_on="",
+        starts=offsets["sizes"],
+        stops=state.sizes,
+        marks={},
+        lines=state.counts,
+        gaps=[],
+        lag=0,
+    )
+    begun = time.monotonic()
+    write_parts(places, pending, state.version, memory)
+    source_of(places, Versions(places, "origin", "main", ""), pending, None)
+    seconds = time.monotonic() - begun
+    for table in TABLES:
+        places.part(table, pending.number).unlink()
+    return seconds
 
 
 def _after(parts: dict[int, Path], version: int) -> dict[int, Path]:

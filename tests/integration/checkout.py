@@ -20,7 +20,10 @@ class Checkout:
     """One host's clone of the project."""
 
     def __init__(self, folder: Path, base: Path, *, first: bool = True) -> None:
-        """`base` holds the remotes; the `first` checkout makes them, another one is cloned from them."""
+        """`base` holds the remotes; the `first` checkout makes them, another one is cloned from them.
+
+        A checkout that is in the folder already is used as it is.
+        """
         self.folder = folder
         self.remote = base / "remote.git"
         self.dvc_remote = base / "dvc"
@@ -33,6 +36,8 @@ class Checkout:
             "GIT_CONFIG_NOSYSTEM": "1",
             "DVC_SITE_CACHE_DIR": str(base / "dvc-site"),
         }
+        if folder.exists():
+            return
         if first:
             self._make(base)
         else:
