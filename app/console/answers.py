@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from app.console.problems import ProblemError
@@ -11,12 +12,13 @@ from app.provenance.archive import Archive
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.provenance.archive import Traced
+    from app.provenance.archive import Given, Traced
 
 T = TypeVar("T")
 # A connect, and each answer of the database.
 SECONDS = 2
 MOST_ANSWERS = 100
+LATEST = 1000
 
 
 class Answers:
@@ -26,6 +28,11 @@ class Answers:
         """`url` returns the database's URL; None without a database. It may raise SecretError."""
         self._url = url
         self._archive: Archive | None = None
+
+    def warm_up(self) -> None:
+        """Open the database, so that the first page need not wait for that. One that is away is left to the pages."""
+        with suppress(ProblemError):
+            self.last_users(1)
 
     def to_user(self, user: int) -> list[Traced]:
         """The newest answers to a user, newest first, at most `MOST_ANSWERS`."""
@@ -43,6 +50,10 @@ class Answers:
     def last_users(self, most: int) -> list[int]:
         """The users of the last answers, newest first, each once."""
         return self._ask(lambda archive: list(dict.fromkeys(archive.last_users(most))))
+
+    def latest(self) -> list[Given]:
+        """The last answers to anybody, newest first, at most `LATEST`."""
+        return self._ask(lambda archive: archive.latest(LATEST))
 
     def _ask(self, question: Callable[[Archive], T]) -> T:
         try:

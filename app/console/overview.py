@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from math import isnan
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
     from app.console.prometheus import Prometheus, Series
+    from app.provenance.archive import Given
 
 
 class RunningService(NamedTuple):
@@ -20,6 +25,17 @@ class RunningService(NamedTuple):
     tries: float | None
     failed: float | None
     p99: float | None
+
+
+class Served(NamedTuple):
+    """What a version gave on a track, of one kind: its share of the answers, and the time of the newest."""
+
+    version: int
+    track: str
+    kind: str
+    answers: int
+    share: float
+    newest: datetime
 
 
 class Figure(NamedTuple):
@@ -91,6 +107,13 @@ def kinds(prometheus: Prometheus) -> list[tuple[str, float]]:
     found = {each.labels.get("step", ""): each.last for each in prometheus.now("sum by (step) (rate(answers_total[5m]))")}
     total = sum(found.values())
     return sorted(((step, value / total) for step, value in found.items()), key=lambda each: -each[1]) if total else []
+
+
+def served(answers: Sequence[Given]) -> list[Served]:
+    """Which version served how many of the answers, largest share first. The answers come newest first."""
+    newest = {each[:3]: each.served_at for each in reversed(answers)}
+    counted = Counter(each[:3] for each in answers).most_common()
+    return [Served(*key, count, count / len(answers), newest[key]) for key, count in counted]
 
 
 def _by_service(found: list[Series]) -> dict[str, Series]:

@@ -11,6 +11,20 @@ if TYPE_CHECKING:
 
 STATUS = {0: "0 done", 1: "1 failed", 2: "2 wrong use", 3: "3 refused", 4: "4 inconclusive", 75: "75 another run works"}
 UNKNOWN = "not known"
+# How a list was chosen, and what the gate compares.
+LISTS = {
+    "known": "a list of their own",
+    "demographics": "popular films of the user's group",
+    "popular": "popular films, for a user without a history",
+    "seen_all": "popular films, for a user who has seen everything",
+}
+CHECKS = {
+    "rmse": "RMSE below the limit",
+    "bias": "no worse than means of users and films",
+    "shuffled": "better than with shuffled ratings",
+    "champion": "no worse than the recipe in service",
+    "ranking": "lists no worse than those in service",
+}
 
 
 def number(value: float) -> str:
@@ -65,6 +79,16 @@ def time(value: float) -> str:
 def status(value: float) -> str:
     """An exit status with its meaning."""
     return STATUS.get(int(value), f"{value:.0f}")
+
+
+def list_name(step: str) -> str:
+    """How a list was chosen, in words."""
+    return LISTS.get(step, step)
+
+
+def check_name(name: str) -> str:
+    """A check of the gate, in words."""
+    return CHECKS.get(name, name)
 
 
 KINDS: dict[str, Callable[[float], str]] = {

@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 REFRESH_SECONDS = 15
 OVERVIEW_SECONDS = 3 * 3600.0
 VERSIONS_A_PAGE = 50
+VERSION_LIMIT = 10**9
 ENDS_A_PAGE = 50
 LAST_USERS = 20
 USER = re.compile(r"[0-9]{1,19}")
 USER_LIMIT = 2**63
+# The id of an answer or of a request.
+ANSWER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # A/A: the false alarms that a release promises at most, see docs/release.md.
 PROMISE = 0.01
 
@@ -65,10 +68,12 @@ class _Pages:
     def overview(self) -> str:
         """What runs, what clients get, the pipeline, stores and alerts."""
         now, metrics = self._now(), self._metrics()
+        services = attempt(lambda: overview.running_services(metrics()))
         return self._page(
             "overview.html",
             alerts=attempt(lambda: metrics().alerts()),
-            services=attempt(lambda: overview.running_services(metrics())),
+            services=services,
+            served=attempt(lambda: overview.served(self._answers.latest())) if services.problem else None,
             clients=attempt(lambda: overview.figures(metrics(), overview.CLIENTS)),
             kinds=attempt(lambda: overview.kinds(metrics())),
             pipeline=attempt(lambda: overview.figures(metrics(), overview.PIPELINE)),
@@ -118,8 +123,9 @@ class _Pages:
     def versions(self) -> str:
         """All versions, a page at a time, newest first."""
         numbers = attempt(self._files.version_numbers)
-        page = max(1, request.args.get("page", 1, int))
         listed = numbers.value or []
+        pages = max(1, -(-len(listed) // VERSIONS_A_PAGE))
+        page = min(max(1, request.args.get("page", 1, int)), pages)
         shown = listed[(page - 1) * VERSIONS_A_PAGE : page * VERSIONS_A_PAGE]
         # A version's watched share is in the report of the version after it.
         reports = {number: self._try_report(number) for number in {*_after(listed, shown), *shown}}
@@ -130,12 +136,14 @@ class _Pages:
             watched={number: _watched(number, listed, reports) for number in shown},
             state=attempt(self._state),
             page=page,
-            pages=-(-len(listed) // VERSIONS_A_PAGE),
+            pages=pages,
         )
 
     def version(self, number: int) -> str:
         """One version, or two side by side."""
         other = request.args.get("with", None, int)
+        if number >= VERSION_LIMIT:
+            abort(404)
         chosen = [number] if other is None or other == number else [number, other]
         reports = {each: self._try_report(each) for each in chosen}
         if all(each.value is None and each.problem is None for each in reports.values()):
@@ -156,22 +164,24 @@ class _Pages:
         text = request.args.get("user", "").strip()
         user = int(text) if USER.fullmatch(text) and int(text) < USER_LIMIT else None
         found = None if user is None else attempt(lambda: self._answers.to_user(user))
-        explained = {}
-        for each in (found.value if found else None) or []:
-            chain = self._try_chain(each.answer_id).value
-            if chain is not None:
-                explained[each.answer_id] = chain
+        given = (found.value if found else None) or []
+        chains = {each.answer_id: chain for each in given if (chain := self._try_chain(each.answer_id).value) is not None}
+        # Answers with the same digest have the same films.
+        films = {each.digest: chain.answer.films for each in given if (chain := chains.get(each.answer_id)) and chain.answer}
         return self._page(
             "answers.html",
             text=text,
             user=user,
             answers=found,
-            explained=explained,
+            films=films,
+            chain=next(iter(chains.values()), None),
             last_users=attempt(lambda: self._answers.last_users(LAST_USERS)) if not text else None,
         )
 
     def answer(self, answer: str) -> str:
         """One answer, and the chain behind it."""
+        if not ANSWER.fullmatch(answer):
+            abort(404)
         row = attempt(lambda: self._answers.one(answer))
         chain = self._try_chain(row.value.answer_id if row.value else answer)
         if row.value is None and row.problem is None and chain.value is None:
@@ -191,7 +201,9 @@ class _Pages:
 
         def metrics() -> Prometheus:
             if page is None:
-                raise ProblemError("there is no Prometheus here, so there are no metrics", "set METRICS_URL for the console")
+                raise ProblemError(
+                    "there is no Prometheus here, as in the demo, so no alert is known", "set METRICS_URL for the console"
+                )
             return page
 
         return metrics

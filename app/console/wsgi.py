@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -33,5 +34,6 @@ def main() -> Flask:
         files=HostFiles(settings.release_dir, settings.versions_dir, settings.console_dir),
         answers=Answers(settings.database_url),
     )
+    threading.Thread(target=sources.answers.warm_up, daemon=True).start()
     hosts = {name.strip().lower() for name in (settings.console_hosts or "").split(",")} - {""}
     return create_console(sources, hosts)

@@ -49,6 +49,15 @@ class Traced(NamedTuple):
     model_md5: str | None
 
 
+class Given(NamedTuple):
+    """An answer: by which version and track, when, and how the list was chosen."""
+
+    version_number: int
+    track: str
+    step: str
+    served_at: datetime
+
+
 class Served(NamedTuple):
     """How many answers a version gave on a track, and the times of the first and the last answer."""
 
@@ -62,19 +71,29 @@ class Archive(Ledger):
     """The database for reading. Every method raises `DatabaseError` if the database cannot be reached."""
 
     def find(self, key: Key, value: str | int, most: int | None = None) -> list[Traced]:
-        """The answers with that answer id, request id or user, oldest first; with `most` only so many, the newest ones."""
-        selected = [(tracking if name in tracking.c and name not in reccom.c else reccom).c[name] for name in Traced._fields]
-        joined = reccom.outerjoin(tracking, reccom.c.version_number == tracking.c.version_number)
-        query = sa.select(*selected).select_from(joined).where(reccom.c[key] == value)
-        newest_first = query.order_by(reccom.c.served_at.desc(), reccom.c.answer_id.desc()).limit(most)
+        """The answers with that answer id, request id or user, oldest first; with `most` only so many, the newest ones.
+
+        Answer ids are ordered by time, and every index has them. So MySQL reads no more than `most` answers, if it joins later.
+        """
+        newest = sa.select(reccom).where(reccom.c[key] == value).order_by(reccom.c.answer_id.desc()).limit(most).subquery()
+        selected = [(newest if name in newest.c else tracking).c[name] for name in Traced._fields]
+        query = sa.select(*selected).outerjoin_from(newest, tracking, newest.c.version_number == tracking.c.version_number)
         with self.engine.connect() as connection:
-            return [Traced(*row) for row in connection.execute(newest_first)][::-1]
+            found = [Traced(*row) for row in connection.execute(query)]
+        return sorted(found, key=lambda each: (each.served_at, each.answer_id))
 
     def last_users(self, most: int) -> list[int]:
         """The users of the `most` last answers, newest first. Answer ids are ordered by time."""
         query = sa.select(reccom.c.user_id).order_by(reccom.c.answer_id.desc()).limit(most)
         with self.engine.connect() as connection:
             return list(connection.execute(query).scalars())
+
+    def latest(self, most: int) -> list[Given]:
+        """The `most` last answers, newest first. Answer ids are ordered by time."""
+        selected = [reccom.c[name] for name in Given._fields]
+        query = sa.select(*selected).order_by(reccom.c.answer_id.desc()).limit(most)
+        with self.engine.connect() as connection:
+            return [Given(*row) for row in connection.execute(query)]
 
     def served_between(self, first: datetime, last: datetime) -> Iterator[tuple[int, int, str, datetime, str]]:
         """User, version, track, time and digest of each answer served from `first` to before `last`, in UTC, in no order."""

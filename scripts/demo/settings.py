@@ -109,6 +109,7 @@ def console(port: int, demo: DemoFolder) -> tuple[list[str], dict[str, str]]:
     command = [sys.executable, "-m", "gunicorn", "--config", str(settings), "--chdir", str(ROOT), "--bind", f"127.0.0.1:{port}"]
     environment = {
         "PROVENANCE_URL": demo.provenance_url,
+        "RELEASE_DIR": str(demo.folder / "release"),
         "VERSIONS_DIR": str(demo.versions),
         "CONSOLE_DIR": str(demo.logs / "console"),
     }

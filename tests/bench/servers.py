@@ -73,13 +73,14 @@ def server(folder: Path, name: str, environment: Mapping[str, str], application:
         )
     running = Server(process, port)
     try:
-        _wait_ready(running, process, folder / f"{name}.log")
+        wait_ready(running, process, folder / f"{name}.log", WORKERS)
         yield running
     finally:
         running.stop()
 
 
-def _wait_ready(running: Server, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_ready(running: Server, process: subprocess.Popen[bytes], log: Path, workers: int) -> None:
+    """Wait until a server answers with all its workers. Raises RuntimeError with the end of its log."""
     until = time.monotonic() + READY_SECONDS
     while time.monotonic() < until and process.poll() is None:
         try:
@@ -87,7 +88,7 @@ def _wait_ready(running: Server, process: subprocess.Popen[bytes], log: Path) ->
         except OSError:
             time.sleep(0.02)
         else:
-            if len(running.workers()) == WORKERS:
+            if len(running.workers()) == workers:
                 return
     raise RuntimeError(f"{log.stem} is not ready: {log.read_text()[-2000:]}")
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, ViewportSize
 
 ROOT = Path(__file__).resolve().parents[2]
+# `docs/development.md` says how they become those of the docs.
+PICTURES = ROOT / ".cache" / "pictures"
 INSTALL_SECONDS = 600
 WAIT_MILLISECONDS = 20_000
 # WCAG 2.2 AA.
@@ -44,6 +46,7 @@ class Reader:
     def __init__(self, launched: Browser, address: str, *, dark: bool = False, phone: bool = False) -> None:
         self._context = launched.new_context(viewport=PHONE if phone else DESK, color_scheme="dark" if dark else "light")
         self._address = address
+        self._phone = phone
         self.complaints: list[str] = []
         self.page: Page = self._context.new_page()
         self.page.set_default_timeout(WAIT_MILLISECONDS)
@@ -66,6 +69,12 @@ class Reader:
         listed = [f"{each['id']}: {node['html'][:120]}" for each in found for node in each["nodes"]]
         wide = self.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
         return [*listed, *(["the page is wider than the window"] if wide else [])]
+
+    def picture(self, name: str) -> None:
+        """Keep what the window shows as PICTURES/NAME.png, for README and docs. From a phone, the name ends in `-phone`."""
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        self.page.evaluate("scrollTo(0, 0)")
+        self.page.screenshot(path=PICTURES / f"{name}{'-phone' if self._phone else ''}.png")
 
     def close(self) -> None:
         """Close the window."""

@@ -96,6 +96,7 @@ def test_an_answer_is_explained_next_to_the_history(demo: Demo, reader: Reader) 
     reader.page.wait_for_url(re.compile(answer))
     assert chain["answer"]["films"][0] in reader.text()
     assert "equal to the byte" in reader.text()
+    reader.picture("answer")
 
 
 def test_all_pages_can_be_reached_by_keyboard(reader: Reader) -> None:

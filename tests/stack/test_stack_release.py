@@ -38,6 +38,7 @@ KILL_SECONDS = (0.5, 25.0)
 ERRORS = {"FAULT_ERROR_SHARE": "0.2", "FAULT_AFTER_SECONDS": "15"}
 STEP_SECONDS = 90.0
 BEGINS_WITHIN = 10.0
+BEFORE_BAKE = ("build", "shadow", "take the canary out", "replace the canary", "warm up", "let the canary in")
 NO_INDEX = "http://127.0.0.1:9/simple"
 
 
@@ -118,15 +119,21 @@ def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site, reader: 
     Each answer to a client has a row, and the release's own requests have none. During the bake, the checkout gets broken code,
     a broken Compose file and a broken lock, and an installation is killed. The release's log has the shape of the sample in
     `data/sample/`. The canary's memory is known with any image store.
-    Prometheus returns each value of the verdict for the query of that value. Somebody follows the release in the console.
+    Prometheus returns each value of the verdict for the query of that value. Somebody follows the release in the console, from
+    the build on.
     """
     version, mails = site.put_version(), len(site.mailbox.subjects)
     with under_load(site) as load:
         running = site.stack.start("release")
-        site.wait_for_step("bake")
+        wait_until(lambda: site.stack.step_under_way() is not None, STEP_SECONDS, "a release under way")
         reader.open("/release")
         reader.page.get_by_role("heading", name=f"Release of version {version}").wait_for()
+        assert reader.page.locator(".figures dd").first.inner_text() in BEFORE_BAKE
+        assert "The canary has not been observed yet" in reader.text()
+        site.wait_for_step("bake")
+        reader.open("/release")
         reader.page.get_by_role("row", name="slowdown").first.wait_for()
+        reader.picture("release")
         reader.page.goto("about:blank")  # a browser is work for two cores, and the bake has few requests
         with broken_upgrade(site.stack.folder):
             kill_an_installation(site.stack)

@@ -16,9 +16,7 @@ from auto_deployment.release.analysis.evidence import Evidence
 from auto_deployment.release.analysis.readings import Outcome
 from auto_deployment.release.analysis.scrape import read_evidence
 from auto_deployment.release.analysis.verdict import Decision, verdict
-from scripts.ports import reserve
-from tests.integration.conftest import wait_until
-from tests.integration.monitoring.tools import docker, image_of
+from tests.integration.monitoring.tools import prometheus_with
 from tests.unit.auto_deployment.release.analysis.scrapes import through_json
 
 if TYPE_CHECKING:
@@ -108,35 +106,11 @@ def judged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Ver
     """A verdict of what a real Prometheus holds, and the server's address."""
     began = float(int(time.time()) - MINUTES * 60 - 1800) + 0.25
     crashes, mtail_anew = ({"stable-1": 1501, "canary": 3001}, 4003) if request.param == "restarts" else ({}, None)
-    lines = history_of(began, crashes, mtail_anew).lines
-    (tmp_path / "history.txt").write_text("\n".join([*lines, "# EOF", ""]))
-    (tmp_path / "prometheus.yml").write_text("{}\n")
-    (tmp_path / "data").mkdir()
-    (port,), mount = reserve(), f"{tmp_path}:/folder"
-    made = ["tsdb", "create-blocks-from", "openmetrics", "/folder/history.txt", "/folder/data"]
-    with_folder = ["--rm", "--user", "0:0", "-v", mount]
-    docker("run", *with_folder, "--network", "none", "--entrypoint", "promtool", image_of("prometheus"), *made)
-    options = ["--config.file=/folder/prometheus.yml", "--storage.tsdb.path=/folder/data"]
-    listen = f"--web.listen-address=127.0.0.1:{port}"
-    started = docker("run", "-d", *with_folder, "--network", "host", image_of("prometheus"), *options, listen)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: is_ready(url), 30)
+    with prometheus_with(tmp_path, history_of(began, crashes, mtail_anew).lines) as url:
         end = began + MINUTES * STEP
         half = read_evidence(Prometheus(url), Evidence("7", began), began + MINUTES / 2 * STEP, STEP)
         evidence = read_evidence(Prometheus(url), through_json(half), end, STEP)
         yield verdict(evidence, Limits(bake_minutes=MINUTES), MINUTES), url
-    finally:
-        docker("rm", "-f", started.stdout.strip(), check=False)
-
-
-def is_ready(url: str) -> bool:
-    """Whether Prometheus answers queries."""
-    try:
-        with urllib.request.urlopen(f"{url}/-/ready", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 def pasted(url: str, query: str) -> float:

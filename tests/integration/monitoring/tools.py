@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import re
 import subprocess
+import urllib.request
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.ports import reserve
+from tests.integration.conftest import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 ROOT = Path(__file__).resolve().parents[3]
 TOOL_SECONDS = 180.0
@@ -49,3 +58,33 @@ def tool(service: str, program: str, *arguments: str, folder: Path | None = None
     options = ["--rm", "--network", "none", "--user", "0:0", "-w", "/project", *mounts, "--entrypoint", program]
     done = docker("run", *options, image_of(service), *arguments, check=check)
     return done.stdout + done.stderr
+
+
+@contextmanager
+def prometheus_with(folder: Path, history: Iterable[str]) -> Iterator[str]:
+    """The URL of a real Prometheus that has scraped `history`, lines of OpenMetrics text. Its files are in `folder`."""
+    (folder / "history.txt").write_text("\n".join([*history, "# EOF", ""]))
+    (folder / "prometheus.yml").write_text("{}\n")
+    (folder / "data").mkdir()
+    (port,), image = reserve(), image_of("prometheus")
+    with_folder = ["--rm", "--user", "0:0", "-v", f"{folder}:/folder"]
+    made = ["tsdb", "create-blocks-from", "openmetrics", "/folder/history.txt", "/folder/data"]
+    docker("run", *with_folder, "--network", "none", "--entrypoint", "promtool", image, *made)
+    options = ["--config.file=/folder/prometheus.yml", "--storage.tsdb.path=/folder/data"]
+    listen = f"--web.listen-address=127.0.0.1:{port}"
+    started = docker("run", "-d", *with_folder, "--network", "host", image, *options, listen)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: _is_ready(url), 30)
+        yield url
+    finally:
+        docker("rm", "-f", started.stdout.strip(), check=False)
+
+
+def _is_ready(url: str) -> bool:
+    """Whether Prometheus answers queries."""
+    try:
+        with urllib.request.urlopen(f"{url}/-/ready", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False

@@ -127,6 +127,20 @@ def test_a_batch_of_any_length_arrives_whole(service: Archive, host: Archive) ->
     assert service.taken() == {"stable-1/1.tsv": 2}
 
 
+def test_of_a_user_with_many_answers_only_the_newest_are_read(service: Archive, host: Archive) -> None:
+    """MySQL counts the rows that it reads. A hundredth of all answers may be to one user, and a page waits for them."""
+    service.add_answers("stable-1/1.tsv", [row(number, user_id=number % 2) for number in range(2000)], 1)
+    before = rows_read(host)
+    assert [int(each.answer_id, 16) for each in host.find("user_id", 1, 10)] == list(range(1981, 2000, 2))
+    assert rows_read(host) - before < 100
+
+
+def rows_read(archive: Archive) -> int:
+    """How many rows MySQL has read for the connection of an archive that nobody else uses."""
+    with archive.engine.connect() as connection:
+        return sum(int(count) for _, count in connection.exec_driver_sql("show session status like 'Handler_read%%'"))
+
+
 def test_whatever_an_operator_asks_is_answered(service: Archive, host: Archive) -> None:
     """Each question once, on answers with and without a version; the types are those of the columns."""
     version: TrackingRow = {

@@ -18,35 +18,24 @@ from app.console.prometheus import Alert, Prometheus, Series
 from app.console.views import PROMISE, VERSIONS_A_PAGE, Sources
 from app.provenance import Ledger, SecretError
 from auto_deployment.common.console_files import publish_chain, publish_settings
-from auto_deployment.common.json_file import write_json_synced
 from auto_deployment.common.settings import load_settings
 from auto_deployment.online_evaluation.metrics import OnlineMetrics, TrackMetrics, Viewings
 from auto_deployment.online_evaluation.share_intervals import ConfidenceInterval
-from auto_deployment.release import bake
 from auto_deployment.release.analysis.aa_test import PROMISE as PROMISED
-from auto_deployment.release.analysis.readings import Outcome, Reading
 from auto_deployment.release.analysis.verdict import Decision, Verdict
-from auto_deployment.release.state import INITIAL, ReleaseState, save
-from auto_deployment.release.state_machine import Ending, ReleaseStep, Rollout
-from auto_deployment.reports import version_report
-from tests.unit.app.samples import ROW
-from tests.unit.auto_deployment.reports.test_reports_version_report import report
+from auto_deployment.release.state import INITIAL
+from auto_deployment.release.state_machine import Ending
+from tests.unit.app.console.host import BAKING, FOLDER, READINGS, Host, chain
+from tests.unit.app.samples import row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from flask.testing import FlaskClient
 
 PAGES = ("/", "/release", "/versions", "/answers", "/answers?user=7", "/settings")
 NOBODY = "http://127.0.0.1:1"
 HIDDEN = "geheim"
-FOLDER = "20260105T080000Z-7"
-BAKING = Rollout("release", 7, 6, "ann@host", time.time() - 7200, FOLDER, ReleaseStep.BAKE, bake_began=time.time() - 3600)
-READINGS = (
-    Reading("slowdown", Outcome.WORSE, 1.4, 1.2, "times", 5120, "up", "the canary is 1.40 times as slow", 7.5, 6.2),
-    Reading("memory", Outcome.NO_DATA, None, 2.0, "times", 0, "", "cAdvisor has no data", required=False),
-)
 
 
 class FakePrometheus(Prometheus):
@@ -73,39 +62,6 @@ class FakePrometheus(Prometheus):
     def alerts(self) -> list[Alert]:
         """Those that it was given."""
         return self._alerts
-
-
-class Host:
-    """What the host side of a stack wrote."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.releases, self.versions, self.logs = folder / "release", folder / "versioning", folder / "logs"
-        self.database = f"sqlite:///{folder / 'provenance.sqlite'}"
-
-    def client(self, prometheus: Prometheus | None = None, *hosts: str) -> FlaskClient:
-        """A browser of the console."""
-        files = HostFiles(self.releases, self.versions, self.logs / "console")
-        return create_console(Sources(prometheus, files, Answers(lambda: self.database)), hosts).test_client()
-
-    def release(self, state: ReleaseState, verdict: Verdict | None = None) -> None:
-        """Write the state of releases, and the verdict on the last one."""
-        save(self.releases, state)
-        if verdict is not None:
-            write_json_synced(self.releases / FOLDER / "verdict.json", bake.with_reasons(verdict), public=True)
-
-    def publish(self, number: int, telemetry: OnlineMetrics | None = None) -> None:
-        """Write the report of a version."""
-        written = report(version=number).model_copy(update={"telemetry": telemetry})
-        version_report.write(self.versions / f"report_{number}.json", written)
-
-    def answer(self, user: int = 7) -> str:
-        """Record an answer; its id."""
-        row = ROW._replace(user_id=user)
-        with closing(Ledger(self.database)) as ledger:
-            ledger.create()
-            ledger.add_answers("journal", [row], 0)
-        return row.answer_id
 
 
 @pytest.fixture
@@ -221,8 +177,8 @@ def test_versions_show_their_metrics_and_the_share_that_the_next_report_knows(ho
     host.release(replace(INITIAL, in_service=3, taken_back={"4": "aborted"}))
     client = host.client()
     text = text_of(client.get("/versions").text)
-    assert "4 aborted 2026-11-23 08:00 UTC passed 0.710" in text
-    assert re.search(r"3 in service 2026-11-23 08:00 UTC passed 0\.710 .* 40 % 35 % to 45 % 50 20 90 svd a{10}", text)
+    assert "4 aborted 2026-11-23 08:00 passed 0.710" in text
+    assert re.search(r"3 in service 2026-11-23 08:00 passed 0\.710 .* 40 % 35 % to 45 % 50 20 90 svd a{10}", text)
     both = text_of(client.get("/versions/3?with=4").text)
     assert "Version 3 compared with 4" in both
     assert "watched share 40 % 35 % to 45 % not known yet" in both
@@ -277,6 +233,33 @@ def test_answers_stand_next_to_the_history_once_one_is_explained(host: Host) -> 
     assert "Computed again by the image: equal to the byte." in why
     assert "tries: no log is kept" in why
     assert client.get("/answers/unknown").status_code == 404
+
+
+def test_without_metrics_the_overview_counts_the_last_answers(host: Host) -> None:
+    """By version, track and list, as in the demo. Nothing asks the database where there is a Prometheus."""
+    host.answer(1)
+    text = text_of(host.client().get("/").text)
+    assert "there is no Prometheus here" in text
+    assert re.search(r"3 stable a list of their own 100 % 2025-06-15 15:06:40 UTC", text)
+    assert "last answers" not in text_of(host.client(FakePrometheus({}, [])).get("/").text)
+
+
+def test_answers_with_the_same_films_are_explained_at_once(host: Host) -> None:
+    """Their digest is the same; the command is for one whose films are not known."""
+    answer = host.answer()
+    with closing(Ledger(host.database)) as ledger:
+        ledger.add_answers("journal", [row(8, user_id=7), row(9, user_id=7, digest="f" * 16)], 0)
+    publish_chain(host.logs, answer, chain())
+    text = text_of(host.client().get("/answers?user=7").text)
+    assert text.count("up+2009, jaws+1975") == 2
+    assert f"scripts/provenance why {9:032x} --console" in text
+
+
+@pytest.mark.parametrize("path", ["/answers/%C3%A9", "/answers/a%20b", f"/answers/{'a' * 65}", f"/versions/{10**9}"])
+def test_what_cannot_be_an_id_or_a_version_is_no_page(host: Host, path: str) -> None:
+    """No source is asked for it: MySQL would refuse to compare such an id."""
+    host.answer()
+    assert host.client().get(path).status_code == 404
 
 
 @pytest.mark.parametrize("user", ["-1", "x", "9223372036854775808", "<script>", "1" * 20])
@@ -369,23 +352,6 @@ def test_pages_name_settings_without_secrets(host: Host) -> None:
     assert HIDDEN not in written
     assert "secret.sqlite" not in written
     assert "CANARY_BAKE_MINUTES 720" in text_of(host.client().get("/settings").text)
-
-
-def chain(film: str = "jaws+1975") -> dict[str, object]:
-    """The chain behind an answer, as `scripts/provenance why --json` prints it."""
-    return {
-        "user": 7,
-        "request": {},
-        "answer": {"films": ["up+2009", film], "computed_by": "the image", "same_as_recorded": True},
-        "ranking": {"ranker": "ease", "step": "known", "meaning": "a user of the training data"},
-        "drivers": [{"film": film, "did": "rated 5; adds +0.100"}],
-        "history": [{"film": film, "stars": 5.0, "rated_at": None, "minutes": 110, "last_at": ""}],
-        "version": {},
-        "gate": None,
-        "release": None,
-        "tries": [],
-        "missing": {"tries": "no log is kept"},
-    }
 
 
 def test_only_the_newest_chains_are_kept(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.provenance.archive import Archive, Served
+from app.provenance.archive import Archive, Given, Served
 from app.provenance.backup import BackupError, OtherHistoryError, Restored, from_lines, restore, to_lines
 from tests.unit.app.samples import ROW, row
 
@@ -96,6 +96,21 @@ def test_the_last_users_come_newest_first(archive: Archive) -> None:
     assert len(everybody) == 4
     assert everybody[1:3] == [6, 6]
     assert archive.last_users(2) == everybody[:2]
+
+
+def test_the_latest_answers_come_newest_first_with_version_track_and_step(archive: Archive) -> None:
+    """By the answers' ids, at most so many."""
+    assert archive.latest(2) == [
+        Given(3, "stable", "known", archive.find("answer_id", f"{9:032x}")[0].served_at),
+        Given(3, "canary", "known", archive.find("answer_id", f"{6:032x}")[0].served_at),
+    ]
+    assert len(archive.latest(9)) == 4
+
+
+def test_of_many_answers_to_a_user_the_newest_are_found(archive: Archive) -> None:
+    """The oldest of them first."""
+    archive.add_answers("stable-1/1.tsv", [row(number, user_id=8, served_at=number) for number in range(20, 30)], 200)
+    assert [int(each.answer_id, 16) for each in archive.find("user_id", 8, 3)] == [27, 28, 29]
 
 
 def test_what_a_version_served_is_counted_by_track(archive: Archive) -> None:
