@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -69,6 +70,12 @@ class DemoFolder(NamedTuple):
     def provenance_url(self) -> str:
         """The URL of the database."""
         return f"sqlite:///{self.folder / 'provenance.sqlite'}"
+
+    def empty(self) -> None:
+        """Remove everything in the folder but the lock."""
+        for path in self.folder.iterdir():
+            if path.name != "lock":
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def services() -> list[Service]:

@@ -9,6 +9,7 @@ import subprocess
 import time
 import zlib
 from contextlib import closing, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from mysql.connector.connection import MySQLConnection
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.http import internal_session, is_ready
 from auto_deployment.common.process import own_repository
-from scripts.lib.images.docker import client
+from scripts.lib.images.docker import DockerError, client, docker
 from scripts.ports import reserve
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("stable-1", "stable-2", "canary")
 UP_SECONDS = 180.0
+REMOVALS = 5
 PORTS = ("NGINX_PORT", "MYSQL_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "CADVISOR_PORT", "CONSOLE_PORT")
 
 
@@ -46,26 +48,52 @@ class ComposeStackError(RunError):
     """A command on the stack failed, or the stack did not reach a state in time. The message has the command's output."""
 
 
+def remove_project(name: str) -> None:
+    """Remove every container, volume, network and image of a Compose project, also those that a killed release has left.
+
+    Unlike `down`, this needs no Compose file. Raises ComposeStackError if something stays.
+    """
+    project = f"label=com.docker.compose.project={name}"
+    kinds = {
+        ("rm", "--force", "--volumes"): ("ps", "--all", "--quiet", "--filter", f"name=^/?{name}-"),
+        ("volume", "rm"): ("volume", "ls", "--quiet", "--filter", project),
+        ("network", "rm"): ("network", "ls", "--quiet", "--filter", project),
+        ("image", "rm", "--force"): ("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", name),
+    }
+    for _ in range(REMOVALS):
+        found = {remove: docker(*listing).split() for remove, listing in kinds.items()}
+        if not any(found.values()):
+            return
+        for remove, names in found.items():
+            if names:
+                # A container may be on its way still, and hold the others: the next round removes them.
+                with suppress(DockerError):
+                    docker(*remove, *names)
+    raise ComposeStackError(f"these remain of {name}, remove them with docker: {', '.join(chain(*found.values()))}")
+
+
 class ComposeStack:
     """`docker compose` in a copy of the project, and questions to its services. Every method may raise ComposeStackError."""
 
     def __init__(self, folder: Path, name: str, **settings: str) -> None:
-        self.folder = copy_of_project(folder)
+        """A folder that is a git checkout is used as it is. `settings` may name ports; the others are reserved."""
+        self.folder = folder if (folder / ".git").exists() else copy_of_project(folder)
         self.name = name
-        self.ports = dict(zip(PORTS, reserve(len(PORTS)), strict=True))
+        reserved = dict(zip(PORTS, reserve(len(PORTS)), strict=True))
+        self.ports = {each: int(settings.get(each, port)) for each, port in reserved.items()}
         self._net = f"10.213.{100 + zlib.crc32(f'{name} {os.getpid()}'.encode()) % 100}"
-        self._environment = {
-            **os.environ,
+        self.settings = {
             **{each: str(port) for each, port in self.ports.items()},
             "COMPOSE_PROJECT_NAME": name,
             "STACK_NET": self._net,
             "APP_IMAGE": name,
             **settings,
         }
+        self._environment = {**os.environ, **self.settings}
         info = self.docker("info", "--format", "{{.DockerRootDir}}", check=False)
         if info.returncode:
             raise ComposeStackError(f"no Docker engine answers, scripts/dev engine starts one: {info.stderr.strip()}")
-        self._environment["DOCKER_DATA_ROOT"] = info.stdout.strip()
+        self.settings["DOCKER_DATA_ROOT"] = self._environment["DOCKER_DATA_ROOT"] = info.stdout.strip()
 
     @property
     def environment(self) -> dict[str, str]:

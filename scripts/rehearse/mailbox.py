@@ -1,4 +1,4 @@
-"""A mail server for rehearsals. It keeps the subjects of the mails."""
+"""A mail server for rehearsals, the tour and tests. It keeps the mails."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ from typing import TYPE_CHECKING
 from aiosmtpd.controller import Controller
 
 if TYPE_CHECKING:
+    from email.message import EmailMessage
+
     from aiosmtpd.smtp import SMTP, Envelope, Session
 
 
 class Mailbox:
-    """Accepts every mail on a loopback port. `subjects` has the mails' subjects, oldest first."""
+    """Accepts every mail on a loopback port. `mails` has them, oldest first."""
 
     def __init__(self, port: int) -> None:
-        self.subjects: list[str] = []
+        self.mails: list[EmailMessage] = []
         self._controller = Controller(self, hostname="127.0.0.1", port=port)
 
+    @property
+    def subjects(self) -> list[str]:
+        """The mails' subjects, oldest first."""
+        return [str(mail["Subject"]) for mail in self.mails]
+
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
-        """Accept a mail, and keep its subject."""
+        """Accept a mail, and keep it."""
         content = envelope.content if isinstance(envelope.content, bytes) else b""
-        self.subjects.append(str(message_from_bytes(content, policy=policy.default)["Subject"]))
+        self.mails.append(message_from_bytes(content, policy=policy.default))
         return "250 taken"
 
     def start(self) -> None:

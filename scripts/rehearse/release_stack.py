@@ -43,6 +43,14 @@ def share_environments(checkout: Path) -> None:
         (checkout / ".runtime" / "environments").symlink_to(ROOT / ".runtime" / "environments")
 
 
+def write_service(checkout: Path, dockerfile: str, **faults: str) -> None:
+    """Write a service with these faults of `faulty/faulty.py` to a checkout. `dockerfile` is the text of one without faults."""
+    assignments = " ".join(f"{name}={value}" for name, value in faults.items())
+    faulty = ROOT / "scripts" / "rehearse" / "faulty" / "faulty.py"
+    (checkout / "app" / "faulty.py").write_text(faulty.read_text())
+    (checkout / "app" / "Dockerfile").write_text(dockerfile + (FAULTY.format(faults=assignments) if faults else ""))
+
+
 class ReleaseStack(ComposeStack):
     """A stack for releases, with compressed time."""
 
@@ -50,7 +58,8 @@ class ReleaseStack(ComposeStack):
 
     def __init__(self, folder: Path, name: str, **settings: str) -> None:
         super().__init__(folder, name, **{**COMPRESSED, **settings})
-        self._environment["PROMETHEUS_URL"] = f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}"
+        prometheus = f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}"
+        self.settings["PROMETHEUS_URL"] = self._environment["PROMETHEUS_URL"] = prometheus
         self._dockerfile = (self.folder / "app" / "Dockerfile").read_text()
         share_environments(self.folder)
 
@@ -62,12 +71,7 @@ class ReleaseStack(ComposeStack):
         metadata = json.loads((model / "metadata.json").read_text())
         (model / "metadata.json").write_text(json.dumps({**metadata, "version": number}))
         write_version(self.folder / "data", number)
-        assignments = " ".join(f"{name}={value}" for name, value in faults.items())
-        faulty = ROOT / "scripts" / "rehearse" / "faulty" / "faulty.py"
-        (self.folder / "app" / "faulty.py").write_text(faulty.read_text())
-        (self.folder / "app" / "Dockerfile").write_text(
-            self._dockerfile + (FAULTY.format(faults=assignments) if faults else "")
-        )
+        write_service(self.folder, self._dockerfile, **faults)
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
         """Start `scripts/deploy.sh` in a process group of its own."""

@@ -41,12 +41,16 @@ def read_summary(text: str) -> Visits:
 
 
 class Traffic:
-    """Runs `scripts/simulate visit` at `rate` visits a second, from `start` to `stop`; without visits if the rate is 0."""
+    """Runs `scripts/simulate visit` at `rate` visits a second, from `start` to `stop`; without visits if the rate is 0.
 
-    def __init__(self, port: int, rate: float, output: Path, environment: Mapping[str, str]) -> None:
+    `users` is a file of ids; without one the visitors are strangers mostly.
+    """
+
+    def __init__(self, port: int, rate: float, output: Path, environment: Mapping[str, str], users: Path | None = None) -> None:
         self._command = [
             *(sys.executable, "-m", "scripts.simulator", "visit", "--url", f"http://127.0.0.1:{port}"),
             *("--rate", f"{rate:g}", "--count", str(UNENDING), "--output", str(output), "--quiet"),
+            *(() if users is None else ("--users", str(users))),
         ]
         self._rate = rate
         self._environment = dict(environment)

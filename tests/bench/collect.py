@@ -25,9 +25,9 @@ from auto_deployment.ingestion.kafka.client_factory import open_client
 from auto_deployment.ingestion.rows import BlockRows, Counts
 from auto_deployment.ingestion.sources import TopicSource
 from auto_deployment.ingestion.tables import RATING_HEADER, Tables
+from scripts.broker.broker import Broker
+from scripts.broker.jars import kafka_libs
 from tests.bench.measure import Row, interleaved, processor_seconds, row
-from tests.integration.kafka.broker import Broker
-from tests.integration.kafka.jars import kafka_libs
 from tests.integration.kafka.lines import TOPIC_OF_LINES, settings_for
 
 if TYPE_CHECKING:

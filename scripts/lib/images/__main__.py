@@ -20,7 +20,7 @@ from scripts.lib.images.names import base_images, compose_images
 from scripts.lib.images.plan import Action
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 DOCKERFILES = (ROOT / "app" / "Dockerfile",)
 LOCK_SECONDS = 900
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        _images(options.names or stack_images())
+        get_images(options.names or stack_images(), _report)
     except KeyboardInterrupt:
         return 130
     except RunError as error:
@@ -48,16 +48,17 @@ def stack_images() -> list[str]:
     return list(dict.fromkeys([*bases, *compose_images(config)]))
 
 
-def _images(names: Sequence[str]) -> None:
+def get_images(names: Sequence[str], report: Callable[[str], None]) -> None:
+    """Pull or build each image that is missing; `report` gets a line for each. Raises RunError."""
     tasks = plan_images(names)
     if all(task.action is Action.NOTHING for task in tasks):
-        ensure(tasks, _report)
+        ensure(tasks, report)
         return
     # One run at a time on this machine, because the machine has one engine.
     lock = Path(tempfile.gettempdir()) / f"movierec-images-{os.getuid()}.lock"
     busy = f"another scripts/dev images has been at work for {LOCK_SECONDS // 60} minutes"
     with locked(lock, busy, advice="stop it and try again", wait_seconds=LOCK_SECONDS):
-        ensure(plan_images(names), _report)
+        ensure(plan_images(names), report)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

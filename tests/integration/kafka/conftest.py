@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from auto_deployment.ingestion.kafka.client_factory import open_client
-from tests.integration.kafka.broker import Broker
-from tests.integration.kafka.jars import MissingToolError, kafka_libs
+from scripts.broker.broker import Broker
+from scripts.broker.jars import MissingToolError, kafka_libs
 from tests.integration.kafka.lines import LINES, settings_for
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from tests.integration.checkout import ROOT, Checkout
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.kafka.broker import Broker
+    from scripts.broker.broker import Broker
 
 SAMPLE = ROOT / "data" / "sample" / "movielog.log"
 MANY = 260_000  # lines: three blocks

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from auto_deployment.common.settings import Settings
     from auto_deployment.ingestion.kafka.client import Client
-    from tests.integration.kafka.broker import Broker
+    from scripts.broker.broker import Broker
 
 TOPIC_OF_LINES = "movielog4"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.kafka import jars
+from scripts.broker import jars
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from auto_deployment.ingestion.kafka.client import StreamError
-from tests.integration.kafka.broker import UNKNOWN
+from scripts.broker.broker import UNKNOWN
 from tests.integration.kafka.conftest import new_name
 from tests.integration.kafka.lines import read_all, stream_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.kafka.broker import Broker
+    from scripts.broker.broker import Broker
     from tests.integration.kafka.conftest import MakeClient
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,7 @@ from tests.integration.kafka.hosts import MANY, TABLES, checkout_for, collected,
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.kafka.broker import Broker
+    from scripts.broker.broker import Broker
 
 pytestmark = pytest.mark.slow
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from auto_deployment.ingestion.kafka.client import CONNECT_SECONDS, PATIENCE_SECONDS
+from scripts.broker.broker import Broker
 from tests.integration.conftest import wait_until
-from tests.integration.kafka.broker import Broker
 from tests.integration.kafka.conftest import new_name
 from tests.integration.kafka.hosts import MANY, checkout_for, collected, lines_of, tables_of
 from tests.integration.post_office import open_post_office

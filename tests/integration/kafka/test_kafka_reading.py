@@ -10,12 +10,12 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from auto_deployment.ingestion.kafka.client import OffsetGoneError, StreamError
-from tests.integration.kafka.broker import send
+from scripts.broker.broker import send
 from tests.integration.kafka.conftest import new_name
 from tests.integration.kafka.lines import LINES, read_all, wait_for_end
 
 if TYPE_CHECKING:
-    from tests.integration.kafka.broker import Broker
+    from scripts.broker.broker import Broker
     from tests.integration.kafka.conftest import MakeClient
 
 pytestmark = pytest.mark.slow

@@ -10,11 +10,11 @@ from confluent_kafka.admin._resource import ResourceType
 
 from auto_deployment.common.errors import WrongUseError
 from auto_deployment.ingestion.kafka.client import StreamError
-from tests.integration.kafka.broker import PASSWORD, USER
+from scripts.broker.broker import PASSWORD, USER
 from tests.integration.kafka.lines import LINES, read_all
 
 if TYPE_CHECKING:
-    from tests.integration.kafka.broker import Broker
+    from scripts.broker.broker import Broker
     from tests.integration.kafka.conftest import MakeClient
 
 pytestmark = pytest.mark.slow

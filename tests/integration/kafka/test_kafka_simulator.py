@@ -13,7 +13,7 @@ from tests.integration.kafka.lines import read_all
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.kafka.broker import Broker
+    from scripts.broker.broker import Broker
     from tests.integration.kafka.conftest import MakeClient
 
 STREAM = ("stream", "--users", "50", "--films", "40", "--lines", "20000", "--quiet")

@@ -10,7 +10,7 @@ main() {
     printf 'mvn is not on PATH: the jars are fetched by Maven, install it\n' >&2
     exit 1
   }
-  mvn -q -B -f "${ROOT}/tests/integration/kafka/pom.xml" dependency:copy-dependencies "-DoutputDirectory=$1/libs" >&2
+  mvn -q -B -f "${ROOT}/scripts/broker/pom.xml" dependency:copy-dependencies "-DoutputDirectory=$1/libs" >&2
 }
 
 main "$@"

@@ -8,14 +8,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from auto_deployment.common.errors import RunError
+
 POM = Path(__file__).with_name("pom.xml")
-CACHE = Path(__file__).parents[3] / ".cache" / "kafka"
+CACHE = Path(__file__).parents[2] / ".cache" / "kafka"
 LIBS = CACHE / "libs"
 OLDEST_JAVA = 17
 FETCH_SECONDS = 300
 
 
-class MissingToolError(Exception):
+class MissingToolError(RunError):
     """A tool that the broker needs is missing on this machine. The text names the tool."""
 
 
@@ -50,7 +52,7 @@ def _are_current() -> bool:
 
 def _fetch() -> None:
     if not shutil.which("mvn"):
-        raise MissingToolError("the broker's jars are fetched by Maven: mvn is not on PATH")
+        raise MissingToolError("Maven fetches the broker's jars, and mvn is not on PATH")
     aside = CACHE / "libs.part"
     for stale in (aside, LIBS):
         shutil.rmtree(stale, ignore_errors=True)

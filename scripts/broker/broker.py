@@ -16,8 +16,9 @@ from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionTy
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
+from auto_deployment.common.errors import RunError
+from scripts.broker.certificates import HOST, write_certificates
 from scripts.ports import reserve
-from tests.integration.kafka.certificates import HOST, write_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -74,6 +75,10 @@ listener.name.{listener}.scram-sha-512.sasl.jaas.config={security}.scram.ScramLo
 """
 
 
+class BrokerError(RunError):
+    """The broker ended, did not start in time, or did not take a message."""
+
+
 class Broker:
     """A broker in `folder` with four listeners: open, TLS with a client's certificate, and USER's login without and with TLS.
 
@@ -115,8 +120,8 @@ class Broker:
 
     def wait(self) -> None:
         """Wait until it serves."""
-        self._wait_until(lambda: STARTED in self.log_text(), "the start")
-        self._wait_until(self._serves, "an answer")
+        self._wait_until(lambda: STARTED in self.log_text(), "start")
+        self._wait_until(self._serves, "answer")
 
     def stop(self) -> None:
         """Have it end in order."""
@@ -164,7 +169,8 @@ class Broker:
         """Append messages to a partition, in order, and wait until the broker has them."""
         self._producer = self._producer or self.producer()
         send(self._producer, topic, values, partition, key)
-        assert self._producer.flush(60) == 0, "the broker did not take all messages"
+        if self._producer.flush(60):
+            raise BrokerError("the broker did not take all messages")
 
     def deny(self, kind: ResourceType, name: str) -> None:
         """Take all rights to a topic or a group away from USER."""
@@ -177,7 +183,7 @@ class Broker:
         """The offset that a group has committed, if it has."""
         found: list[TopicPartition] = []
 
-        def is_told() -> bool:
+        def is_known() -> bool:
             offsets = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, [where])])
             try:
                 found[:] = offsets[group].result(30).topic_partitions
@@ -185,7 +191,7 @@ class Broker:
                 return False
             return True
 
-        self._wait_until(is_told, f"group {group}")
+        self._wait_until(is_known, f"group {group}")
         return found[0].offset if found[0].offset >= 0 else None
 
     def producer(self, **options: str) -> Producer:
@@ -200,7 +206,8 @@ class Broker:
 
     @property
     def _running(self) -> subprocess.Popen[bytes]:
-        assert self._process is not None, "the broker was not started"
+        if self._process is None:
+            raise BrokerError("the broker was not started")
         return self._process
 
     @property
@@ -240,8 +247,10 @@ class Broker:
     def _wait_until(self, condition: Callable[[], object], what: str) -> None:
         until = time.monotonic() + START_SECONDS
         while not condition():
-            assert self.is_running(), f"the broker ended: {self.log_text()[-2000:]}"
-            assert time.monotonic() < until, f"{what} does not come: {self.log_text()[-2000:]}"
+            if not self.is_running():
+                raise BrokerError(f"the broker ended: {self.log_text()[-2000:]}")
+            if time.monotonic() > until:
+                raise BrokerError(f"no {what} within {START_SECONDS:g} s: {self.log_text()[-2000:]}")
             time.sleep(0.05)
 
     def _serves(self) -> bool:
@@ -276,13 +285,14 @@ def send(producer: Producer, topic: str, values: Iterable[bytes | None], partiti
             except BufferError:
                 producer.poll(0.1)
             except KafkaException as error:
-                if error.args[0].code() != KafkaError._UNKNOWN_PARTITION or time.monotonic() > until:
+                if error.args[0].code() != KafkaError._UNKNOWN_PARTITION or time.monotonic() > until:  # noqa: SLF001 - it has no public name
                     raise
                 producer.list_topics(topic, 10)
 
 
 def _check_delivery(error: KafkaError | None, _message: Message) -> None:
-    assert error is None, error
+    if error is not None:
+        raise BrokerError(str(error))
 
 
 def _cluster_id() -> str:
