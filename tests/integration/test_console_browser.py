@@ -74,7 +74,7 @@ def test_every_page_is_open_to_everybody(chromium: Browser, demo: Demo, dark: bo
     assert {path: barriers for path, barriers in found.items() if barriers} == {}
 
 
-def test_an_answer_is_explained_next_to_the_history(demo: Demo, reader: Reader) -> None:
+def test_an_answer_is_explained_next_to_the_history(demo: Demo, reader: Reader, chromium: Browser) -> None:
     """From the user to the answer, and from the command that the page gives to its reasons."""
     user = known_user(demo)
     answer = recommend(demo, user)
@@ -92,11 +92,15 @@ def test_an_answer_is_explained_next_to_the_history(demo: Demo, reader: Reader) 
     chain = json.loads(ended.stdout)
     text = reader.open(f"/answers?user={user}")
     assert chain["history"][0]["film"] in text
-    reader.page.get_by_role("link", name=re.compile("UTC")).first.click()
+    reader.page.get_by_role("link", name=re.compile(r"\d\d:\d\d:\d\d")).first.click()
     reader.page.wait_for_url(re.compile(answer))
     assert chain["answer"]["films"][0] in reader.text()
     assert "equal to the byte" in reader.text()
     reader.picture("answer")
+    phone = Reader(chromium, f"http://127.0.0.1:{demo.console_port}", phone=True)
+    phone.open(f"/answers/{answer}")
+    phone.picture("answer")
+    phone.close()
 
 
 def test_all_pages_can_be_reached_by_keyboard(reader: Reader) -> None:
