@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 240
 LEAST_STEP = 15.0
+# A chart of a young stack begins with its first value, but is never shorter.
+FEWEST_POINTS = 8
 
 
 class Curve(NamedTuple):
@@ -36,6 +38,16 @@ class Chart(NamedTuple):
     def is_empty(self) -> bool:
         """Whether no series has a value."""
         return not any(value is not None for line in self.lines.values() for value in line)
+
+    @property
+    def first(self) -> int:
+        """The place of the first time with a value; beyond the last one where there is none."""
+        known = (at for line in self.lines.values() for at, value in enumerate(line) if value is not None)
+        return min(known, default=len(self.times))
+
+    def since(self, first: int) -> Chart:
+        """The chart from its time at `first` on."""
+        return self._replace(times=self.times[first:], lines={name: line[first:] for name, line in self.lines.items()})
 
     def data(self) -> dict[str, object]:
         """What the script of the page draws."""
@@ -67,11 +79,13 @@ CANARY = (
 
 
 def draw(prometheus: Prometheus, curves: Sequence[Curve], start: float, end: float) -> list[Chart]:
-    """The charts of curves from `start` to `end`. Raises ProblemError."""
+    """The charts of curves from `start` to `end`, all from the first value of any on. Raises ProblemError."""
     step = max(LEAST_STEP, LEAST_STEP * -(-(end - start) // (LEAST_STEP * MOST_POINTS)))
     start = end - step * ((end - start) // step)
     times = [start + step * at for at in range(int((end - start) / step + 1.5))]
-    return [_chart(curve, prometheus.over(curve.query, start, end, step), times) for curve in curves]
+    charts = [_chart(curve, prometheus.over(curve.query, start, end, step), times) for curve in curves]
+    first = min((chart.first for chart in charts), default=0)
+    return [chart.since(min(first, max(0, len(times) - FEWEST_POINTS))) for chart in charts]
 
 
 def _chart(curve: Curve, found: Sequence[Series], times: list[float]) -> Chart:

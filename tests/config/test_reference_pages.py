@@ -67,6 +67,12 @@ def test_every_alert_says_what_it_means_and_what_to_do() -> None:
     ] == []
 
 
+def test_every_alert_has_the_texts_that_mails_and_the_console_show() -> None:
+    """What happens, where, and what to do."""
+    texts = {"summary", "description", "action"}
+    assert {name: rule["annotations"] for name, rule in ALERTS.items() if texts - {*rule["annotations"]}} == {}
+
+
 def test_the_runbook_has_every_exit_status() -> None:
     """Those of the errors, of a held lock and of signals; 69 stands in words below the table."""
     text = section("operations.md", "Exit statuses")

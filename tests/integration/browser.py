@@ -24,6 +24,8 @@ WAIT_MILLISECONDS = 20_000
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 PHONE: ViewportSize = {"width": 360, "height": 740}
 DESK: ViewportSize = {"width": 1280, "height": 900}
+# Below 150 kB.
+PICTURE: ViewportSize = {"width": 1280, "height": 660}
 
 
 @contextmanager
@@ -71,10 +73,11 @@ class Reader:
         return [*listed, *(["the page is wider than the window"] if wide else [])]
 
     def picture(self, name: str) -> None:
-        """Keep what the window shows as PICTURES/NAME.png, for README and docs. From a phone, the name ends in `-phone`."""
+        """Keep the top of the page as PICTURES/NAME.png, for README and docs. From a phone, the name ends in `-phone`."""
         PICTURES.mkdir(parents=True, exist_ok=True)
+        size = PHONE if self._phone else PICTURE
         self.page.evaluate("scrollTo(0, 0)")
-        self.page.screenshot(path=PICTURES / f"{name}{'-phone' if self._phone else ''}.png")
+        self.page.screenshot(path=PICTURES / f"{name}{'-phone' if self._phone else ''}.png", clip={"x": 0, "y": 0, **size})
 
     def close(self) -> None:
         """Close the window."""

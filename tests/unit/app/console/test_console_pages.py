@@ -118,7 +118,7 @@ def test_the_overview_names_versions_figures_and_alerts(host: Host) -> None:
     host.release(replace(INITIAL, in_service=6, since=1_767_600_000.0))
     text = text_of(host.client(FakePrometheus(found, [alert])).get("/").text)
     assert "canary is down critical, ServiceDown, since 2026-01-05 08:00:00 UTC It does not answer." in text
-    assert "What to do: docker compose ps canary" in text
+    assert "What to do: docker compose ps canary more: docs/operations.md, Alerts, ServiceDown" in text
     assert "stable-1 6 stable 2026-01-05 08:00:00 UTC" in text
     assert "canary does not answer" in text
     assert "99 of 100 answers within 12.3 ms clients give up at 600 ms" in text

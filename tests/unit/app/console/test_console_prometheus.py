@@ -126,6 +126,15 @@ def test_curves_of_a_long_release_have_few_points_and_gaps_stay_gaps(server: Ser
     assert not charts[0].is_empty
 
 
+def test_the_curves_of_a_young_stack_begin_with_the_first_value_of_any(server: Server) -> None:
+    """Of three hours, Prometheus knows a quarter. Where it only knows a minute, some minutes before it are shown too."""
+    for first, shown in ((9_900, 9_900), (10_755, 10_485)):
+        server.gives(resultType="matrix", result=[{"metric": {"service": "canary"}, "values": [[first, "1"], [10_800, "1"]]}])
+        charts = draw(Prometheus(server.url), CANARY, 0.0, 10_800.0)
+        assert {chart.times[0] for chart in charts} == {shown}
+        assert {len(line) for chart in charts for line in chart.lines.values()} == {len(charts[0].times)}
+
+
 def test_a_curve_without_a_series_is_empty(server: Server) -> None:
     """As in a stack that has just started."""
     server.gives(resultType="matrix", result=[])
