@@ -155,6 +155,10 @@ class Installation:
         parts = (md5 for name, md5 in parts_of(self.places).items() if name.startswith(table))
         return sum(_object(self.checkout.dvc_remote, md5).stat().st_size for md5 in parts)
 
+    def has_pair_table(self) -> bool:
+        """Whether the pair table of the last version is there."""
+        return PairTables(self.places.data / FOLDER).manifest(self.versions) is not None
+
     def pair_table_source(self) -> Source:
         """What the pair table of the last version is made from."""
         md5s = parts_of(self.places)
