@@ -31,6 +31,14 @@ LINE = re.compile(
 )
 
 
+# The line of a served list begins with a word that is no answer's id.
+LISTED = "list"
+LIST_LINE = re.compile(
+    b"\t".join((LISTED.encode(), rb"([0-9a-f]{16})", _NUMBER % 18, _NUMBER % 9, _NUMBER % 15, rb"([A-Za-z0-9_.-]{1,60000})"))
+    + b"\n"
+)
+
+
 class JournalError(Exception):
     """The journal's folder cannot be used; the text says why."""
 
@@ -52,9 +60,34 @@ class Row(NamedTuple):
     inputs: str = ""
 
 
+class ServedList(NamedTuple):
+    """What a served list was computed from, see `app.fresh`. `served_at` is that of the answer."""
+
+    list_id: str
+    user_id: int
+    version_number: int
+    served_at: int
+    source: str
+
+
 def to_line(row: Row) -> bytes:
     """The journal's line of a row. Without inputs the line has one field less."""
     return ("\t".join(map(str, row if row.inputs else row[:-1])) + "\n").encode()
+
+
+def list_line(served: ServedList) -> bytes:
+    """The journal's line of a served list."""
+    return ("\t".join(map(str, (LISTED, *served))) + "\n").encode()
+
+
+def list_from_line(line: bytes) -> ServedList | None:
+    """The list of a line of `list_line`; None for any other line."""
+    match = LIST_LINE.fullmatch(line)
+    if match is None:
+        return None
+    list_id, user_id, version_number, served_at, source = map(bytes.decode, match.groups())
+    served = ServedList(list_id, int(user_id), int(version_number), int(served_at), source)
+    return served if served.user_id < 2**63 and served.version_number < 2**31 else None
 
 
 def from_line(line: bytes) -> Row:

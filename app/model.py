@@ -9,6 +9,7 @@
     serving/film_text.npy  uint8  (n_bytes,)     the films' ids, one after the other, ASCII
     serving/film_ends.npy  uint32 (n_films,)     where each film's id ends
     rating/*.npy                                 the arrays of the rating model, and arrays that explain the ranker's lists
+    fresh/*.npy                                  only with FRESH=true: what lists are computed from, see `app.fresh.list_model`
 
 A place without a film holds the highest number of the type. With more than 65,534 films, arrays of films are uint32. `explore*`
 exist only if exploration is on. Artifacts of software 1.0 may hold more rows of `cold`, and the arrays `cold_users` and
@@ -40,6 +41,7 @@ VERSION_FILE = "version.txt"
 RESERVE = 40
 PLAIN = re.compile(rb"[!-+\--~]*")  # what may stand between two commas of an answer
 EXPLORE = ("explore", "explore_pool")
+LIKES_AND_SEEN = ("like_ends", "like_films", "like_grades", "seen_ends", "seen_gaps")
 NEEDED = ("users", "top", "cold", "film_text", "film_ends")
 # For Linux's renameat2(2): paths are relative to the working directory, and the two names are exchanged.
 AT_FDCWD = -100
@@ -94,7 +96,13 @@ def film_arrays(films: tuple[str, ...]) -> dict[str, Array]:
     return {"film_text": np.frombuffer("".join(films).encode("ascii"), dtype=np.uint8), "film_ends": ends}
 
 
-def save(folder: Path, metadata: Mapping[str, Any], serving: Mapping[str, Array], rating: Mapping[str, Array]) -> None:
+def save(
+    folder: Path,
+    metadata: Mapping[str, Any],
+    serving: Mapping[str, Array],
+    rating: Mapping[str, Array],
+    fresh: Mapping[str, Array] | None = None,
+) -> None:
     """Write an artifact next to `folder`, then move it to `folder`, where it replaces an older artifact.
 
     Only one process may save to a `folder` at a time. `save` removes half-written folders of killed processes.
@@ -104,7 +112,7 @@ def save(folder: Path, metadata: Mapping[str, Any], serving: Mapping[str, Array]
         shutil.rmtree(half_written, ignore_errors=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        parts = {"serving": serving, "rating": rating}
+        parts = {"serving": serving, "rating": rating} | ({} if fresh is None else {"fresh": fresh})
         arrays = {part: _write_part(aside / part, content) for part, content in parts.items()}
         whole = {"format": FORMAT, **metadata, "arrays": arrays}
         _write_synced(aside / "metadata.json", (json.dumps(whole, indent=2, sort_keys=True) + "\n").encode())
@@ -136,6 +144,11 @@ def load_serving(folder: Path) -> ServingModel:
 def load_rating(folder: Path) -> dict[str, Array]:
     """Map the rating part of the artifact in `folder` into memory. Raises ArtifactError, whose text says what is wrong."""
     return _open_part(folder, read_metadata(folder), "rating", ())
+
+
+def load_fresh(folder: Path) -> dict[str, Array]:
+    """Map the fresh part of the artifact in `folder` into memory. Raises ArtifactError, whose text says what is wrong."""
+    return _open_part(folder, read_metadata(folder), "fresh", ("popular", "film_minutes", *LIKES_AND_SEEN))
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:

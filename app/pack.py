@@ -1,4 +1,6 @@
-"""`python -m app.pack DATA TO`: copies the serving part of the version that `DATA/version.txt` names, for an image.
+"""`python -m app.pack DATA TO`: copies what an image needs of the version that `DATA/version.txt` names.
+
+That is the serving part, and the fresh part where there is one.
 
 It fails if the model's files are missing or belong to another version. So an image never serves a model that git does not name.
 """
@@ -29,7 +31,8 @@ def pack(data: Path, to: Path) -> int:
         raise ArtifactError(f"{model} holds version {found}, and git names {number}: run `dvc pull` and build again")
     to.mkdir(parents=True)
     shutil.copyfile(model / "metadata.json", to / "metadata.json")
-    shutil.copytree(model / "serving", to / "serving", copy_function=shutil.copyfile)
+    for part in filter(Path.is_dir, (model / "serving", model / "fresh")):
+        shutil.copytree(part, to / part.name, copy_function=shutil.copyfile)
     return number
 
 

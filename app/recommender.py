@@ -14,11 +14,13 @@ class Answer(NamedTuple):
     """`body`: 1 to 20 film ids joined by commas, best first. `step`: how the list was chosen.
 
     `replay` needs `inputs` and the user: up to 64 characters from `!` to `~`, or an empty text if the answer never varies.
+    A list that was computed for new events also needs its `source`, see `app.fresh`.
     """
 
     body: str
     step: str
     inputs: str = ""
+    source: str = ""
 
 
 class Recommender:
@@ -40,6 +42,11 @@ class Recommender:
         body = self._join(self._top[at])
         # The list of a user who watched every film is empty: such a user gets popular films.
         return Answer(body, "known") if body else self._popular._replace(step="seen_all")
+
+    @property
+    def popular(self) -> str:
+        """The body of the popular list."""
+        return self._popular.body
 
     def replay(self, user: int, inputs: str) -> Answer:
         """The same answer again, from its `inputs`. Raises ValueError for inputs that this recommender never gave."""

@@ -139,7 +139,13 @@ class _Recommend:
         row = journal.Row(
             answer_id, request_id, user, self._version, service.track, served_at, answer.step, digest, answer.inputs
         )
-        if not service.provenance.append(journal.to_line(row)) and service.count_lost is not None:
+        lines = journal.to_line(row)
+        if answer.source:
+            # One write keeps both lines or none: a served list is never without what it was computed from.
+            list_id = answer.inputs.split(":")[1]
+            served = journal.ServedList(list_id, user, self._version, served_at, answer.source)
+            lines = journal.list_line(served) + lines
+        if not service.provenance.append(lines) and service.count_lost is not None:
             service.count_lost()
 
 

@@ -49,6 +49,21 @@ class ServiceSettings(BaseSettings):
     journal_max_mb: int = Field(1024, ge=1, description="bound of one service's journals, in MiB")
     request_log: bool = Field(True, description="one JSON line on standard output for each request")
     metrics: bool = Field(True, description="Prometheus metrics")
+    fresh_dir: Path | None = Field(None, description="the folder that app.fresh writes; unset: what is new does not count")
+
+
+class FreshSettings(BaseSettings):
+    """Settings of `python -m app.fresh`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    model_dir: Path = Field(Path("data/model"), description="the artifact of the version, with its fresh part")
+    fresh_dir: Path = Field(description="the folder for what is new of each user")
+    follow_file: Path = Field(description="the file whose new lines count at once")
+    follow_from: int = Field(0, ge=0, description="bytes of the file that are in the version's data")
+    checkpoint_seconds: float = Field(
+        300.0, gt=0, le=86_400, description="a restart reads the lines of the last so many seconds again"
+    )
 
 
 class MysqlSettings(BaseSettings):

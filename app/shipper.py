@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
-from app.journal import SUFFIX, Row, file_size, from_line
+from app.journal import SUFFIX, Row, ServedList, file_size, from_line, list_from_line
 from app.provenance import DatabaseError, Ledger, SecretError
 from app.settings import ShipperSettings, settings_problem
 from app.shipper_metrics import serve
@@ -37,9 +37,10 @@ LAST_READ_SECONDS = 5.0
 
 
 class Batch(NamedTuple):
-    """Whole lines of a journal: their rows, the lines that are no rows, and the size of all lines in bytes."""
+    """Whole lines of a journal: their answers and served lists, the other lines, and the size of all lines in bytes."""
 
     rows: list[Row]
+    lists: list[ServedList]
     broken: list[bytes]
     size: int
 
@@ -47,13 +48,16 @@ class Batch(NamedTuple):
 def cut(content: bytes) -> Batch:
     """The whole lines at the start of `content`. A last line without its end is left for later."""
     whole = content[: content.rfind(b"\n") + 1]
-    rows, broken = [], []
+    rows, lists, broken = [], [], []
     for line in whole.splitlines(keepends=True):
         try:
-            rows.append(from_line(line))
+            if (served := list_from_line(line)) is not None:
+                lists.append(served)
+            else:
+                rows.append(from_line(line))
         except ValueError:
             broken.append(line)
-    return Batch(rows, broken, len(whole))
+    return Batch(rows, lists, broken, len(whole))
 
 
 class Shipper:
@@ -129,7 +133,7 @@ class Shipper:
                 batch = cut(content)
                 if not batch.size:
                     break
-                self._ledger.add_answers(name, batch.rows, at + batch.size)
+                self._ledger.add_answers(name, batch.rows, at + batch.size, batch.lists)
                 taken[name] = at + batch.size
                 self.rows += len(batch.rows)
                 self.reached = True

@@ -10,12 +10,17 @@ from pydantic import ValidationError
 
 from app.exploring import recommender_of
 from app.factory import create_app
+from app.fresh.list_model import ListModel
+from app.fresh.overlay import Reader, folder_of
+from app.fresh.recommender import FreshRecommender
 from app.journal import Journal, JournalError
 from app.model import ArtifactError, load_serving
 from app.settings import ServiceSettings, settings_problem
 
 if TYPE_CHECKING:
     from flask import Flask
+
+    from app.routes import Recommends
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +35,21 @@ def main() -> Flask:
     """The application of this environment. If it cannot start, one line says why, and the process ends."""
     try:
         settings = ServiceSettings()
-        recommender = recommender_of(load_serving(settings.model_dir))
+        recommender = _recommender(settings)
         provenance = _journal(settings)
     except (ArtifactError, JournalError, ValidationError) as error:
         sys.stderr.write(f"{settings_problem(error)}\n")
         raise SystemExit(APP_LOAD_ERROR) from error
     return create_app(settings, recommender, provenance)
+
+
+def _recommender(settings: ServiceSettings) -> Recommends:
+    model = load_serving(settings.model_dir)
+    inner = recommender_of(model)
+    if settings.fresh_dir is None:
+        return inner
+    reader = Reader(folder_of(settings.fresh_dir, settings.model_dir, model.version))
+    return FreshRecommender(inner, model, reader, lambda: ListModel(settings.model_dir))
 
 
 def _journal(settings: ServiceSettings) -> Journal | None:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 import sqlalchemy as sa
 
 from app.provenance.ledger import DatabaseError, Ledger
-from app.provenance.tables import reccom, row_of, tracking, tracking_row_of
+from app.provenance.tables import list_of, reccom, row_of, served_lists, tracking, tracking_row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Set as AbstractSet
     from datetime import datetime
 
-    from app.journal import Row
+    from app.journal import Row, ServedList
     from app.provenance.tables import TrackingRow
 
 ROWS_A_READ = 5000
@@ -81,6 +81,17 @@ class Archive(Ledger):
         with self.engine.connect() as connection:
             found = [Traced(*row) for row in connection.execute(query)]
         return sorted(found, key=lambda each: (each.served_at, each.answer_id))
+
+    def list_source(self, answer: Traced) -> str:
+        """What the list of an answer of step `fresh` was computed from. Empty for other answers, and where it is not kept."""
+        kind, _, rest = answer.inputs.partition(":")
+        if kind != "fresh":
+            return ""
+        key = {"list_id": rest.partition(":")[0], "user_id": answer.user_id, "version_number": answer.version_number}
+        wanted = sa.and_(*(served_lists.c[name] == value for name, value in key.items()))
+        query = sa.select(served_lists.c.source).where(wanted & (served_lists.c.day == answer.served_at.date()))
+        with self.engine.connect() as connection:
+            return str(connection.execute(query).scalar() or "")
 
     def last_users(self, most: int) -> list[int]:
         """The users of the `most` last answers, newest first. Answer ids are ordered by time."""
@@ -151,13 +162,15 @@ class Archive(Ledger):
         with self.engine.connect() as connection:
             return _versions(connection)
 
-    def everything(self) -> Iterator[TrackingRow | Row]:
-        """All `tracking` rows, then all answers, as of one moment. No writer has to wait."""
+    def everything(self) -> Iterator[TrackingRow | Row | ServedList]:
+        """All `tracking` rows, then all answers and served lists, as of one moment. No writer has to wait."""
         with self._streaming() as connection:
             connection.exec_driver_sql("BEGIN")
             yield from _versions(connection)
             for row in connection.execute(sa.select(reccom)).mappings():
                 yield row_of(dict(row))
+            for row in connection.execute(sa.select(served_lists)).mappings():
+                yield list_of(dict(row))
 
     @contextmanager
     def _streaming(self) -> Iterator[sa.Connection]:

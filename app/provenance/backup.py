@@ -7,8 +7,8 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from app.journal import Row, from_line, to_line
-from app.provenance.ledger import insert_new, known_rows
+from app.journal import Row, ServedList, from_line, list_from_line, list_line, to_line
+from app.provenance.ledger import insert_new, insert_new_lists, known_rows
 from app.provenance.tables import TrackingRow, reccom, row_of, with_times
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FORMAT = {"format": "movierec provenance", "number": 1}
 BATCH_ROWS = 2000
 
-Entry: TypeAlias = TrackingRow | Row
+Entry: TypeAlias = TrackingRow | Row | ServedList
 
 
 class BackupError(Exception):
@@ -43,32 +43,34 @@ class _Seal:
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
-        self._versions = self._answers = 0
+        self._versions = self._answers = self._lists = 0
 
     def add(self, line: bytes, entry: Entry | None) -> bytes:
         """Count and digest a line. Returns the line."""
         self._digest.update(line)
         self._versions += isinstance(entry, dict)
         self._answers += isinstance(entry, Row)
+        self._lists += isinstance(entry, ServedList)
         return line
 
     def line(self) -> bytes:
         """The last line of the backup."""
-        seal = {"versions": self._versions, "answers": self._answers, "sha256": self._digest.hexdigest()}
+        lists = {"lists": self._lists} if self._lists else {}  # a backup without lists is one of software 1.1
+        seal = {"versions": self._versions, "answers": self._answers, **lists, "sha256": self._digest.hexdigest()}
         return _json({"seal": seal})
 
 
 def to_lines(entries: Iterable[Entry]) -> Iterator[bytes]:
-    """The lines of a backup of versions and answers."""
+    """The lines of a backup of versions, answers and served lists."""
     seal = _Seal()
     yield seal.add(_json(FORMAT), None)
     for entry in entries:
-        yield seal.add(to_line(entry) if isinstance(entry, Row) else _json(_with_texts(entry)), entry)
+        yield seal.add(_line(entry), entry)
     yield seal.line()
 
 
 def from_lines(lines: Iterable[bytes]) -> Iterator[Entry]:
-    """Versions and answers of a backup's lines. Raises BackupError for a wrong line, and at the end if lines are missing."""
+    """The entries of a backup's lines. Raises BackupError for a wrong line, and at the end if lines are missing."""
     seal, number = _Seal(), 0
     for number, line in enumerate(lines, 1):
         if number == 1:
@@ -87,19 +89,23 @@ def from_lines(lines: Iterable[bytes]) -> Iterator[Entry]:
 
 
 def restore(archive: Archive, entries: Iterable[Entry]) -> Restored:
-    """Add the versions and answers that are not there yet. Rows that are there stay unchanged.
+    """Add what is not there yet. Rows that are there stay unchanged.
 
     Raises OtherHistoryError, before any answer is added, if a version's number stands for another model here.
     """
-    done, batch, there = Restored(0, 0, 0), list[Row](), {row["version_number"]: row for row in archive.versions()}
+    done, there = Restored(0, 0, 0), {row["version_number"]: row for row in archive.versions()}
+    batch, lists = list[Row](), list[ServedList]()
     for entry in entries:
         if isinstance(entry, Row):
             batch.append(entry)
+        elif isinstance(entry, ServedList):
+            lists.append(entry)
         else:
             _restore_version(archive, entry, there)
-        if len(batch) == BATCH_ROWS:
-            done, batch = _sum(done, _add(archive, batch)), []
-    return _sum(done, _add(archive, batch))
+        if len(batch) + len(lists) == BATCH_ROWS:
+            done = _sum(done, _add(archive, batch, lists))
+            batch, lists = [], []
+    return _sum(done, _add(archive, batch, lists))
 
 
 def _restore_version(archive: Archive, version: TrackingRow, there: Mapping[int, TrackingRow]) -> None:
@@ -113,10 +119,12 @@ def _restore_version(archive: Archive, version: TrackingRow, there: Mapping[int,
         )
 
 
-def _add(archive: Archive, rows: Sequence[Row]) -> Restored:
-    if not rows:
-        return Restored(0, 0, 0)
+def _add(archive: Archive, rows: Sequence[Row], lists: Sequence[ServedList]) -> Restored:
+    """Returns the counts of the answers."""
     with archive.engine.begin() as connection:
+        insert_new_lists(connection, lists)
+        if not rows:
+            return Restored(0, 0, 0)
         found = known_rows(connection, rows, *reccom.c)
         there = {row.answer_id: row for row in (row_of(dict(each._mapping)) for each in found)}  # noqa: SLF001 - its public name
         insert_new(connection, [row for row in rows if row.answer_id not in there])
@@ -131,10 +139,16 @@ def _sum(one: Restored, other: Restored) -> Restored:
 def _read(line: bytes, number: int) -> Entry:
     try:
         if not line.startswith(b"{"):
-            return from_line(line)
+            return list_from_line(line) or from_line(line)
         return with_times(json.loads(line)["version"])
     except (ValueError, KeyError, TypeError) as error:
         raise BackupError(f"line {number}: neither a version nor an answer ({error})") from error
+
+
+def _line(entry: Entry) -> bytes:
+    if isinstance(entry, Row):
+        return to_line(entry)
+    return list_line(entry) if isinstance(entry, ServedList) else _json(_with_texts(entry))
 
 
 def _with_texts(version: TrackingRow) -> dict[str, Any]:

@@ -8,15 +8,16 @@ import sqlalchemy as sa
 
 from app.provenance.mysql import error_number, open_engine
 from app.provenance.schema import NEWEST
-from app.provenance.tables import columns, journal_marks, reccom, tables, tracking
+from app.provenance.tables import columns, journal_marks, reccom, served_lists, tables, tracking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from app.journal import Row
+    from app.journal import Row, ServedList
     from app.provenance.tables import TrackingRow
 
 IDS_A_QUERY = 1000
+_LIST_KEY = ("list_id", "user_id", "version_number", "day")
 ROWS_AN_INSERT = 5000  # at most 1.3 MB: the driver sends a list as one statement of any length
 
 # The database's own errors, for callers that must not import SQLAlchemy.
@@ -62,10 +63,11 @@ class Ledger:
             rows = connection.execute(sa.select(journal_marks.c.journal, journal_marks.c.bytes_taken))
             return {journal: taken for journal, taken in rows}  # noqa: C416 - rows are no tuples for mypy
 
-    def add_answers(self, journal: str, rows: Sequence[Row], taken: int) -> None:
-        """Add the answers that are not there yet, and set the journal's mark to `taken` bytes, in one transaction."""
+    def add_answers(self, journal: str, rows: Sequence[Row], taken: int, lists: Sequence[ServedList] = ()) -> None:
+        """Add the answers and lists that are not there yet, and set the journal's mark to `taken` bytes, in one transaction."""
         with self.engine.begin() as connection:
             insert_new(connection, rows)
+            insert_new_lists(connection, lists)
             connection.execute(sa.delete(journal_marks).where(journal_marks.c.journal == journal))
             connection.execute(sa.insert(journal_marks), {"journal": journal, "bytes_taken": taken})
 
@@ -112,9 +114,24 @@ def insert_new(connection: sa.Connection, rows: Sequence[Row]) -> None:
         _insert(connection, [row for answer_id, row in wanted.items() if answer_id not in known])
 
 
-def _insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def insert_new_lists(connection: sa.Connection, lists: Sequence[ServedList]) -> None:
+    """Insert the served lists that are not there yet. A list is kept once for each day that it was served on."""
+    wanted = {tuple(row[name] for name in _LIST_KEY): row for row in map(columns, lists)}
+    for start in range(0, len(wanted), IDS_A_QUERY):
+        keys = list(wanted)[start : start + IDS_A_QUERY]
+        ids, days = {key[0] for key in keys}, {key[-1] for key in keys}
+        known = connection.execute(
+            sa.select(*(served_lists.c[name] for name in _LIST_KEY)).where(
+                served_lists.c.list_id.in_(ids) & served_lists.c.day.in_(days)
+            )
+        )
+        there = {tuple(row) for row in known}
+        _insert(connection, [wanted[key] for key in keys if key not in there], served_lists)
+
+
+def _insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]], table: sa.Table = reccom) -> None:
     for start in range(0, len(rows), ROWS_AN_INSERT):
-        connection.execute(sa.insert(reccom), rows[start : start + ROWS_AN_INSERT])
+        connection.execute(sa.insert(table), rows[start : start + ROWS_AN_INSERT])
 
 
 def known_rows(connection: sa.Connection, rows: Sequence[Row], *selected: sa.Column[Any]) -> Iterator[sa.Row[Any]]:

@@ -29,6 +29,19 @@ CREATE TABLE IF NOT EXISTS reccom (
 ) ENGINE = InnoDB ROW_FORMAT = COMPRESSED KEY_BLOCK_SIZE = 8
 PARTITION BY RANGE COLUMNS (day) (PARTITION future VALUES LESS THAN (MAXVALUE))
 """
+# The text of a list is ASCII: a few hundred bytes, 5 kB at most for the films of a large catalogue.
+_SERVED_LISTS = """
+CREATE TABLE IF NOT EXISTS served_lists (
+  list_id CHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  user_id BIGINT NOT NULL,
+  version_number INT NOT NULL,
+  day DATE NOT NULL,
+  served_at DATETIME(6) NOT NULL,
+  source TEXT CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  PRIMARY KEY (list_id, user_id, version_number, day)
+) ENGINE = InnoDB ROW_FORMAT = COMPRESSED KEY_BLOCK_SIZE = 8
+PARTITION BY RANGE COLUMNS (day) (PARTITION future VALUES LESS THAN (MAXVALUE))
+"""
 _TRACKING = """
 CREATE TABLE IF NOT EXISTS tracking (
   version_number INT NOT NULL PRIMARY KEY,
@@ -53,8 +66,9 @@ CREATE TABLE IF NOT EXISTS retention (
   max_bytes BIGINT NOT NULL
 )
 """
-# Adds partitions for the next days. Then drops the oldest while it is too old or all are too large, but never today's. The
-# first partition also takes rows of earlier days, and `future` takes later ones. So every late journal finds a partition.
+# Adds partitions for the next days to both tables of answers. Then drops the oldest while it is too old or all are too large,
+# but never today's. The first partition also takes rows of earlier days, and `future` takes later ones. So every late journal
+# finds a partition. A list is not kept longer than the answers that served it.
 _UPKEEP = """
 CREATE DEFINER = 'movierec_upkeep'@'localhost' PROCEDURE IF NOT EXISTS upkeep() SQL SECURITY DEFINER MODIFIES SQL DATA
 BEGIN
@@ -62,7 +76,9 @@ BEGIN
   DECLARE keep INT;
   DECLARE most, used BIGINT;
   DECLARE first_day, next_day DATE;
-  DECLARE parts LONGTEXT DEFAULT '';
+  DECLARE parts LONGTEXT;
+  DECLARE part VARCHAR(64) CHARACTER SET ascii;
+  DECLARE answers VARCHAR(64) CHARACTER SET ascii DEFAULT 'reccom';
   DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN
     DO RELEASE_LOCK('movierec.upkeep');
     RESIGNAL;
@@ -70,27 +86,43 @@ BEGIN
   SET SESSION lock_wait_timeout = 3;
   IF GET_LOCK('movierec.upkeep', 10) = 1 THEN
     SELECT keep_days, max_bytes INTO keep, most FROM retention;
-    SELECT MAX(STR_TO_DATE(SUBSTR(partition_name, 2), '%Y%m%d')) + INTERVAL 1 DAY INTO next_day
-      FROM information_schema.partitions
-      WHERE table_schema = DATABASE() AND table_name = 'reccom' AND partition_name <> 'future';
-    SET first_day = today - INTERVAL LEAST(keep, 90) DAY;
-    SET next_day = GREATEST(COALESCE(next_day, first_day), first_day);
-    WHILE next_day <= today + INTERVAL 7 DAY DO
-      SET parts = CONCAT(parts, 'PARTITION p', DATE_FORMAT(next_day, '%Y%m%d'));
-      SET next_day = next_day + INTERVAL 1 DAY;
-      SET parts = CONCAT(parts, ' VALUES LESS THAN (''', next_day, '''), ');
-    END WHILE;
-    IF parts <> '' THEN
-      SET @upkeep = CONCAT('ALTER TABLE reccom REORGANIZE PARTITION future INTO (', parts,
-        'PARTITION future VALUES LESS THAN (MAXVALUE))');
-      PREPARE upkeep FROM @upkeep;
-      EXECUTE upkeep;
-    END IF;
+    both_tables: LOOP
+      SET parts = '';
+      SELECT MAX(STR_TO_DATE(SUBSTR(partition_name, 2), '%Y%m%d')) + INTERVAL 1 DAY INTO next_day
+        FROM information_schema.partitions
+        WHERE table_schema = DATABASE() AND table_name = answers AND partition_name <> 'future';
+      SET first_day = today - INTERVAL LEAST(keep, 90) DAY;
+      SET next_day = GREATEST(COALESCE(next_day, first_day), first_day);
+      WHILE next_day <= today + INTERVAL 7 DAY DO
+        SET parts = CONCAT(parts, 'PARTITION p', DATE_FORMAT(next_day, '%Y%m%d'));
+        SET next_day = next_day + INTERVAL 1 DAY;
+        SET parts = CONCAT(parts, ' VALUES LESS THAN (''', next_day, '''), ');
+      END WHILE;
+      IF parts <> '' THEN
+        SET @upkeep = CONCAT('ALTER TABLE ', answers, ' REORGANIZE PARTITION future INTO (', parts,
+          'PARTITION future VALUES LESS THAN (MAXVALUE))');
+        PREPARE upkeep FROM @upkeep;
+        EXECUTE upkeep;
+      END IF;
+      IF answers = 'served_lists' THEN
+        LEAVE both_tables;
+      END IF;
+      SET answers = 'served_lists';
+    END LOOP;
     old_days: LOOP
       SELECT MIN(STR_TO_DATE(SUBSTR(partition_name, 2), '%Y%m%d')) INTO first_day FROM information_schema.partitions
         WHERE table_schema = DATABASE() AND table_name = 'reccom' AND partition_name <> 'future';
+      SELECT MIN(partition_name) INTO part FROM information_schema.partitions
+        WHERE table_schema = DATABASE() AND table_name = 'served_lists' AND partition_name <> 'future'
+          AND STR_TO_DATE(SUBSTR(partition_name, 2), '%Y%m%d') < first_day;
+      IF part IS NOT NULL THEN
+        SET @upkeep = CONCAT('ALTER TABLE served_lists DROP PARTITION ', part);
+        PREPARE upkeep FROM @upkeep;
+        EXECUTE upkeep;
+        ITERATE old_days;
+      END IF;
       SELECT SUM(file_size) INTO used FROM information_schema.innodb_tablespaces
-        WHERE name LIKE CONCAT(DATABASE(), '/reccom#p#%');
+        WHERE name LIKE CONCAT(DATABASE(), '/reccom#p#%') OR name LIKE CONCAT(DATABASE(), '/served_lists#p#%');
       IF first_day >= today OR (first_day >= today - INTERVAL keep DAY AND used <= most) THEN
         LEAVE old_days;
       END IF;
@@ -119,13 +151,15 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 """
 MIGRATIONS = (
     Migration(1, (_RECCOM, _TRACKING, _MARKS, _RETENTION)),
-    Migration(2, (_UPKEEP,)),
+    Migration(2, ()),  # the procedure, before there were served_lists
+    Migration(3, (_SERVED_LISTS, "DROP PROCEDURE IF EXISTS upkeep", _UPKEEP)),
 )
 NEWEST = MIGRATIONS[-1].number
 
 # The rights of the accounts in the chosen database. The procedure runs as the first account, which cannot log in.
 UPKEEP_GRANTS = (
     "SELECT, INSERT, CREATE, ALTER, DROP ON reccom",
+    "SELECT, INSERT, CREATE, ALTER, DROP ON served_lists",
     "SELECT ON retention",
     "EXECUTE ON PROCEDURE upkeep",
     "PROCESS ON *.*",  # the files' present sizes: those in the statistics are hours old
@@ -133,12 +167,14 @@ UPKEEP_GRANTS = (
 GRANTS = {
     SERVICE: (
         "INSERT, SELECT (answer_id, day) ON reccom",
+        "INSERT, SELECT (list_id, user_id, version_number, day) ON served_lists",
         "SELECT, INSERT, DELETE ON journal_marks",
         "SELECT ON schema_migrations",
         "EXECUTE ON PROCEDURE upkeep",
     ),
     HOST: (
         "SELECT ON reccom",
+        "SELECT ON served_lists",
         "SELECT, INSERT, DELETE ON tracking",
         "SELECT ON schema_migrations",
     ),

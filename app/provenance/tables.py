@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Required, TypedDict, cast
 
 import sqlalchemy as sa
 
-from app.journal import Row
+from app.journal import Row, ServedList
 from app.model import md5_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,17 @@ reccom = sa.Table(
     sa.Column("step", sa.String(16), nullable=False),
     sa.Column("digest", sa.String(16), nullable=False),
     sa.Column("inputs", sa.String(64), nullable=False),
+)
+# What the served lists of step `fresh` were computed from. `list_id` is in `reccom.inputs`.
+served_lists = sa.Table(
+    "served_lists",
+    tables,
+    sa.Column("list_id", sa.String(16), primary_key=True),
+    sa.Column("user_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("version_number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("served_at", sa.DateTime, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
 )
 tracking = sa.Table(
     "tracking",
@@ -63,8 +74,8 @@ class TrackingRow(TypedDict, total=False):
     model_md5: str | None
 
 
-def columns(row: Row) -> dict[str, Any]:
-    """A journal's row by the columns of `reccom`. `day` is the day of `served_at` in UTC."""
+def columns(row: Row | ServedList) -> dict[str, Any]:
+    """A row of a journal by the columns of its table. `day` is the day of `served_at` in UTC."""
     served_at = _EPOCH + timedelta(microseconds=row.served_at)
     return {**row._asdict(), "served_at": served_at, "day": served_at.date()}
 
@@ -99,5 +110,14 @@ def tracking_row_of(columns: Mapping[str, Any] | sa.RowMapping) -> TrackingRow:
 
 def row_of(columns: Mapping[str, Any]) -> Row:
     """The journal's row from the columns of `reccom`."""
+    return Row(**_fields(columns))
+
+
+def list_of(columns: Mapping[str, Any]) -> ServedList:
+    """The journal's served list from the columns of `served_lists`."""
+    return ServedList(**_fields(columns))
+
+
+def _fields(columns: Mapping[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in columns.items() if name != "day"}
-    return Row(**{**fields, "served_at": (columns["served_at"] - _EPOCH) // timedelta(microseconds=1)})
+    return {**fields, "served_at": (columns["served_at"] - _EPOCH) // timedelta(microseconds=1)}

@@ -75,6 +75,7 @@ class TrainingSettings(DataSettings):
     random_state: int = Field(0, ge=0, lt=2**32, description="seed of the training")
     champion_loss: Literal["refuse", "warn"] = Field("refuse", description="what a loss against the recipe in service does")
     explore_share: float = Field(0.0, ge=0, le=1, description="share of answers in which a late place explores")
+    fresh: bool = Field(default=False, description="whether a version keeps what lists of new events are computed from")
     latest_films: int = Field(50, ge=5, description="of a very large table: each user's latest films that training takes")
     memory_gb: float = Field(
         default_factory=available_gb, gt=0, description="a run's peak of memory; unset: three quarters of machine or cgroup"

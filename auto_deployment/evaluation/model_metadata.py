@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from auto_deployment.common.json_file import Stored
 from auto_deployment.evaluation.evaluate import Evaluation
 from auto_deployment.evaluation.gate import Decision
@@ -35,7 +37,8 @@ class ModelMetadata(Stored):
     """The content of metadata.json, without `format` and `arrays`, which `app.model.save` adds.
 
     Times are ISO 8601 in UTC. `data` is by file name. `scale` is the lowest and the highest rating. `latest_films` is how many
-    latest films of each user were trained on; None where all were. `look_alikes` has the first ids of `look_alike_count`.
+    latest films of each user were trained on; None where all were. `fresh` is of `auto_deployment.ranking.list_weights`; None
+    without a fresh part. `look_alikes` has the first ids of `look_alike_count`.
     """
 
     version: int
@@ -48,6 +51,7 @@ class ModelMetadata(Stored):
     rmse: float
     metrics: ModelMetrics
     explore_share: float
+    fresh: dict[str, Any] | None = None
     latest_films: int | None = None
     trainer: str
     ranker: str

@@ -6,8 +6,8 @@ import copy
 import time
 from typing import TYPE_CHECKING
 
+from app.events import rules_of
 from auto_deployment.ingestion.collector import FILE, Collector, check_trainable
-from auto_deployment.ingestion.events import rules_of
 from auto_deployment.ingestion.rows import counts_text
 from auto_deployment.ingestion.sources import FileSource
 from auto_deployment.ingestion.tables import Tables

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from auto_deployment.ingestion.events import Rules
+    from app.events import Rules
     from auto_deployment.ingestion.rows import BlockRows
     from auto_deployment.ingestion.sources import Block, StreamSource
     from auto_deployment.ingestion.tables import Tables

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import with_config
 
-from auto_deployment.ingestion.events import (
+from app.events import (
     DEFAULT_RULES,
     NewAccount,
     Rating,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from app.events import FILM
 from auto_deployment.common.database import NO_ROOM, Error, quoted
 from auto_deployment.common.errors import RefusedError, first_line
-from auto_deployment.ingestion.events import FILM
 
 if TYPE_CHECKING:
     from pathlib import Path

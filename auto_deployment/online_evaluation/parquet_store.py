@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from auto_deployment.ingestion.events import Recommendation
+    from app.events import Recommendation
     from auto_deployment.ingestion.rows import BlockRows
 
 Kind: TypeAlias = Literal["answers", "watches"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 from importlib.metadata import version as package_version
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.model import RESERVE, Array, md5_of, save
@@ -20,6 +21,7 @@ from auto_deployment.ranking.diverse_popular import diverse_popular
 from auto_deployment.ranking.ease import DENSE_FILMS
 from auto_deployment.ranking.exploration import explore_arrays
 from auto_deployment.ranking.feedback import Feedback
+from auto_deployment.ranking.list_weights import facts, film_minutes, likes_and_seen
 from auto_deployment.ranking.model_selection import rankers_for
 from auto_deployment.ranking.precompute import cold_arrays, serving_arrays
 from auto_deployment.ranking.precompute_spark import list_maker
@@ -58,22 +60,31 @@ PACKAGES = ("numba", "numpy", "pandas", "scikit-surprise", "scipy")
 
 
 class Version(NamedTuple):
-    """A version's number, the commit of the code, and when its data and its model were made, as ISO 8601 in UTC."""
+    """A version's number, the commit of the code, and when its data and its model were made, as ISO 8601 in UTC.
+
+    `offsets` are those where the version's data end, by partition of the topic; empty where its data come from files.
+    """
 
     number: int
     git_commit: str
     data_creation: str
     trained_on: str
+    offsets: Mapping[str, int] = MappingProxyType({})
 
 
 class Artifact(NamedTuple):
-    """The arrays of a model, and what they were made from, for the report. `ranker` is the name of the ranker."""
+    """The arrays of a model, and what they were made from, for the report. `ranker` is the name of the ranker.
+
+    `fresh` is None without a fresh part, and `item_share` is of `ItemWeights` then.
+    """
 
     ranker: str
     seen: Seen
     popularity: Popularity
     serving: dict[str, Array]
     rating: dict[str, Array]
+    fresh: dict[str, Array] | None = None
+    item_share: int = 1
 
 
 @one_thread()
@@ -106,9 +117,9 @@ def train_version(
     with progress.stage("reports"):
         _report_beyond_accuracy(dataset, settings, version, evaluated, artifact, progress)
     with progress.stage("write"):
-        metadata = _describe(dataset, settings, version, evaluated, decision, artifact.ranker, data)
+        metadata = _describe(dataset, settings, version, evaluated, decision, artifact, data)
         try:
-            save(settings.data_dir / "model", metadata.model_dump(), artifact.serving, artifact.rating)
+            save(settings.data_dir / "model", metadata.model_dump(), artifact.serving, artifact.rating, artifact.fresh)
         except OSError as error:
             raise RunError(f"{settings.data_dir / 'model'}: cannot be written ({error}): make room, then run again") from error
     return metadata
@@ -169,7 +180,12 @@ def _build(dataset: Dataset, settings: TrainingSettings, evaluated: Evaluated, p
     if settings.explore_share:
         shown = exposures(serving["top"], len(dataset.films))
         serving |= explore_arrays(serving, shown, seen, settings.random_state)
-    return Artifact(ranker=name, seen=seen, popularity=popularity, serving=serving, rating=rating)
+    artifact = Artifact(ranker=name, seen=seen, popularity=popularity, serving=serving, rating=rating)
+    if not settings.fresh:
+        return artifact
+    weights = factory.weights(name, choice.tuning)
+    fresh = {**weights.arrays, **likes_and_seen(factory.taste, seen), "film_minutes": film_minutes(feedback)}
+    return artifact._replace(fresh=fresh, item_share=weights.item_share)
 
 
 def _report_beyond_accuracy(
@@ -200,7 +216,7 @@ def _describe(
     version: Version,
     evaluated: Evaluated,
     decision: Decision,
-    ranker: str,
+    artifact: Artifact,
     data: Mapping[str, DataFile],
 ) -> ModelMetadata:
     return ModelMetadata(
@@ -214,9 +230,12 @@ def _describe(
         rmse=decision.rmse,
         metrics=ModelMetrics(evaluation=evaluated.evaluation, gate=decision, choice=evaluated.choice),
         explore_share=settings.explore_share,
+        fresh=None
+        if artifact.fresh is None
+        else facts(settings.scale, settings.user_id_max, artifact.item_share, version.offsets),
         latest_films=None if dataset.seen is None else settings.latest_films,
         trainer=settings.trainer,
-        ranker=ranker,
+        ranker=artifact.ranker,
         scale=settings.scale,
         cold_lists=("popular",),
         users=len(dataset.users),

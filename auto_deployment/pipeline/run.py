@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from app.events import rules_of
 from app.model import read_metadata
 from app.provenance import tracking_row
 from auto_deployment import notify
@@ -25,7 +26,6 @@ from auto_deployment.evaluation.champion import recipe_in_service
 from auto_deployment.ingestion import collector
 from auto_deployment.ingestion.collect_with_progress import collect_with_progress, summary_lines
 from auto_deployment.ingestion.collector import CollectionState, Collector, lag_grows
-from auto_deployment.ingestion.events import rules_of
 from auto_deployment.ingestion.kafka.client_factory import open_client
 from auto_deployment.ingestion.sources import FileSource, TopicSource, check_readable
 from auto_deployment.ingestion.tables import OPEN_WATCHES, WATCH_HEADER, Tables
@@ -297,6 +297,7 @@ class Pipeline:
             git_commit=pending.base,
             data_creation=pending.data_creation,
             trained_on=pending.trained_on,
+            offsets={source: int(mark["offset"]) for source, mark in pending.marks.items() if "offset" in mark},
         )
         previous = version_report.read_earlier(self._places.report(pending.number - 1))
         try:

@@ -81,7 +81,9 @@ class Subcommands:
         """Compute an answer again, and compare it with the recorded one."""
         answer = self._one()
         here = self._options.here or self._options.demo
-        computed = replay(answer, self._files, None if here else find_engine(self._settings.app_image))
+        computed = replay(
+            answer, self._archive.list_source(answer), self._files, None if here else find_engine(self._settings.app_image)
+        )
         same = computed.equals(answer)
         lines = [
             f"answer {answer.answer_id} to user {answer.user_id}, version {answer.version_number}",
@@ -97,7 +99,8 @@ class Subcommands:
         """The whole chain."""
         answer, options = self._one(), self._options
         log = options.tries or (options.demo and options.demo / "nginx" / "logs")
-        chain = gather(answer, self._files, find_engine(self._settings.app_image), log, here=options.here or bool(options.demo))
+        engine, here = find_engine(self._settings.app_image), options.here or bool(options.demo)
+        chain = gather(answer, self._archive.list_source(answer), self._files, engine, log, here=here)
         if options.html is not None:
             options.html.write_text(render("provenance/answer.html", chain=chain, sections=sections(chain)), encoding="utf-8")
         if options.console:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
+from app.fresh.list_model import BEST_GRADE, read_source
 from app.model import ArtifactError, load_rating, load_serving, read_metadata
 from auto_deployment.common.errors import RunError
 from auto_deployment.provenance import tries
@@ -79,8 +80,18 @@ class VersionLink(BaseModel, frozen=True):
     offsets: dict[str, Any] | None
 
 
+class NewFilm(BaseModel, frozen=True):
+    """A film that the user has rated or watched since the version's data, and the grade of the like, 0 to 1."""
+
+    film: str
+    grade: float
+
+
 class AnswerChain(BaseModel, frozen=True):
-    """All links. `gate` and `release` have the content of their JSON files. `missing` has reasons by the name of a link."""
+    """All links. `new_films` are those that a list of step `fresh` follows. `missing` has reasons by the name of a link.
+
+    `gate` and `release` have the content of their JSON files.
+    """
 
     user: int
     request: RequestLink
@@ -93,13 +104,19 @@ class AnswerChain(BaseModel, frozen=True):
     release: dict[str, Any] | None
     tries: list[LoggedRequest]
     missing: dict[str, str]
+    new_films: list[NewFilm] = []
 
 
-def gather(answer: Traced, files: VersionFiles, engine: Engine | None, tries_log: Path | None, *, here: bool) -> AnswerChain:
-    """The chain of one answer. `here` replays the answer with the code at hand. `tries_log` is NGINX's log, or a folder."""
+def gather(
+    answer: Traced, source: str, files: VersionFiles, engine: Engine | None, tries_log: Path | None, *, here: bool
+) -> AnswerChain:
+    """The chain of one answer; `source` as in `replay`. `here` replays the answer with the code at hand.
+
+    `tries_log` is NGINX's log, or a folder.
+    """
     missing: dict[str, str] = {}
     number = answer.version_number
-    replayed = _try(missing, "answer", lambda: replay(answer, files, None if here else engine))
+    replayed = _try(missing, "answer", lambda: replay(answer, source, files, None if here else engine))
     model = _try(missing, "model", lambda: find_model(answer, files, engine))
     metadata = {} if model is None else read_metadata(model)
     films = _try(missing, "history", lambda: history(files, number, answer.user_id, metadata.get("data", {})))
@@ -110,6 +127,7 @@ def gather(answer: Traced, files: VersionFiles, engine: Engine | None, tries_log
         answer=None if replayed is None else _answer(answer, replayed),
         ranking=RankingLink(ranker=metadata.get("ranker"), step=answer.step, meaning=step_meaning(answer.step, metadata)),
         drivers=_try(missing, "drivers", lambda: _drivers(answer, replayed, films, model)) or [],
+        new_films=_try(missing, "new_films", lambda: _new_films(source, model)) or [],
         history=films,
         version=_version(answer, files, metadata, report),
         gate=metadata.get("metrics", {}).get("gate") or report.get("gate"),
@@ -167,6 +185,17 @@ def _drivers(
     serving = load_serving(model)
     rating = load_rating(model) if answer.step == "known" else {}
     return find_drivers(answer.step, replayed.body.split(","), films, serving, rating)
+
+
+def _new_films(source: str, model: Path | None) -> list[NewFilm]:
+    """The films that a computed list follows besides the history."""
+    if not source:
+        return []
+    if model is None:
+        raise RunError("the model is missing")
+    films = load_serving(model).films
+    likes, _ = read_source(source)
+    return [NewFilm(film=films[each.film], grade=round(each.grade / BEST_GRADE, 2)) for each in likes]
 
 
 def _version(answer: Traced, files: VersionFiles, metadata: Mapping[str, Any], report: Mapping[str, Any]) -> VersionLink:

@@ -52,6 +52,7 @@ def step_meaning(step: str, metadata: Mapping[str, Any]) -> str:
     meanings = {
         "known": f"a user of the training data: {content}",
         GROUPS: "no user of the training data, but their group was known: the films that were popular in the group",
+        "fresh": "a list that was computed from the history and from what the user watched and rated since",
         "popular": "no user of the training data: the films that most users liked, the same for everybody",
         "seen_all": "the user had seen every film there is: the films that most users liked, all the same",
     }

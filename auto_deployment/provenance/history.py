@@ -10,6 +10,7 @@ import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from app.events import in_microseconds
 from app.model import md5_of
 from auto_deployment.common.database import Database, Error
 from auto_deployment.common.errors import first_line
@@ -17,7 +18,6 @@ from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
 from auto_deployment.ingestion import watch_parts
 from auto_deployment.ingestion.collect_with_progress import collect_files
-from auto_deployment.ingestion.events import in_microseconds
 from auto_deployment.ingestion.sources import SAMPLE
 from auto_deployment.ingestion.tables import Tables
 from auto_deployment.provenance.version_files import GoneError

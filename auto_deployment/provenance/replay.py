@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CODE = Path(__file__).resolve().parents[2]
 BUILD_SECONDS = 1200.0
+FRESH = "fresh"
 
 
 class ReplayError(RunError):
@@ -74,19 +75,25 @@ def find_engine(repository: str) -> Engine | None:
     return Engine(docker, repository)
 
 
-def replay(answer: Traced, files: VersionFiles, engine: Engine | None) -> ReplayedAnswer:
-    """Compute the answer again, without an engine by the code at hand. Raises RunError that says what is missing."""
+def replay(answer: Traced, source: str, files: VersionFiles, engine: Engine | None) -> ReplayedAnswer:
+    """Compute the answer again, without an engine by the code at hand. Raises RunError that says what is missing.
+
+    `source` is what the list of an answer of step `fresh` was computed from.
+    """
     number = answer.version_number
+    if answer.step == FRESH and not source:
+        raise ReplayError("served_lists has no row for the list of this answer: the list cannot be computed again")
+    arguments = [str(answer.user_id), *filter(None, (answer.inputs, source))]
     if engine is None:
-        return _replay_here(answer, files.model(number, answer.model_md5))
+        return _replay_here(answer, arguments, files.model(number, answer.model_md5))
     if files.is_published(number):
         model = files.model(number, answer.model_md5)
         name, by = image_commands.image_of(engine.repository, number), "the released image"
         if not engine.has(name):
             _build(engine, files, number, model)
             by = f"the image built again from {tag_of(number)}"
-        return _replay_in(engine, name, answer, model, f"{by}, {name}")
-    return _replay_in_stack(engine, answer)
+        return _replay_in(engine, name, arguments, model, f"{by}, {name}")
+    return _replay_in_stack(engine, answer, arguments)
 
 
 def find_model(answer: Traced, files: VersionFiles, engine: Engine | None) -> Path:
@@ -139,28 +146,27 @@ def read(output: str, by: str) -> ReplayedAnswer:
         ) from error
 
 
-def _replay_here(answer: Traced, model: Path) -> ReplayedAnswer:
+def _replay_here(answer: Traced, arguments: Sequence[str], model: Path) -> ReplayedAnswer:
     if answer.step == GROUPS:
         raise ReplayError(
             f"this code makes no lists of groups (step {GROUPS!r}): the image of version {answer.version_number} computes this "
             "answer again, on a machine with a Docker engine and without --here"
         )
     commands = Commands(CODE, {"MODEL_DIR": str(model), "PYTHONPATH": str(CODE)})
-    command = [sys.executable, "-m", "app.answer", str(answer.user_id), *([answer.inputs] if answer.inputs else [])]
-    return _run(commands, command, "the code at hand, not the released image")
+    return _run(commands, [sys.executable, "-m", "app.answer", *arguments], "the code at hand, not the released image")
 
 
-def _replay_in(engine: Engine, name: str, answer: Traced, model: Path | None, by: str) -> ReplayedAnswer:
+def _replay_in(engine: Engine, name: str, arguments: Sequence[str], model: Path | None, by: str) -> ReplayedAnswer:
     owner = "" if model is None else f"{model.stat().st_uid}:{model.stat().st_gid}"
-    command = image_commands.answer(engine.docker, name, answer.user_id, answer.inputs, model, owner)
+    command = image_commands.answer(engine.docker, name, arguments, model, owner)
     return _run(engine.commands, command, by)
 
 
-def _replay_in_stack(engine: Engine, answer: Traced) -> ReplayedAnswer:
+def _replay_in_stack(engine: Engine, answer: Traced, arguments: Sequence[str]) -> ReplayedAnswer:
     """Replay an answer of a version without a tag, which `up` trained on the sample, by an image of this machine."""
     names = images_of(engine, answer.version_number)
     for name in filter(engine.has, names):
-        replayed = _replay_in(engine, name, answer, None, f"the stack's image {name}, with the model in it")
+        replayed = _replay_in(engine, name, arguments, None, f"the stack's image {name}, with the model in it")
         if replayed.version == answer.version_number and answer.model_md5 in {None, replayed.model_md5}:
             return replayed
     raise ReplayError(

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     Lines: TypeAlias = list[tuple[str, str]]
 
 MOST_FILMS = 25
-INPUTS = {"explore": "by this number a late place was given to a film that few lists show"}
+INPUTS = {
+    "explore": "by this number a late place was given to a film that few lists show",
+    "struck": "the places of films that the user had begun or rated since, as bits of a hexadecimal number",
+    "fresh": "the computed list, and the places of films that the user had begun or rated since it was computed",
+}
 
 
 class Section(NamedTuple):
@@ -30,6 +34,7 @@ def sections(chain: AnswerChain) -> list[Section]:
         Section("Request", _request(chain)),
         Section("Answer", _answer(chain)),
         Section("Ranking", _ranking(chain)),
+        Section("New films of the user, since the data of this version", _new_films(chain)),
         Section("History of the user, in the data of this version", _history(chain)),
         Section("Version", _version(chain.version)),
         Section("Data", _data(chain.version)),
@@ -77,6 +82,12 @@ def _ranking(chain: AnswerChain) -> Lines:
         return [*lines, _missing(chain, "drivers")]
     drivers = [("driven by", f"{each.film}: {each.did}") for each in chain.drivers]
     return lines + (drivers or [("driven by", "no film of the history")])
+
+
+def _new_films(chain: AnswerChain) -> Lines:
+    if "new_films" in chain.missing:
+        return [_missing(chain, "new_films")]
+    return [(each.film, f"liked by {each.grade:g} of 1" if each.grade else "not liked") for each in chain.new_films]
 
 
 def _history(chain: AnswerChain) -> Lines:

@@ -21,23 +21,23 @@ BLOCK_FILMS = 512
 class Ease:
     """Scores a film by the liked ones: `taste @ weights`, where each film is explained by the others under a ridge of `ridge`.
 
-    Films that nobody likes together with another film have no weights. Of the other films only the `most` with the most likes
-    take part, which bounds time and memory; ties go to the first film.
+    `films` are the rows and columns of `weights`. Films that nobody likes together with another film have no weights. Of the
+    other films only the `most` with the most likes take part, which bounds time and memory; ties go to the first film.
     """
 
     def __init__(self, taste: sparse.csr_array, ridge: float, most: int = DENSE_FILMS) -> None:
-        self._films = _shared(taste, most)
-        self._taste = taste[:, self._films]
+        self.films = _shared(taste, most)
+        self._taste = taste[:, self.films]
         self._n_films = taste.shape[1]
         self.weights = item_weights(self._taste, ridge)
 
     def scores(self, start: int, stop: int) -> Floats:
         """See `auto_deployment.ranking.scorers.Scorer`."""
         found = self._taste[start:stop] @ self.weights
-        if len(self._films) == self._n_films:
+        if len(self.films) == self._n_films:
             return np.asarray(found, dtype=np.float32)
         scores = np.zeros((stop - start, self._n_films), dtype=np.float32)
-        scores[:, self._films] = found
+        scores[:, self.films] = found
         return scores
 
     def strongest(self, count: int) -> tuple[npt.NDArray[np.uint32], Floats]:
@@ -47,10 +47,22 @@ class Ease:
         for start in range(0, len(self.weights), BLOCK_FILMS):
             block = self.weights[:, start : start + BLOCK_FILMS].T
             best = np.argsort(-np.abs(block), axis=1, kind="stable")[:, :count]
-            rows = self._films[start : start + BLOCK_FILMS]
-            films[rows, : best.shape[1]] = self._films[best]
+            rows = self.films[start : start + BLOCK_FILMS]
+            films[rows, : best.shape[1]] = self.films[best]
             weights[rows, : best.shape[1]] = np.take_along_axis(block, best, axis=1)
         return films, weights
+
+    def strongest_of_likes(self, count: int) -> tuple[npt.NDArray[np.uint32], Floats]:
+        """For each of `films` the `count` films that a like for it says most about, and the weights; films x count each."""
+        count = min(count, len(self.films))
+        rows = np.empty((len(self.films), count), dtype=np.uint32)
+        weights = np.empty((len(self.films), count), dtype=np.float32)
+        for start in range(0, len(self.weights), BLOCK_FILMS):
+            block = self.weights[start : start + BLOCK_FILMS]
+            best = np.argsort(-np.abs(block), axis=1, kind="stable")[:, :count]
+            rows[start : start + BLOCK_FILMS] = self.films[best]
+            weights[start : start + BLOCK_FILMS] = np.take_along_axis(block, best, axis=1)
+        return rows, weights
 
 
 def _shared(taste: sparse.csr_array, most: int) -> npt.NDArray[np.int64]:

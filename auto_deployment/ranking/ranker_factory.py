@@ -12,6 +12,7 @@ from app.model import row_type
 from auto_deployment.ranking.als import ImplicitAls
 from auto_deployment.ranking.ease import DENSE_FILMS, Ease
 from auto_deployment.ranking.implicit_ratings import lengths
+from auto_deployment.ranking.list_weights import item_weights
 from auto_deployment.ranking.ranker import ByRating, Popularity
 from auto_deployment.ranking.scorers import ByScores, FadingPopularity
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from app.model import Array
     from auto_deployment.ranking.feedback import Feedback
+    from auto_deployment.ranking.list_weights import ItemWeights
     from auto_deployment.ranking.ranker import Ranker
     from auto_deployment.ranking.scorers import Scorer
     from auto_deployment.training.rating_model import Factors, Trainer
@@ -99,6 +101,21 @@ class RankerFactory:
             found["film_minutes"] = lengths(self.feedback.watches, self.feedback.shape[1]).astype(np.float32)
         return found
 
+    def weights(self, name: str, tuning: Tuning) -> ItemWeights:
+        """The ranker `name` as weights of films for films, see `list_weights`. `svd` has those of popularity alone."""
+        parts: tuple[str, ...] = PARTS.get(name, (name,))
+        share = tuning.blend_popularity_share if name == "blend" else tuning.popularity_share
+        scores = self.popularity(tuning.half_life).scores
+        ease = self._ease(tuning.ease_ridge) if "ease" in parts else None
+        als = self._als(tuning.als_ridge) if "als" in parts else None
+        popular = scores * share / max(float(scores.max(initial=0)), 1e-9)
+        return item_weights(popular, ease, als, tuning.als_share if name == "blend" else 1.0)
+
+    @cached_property
+    def taste(self) -> sparse.csr_array:
+        """How much each user likes each film, see `Feedback.taste`."""
+        return self.feedback.taste()
+
     @cached_property
     def factors(self) -> Factors:
         """The rating model of the same ratings."""
@@ -115,11 +132,7 @@ class RankerFactory:
         raise ValueError(f"no scores for ranker {name!r}")
 
     def _fading(self, popularity: Popularity) -> FadingPopularity:
-        return FadingPopularity(popularity, np.diff(self._taste.indptr))
-
-    @cached_property
-    def _taste(self) -> sparse.csr_array:
-        return self.feedback.taste()
+        return FadingPopularity(popularity, np.diff(self.taste.indptr))
 
     def _popularity(self, half_life: float | None) -> Popularity:
         ratings, watches = self.feedback.ratings, self.feedback.watches
@@ -129,7 +142,7 @@ class RankerFactory:
         return Popularity(ratings, watches, self.feedback.shape[1], self.feedback.scale, life)
 
     def _make_ease(self, ridge: float) -> Ease:
-        return Ease(self._taste, ridge, self._dense_films)
+        return Ease(self.taste, ridge, self._dense_films)
 
     def _make_als(self, ridge: float) -> ImplicitAls:
-        return ImplicitAls(self._taste, ridge, self._seed)
+        return ImplicitAls(self.taste, ridge, self._seed)

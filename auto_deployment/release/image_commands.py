@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.model import VERSION_FILE
 from auto_deployment.versioning.repository import tag_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DOCKERFILE = "app/Dockerfile"
 CODE = Path(__file__).resolve().parents[2]
@@ -42,15 +46,17 @@ def exists(docker: str, image: str) -> list[str]:
     return [docker, "image", "inspect", "--format", "{{.Id}}", image]
 
 
-def answer(docker: str, image: str, user: int, inputs: str, model: Path | None, owner: str = "") -> list[str]:
+def answer(docker: str, image: str, arguments: Sequence[str], model: Path | None, owner: str = "") -> list[str]:
     """Computes one answer in the image, from the model in a folder of the host or else from its own; without a network.
+
+    `arguments` are those of `python -m app.answer`.
 
     `owner`, as UID:GID, owns that folder: under umask 077 nobody else can read the model.
     """
     mount = [] if model is None else ["--user", owner, "--volume", f"{model}:{MODEL_DIR}:ro"]
     confined = ["--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     bounded = ["--memory", "2g", "--pids-limit", "64"]
-    python = ["python", "-m", "app.answer", str(user), *([inputs] if inputs else [])]
+    python = ["python", "-m", "app.answer", *arguments]
     return [docker, "run", "--rm", "--pull", "never", *confined, *bounded, *mount, image, *python]
 
 

@@ -29,7 +29,7 @@ from scripts.demo.check import check
 from scripts.demo.command_line import add_ports, parse, raise_on_signals, require_free_ports
 from scripts.demo.local_services import LocalServices
 from scripts.demo.nginx import find_nginx
-from scripts.demo.settings import ROOT, DemoFolder, Service
+from scripts.demo.settings import ROOT, DemoFolder, Follow, Service
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +61,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--input", metavar="FILE", type=Path, action="append", help="stream lines; again for more (the shipped sample)"
     )
     add_ports(parser)
+    parser.add_argument(
+        "--follow", metavar="FILE", type=Path, help="lines appended to this file count at once, while the demo runs"
+    )
     parser.add_argument("--folder", type=Path, default=ROOT / ".demo", help="the folder for all files of the demo (.demo)")
     parser.add_argument("--check", action="store_true", help="test the running services, then stop")
     return parse(parser, arguments)
@@ -79,9 +82,20 @@ def _demo(options: argparse.Namespace, progress: Progress) -> None:
     ):
         require_free_ports(options)
         demo.empty()
-        metadata = train_first(inputs, load_settings(data_dir=demo.data), _git_commit(), progress)
+        follow = _follow(options.follow)
+        settings = load_settings(data_dir=demo.data, **({} if follow is None else {"fresh": True}))
+        metadata = train_first(inputs, settings, _git_commit(), progress)
         _write_report(demo, metadata)
-        _serve(options, demo, metadata, progress)
+        _serve(options, demo, metadata, progress, follow)
+
+
+def _follow(path: Path | None) -> Follow | None:
+    """The file to follow from its present end; it may come later. Raises WrongUseError where it is no file."""
+    if path is None:
+        return None
+    if path.exists():
+        check_readable(path)
+    return Follow(path.absolute(), path.stat().st_size if path.exists() else 0)
 
 
 def _git_commit() -> str:
@@ -93,13 +107,17 @@ def _git_commit() -> str:
         return ""
 
 
-def _serve(options: argparse.Namespace, demo: DemoFolder, metadata: ModelMetadata, progress: Progress) -> None:
+def _serve(
+    options: argparse.Namespace, demo: DemoFolder, metadata: ModelMetadata, progress: Progress, follow: Follow | None
+) -> None:
     progress.heading("serve")
-    local = LocalServices(demo, options.port, options.console_port, progress.say)
+    local = LocalServices(demo, options.port, options.console_port, progress.say, follow)
     try:
         local.start()
         put_rows(demo.provenance_url, [tracking_row(metadata.model_dump(), demo.data / "model")])
         progress.say(f"two stable services, one canary and NGINX answer on port {options.port}")
+        if follow is not None:
+            progress.say(f"lines that are appended to {follow.file} count at once")
         progress.say(f"the console is http://127.0.0.1:{options.console_port}/")
         if options.check:
             check(f"http://127.0.0.1:{options.port}", local.services, demo, local.ledger, progress)

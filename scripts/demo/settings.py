@@ -67,6 +67,11 @@ class DemoFolder(NamedTuple):
         return self.data / "versioning"
 
     @property
+    def fresh(self) -> Path:
+        """What is new of each user."""
+        return self.folder / "fresh"
+
+    @property
     def provenance_url(self) -> str:
         """The URL of the database."""
         return f"sqlite:///{self.folder / 'provenance.sqlite'}"
@@ -76,6 +81,13 @@ class DemoFolder(NamedTuple):
         for path in self.folder.iterdir():
             if path.name != "lock":
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+class Follow(NamedTuple):
+    """A file whose new lines count at once, and its size when the demo began, in bytes."""
+
+    file: Path
+    start: int
 
 
 def services() -> list[Service]:
@@ -93,8 +105,8 @@ def require_free(option: str, port: int) -> None:
         raise RunError(f"port {port} is taken or not allowed: stop what listens there, or use {option}") from error
 
 
-def gunicorn(service: Service, demo: DemoFolder) -> tuple[list[str], dict[str, str]]:
-    """The command and the environment of a service."""
+def gunicorn(service: Service, demo: DemoFolder, *, follows: bool) -> tuple[list[str], dict[str, str]]:
+    """The command and the environment of a service. `follows`: it answers by what `fresh` writes, too."""
     command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "app" / "gunicorn.conf.py"), "--chdir", str(ROOT)]
     environment = {
         "MODEL_DIR": str(demo.data / "model"),
@@ -106,8 +118,21 @@ def gunicorn(service: Service, demo: DemoFolder) -> tuple[list[str], dict[str, s
         "RUN_DIR": str(demo.folder / "run" / service.name),
         "JOURNAL_DIR": str(demo.journals),
         "TMPDIR": str(demo.folder),
+        **({"FRESH_DIR": str(demo.fresh)} if follows else {}),
     }
     return command, environment
+
+
+def fresh(follow: Follow, demo: DemoFolder) -> tuple[list[str], dict[str, str]]:
+    """The command and the environment of the process that follows a file."""
+    environment = {
+        "MODEL_DIR": str(demo.data / "model"),
+        "FRESH_DIR": str(demo.fresh),
+        "FOLLOW_FILE": str(follow.file),
+        "FOLLOW_FROM": str(follow.start),
+        "PYTHONPATH": str(ROOT),
+    }
+    return [sys.executable, "-m", "app.fresh"], environment
 
 
 def console(port: int, demo: DemoFolder) -> tuple[list[str], dict[str, str]]:

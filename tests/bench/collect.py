@@ -17,8 +17,8 @@ from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Place
 from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
 
+from app.events import DEFAULT_RULES
 from auto_deployment.ingestion.collector import Collector
-from auto_deployment.ingestion.events import DEFAULT_RULES
 from auto_deployment.ingestion.kafka import confluent_client, kafka_python_client
 from auto_deployment.ingestion.kafka.client import MessageBatch
 from auto_deployment.ingestion.kafka.client_factory import open_client

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from surprise import SVD
 
+from app import events
 from app.model import load_serving
 from app.recommender import Recommender
 from auto_deployment.evaluation.evaluate import rmse
-from auto_deployment.ingestion import events
 from auto_deployment.training import surprise_svd
 from auto_deployment.training.sgd import SgdTrainer
 from tests.bench import fixtures

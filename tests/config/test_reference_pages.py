@@ -82,8 +82,8 @@ def test_the_runbook_has_every_exit_status() -> None:
 
 
 def test_every_reason_of_the_quarantine_is_explained() -> None:
-    """What the functions of `auto_deployment.ingestion.events` that find a reason can return."""
-    spec = importlib.util.find_spec("auto_deployment.ingestion.events")
+    """What the functions of `app.events` that find a reason can return."""
+    spec = importlib.util.find_spec("app.events")
     assert spec is not None
     assert spec.origin is not None
     functions = [

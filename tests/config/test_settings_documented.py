@@ -9,7 +9,7 @@ import yaml  # type: ignore[import-untyped]  # has no types
 from pydantic import TypeAdapter
 
 from app.env_file import OF_IMAGES, REMOVED
-from app.settings import ConsoleSettings, MigrateSettings, ServiceSettings, ShipperSettings
+from app.settings import ConsoleSettings, FreshSettings, MigrateSettings, ServiceSettings, ShipperSettings
 from app.stack.init import PASSWORDS
 from app.wsgi import MIB, SEGMENT_BYTES
 from auto_deployment.common.settings import Settings
@@ -30,6 +30,7 @@ READERS: dict[str, type[BaseSettings]] = {
     "shipper": ShipperSettings,
     "migrate": MigrateSettings,
     "console": ConsoleSettings,
+    "fresh": FreshSettings,
 }
 SIDES = tuple(READERS.values())
 FIELDS = {f"{side.__name__}-{name}": (name, field) for side in SIDES for name, field in side.model_fields.items()}
@@ -39,7 +40,7 @@ FIELDS = {f"{side.__name__}-{name}": (name, field) for side in SIDES for name, f
 RELEASE_ONLY = {"CANARY_TAG", "CANARY_TRACK"}
 
 
-MOST_SETTINGS = 90
+MOST_SETTINGS = 91
 ALL = [pytest.param(*each, id=key) for key, each in FIELDS.items()]
 SETTABLE = [pytest.param(*each, id=key) for key, each in FIELDS.items() if each[0].upper() not in OF_IMAGES]
 
@@ -107,7 +108,7 @@ def test_variables_of_the_images_stand_in_a_table_of_their_own() -> None:
 
 # Fields that docker-compose.yml leaves at their default, or takes from elsewhere: a file instead of a password, the inner port.
 NOT_IN_COMPOSE = {
-    "stable-1": {"MODEL_DIR", "BIND", "METRICS_BIND", "RUN_DIR", "METRICS"},
+    "stable-1": {"MODEL_DIR", "FRESH_DIR", "BIND", "METRICS_BIND", "RUN_DIR", "METRICS"},
     "shipper": {"PROVENANCE_URL", "MYSQL_PORT", "MYSQL_PASSWORD", "SHIP_BATCH", "SHIP_SECONDS"},
     "migrate": {"MYSQL_PORT", "MIGRATE_SECONDS", "MODEL_DIR"},
     "console": {"PROVENANCE_URL", "MYSQL_PORT", "MYSQL_PASSWORD"},

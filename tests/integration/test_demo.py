@@ -6,8 +6,11 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
+import sys
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +19,8 @@ from tests.integration.demo_runner import ROOT, Demo
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+NEW = 777_777
 
 
 def test_the_sample_becomes_answers(tmp_path: Path) -> None:
@@ -141,3 +146,49 @@ def test_a_demo_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None
     while demo.processes() and time.monotonic() < until:
         time.sleep(0.1)
     assert demo.processes() == []
+
+
+def test_lines_of_a_followed_file_count_at_once(tmp_path: Path) -> None:
+    """A watched film leaves a known user's answers, a rating changes those of somebody new, and each answer is replayed."""
+    stream = tmp_path / "stream.log"
+    stream.write_text("2026-11-29T12:00:00,5,GET /rate/a+line+from+before+1999=5\n")
+    demo = Demo(tmp_path / "demo", "--follow", str(stream), ranker="blend")
+    demo.start()
+    try:
+        known = int((demo.folder / "data" / "clean_rating.csv").read_text().split("\n", 2)[1].split(",")[0])
+        before, popular = (demo.ask(f"/recommend/{user}")[1].split(",") for user in (known, NEW))
+        with stream.open("a") as file:
+            file.write(f"2026-11-29T12:00:01,{known},GET /data/m/{before[0]}/1.mpg\n")
+            file.writelines(f"2026-11-29T12:00:01,{NEW},GET /rate/{film}=5\n" for film in before[3:5])
+        until, after, personal = time.monotonic() + 20, before, popular
+        while before[0] in after or personal == popular:
+            assert time.monotonic() < until, (demo.folder / "logs" / "fresh.log").read_text()
+            time.sleep(0.1)
+            after, personal = (demo.ask(f"/recommend/{user}")[1].split(",") for user in (known, NEW))
+        assert len({*after}) == len({*personal}) == 20
+        assert not {*personal} & {*before[3:5]}
+        steps = _replay_all(demo)
+        assert steps[:2] == ["known", "popular"]
+        assert steps[-1] == "fresh"
+    finally:
+        assert demo.stop() == 130
+    assert demo.processes() == []
+
+
+def _replay_all(demo: Demo) -> list[str]:
+    """Replay each answer to the byte, once all are in the database; their steps, oldest first."""
+    until = time.monotonic() + 20
+    given = sum(each["uri"].startswith("/recommend/") for each in demo.tries())
+    while len(demo.served()) < given:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    with closing(sqlite3.connect(demo.folder / "provenance.sqlite")) as database:
+        answers = database.execute("select answer_id, step, inputs from reccom order by answer_id").fetchall()
+    kinds = {(step, inputs): answer_id for answer_id, step, inputs in answers}
+    for (step, inputs), answer_id in kinds.items():
+        command = [sys.executable, "-m", "auto_deployment.provenance", "why", answer_id, "--demo", str(demo.folder)]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert ended.returncode == 0, ended.stderr
+        assert "equal to the recorded digest" in ended.stdout, (step, inputs, ended.stdout)
+        assert ("New films of the user" in ended.stdout) == (step == "fresh")
+    return [step for _, step, _ in answers]

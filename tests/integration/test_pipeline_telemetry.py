@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.events import Recommendation, parse
 from app.journal import Row
 from app.provenance import Ledger
 from app.routes import digest_of, new_id
-from auto_deployment.ingestion.events import Recommendation, parse
 from tests.integration.checkout import ROOT, Checkout
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.journal import ServedList
 from app.provenance import DatabaseError
 from app.provenance.archive import Archive
 from tests.unit.app.samples import row
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tests.integration.mysql.server import Database
 
 DAY = timedelta(days=1)
-FILES = "from information_schema.innodb_tablespaces where name like concat(%s, '/reccom#p#%')"
+FILES = "from information_schema.innodb_tablespaces where name regexp concat('^', %s, '/(reccom|served_lists)#p#')"
 
 
 def today() -> date:
@@ -148,3 +149,35 @@ def test_a_long_reader_holds_no_writer_up(database: Database, service: Archive, 
     assert len(list(reading)) == 7999
     service.upkeep()
     assert database.days() == names(today() - DAY, today() + 7 * DAY)
+
+
+LISTED = ServedList("0123456789abcdef", 5, 3, 0, "BwAAAP8.AQ")
+
+
+def list_days(database: Database) -> list[str]:
+    """The partitions of `served_lists`, in their order."""
+    query = "select partition_name from information_schema.partitions where table_schema = %s and table_name = 'served_lists'"
+    return [day for (day,) in database.ask(f"{query} order by partition_ordinal_position", database.name)]
+
+
+def test_served_lists_are_kept_as_long_as_the_answers(database: Database, service: Archive) -> None:
+    """Once a day, however often they were served, and in the same days."""
+    first = today() - 3 * DAY
+    for _ in range(2):
+        for day in (first, today()):
+            lists = [LISTED._replace(served_at=served(day)), LISTED._replace(user_id=6, served_at=served(day))]
+            service.add_answers("stable-1/1.tsv", [], 1, [*lists, lists[0]])
+    assert list_days(database) == database.days() == names(first, today() + 7 * DAY)
+    assert database.ask("select count(*), count(distinct day) from served_lists") == [(4, 2)]
+    upkeep_on(database, today() + DAY)
+    assert list_days(database) == database.days() == names(first + DAY, today() + 8 * DAY)
+    assert database.ask("select count(*), count(distinct day) from served_lists") == [(2, 1)]
+
+
+def test_an_upkeep_that_was_killed_between_the_tables_is_completed(database: Database, service: Archive) -> None:
+    """Its answers had left, their lists had not."""
+    service.add_answers("stable-1/1.tsv", [], 1, [LISTED._replace(served_at=served(today() - 3 * DAY))])
+    database.ask(f"alter table reccom drop partition {name(today() - 3 * DAY)}")
+    upkeep_on(database, today())
+    assert list_days(database) == database.days()
+    assert database.ask("select count(*) from served_lists") == [(0,)]

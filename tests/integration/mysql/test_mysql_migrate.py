@@ -36,7 +36,7 @@ def test_an_empty_server_gets_all_that_is_needed_and_keeps_it(database: Database
     database.migrate()
     assert database.ask("select number, applied_at from schema_migrations") == before
     assert service.answer_ids() == [row(1).answer_id]
-    tables = {"reccom", "tracking", "journal_marks", "retention", "schema_migrations"}
+    tables = {"reccom", "served_lists", "tracking", "journal_marks", "retention", "schema_migrations"}
     assert {name for (name,) in database.ask("show tables")} == tables
 
 

@@ -52,13 +52,17 @@ def save(
     folder: Path,
     metadata: Mapping[str, Any] | None = None,
     rating: Mapping[str, model.Array] | None = None,
+    fresh: Mapping[str, model.Array] | None = None,
     /,
     **arrays: model.Array,
 ) -> Path:
-    """Save the artifact in `folder`, with other metadata and arrays where they are given; `rating` adds to that part."""
+    """Save the artifact in `folder`, with other metadata and arrays where they are given; `rating` adds to that part.
+
+    `fresh` is its fresh part.
+    """
     whole = {"version": VERSION, "cold_lists": ["popular"], **(metadata or {})}
     factors = {"bias": np.arange(5.0), "factors": np.ones((5, 3), dtype=np.float32)}
-    model.save(folder, whole, {**serving(), **arrays}, {**factors, **(rating or {})})
+    model.save(folder, whole, {**serving(), **arrays}, {**factors, **(rating or {})}, fresh)
     return folder
 
 

@@ -45,7 +45,8 @@ def test_the_command_gives_what_the_service_gave(model: Path, capsys: pytest.Cap
         ([], 2, "use: "),
         (["-1"], 2, "use: "),
         (["9223372036854775808"], 2, "use: "),
-        (["5", "", "more"], 2, "use: "),
+        (["5", "", "more", "and more"], 2, "use: "),
+        (["5", "", "more"], 1, "a source belongs to a computed list"),
         (["5", "seed=7"], 1, "the inputs 'seed=7' do not come from this"),
     ],
 )

@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import shipper
-from app.journal import Journal, Row, to_line
+from app.journal import Journal, Row, ServedList, list_line, to_line
 from app.provenance import DatabaseError, Ledger
+from app.provenance.archive import Archive
+from app.provenance.backup import from_lines, to_lines
 from app.shipper import Shipper, cut, run
 from tests.unit.app.crashes import wait_until
 from tests.unit.app.samples import ROW, row
@@ -35,9 +37,9 @@ class CountingLedger(Ledger):
         super().__init__(url)
         self.batches: list[int] = []
 
-    def add_answers(self, journal: str, rows: Sequence[Row], taken: int) -> None:
+    def add_answers(self, journal: str, rows: Sequence[Row], taken: int, lists: Sequence[ServedList] = ()) -> None:
         """Add them, and note how many there were."""
-        super().add_answers(journal, rows, taken)
+        super().add_answers(journal, rows, taken, lists)
         self.batches.append(len(rows))
 
 
@@ -422,7 +424,7 @@ def test_a_shipper_that_catches_up_shows_that_it_lives_after_each_batch(
     harness.write("1", *map(row, range(50)))
     small = Shipper(harness.journals, harness.ledger, 5)
 
-    def note(_journal: str, _rows: Sequence[Row], _taken: int) -> None:
+    def note(_journal: str, _rows: Sequence[Row], _taken: int, _lists: Sequence[ServedList]) -> None:
         seen.append((small.reached, heartbeat.exists()))
         heartbeat.unlink(missing_ok=True)
 
@@ -432,6 +434,31 @@ def test_a_shipper_that_catches_up_shows_that_it_lives_after_each_batch(
     assert len(seen) > 2
 
 
+def test_a_served_list_arrives_once_a_day_and_comes_back(harness: Harness) -> None:
+    """However often it was served. An archive finds what the list of an answer was computed from."""
+    source, day = "BwAAAP8.AQ", 86_400_000_000
+    listed = ServedList("0123456789abcdef", ROW.user_id, ROW.version_number, ROW.served_at, source)
+    answers = [row(at, step="fresh", inputs=f"fresh:{listed.list_id}:{at}", served_at=ROW.served_at + at) for at in range(3)]
+    lines = [part for each in answers for part in (list_line(listed), to_line(each))]
+    harness.write("1", *lines, list_line(listed._replace(served_at=ROW.served_at + day)), list_line(listed)[:-2] + b"\xff\n")
+    harness.shipper.ship()
+    assert harness.numbers() == [0, 1, 2]
+    with closing(sqlite3.connect(harness.database)) as database:
+        assert database.execute("select count(*) from served_lists").fetchone() == (2,)
+    assert harness.files() == ["1.broken"]
+    with closing(Archive(f"sqlite:///{harness.database}")) as archive:
+        found = archive.find("user_id", ROW.user_id)
+        assert [archive.list_source(each) for each in found] == [source] * 3
+        assert archive.list_source(found[0]._replace(inputs="struck:1")) == ""
+        assert archive.list_source(found[0]._replace(version_number=99)) == ""
+        entries = list(archive.everything())
+    assert [each for each in entries if isinstance(each, ServedList)] == [
+        listed,
+        listed._replace(served_at=ROW.served_at + day),
+    ]
+    assert list(from_lines(to_lines(entries))) == entries
+
+
 def test_a_shipper_that_catches_up_ends_within_its_time(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the stop, only the present batch and those of a short last read are moved. The journals keep the rest."""
     monkeypatch.setattr(shipper, "LAST_READ_SECONDS", 0.0)
@@ -439,8 +466,8 @@ def test_a_shipper_that_catches_up_ends_within_its_time(harness: Harness, monkey
         harness.write(name, *map(row, range(50)))
     stop, add = threading.Event(), harness.ledger.add_answers
 
-    def add_and_stop(journal: str, rows: Sequence[Row], taken: int) -> None:
-        add(journal, rows, taken)
+    def add_and_stop(journal: str, rows: Sequence[Row], taken: int, lists: Sequence[ServedList] = ()) -> None:
+        add(journal, rows, taken, lists)
         stop.set()
 
     harness.ledger.add_answers = add_and_stop  # type: ignore[method-assign]

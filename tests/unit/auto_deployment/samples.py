@@ -13,8 +13,8 @@ import pandas as pd
 from surprise import Dataset as SurpriseDataset
 from surprise import Reader
 
+from app.events import Rating, parse
 from auto_deployment.evaluation.evaluate import Errors, Evaluation
-from auto_deployment.ingestion.events import Rating, parse
 from auto_deployment.ingestion.rows import BlockRows, Counts
 from auto_deployment.ingestion.tables import Tables
 from auto_deployment.ranking.offline_evaluation import RankingMetrics

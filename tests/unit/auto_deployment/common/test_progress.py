@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.events import Rules
 from auto_deployment.common.memory import available_gb
 from auto_deployment.common.progress import Progress, Task
 from auto_deployment.ingestion import collect_with_progress
 from auto_deployment.ingestion.collector import FILE, Collector
-from auto_deployment.ingestion.events import Rules
 from auto_deployment.ingestion.sources import FileSource
 from auto_deployment.ingestion.tables import Tables
 from tests.bench.measure import stages

@@ -8,10 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from app.env_file import read_env_file, unknown_names
+from app.events import Rules, rules_of
 from app.provenance import mysql
 from auto_deployment.common.errors import WrongUseError
 from auto_deployment.common.settings import load_settings
-from auto_deployment.ingestion.events import Rules, rules_of
 
 ROOT = Path(__file__).resolve().parents[4]
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.events import DEFAULT_RULES, Rules
 from auto_deployment.common.errors import RefusedError, WrongUseError
 from auto_deployment.common.json_file import StateError
 from auto_deployment.ingestion.collector import FILE, CollectionState, Collector, check_rejects, check_trainable, lag_grows
-from auto_deployment.ingestion.events import DEFAULT_RULES, Rules
 from auto_deployment.ingestion.rows import Counts, KeptLine, counts_text, rows_of
 from auto_deployment.ingestion.sources import LONGEST_READ, Block, FileSource, ReadPlan, RetentionGap
 from auto_deployment.ingestion.tables import RATING_HEADER, WATCH_HEADER, TableError, Tables

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_deployment.ingestion.events import Rating, Reject, Repaired, Rules, Watch, parse, watches_of
+from app.events import Rating, Reject, Repaired, Rules, Watch, parse, watches_of
 from auto_deployment.ingestion.rows import rows_of
 from auto_deployment.ingestion.sources import Block
 

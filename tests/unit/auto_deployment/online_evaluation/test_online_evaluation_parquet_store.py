@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.events import DEFAULT_RULES, Recommendation
 from app.routes import digest_of as digest_of_service
 from auto_deployment.common.database import QUERY
 from auto_deployment.common.settings import load_settings
 from auto_deployment.ingestion.collector import Collector
-from auto_deployment.ingestion.events import DEFAULT_RULES, Recommendation
 from auto_deployment.ingestion.sources import FileSource
 from auto_deployment.ingestion.tables import Tables
 from auto_deployment.online_evaluation.parquet_store import SCRATCH, ParquetStore, answer_lines, digest_of

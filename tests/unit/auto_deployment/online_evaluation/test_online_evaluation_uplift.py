@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auto_deployment.ingestion.events import DEFAULT_RULES
+from app.events import DEFAULT_RULES
 from auto_deployment.ingestion.rows import rows_of
 from auto_deployment.ingestion.sources import Block
 from auto_deployment.online_evaluation.metrics import OnlineMetrics, compute_metrics

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from app.events import Recommendation
 from app.journal import Row
 from app.provenance import Ledger
 from app.routes import digest_of, new_id
 from auto_deployment.common.database import Database
 from auto_deployment.common.json_file import write_json_synced
-from auto_deployment.ingestion.events import Recommendation
 from auto_deployment.ingestion.rows import BlockRows, Counts
 from auto_deployment.online_evaluation.metrics import OnlineMetrics, compute_metrics
 from auto_deployment.online_evaluation.parquet_store import Kind, ParquetStore

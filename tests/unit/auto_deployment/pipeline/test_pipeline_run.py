@@ -6,12 +6,12 @@ import io
 import signal
 from typing import TYPE_CHECKING
 
+from app.events import rules_of
 from auto_deployment.common.memory import whole_gb
 from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
 from auto_deployment.common.signals import Stop
 from auto_deployment.ingestion.collector import FILE, Collector
-from auto_deployment.ingestion.events import rules_of
 from auto_deployment.ingestion.tables import Tables
 from auto_deployment.pipeline.run import Pipeline, RunOptions
 

@@ -68,13 +68,13 @@ def test_an_image_is_built_by_one_command() -> None:
 
 def test_an_answer_is_computed_without_a_network_and_without_rights() -> None:
     """With the model of the host, as its owner, or the image's own; inputs only where there are some."""
-    command = image_commands.answer("docker", "x:1", 5, "seed=7", Path("/m"), "1000:1001")
+    command = image_commands.answer("docker", "x:1", ["5", "seed=7"], Path("/m"), "1000:1001")
     assert command[-5:] == ["python", "-m", "app.answer", "5", "seed=7"]
     assert command[command.index("--network") + 1] == "none"
     assert {"--read-only", "--rm"} <= set(command)
     assert command[command.index("--volume") + 1] == "/m:/srv/model:ro"
     assert command[command.index("--user") + 1] == "1000:1001"
-    own = image_commands.answer("docker", "x:1", 5, "", None)
+    own = image_commands.answer("docker", "x:1", ["5"], None)
     assert own[-5:] == ["x:1", "python", "-m", "app.answer", "5"]
     assert {"--volume", "--user"} & set(own) == set()
 
@@ -123,7 +123,7 @@ def test_an_answer_of_version_0_is_computed_by_the_image_that_the_first_release_
     engine = FakeEngine(tmp_path / "images", model_0=0, stable=7, canary=8)
     files = VersionFiles(Places(tmp_path, tmp_path / "data"), "local", tmp_path / "cache")
     answer = traced(0, md5_of(tmp_path / "images" / "model_0"))
-    assert replay(answer, files, engine).by == "the stack's image movierec-app:model-0, with the model in it"
+    assert replay(answer, "", files, engine).by == "the stack's image movierec-app:model-0, with the model in it"
     assert json.loads((find_model(answer, files, engine) / "metadata.json").read_bytes())["version"] == 0
 
 
@@ -131,9 +131,9 @@ def test_before_the_first_release_what_the_stack_runs_computes(tmp_path: Path) -
     """And where another training of the same number is at hand, nothing does."""
     engine = FakeEngine(tmp_path / "images", stable=0)
     files = VersionFiles(Places(tmp_path, tmp_path / "data"), "local", tmp_path / "cache")
-    assert "movierec-app:stable" in replay(traced(0, None), files, engine).by
+    assert "movierec-app:stable" in replay(traced(0, None), "", files, engine).by
     with pytest.raises(ReplayError, match="in none of movierec-app:model-0, movierec-app:stable, movierec-app:canary"):
-        replay(traced(0, "0" * 32), files, engine)
+        replay(traced(0, "0" * 32), "", files, engine)
 
 
 def test_an_answer_of_a_group_needs_the_image_of_its_version(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_an_answer_of_a_group_needs_the_image_of_its_version(tmp_path: Path) -> 
     files = VersionFiles(Places(tmp_path, tmp_path / "data"), "local", tmp_path / "cache")
     answer = traced(0, md5_of(folder))._replace(step="demographics")
     with pytest.raises(ReplayError, match="the image of version 0 computes this answer again"):
-        replay(answer, files, None)
+        replay(answer, "", files, None)
 
 
 def traced(version: int, md5: str | None) -> Traced:

@@ -8,7 +8,7 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 
-from auto_deployment.ingestion.events import Reject, Repaired, parse
+from app.events import Reject, Repaired, parse
 from scripts.simulator import LineCounts, StreamOptions, World, stream_lines
 from scripts.simulator.choice import weights
 from scripts.simulator.errors import InputError

@@ -12,12 +12,10 @@ import re
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from auto_deployment.common.settings import DataSettings
 
 # Years of films go back to 1893; a film without a year ends in a plus. A title may be signs alone: `_++++1954`.
 FILM = r"[a-z0-9._*+-]+\+(?:(?:18|19|20)\d\d)?"
@@ -140,7 +138,26 @@ class Rules:
 DEFAULT_RULES = Rules()
 
 
-def rules_of(settings: DataSettings) -> Rules:
+class LineSettings(Protocol):
+    """The settings that decide which lines are valid."""
+
+    @property
+    def rating_min(self) -> float:
+        """The lowest rating."""
+        ...
+
+    @property
+    def rating_max(self) -> float:
+        """The highest rating."""
+        ...
+
+    @property
+    def user_id_max(self) -> int:
+        """The highest user id."""
+        ...
+
+
+def rules_of(settings: LineSettings) -> Rules:
     """The rules of the settings."""
     return Rules(settings.rating_min, settings.rating_max, settings.user_id_max)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_deployment.ingestion.events import (
+from app.events import (
     MAX_LINE,
     Event,
     NewAccount,

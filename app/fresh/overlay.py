@@ -1,0 +1,192 @@
+r"""The lists and struck films of users with new events, as files that services map: many readers, one writer.
+
+A file is one line of JSON, filled up with blanks to a multiple of 8 bytes, then arrays and records:
+
+    users    int64 (n,)    ids, ascending
+    ends     int64 (n,)    where each user's record ends
+    records  bytes         see `Record`
+
+`recent` has the users who changed last, and names its `base`, which has all others. The writer replaces both by rename, the
+base first. So a reader that opens `recent` and then the base that it names always has a whole state. A reader needs no lock
+and writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+import time
+import zlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from app.model import md5_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from app.model import Array
+
+FORMAT = 1
+RECENT = "recent"
+BASE = "base-{:012d}"
+CHECK_SECONDS = 0.2
+_COUNTS = struct.Struct("<IBH")
+_ALIGN = 8
+
+
+class OverlayError(Exception):
+    """A file of the overlay is cut, changed or of another format; the text says which."""
+
+
+class Record(NamedTuple):
+    """What is new of a user. `films`, `minutes` and `grades` are of the films begun or rated since the version's data.
+
+    A grade is that of the user's rating, `UNRATED` where there is none. `listed` has the computed list, best first. `source` is
+    what the list was computed from. Both are empty without a list.
+    """
+
+    films: tuple[int, ...]
+    minutes: tuple[int, ...]
+    grades: tuple[int, ...]
+    listed: tuple[int, ...] = ()
+    source: str = ""
+
+
+UNRATED = 0xFFFF
+
+
+def pack(record: Record) -> bytes:
+    """A record as bytes."""
+    count, listed, source = len(record.films), len(record.listed), record.source.encode("ascii")
+    head = _COUNTS.pack(count, listed, len(source))
+    numbers = struct.pack(f"<{count + listed}I{2 * count}H", *record.films, *record.listed, *record.minutes, *record.grades)
+    return head + numbers + source
+
+
+def unpack(content: bytes) -> Record:
+    """The record of `pack`."""
+    count, listed, size = _COUNTS.unpack_from(content)
+    numbers = struct.unpack_from(f"<{count + listed}I{2 * count}H", content, _COUNTS.size)
+    films, rest = numbers[:count], numbers[count + listed :]
+    source = content[len(content) - size :].decode("ascii")
+    return Record(films, rest[:count], rest[count:], numbers[count : count + listed], source)
+
+
+def unpack_served(content: bytes) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+    """What an answer needs of a record, in less time: the struck films, the computed list and its source."""
+    count, listed, size = _COUNTS.unpack_from(content)
+    numbers = struct.unpack_from(f"<{count + listed}I", content, _COUNTS.size)
+    return numbers[:count], numbers[count:], content[len(content) - size :].decode("ascii")
+
+
+def folder_of(root: Path, model: Path, version: int) -> Path:
+    """The folder of a version's overlay: versions of one number can have different models."""
+    return root / f"{version}-{md5_of(model / 'metadata.json')[:12]}"
+
+
+class Table:
+    """A mapped file of the overlay."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OverlayError where the file is damaged, OSError where it cannot be read."""
+        with path.open("rb") as file:
+            line = file.readline(1 << 20)
+            size = os.fstat(file.fileno()).st_size
+            try:
+                header = json.loads(line)
+                users, checksum = int(header["users"]), int(header["crc32"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise OverlayError(f"{path}: has no readable head") from error
+            if header.get("format") != FORMAT or len(line) + 16 * users > size:
+                raise OverlayError(f"{path}: is cut, or of another format")
+            self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        content = memoryview(self._map)[len(line) :]
+        if zlib.crc32(content) != checksum:
+            raise OverlayError(f"{path}: is cut or changed: its checksum differs")
+        self.header: Mapping[str, Any] = header
+        self.users: Array = np.frombuffer(content, np.int64, users)
+        self._ends: Array = np.frombuffer(content, np.int64, users, 8 * users)
+        self._records = content[16 * users :]
+
+    def find(self, user: int) -> bytes | None:
+        """A user's record as bytes; None where the file has none."""
+        at = int(self.users.searchsorted(user))
+        if at == len(self.users) or self.users[at] != user:
+            return None
+        return self.record(at)
+
+    def record(self, at: int) -> bytes:
+        """The record of row `at`."""
+        return bytes(self._records[int(self._ends[at - 1]) if at else 0 : int(self._ends[at])])
+
+
+def write(path: Path, header: Mapping[str, Any], records: Mapping[int, bytes]) -> None:
+    """Write a file aside and rename it. Raises OSError, and leaves nothing behind then."""
+    order = sorted(records)
+    ends = np.cumsum([len(records[user]) for user in order], dtype=np.int64)
+    content = b"".join([np.array(order, dtype=np.int64).tobytes(), ends.tobytes(), *(records[user] for user in order)])
+    whole = json.dumps({"format": FORMAT, "users": len(order), "crc32": zlib.crc32(content), **header}).encode()
+    line = whole + b" " * (-(len(whole) + 1) % _ALIGN) + b"\n"
+    aside = path.with_name(f".{path.name}.new")
+    try:
+        with aside.open("wb") as file:
+            file.write(line)
+            file.write(content)
+        aside.chmod(0o644)
+        aside.rename(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+class Reader:
+    """Finds the records of users in an overlay that another process writes. For one thread.
+
+    It looks for a new file at most every `CHECK_SECONDS`. A damaged or missing file leaves the last good state in use, and
+    `problem` says why. No overlay at all means that nothing is new.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / RECENT
+        self._recent: Table | None = None
+        self._base: Table | None = None
+        self._base_name = ""
+        self._stamp: tuple[int, int] | None = None
+        self._check_at = 0.0
+        self.problem = ""
+
+    def find(self, user: int) -> bytes | None:
+        """A user's record; None where nothing is new of the user."""
+        if time.monotonic() >= self._check_at:
+            self._check()
+        if self._recent is None:
+            return None
+        found = self._recent.find(user)
+        return found if found is not None or self._base is None else self._base.find(user)
+
+    def _check(self) -> None:
+        self._check_at = time.monotonic() + CHECK_SECONDS
+        try:
+            status = os.stat(self._path)  # noqa: PTH116 - a Path takes three times as long
+        except OSError as error:
+            self.problem = f"{self._path}: {error.strerror}"
+            return
+        stamp = (status.st_ino, status.st_mtime_ns)
+        if stamp != self._stamp:
+            self._open(stamp)
+
+    def _open(self, stamp: tuple[int, int]) -> None:
+        try:
+            recent = Table(self._path)
+            name = str(recent.header["base"])
+            base = self._base if name == self._base_name else Table(self._path.with_name(name))
+        except (OverlayError, OSError, KeyError) as error:
+            # A base that is gone: the writer has replaced both files meanwhile. The next check opens the new ones.
+            self.problem = str(error)
+            return
+        self._recent, self._base, self._base_name, self._stamp, self.problem = recent, base, name, stamp, ""

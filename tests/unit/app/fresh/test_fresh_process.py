@@ -1,0 +1,201 @@
+"""The process that follows the stream, as a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.events import to_line
+from app.fresh.follow import FileSource
+from app.fresh.overlay import Reader, folder_of, unpack
+from app.model import load_serving
+from tests.unit.app.crashes import ROOT, rounds, wait_until
+from tests.unit.app.fresh.versions import FILMS, FULL, rated, save_fresh, watched
+from tests.unit.app.samples import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from app.events import Event
+
+NEW = 1234
+
+
+class Place:
+    """The folders of a process, and the file that it follows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.model = save_fresh(folder / "model")
+        self.fresh = folder / "fresh"
+        self.file = folder / "stream.log"
+        self.overlay = folder_of(self.fresh, self.model, VERSION)
+        self.reader = Reader(self.overlay)
+        self.environment = {
+            **os.environ,
+            "MODEL_DIR": str(self.model),
+            "FRESH_DIR": str(self.fresh),
+            "FOLLOW_FILE": str(self.file),
+            "PYTHONPATH": str(ROOT),
+        }
+
+    @contextmanager
+    def process(self, **settings: str) -> Iterator[subprocess.Popen[str]]:
+        """The process, killed at the end where it still runs."""
+        command = [sys.executable, "-m", "app.fresh"]
+        environment = {**self.environment, **settings}
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=ROOT) as child:
+            try:
+                yield child
+            finally:
+                child.kill()
+
+    def append(self, *events: Event) -> None:
+        """Append the lines of events."""
+        with self.file.open("a") as file:
+            file.writelines(f"{to_line(event)}\n" for event in events)
+
+    def films(self, user: int) -> list[int]:
+        """The struck films of a user."""
+        content = self.reader.find(user)
+        return [] if content is None else sorted(unpack(content).films)
+
+    def wait_for(self, user: int, films: list[int]) -> None:
+        """Wait until these films are struck."""
+        wait_until(lambda: self.films(user) == films)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Folders, and no file yet."""
+    return Place(tmp_path)
+
+
+def test_appended_lines_count_and_term_ends_it(place: Place) -> None:
+    """The file may come later than the process. Lines that are damaged or of other kinds change nothing."""
+    with place.process() as process:
+        place.append(watched(FULL, 3), rated(NEW, 7))
+        place.wait_for(FULL, [3])
+        place.wait_for(NEW, [7])
+        with place.file.open("a") as file:
+            file.write(f"rubbish\n\n2026-11-29T12:00:00,{NEW},GET /rate/{FILMS[8]}=9\n2026-11-29T12:0")
+        with place.file.open("a") as file:
+            file.write(f"0:00,{NEW},GET /rate/{FILMS[9]}=4\n")
+        place.wait_for(NEW, [7, 9])
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert load_serving(place.model).version == VERSION
+
+
+def test_a_second_process_is_refused(place: Place) -> None:
+    """One writer for each version: status 75 and a line that names the folder."""
+    with place.process():
+        place.append(watched(FULL, 3))
+        place.wait_for(FULL, [3])
+        with place.process() as second:
+            _, output = second.communicate(timeout=20)
+        assert second.returncode == 75
+        assert output == f"fresh: another process writes {place.overlay}: stop it first\n"
+
+
+def test_it_continues_after_its_last_line(place: Place) -> None:
+    """What came meanwhile counts once: minutes are added up."""
+    for minutes in (2, 5):
+        place.append(*(watched(FULL, 3, minute) for minute in range(minutes)))
+        with place.process():
+            wait_until(lambda least=minutes: place.films(FULL) == [3] and _minutes(place) >= least)  # type: ignore[misc]
+    with place.process():
+        place.append(watched(NEW, 1))
+        place.wait_for(NEW, [1])
+        assert _minutes(place) == 7
+
+
+def _minutes(place: Place) -> int:
+    return unpack(place.reader.find(FULL) or b"").minutes[0]
+
+
+@pytest.mark.crash
+def test_a_process_that_is_killed_at_any_moment_loses_and_doubles_nothing(place: Place, request: pytest.FixtureRequest) -> None:
+    """Each minute counts once, whatever the moment. Films that were struck stay struck all the time."""
+    written, struck = 0, set[int]()
+    for chance in rounds(request, 5):
+        with place.process(CHECKPOINT_SECONDS="0.2"):
+            end = time.monotonic() + chance.uniform(0.5, 2)
+            while time.monotonic() < end:
+                place.append(watched(FULL, written % 40))
+                written += 1
+                found = {*place.films(FULL)}
+                assert found >= struck
+                struck = found
+                time.sleep(0.02)
+    with place.process():
+        place.append(watched(NEW, 1))
+        place.wait_for(NEW, [1])
+        record = unpack(place.reader.find(FULL) or b"")
+        assert sum(record.minutes) == written
+        assert sorted(record.films) == list(range(min(written, 40)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "message"),
+    [
+        ({"FOLLOW_FILE": ""}, 2, "fresh: FOLLOW_FILE: Field required\n"),
+        ({"MODEL_DIR": "/nowhere"}, 1, "fresh: /nowhere/metadata.json: No such file or directory: is there a trained model?\n"),
+        ({"FRESH_DIR": "/proc/nowhere"}, 1, "fresh: [Errno 2] No such file or directory: '/proc/nowhere'\n"),
+    ],
+)
+def test_unusable_settings_are_one_line(place: Place, settings: dict[str, str], status: int, message: str) -> None:
+    """Nothing is followed."""
+    with place.process(**settings) as process:
+        _, output = process.communicate(timeout=20)
+    assert (process.returncode, output) == (status, message)
+
+
+def test_a_damaged_checkpoint_is_read_again_from_the_version_s_end(place: Place) -> None:
+    """The log says so, and nothing is lost: the lines are still there."""
+    place.append(watched(FULL, 3))
+    with place.process():
+        place.wait_for(FULL, [3])
+    for file in place.overlay.glob("base-*"):
+        file.write_bytes(b"rubbish")
+    place.append(watched(FULL, 4))
+    with place.process() as process:
+        place.wait_for(FULL, [3, 4])
+        process.terminate()
+        _, output = process.communicate(timeout=10)
+    assert "the last state cannot be used" in output
+
+
+class TestFileSource:
+    """Lines of a file that grows, shrinks and disappears."""
+
+    def test_whole_lines_are_read_once(self, tmp_path: Path) -> None:
+        """A line without its end is left for later."""
+        file = tmp_path / "stream.log"
+        source = FileSource(file, 0, {})
+        assert source.poll() == []
+        file.write_bytes(b"one\ntwo\r\nthr")
+        assert source.poll() == ["one", "two"]
+        assert source.poll() == []
+        with file.open("ab") as added:
+            added.write(b"ee\n\xff\n")
+        assert source.poll() == ["three", "\udcff"]
+        assert FileSource(file, 0, source.marks).poll() == []
+
+    def test_a_shorter_file_is_read_from_its_start(self, tmp_path: Path) -> None:
+        """It was replaced, as a rotated log is."""
+        file = tmp_path / "stream.log"
+        file.write_text("one\ntwo\n")
+        source = FileSource(file, file.stat().st_size, {})
+        assert source.poll() == []
+        file.write_text("new\n")
+        assert source.poll() == ["new"]
+        file.unlink()
+        assert source.poll() == []

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.events import NewAccount, Rating, Watch
+from app.fresh.list_model import NEWEST_LIKES, ListModel, read_source
+from app.fresh.overlay import UNRATED, unpack
+from app.fresh.state import State
+from tests.unit.app.fresh.versions import COUNT, FEW, FULL, MINUTES, TIME, list_model, rated, watched
+
+if TYPE_CHECKING:
+    from app.fresh.overlay import Record
+
+NEW = 1234
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ListModel:
+    """The version's list model."""
+    return list_model(tmp_path_factory.mktemp("fresh") / "model")
+
+
+@pytest.fixture
+def state(model: ListModel) -> State:
+    """A state in which nothing is new."""
+    return State(model)
+
+
+def record(state: State, user: int) -> Record:
+    """A user's record, with the list that is due."""
+    state.compute_due()
+    return unpack(state.records[user])
+
+
+def test_a_film_is_struck_at_its_first_minute(state: State) -> None:
+    """Without a list: a film that is only begun says nothing about taste. The second minute changes no answer."""
+    state.apply(watched(FULL, 3))
+    assert record(state, FULL) == ((3,), (1,), (UNRATED,), (), "")
+    assert state.changed == {FULL}
+    state.changed.clear()
+    state.apply(watched(FULL, 3, 2))
+    assert record(state, FULL).minutes == (2,)
+    assert state.changed == set()
+
+
+@pytest.mark.parametrize("user", [FULL, NEW])
+def test_a_rating_computes_a_list(state: State, user: int) -> None:
+    """Of a known user as of anybody else: the film it speaks for is first, and the rated film is not in it."""
+    state.apply(rated(user, 20))
+    listed = record(state, user).listed
+    assert listed[0] == 21
+    assert 20 not in listed
+    assert state.changed == {user}
+
+
+def test_a_viewing_computes_lists_at_its_milestones(state: State) -> None:
+    """After a tenth, a half and nine tenths of the film's length."""
+    computed = []
+    for minute in range(1, MINUTES + 30):
+        state.apply(watched(NEW, 20, minute))
+        state.compute_due()
+        computed.append(state.lists)
+    assert [minute for minute in range(2, len(computed)) if computed[minute - 1] > computed[minute - 2]] == [11, 51, 91]
+    assert unpack(state.records[NEW]).listed[0] == 21
+
+
+def test_a_rating_counts_instead_of_minutes(state: State) -> None:
+    """A film that was watched to its end and then rated low speaks for nothing."""
+    for minute in range(1, MINUTES + 1):
+        state.apply(watched(NEW, 20, minute))
+    assert record(state, NEW).listed[0] == 21
+    state.apply(rated(NEW, 20, 1))
+    assert record(state, NEW).listed[:3] == (0, 1, 2)
+
+
+def test_the_latest_rating_counts(state: State) -> None:
+    """A user can rate a film again."""
+    for stars in (5, 1, 3):
+        state.apply(rated(NEW, 20, stars))
+    found = record(state, NEW)
+    assert found.grades == (179,)
+    assert found.films == (20,)
+
+
+def test_events_of_a_user_are_coalesced(state: State) -> None:
+    """One list for all events between two calls."""
+    for film in range(10):
+        state.apply(rated(NEW, film))
+    state.compute_due()
+    assert state.lists == 1
+    state.compute_due()
+    assert state.lists == 1
+
+
+def test_a_reserve_that_runs_short_is_computed_anew(state: State) -> None:
+    """More than twenty struck films of forty: popular films that the user has not seen fill up."""
+    for film in range(20):
+        state.apply(watched(FULL, film))
+    assert record(state, FULL).listed == ()
+    state.apply(watched(FULL, 20))
+    listed = record(state, FULL).listed
+    assert listed == tuple(range(21, 40))  # the user had seen films 40 to 49
+    assert state.lists == 1
+
+
+def test_a_user_who_has_seen_everything_has_an_empty_list(state: State) -> None:
+    """Services serve them popular films."""
+    for film in range(45, 50):
+        state.apply(watched(FEW, film))
+    assert record(state, FEW).listed == ()
+
+
+def test_minutes_do_not_lower_what_was_known(state: State, model: ListModel) -> None:
+    """FULL likes film 42 by the version's data. Watching a little of it again takes nothing away."""
+    for minute in range(1, 13):
+        state.apply(watched(FULL, 42, minute))
+    likes, _ = read_source(record(state, FULL).source)
+    assert likes == ()
+    assert model.likes_of(model.row_of(FULL)) == {42: 200}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        NewAccount(TIME, NEW),
+        Rating(TIME, NEW, "a+film+of+no+version+1999", 5),
+        Watch(TIME, NEW, "a+film+of+no+version+1999", 1),
+    ],
+)
+def test_other_events_change_nothing(state: State, event: NewAccount | Rating | Watch) -> None:
+    """Films outside the version cannot be recommended by it."""
+    state.apply(event)
+    assert (state.records, state.changed) == ({}, set())
+
+
+def test_a_user_with_ten_thousand_events_costs_no_more_than_their_films(state: State) -> None:
+    """Each film is kept once, and a list follows the newest likes only."""
+    for number in range(10_000):
+        state.apply(rated(NEW, number % COUNT, 1 + number % 5))
+        state.apply(watched(NEW, number % COUNT))
+    found = record(state, NEW)
+    assert len(found.films) == COUNT
+    assert len(read_source(found.source)[0]) <= min(NEWEST_LIKES, COUNT)
+    assert len(state.records[NEW]) < 1000
+
+
+def test_a_state_continues_from_its_records(state: State, model: ListModel) -> None:
+    """The same events in one state or in two give the same records."""
+    events: list[Rating | Watch] = [rated(NEW, 3), watched(FULL, 4), watched(NEW, 5), rated(FULL, 6, 3), watched(FULL, 4, 2)]
+    for event in events[:3]:
+        state.apply(event)
+    state.compute_due()
+    second, whole = State(model, state.records), State(model)
+    for event in events[3:]:
+        second.apply(event)
+    second.compute_due()
+    for event in events:
+        whole.apply(event)
+    whole.compute_due()
+    assert second.records == whole.records
