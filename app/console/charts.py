@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import isnan
 from typing import TYPE_CHECKING, NamedTuple
 
+from app.console.texts import list_name
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -68,7 +70,12 @@ CLIENTS = (
     Curve("Answers a second", "1/s", "nginx_answers:rate5m", lambda _: "answers"),
     Curve("Time of an answer, as clients see it", "ms", QUANTILES, "q", 1000),
     Curve("Failed answers", "%", "1 - nginx_answers_success:ratio_rate5m", lambda _: "failed", 100),
-    Curve("Answers by kind, a second", "1/s", "sum by (step) (rate(answers_total[5m]))", "step"),
+    Curve(
+        "Answers by kind, a second",
+        "1/s",
+        "sum by (step) (rate(answers_total[5m]))",
+        lambda each: list_name(each.labels.get("step", "")),
+    ),
 )
 CANARY = (
     Curve("Mean time of a try", "ms", "service:nginx_try_seconds:mean5m", "service", 1000),

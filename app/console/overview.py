@@ -58,7 +58,7 @@ PIPELINE = (
     ("last version", "max(pipeline_version)", "number", ""),
     ("trained", "max(pipeline_version_time_seconds)", "time", ""),
     ("last retraining ended", 'max(pipeline_last_run_time_seconds{kind="retrain"})', "time", ""),
-    ("its exit status", 'max(pipeline_last_run_status{kind="retrain"})', "status", "0 done, 3 refused"),
+    ("its exit status", 'max(pipeline_last_run_status{kind="retrain"})', "status", ""),
     ("next retraining", 'max(pipeline_next_run_time_seconds{kind="retrain"})', "time", "the scheduler starts it"),
     ("unread lines of the stream", "max(pipeline_kafka_lag)", "number", "after the last collection"),
 )

@@ -13,7 +13,7 @@ from playwright.sync_api import sync_playwright
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page, ViewportSize
+    from playwright.sync_api import Browser, FloatRect, Page, ViewportSize
 
 ROOT = Path(__file__).resolve().parents[2]
 # `docs/development.md` says how they become those of the docs.
@@ -24,8 +24,6 @@ WAIT_MILLISECONDS = 20_000
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 PHONE: ViewportSize = {"width": 360, "height": 740}
 DESK: ViewportSize = {"width": 1280, "height": 900}
-# Below 150 kB.
-PICTURE: ViewportSize = {"width": 1280, "height": 660}
 
 
 @contextmanager
@@ -72,12 +70,16 @@ class Reader:
         wide = self.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
         return [*listed, *(["the page is wider than the window"] if wide else [])]
 
-    def picture(self, name: str) -> None:
-        """Keep the top of the page as PICTURES/NAME.png, for README and docs. From a phone, the name ends in `-phone`."""
+    def picture(self, name: str, height: int = 0) -> None:
+        """Keep the page's top as PICTURES/NAME.png, for README and docs. From a phone, the name ends in `-phone`.
+
+        `height` in pixels; 0: as high as the window.
+        """
         PICTURES.mkdir(parents=True, exist_ok=True)
-        size = PHONE if self._phone else PICTURE
+        size = PHONE if self._phone else DESK
+        clip: FloatRect = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"]}
         self.page.evaluate("scrollTo(0, 0)")
-        self.page.screenshot(path=PICTURES / f"{name}{'-phone' if self._phone else ''}.png", clip={"x": 0, "y": 0, **size})
+        self.page.screenshot(path=PICTURES / f"{name}{'-phone' if self._phone else ''}.png", clip=clip)
 
     def close(self) -> None:
         """Close the window."""

@@ -96,7 +96,7 @@ def test_an_answer_is_explained_next_to_the_history(demo: Demo, reader: Reader, 
     reader.page.wait_for_url(re.compile(answer))
     assert chain["answer"]["films"][0] in reader.text()
     assert "equal to the byte" in reader.text()
-    reader.picture("answer")
+    reader.picture("answer", 640)  # below 150 kB
     phone = Reader(chromium, f"http://127.0.0.1:{demo.console_port}", phone=True)
     phone.open(f"/answers/{answer}")
     phone.picture("answer")

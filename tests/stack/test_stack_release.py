@@ -133,7 +133,6 @@ def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site, reader: 
         site.wait_for_step("bake")
         reader.open("/release")
         reader.page.get_by_role("row", name="slowdown").first.wait_for()
-        reader.picture("release")
         reader.page.goto("about:blank")  # a browser is work for two cores, and the bake has few requests
         with broken_upgrade(site.stack.folder):
             kill_an_installation(site.stack)
@@ -150,6 +149,7 @@ def test_a_good_version_is_promoted_and_leaves_its_evidence(site: Site, reader: 
     reader.page.get_by_role("link", name=re.compile("UTC")).first.click()
     reader.page.get_by_role("heading", name=f"Version {version}: promoted").wait_for()
     assert reader.page.locator(".plot canvas").count() == 4
+    reader.picture("release")
     reader.open("/")
     reader.page.get_by_role("link", name=f"version {version}").wait_for()
     reader.page.locator(".plot canvas").first.wait_for()
