@@ -17,7 +17,7 @@ from scripts.demo.settings import ROOT, DemoFolder
 from scripts.lib.images.docker import DockerError, docker
 from scripts.tour.container_tour import ContainerTour
 from scripts.tour.family import adopt_orphans
-from scripts.tour.narrator import Narrator
+from scripts.tour.narrator import Narrator, shown
 from scripts.tour.process_tour import ProcessTour
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _tour(options: argparse.Namespace) -> None:
         tour = kind(folder, options.port, options.console_port, narrator)
         left_out = tour.require()
         require_free_ports(options)
-        DemoFolder(folder).empty()
+        _empty(folder)
         _introduce(narrator, folder, left_out)
         began = time.monotonic()
         try:
@@ -62,11 +62,21 @@ def _tour(options: argparse.Namespace) -> None:
             _show_figures(tour, narrator, time.monotonic() - began)
             if not options.check:
                 _stay(tour, narrator)
+        except RunError:
+            narrator.heading("This failed. The reason is at the end.")
+            raise
         finally:
             ignore_signals()
             narrator.heading("Stopping everything ...")
             tour.close()
-            narrator.explain(f"Nothing runs any more. The files stay in {folder}.")
+            narrator.explain(f"Nothing runs any more. The files stay in {shown(folder)}.")
+
+
+def _empty(folder: Path) -> None:
+    try:
+        DemoFolder(folder).empty()
+    except OSError as error:
+        raise RunError(f"cannot empty {shown(folder)}: {error}; remove it, or use another --folder") from error
 
 
 def _has_engine() -> bool:
@@ -79,7 +89,7 @@ def _has_engine() -> bool:
 
 def _introduce(narrator: Narrator, folder: Path, left_out: Sequence[str]) -> None:
     narrator.heading("movierec: what happens in a week, in minutes")
-    narrator.explain(f"All files are in {folder}. Ctrl-C ends the tour at any time and leaves nothing running.")
+    narrator.explain(f"All files are in {shown(folder)}. Ctrl-C ends the tour at any time and leaves nothing running.")
     if left_out:
         narrator.explain("No Docker engine answers, so these steps are left out (scripts/dev engine starts one):")
         for line in left_out:

@@ -10,6 +10,7 @@ from auto_deployment.common.errors import RunError
 from auto_deployment.common.process import own_repository
 from auto_deployment.common.settings import Settings
 from scripts.rehearse.compose_stack import PORTS, ROOT, copy_of_project
+from scripts.tour.narrator import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,7 +95,7 @@ class Checkouts:
             written = errors.read()
         if status not in allowed:
             end = "\n".join([*output.splitlines(), *written.splitlines()][-LAST_LINES:])
-            raise CommandFailedError(f"{' '.join(command[:3])} ended with {status} (see {log}):\n{end}")
+            raise CommandFailedError(f"{' '.join(command[:3])} ended with {status} (see {shown(log)}):\n{end}")
         return output
 
     def _end_of(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import RunError
 from scripts.broker.container import IMAGE, ContainerBroker
 from scripts.lib.images.__main__ import get_images, stack_images
+from scripts.lib.images.docker import DockerError, docker
 from scripts.rehearse.compose_stack import remove_project
 from scripts.rehearse.release_stack import ReleaseStack, write_service
 from scripts.tour.checkouts import write_settings
 from scripts.tour.film_service import TOPIC
+from scripts.tour.narrator import shown
 from scripts.tour.release_log import ReleaseLog
 from scripts.tour.tour import MORE_LINES, Tour
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from scripts.tour.narrator import Narrator
 
-# A bake of a minute instead of twelve hours. A minute has few requests, so that a busy machine needs a wider limit and more time.
+# A bake of a minute instead of twelve hours. A minute has few requests: a busy machine needs a wider limit and more time.
 COMPRESSED = {
     "CANARY_BAKE_MINUTES": "1",
     "CANARY_MAX_BAKE_MINUTES": "5",
@@ -56,7 +59,7 @@ class ContainerTour(Tour):
 
     def require(self) -> list[str]:
         """See Tour. Nothing is left out."""
-        remove_project(self._name)
+        self._remove()
         return []
 
     def run(self) -> None:
@@ -112,13 +115,22 @@ class ContainerTour(Tour):
         """See Tour."""
         return [
             *super().addresses(),
-            ("release", f"cd {self.stack.folder} && scripts/deploy.sh status"),
+            ("release", f"cd {shown(self.stack.folder)} && scripts/deploy.sh status"),
             ("Prometheus", f"http://127.0.0.1:{self.stack.ports['PROMETHEUS_PORT']}/"),
         ]
 
     def close(self) -> None:
         """See Tour. Also removes containers, volumes, networks and images."""
         super().close()
+        self._remove()
+
+    def _remove(self) -> None:
+        """Remove what this tour or a killed one made in the engine, and the secrets, which belong to the containers' users."""
+        secrets = self.checkouts.server / ".secrets"
+        if secrets.exists():
+            as_root = ("--rm", "--pull", "never", "--network", "none", "--user", "0:0", "--volume", f"{secrets}:/secrets")
+            with suppress(DockerError):  # the image was not built yet
+                docker("run", *as_root, f"{self._name}:stable", "find", "/secrets", "-mindepth", "1", "-delete")
         remove_project(self._name)
 
     def _get_images(self) -> None:
@@ -152,7 +164,7 @@ class ContainerTour(Tour):
             self.stack.up()
             self.narrator.look("service", f"curl -i {self.service}/recommend/447528")
             self.narrator.look("console", f"{self.console}/")
-            self.narrator.look("containers", f"cd {self.stack.folder} && docker compose ps")
+            self.narrator.look("containers", f"cd {shown(self.stack.folder)} && docker compose ps")
 
     def _set_up_retraining(self) -> None:
         settings = {
@@ -179,7 +191,7 @@ class ContainerTour(Tour):
     def _follow(self, log: ReleaseLog, expected: str) -> None:
         """Show the lines of a release until its end, then end the traffic. Raises RunError for another end."""
         self.narrator.look("in a browser", f"{self.console}/release")
-        self.narrator.look("log", f"{log.path}")
+        self.narrator.look("log", f"tail -f {shown(log.path)}")
         has_ended = False
         while not has_ended:
             has_ended = log.has_ended()
@@ -190,7 +202,7 @@ class ContainerTour(Tour):
         ends = self.stack.ends()
         ending = ends[-1]["ending"] if ends else "not begun"
         if ending != expected:
-            raise RunError(f"the release ended as {ending} instead of {expected}: see {log.path}")
+            raise RunError(f"the release ended as {ending} instead of {expected}: see {shown(log.path)}")
 
     def _merge_slower_code(self) -> None:
         here = self.checkouts.developer

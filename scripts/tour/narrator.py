@@ -8,6 +8,7 @@ import textwrap
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.errors import RunError
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 INDENT = " " * 6
+
+
+def shown(path: Path) -> str:
+    """A path as people type it: relative to the current folder if the path is in it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from auto_deployment.common.errors import RunError
+from auto_deployment.provenance.chain import AnswerChain
 from scripts.ports import reserve
 from scripts.rehearse.__main__ import mail_settings
 from scripts.rehearse.mailbox import Mailbox
@@ -16,6 +17,7 @@ from scripts.rehearse.traffic import Traffic, Visits
 from scripts.tour.checkouts import Checkouts
 from scripts.tour.family import end_children
 from scripts.tour.film_service import TOPIC, FilmService
+from scripts.tour.narrator import shown
 from scripts.tour.slack import SlackSink
 
 if TYPE_CHECKING:
@@ -32,8 +34,7 @@ TELLING = re.compile(
     r"[\d,]+ lines: |\d+ quarantined|[\d,]+ users, .* films watched|users answered|"
     r"RMSE [\d.]+ |the gate |ranked by \w+, the best"
 )
-EXPLAINING = re.compile(r"\s*(user|served at|version|trained on|data|commit|ranker|step|driven by)  ")
-DRIVEN_LINES = 3
+MOST_DRIVERS = 3
 
 
 class Tour:
@@ -92,7 +93,7 @@ class Tour:
         return [
             ("service", f"curl -i {self.service}/recommend/{self.films.user}"),
             ("console", f"{self.console}/"),
-            ("retraining", f"cd {self.checkouts.retraining} && scripts/run auto_deployment.auto_deploy"),
+            ("retraining", f"cd {shown(self.checkouts.retraining)} && scripts/run auto_deployment.auto_deploy"),
         ]
 
     def close(self) -> None:
@@ -114,7 +115,7 @@ class Tour:
             self.slack.start()
             self.checkouts.create()
             share_environments(self.checkouts.retraining)
-            self.narrator.look("commits", f"git -C {self.checkouts.remote} log --oneline")
+            self.narrator.look("commits", f"git -C {shown(self.checkouts.remote)} log --oneline")
 
     def start_film_service(self, address: str, start_broker: Callable[[], None], recommender: str) -> None:
         """Step: the broker and the film service."""
@@ -141,11 +142,11 @@ class Tour:
         """Run the retraining command, show its main lines, and check that it published version `number`. Raises RunError."""
         here, run = self.checkouts.retraining, self.checkouts.run
         run("git", "pull", "--quiet", cwd=here)
-        self.narrator.look("by hand", f"cd {here} && scripts/run auto_deployment.auto_deploy")
+        self.narrator.look("by hand", f"cd {shown(here)} && scripts/run auto_deployment.auto_deploy")
         run("scripts/run", "auto_deployment.auto_deploy", cwd=here, show=self._show_telling)
         published = (here / "data" / "version.txt").read_text().strip()
         if published != str(number):
-            raise RunError(f"the retraining published version {published} instead of {number}: see {here / 'logs'}")
+            raise RunError(f"the retraining published version {published} instead of {number}: see {shown(here / 'logs')}")
         self.narrator.say(f"published: {self.checkouts.last_commit(here, 'origin/main')}, tag model-{number}")
 
     def check(self, *whats: str) -> str:
@@ -153,7 +154,7 @@ class Tour:
         here, remote = self.checkouts.gitlab, {"DVC_URL": str(self.checkouts.dvc_remote)}
         self.checkouts.run("git", "pull", "--quiet", cwd=here)
         self.checkouts.run("scripts/gitlab/data-remote", cwd=here, environment=remote)
-        self.narrator.look("by hand", f"cd {here} && scripts/dev check {'|'.join(whats)}")
+        self.narrator.look("by hand", f"cd {shown(here)} && scripts/dev check {'|'.join(whats)}")
         for what in whats:
             output = self.checkouts.run("scripts/dev", "check", what, "--pull", cwd=here, environment=remote)
             first = output.strip().splitlines()[0].removeprefix(f"check {what}: ")
@@ -182,10 +183,10 @@ class Tour:
         ):
             here, run = self.checkouts.server, self.checkouts.run
             answer = self._answer_of(version)
-            chain = run("scripts/provenance", "why", answer, "--console", *options, cwd=here)
-            for line in explaining(chain.splitlines()):
+            chain = run("scripts/provenance", "why", answer, "--json", "--console", *options, cwd=here)
+            for line in explaining(AnswerChain.model_validate_json(chain)):
                 self.narrator.say(line)
-            self.narrator.look("by hand", f"cd {here} && scripts/provenance why {answer}")
+            self.narrator.look("by hand", f"cd {shown(here)} && scripts/provenance why {answer}")
             self.narrator.look("in a browser", f"{self.console}/answers/{answer}")
             for line in run("scripts/provenance", "replay", answer, *options, cwd=here).splitlines()[1:]:
                 self.narrator.say(line)
@@ -221,11 +222,18 @@ class Tour:
         raise RunError(f"no answer of version {version} to user {user} came to the database within {SHIP_SECONDS:g} s")
 
 
-def explaining(lines: Sequence[str]) -> list[str]:
-    """Of the lines of `why` those that a newcomer needs: where the answer is from, and the first films that drove it. Pure."""
-    kept = [line.strip() for line in lines if EXPLAINING.match(line)]
-    driven = [line for line in kept if line.startswith("driven by")]
-    return [line for line in kept if line not in driven[DRIVEN_LINES:]]
+def explaining(chain: AnswerChain) -> list[str]:
+    """What a newcomer needs of a chain: who got the answer from which version, and the films that drove it most. Pure."""
+    version, request = chain.version, chain.request
+    rows = ", ".join(f"{each['rows']:,} rows of {table}" for table, each in (version.rows or {}).items())
+    return [
+        f"served: to user {chain.user} at {request.served_at[:19]}Z, by version {version.number} on the track {request.track}",
+        f"trained: {version.trained_on} on {rows}",
+        f"code: commit {(version.code or '-')[:7]}; the version's own commit: {(version.commit or '-')[:7]}",
+        f"ranked: by {chain.ranking.ranker}, step {request.step}",
+        *(f"driven by: {each.film}: {each.did}" for each in chain.drivers[:MOST_DRIVERS]),
+        *(f"missing: {name}: {reason}" for name, reason in chain.missing.items()),
+    ]
 
 
 def words_of(visits: Visits) -> str:

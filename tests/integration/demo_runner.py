@@ -17,19 +17,21 @@ from typing import Any
 from scripts.ports import reserve
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 300.0
+START_SECONDS, STOP_SECONDS = 300.0, 120.0
 SERVICES = ("stable-1", "stable-2", "canary")  # as upstream.conf has them
 
 
 class Demo:
     """A demo in `folder`, with what a test wants to know of it."""
 
+    task, ready = "demo", "Ctrl-C stops everything"
+
     def __init__(self, folder: Path, *arguments: str, ranker: str = "popularity", **environment: str) -> None:
         """Most tests do not care what ranks, and popularity is the quickest."""
         self.folder = folder
         self.port, self.console_port = reserve(2)
         ports = ["--port", str(self.port), "--console-port", str(self.console_port)]
-        self._command = [str(ROOT / "scripts" / "dev"), "demo", "--folder", str(folder), *ports, *arguments]
+        self._command = [str(ROOT / "scripts" / "dev"), self.task, "--folder", str(folder), *ports, *arguments]
         self._environment = {**os.environ, "RANKER": ranker, **environment}
         self._process: subprocess.Popen[str] | None = None
 
@@ -41,13 +43,22 @@ class Demo:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        self.launch()
+        self.wait_for(self.ready)
+
+    def launch(self) -> None:
+        """Start it and do not wait."""
         output = (self.folder.parent / f"{self.folder.name}.out").open("w")
         self._process = subprocess.Popen(
             self._command, env=self._environment, stdout=output, stderr=subprocess.STDOUT, text=True
         )
         output.close()
+
+    def wait_for(self, text: str) -> None:
+        """Wait until it has printed a text."""
+        assert self._process is not None
         until = time.monotonic() + START_SECONDS
-        while "Ctrl-C stops everything" not in self.output():
+        while text not in self.output():
             assert self._process.poll() is None, self.output()
             assert time.monotonic() < until, self.output()
             time.sleep(0.1)
@@ -61,7 +72,7 @@ class Demo:
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(number)
-        return self._process.wait(60)
+        return self._process.wait(STOP_SECONDS)
 
     def pid(self, name: str) -> int:
         """The number of one of its processes."""
@@ -111,3 +122,9 @@ class Demo:
         """One request through NGINX."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
             return answer.status, answer.read().decode()
+
+
+class Tour(Demo):
+    """A tour in `folder`."""
+
+    task, ready = "tour", "Everything stays up"
