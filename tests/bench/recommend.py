@@ -48,14 +48,14 @@ def _variants(folder: Path) -> dict[str, Mapping[str, str]]:
 def _processor_time(variants: Mapping[str, Server], hello: Server) -> list[Row]:
     rows = []
     for part, ours in variants.items():
-        pairs = interleaved(lambda ours=ours: _microseconds(ours), lambda: _microseconds(hello), PAIRS)  # type: ignore[misc]
+        pairs = interleaved(lambda ours=ours: microseconds(ours), lambda: microseconds(hello), PAIRS)  # type: ignore[misc]
         whole = part == "metrics"
         measure = "processor_time" if whole else f"processor_time up to {part}"
         rows.append(row("recommend", measure, pairs, "lower", PROCESSOR_GOAL if whole else None, "us"))
     return rows
 
 
-def _microseconds(asked: Server) -> float:
+def microseconds(asked: Server) -> float:
     """Processor time of all workers, in microseconds a request."""
     before = asked.processor_seconds()
     closed_loop(asked.port, REQUESTS, ASKED)

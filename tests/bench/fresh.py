@@ -1,0 +1,126 @@
+"""`bench fresh`: what an answer costs with an overlay compared with none, and what it costs to follow the stream."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.events import Rating, Watch, to_line
+from app.fresh.overlay import BASE, RECENT, UNRATED, Reader, Record, folder_of, pack, write
+from tests.bench import fixtures
+from tests.bench.clients import closed_loop, percentile
+from tests.bench.measure import PAIRS, Row, interleaved, row
+from tests.bench.recommend import ASKED, USERS, WARM_UP, microseconds
+from tests.bench.servers import ROOT, TICKS, server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+# The stream of a million users in a tenth of a second: 550 minutes watched and 7 ratings a second. A film of 100 minutes passes
+# three milestones, so 23 lists are due in a second. The benchmark has a rating for each of them.
+TICK = 0.1
+WATCHES, LISTS = 55, 2
+FOLLOW_SECONDS = 60.0
+TIME, NEW_USERS = "2026-11-29T12:00:00", 10**7
+# A tenth of a core, and 5 s from a line to a changed answer.
+SHARE_GOAL, DELAY_GOAL = 0.1, 5.0
+PROCESSOR_GOALS = {"without": 1.02, "with": 1.05}
+RECENT_USERS = 20_000
+
+
+def run() -> list[Row]:
+    """All rows."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        model = fixtures.artifact(folder / "model", USERS, fresh=True)
+        return [*_answers(folder, model), *_follow(folder, model)]
+
+
+def _answers(folder: Path, model: Path) -> list[Row]:
+    """Processor time of an answer, with an overlay of all users compared with none, and with one that has other users."""
+    films = fixtures.FILMS
+    record = pack(Record((1, films // 2), (1, 30), (UNRATED, 255), tuple(range(100, 140)), "BwAAAP8." + "A" * 80))
+    overlays = {"without": range(ASKED, ASKED + USERS), "with": range(ASKED)}
+    plain = {"MODEL_DIR": str(model), "JOURNAL_DIR": str(folder / "journals")}
+    with ExitStack() as stack:
+        baseline, rows = stack.enter_context(server(folder, "plain", plain)), []
+        for kind, users in overlays.items():
+            place = folder_of(folder / kind, model, 1)
+            place.mkdir(parents=True)
+            recent = users[:RECENT_USERS]
+            write(place / BASE.format(1), {"marks": {}}, dict.fromkeys(users[RECENT_USERS:], record))
+            write(place / RECENT, {"base": BASE.format(1)}, dict.fromkeys(recent, record))
+            ours = stack.enter_context(server(folder, kind, {**plain, "FRESH_DIR": str(folder / kind)}))
+            for each in (ours, baseline):
+                closed_loop(each.port, WARM_UP, ASKED)
+
+            pairs = interleaved(lambda ours=ours: microseconds(ours), lambda: microseconds(baseline), PAIRS)  # type: ignore[misc]
+            rows.append(row("fresh", f"processor_time {kind} new events", pairs, "lower", PROCESSOR_GOALS[kind], "us"))
+    return rows
+
+
+def _follow(folder: Path, model: Path) -> list[Row]:
+    """Follow the stream of a million users for a minute: the share of a core, and how long until an answer changes."""
+    file, fresh = folder / "stream.log", folder / "fresh"
+    reader = Reader(folder_of(fresh, model, 1))
+    with _process(model, fresh, file) as process:
+        while reader.find(-1) is None and reader.problem:
+            time.sleep(0.05)
+        before, began = _seconds(process.pid), time.monotonic()
+        delays = sorted(_write_stream(file, reader))
+        share = (_seconds(process.pid) - before) / (time.monotonic() - began)
+    return [
+        row("fresh", f"core at {(WATCHES + LISTS) / TICK:.0f} lines/s", [(share, 1.0)], "lower", SHARE_GOAL),
+        row("fresh", "line to overlay, p99", [(percentile(delays, 0.99), 1.0)], "lower", DELAY_GOAL, "s"),
+    ]
+
+
+def _write_stream(file: Path, reader: Reader) -> Iterator[float]:
+    """Write the stream. Yields how many seconds a rating of somebody new took to reach a reader."""
+    films, waiting = fixtures.film_ids(), dict[int, float]()
+    begun, tick = time.monotonic(), 0
+    while (goes_on := time.monotonic() < begun + FOLLOW_SECONDS) or waiting:
+        if goes_on:
+            new = NEW_USERS + tick
+            with file.open("a") as out:
+                out.writelines(f"{to_line(each)}\n" for each in _events(films, tick, new))
+            waiting[new] = time.monotonic()
+            tick += 1
+        until = begun + tick * TICK if goes_on else time.monotonic() + TICK
+        while time.monotonic() < until:
+            for user in [user for user in waiting if reader.find(user) is not None]:
+                yield time.monotonic() - waiting.pop(user)
+            time.sleep(0.01)
+
+
+def _events(films: Sequence[str], tick: int, new: int) -> Iterator[Rating | Watch]:
+    """The events of a tick: a minute of each viewer in turn, and ratings, one of them by somebody new."""
+    viewers = USERS // 3
+    for number in range(tick * WATCHES, (tick + 1) * WATCHES):
+        user = number % viewers * fixtures.USER_STEP
+        yield Watch(TIME, user, films[user % len(films)], 1)
+    for number in range(tick * LISTS, (tick + 1) * LISTS - 1):
+        yield Rating(TIME, number % USERS * fixtures.USER_STEP, films[number % len(films)], 5)
+    yield Rating(TIME, new, films[tick % len(films)], 5)
+
+
+@contextmanager
+def _process(model: Path, fresh: Path, file: Path) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, "MODEL_DIR": str(model), "FRESH_DIR": str(fresh), "FOLLOW_FILE": str(file)}
+    environment["OPENBLAS_NUM_THREADS"] = "1"
+    with subprocess.Popen([sys.executable, "-m", "app.fresh"], env=environment, cwd=ROOT) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def _seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
