@@ -130,7 +130,7 @@ def fresh(follow: Follow, demo: DemoFolder) -> tuple[list[str], dict[str, str]]:
         "FRESH_DIR": str(demo.fresh),
         "FOLLOW_FILE": str(follow.file),
         "FOLLOW_FROM": str(follow.start),
-        "OPENBLAS_NUM_THREADS": "1",  # a list is a small product: a second thread mostly waits, which takes three times the time
+        "OPENBLAS_NUM_THREADS": "1",  # a list is a small product: a second thread would mostly wait, and triple the time
         "PYTHONPATH": str(ROOT),
     }
     return [sys.executable, "-m", "app.fresh"], environment
