@@ -54,7 +54,7 @@ class Checkouts:
         for clone in (self.retraining, self.gitlab, self.server):
             self.run("git", "clone", "--quiet", str(self.remote), str(clone), cwd=self.logs)
             self._sign(clone)
-            (clone / ".dvc" / "config.local").write_text(f"['remote \"local\"']\n    url = {self.dvc_remote}\n")
+            use_dvc_remote(clone, self.dvc_remote)
         # The same packages: the clone need not install them again.
         (self.gitlab / ".venv").symlink_to(ROOT / ".venv")
 
@@ -129,6 +129,11 @@ class Checkouts:
                 _end(process)
                 raise
         return process.returncode, "".join(lines)
+
+
+def use_dvc_remote(checkout: Path, remote: Path) -> None:
+    """Have DVC in a checkout use the folder `remote`, by a file that git ignores."""
+    (checkout / ".dvc" / "config.local").write_text(f"['remote \"local\"']\n    url = {remote}\n")
 
 
 def write_settings(checkout: Path, settings: Mapping[str, str]) -> None:

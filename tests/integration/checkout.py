@@ -11,6 +11,8 @@ from pathlib import Path
 
 import duckdb
 
+from scripts.tour.checkouts import use_dvc_remote
+
 ROOT = Path(__file__).resolve().parents[2]
 RUN_SECONDS = 300.0
 IGNORED = (".gitattributes", ".gitignore", ".dvc/config", ".dvc/.gitignore", ".dvcignore", "data/version.txt")
@@ -42,7 +44,7 @@ class Checkout:
             self._make(base)
         else:
             self.command("git", "clone", "--quiet", str(self.remote), str(folder), cwd=base)
-        self._use_remote()
+        use_dvc_remote(self.folder, self.dvc_remote)
 
     def _make(self, base: Path) -> None:
         (base / "gitconfig").write_text("[user]\n name = Test\n email = test@example.org\n[init]\n defaultBranch = main\n")
@@ -62,9 +64,6 @@ class Checkout:
             if source.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(source.read_bytes())
-
-    def _use_remote(self) -> None:
-        (self.folder / ".dvc" / "config.local").write_text(f"['remote \"local\"']\n    url = {self.dvc_remote}\n")
 
     def command(self, *command: str, cwd: Path | None = None) -> str:
         """Run a program in the checkout; what it printed."""
