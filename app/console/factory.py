@@ -41,7 +41,8 @@ def create_console(sources: Sources, hosts: Collection[str] = ()) -> Flask:
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.filters.update(printed=texts.printed, list_name=texts.list_name, check_name=texts.check_name)
+    app.jinja_env.filters.update(printed=texts.printed, measured=texts.measured)
+    app.jinja_env.filters.update(list_name=texts.list_name, check_name=texts.check_name)
     for name in app.jinja_env.list_templates():
         app.jinja_env.get_template(name)  # compiled before the first page
     app.before_request(_Guard(frozenset(hosts)))

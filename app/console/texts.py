@@ -105,6 +105,22 @@ KINDS: dict[str, Callable[[float], str]] = {
 }
 
 
+# Units of a release's measures.
+UNITS: dict[str, Callable[[float], str]] = {
+    "s": seconds,
+    "share": share,
+    "bytes": size,
+    "ratio": lambda value: f"{number(value)} times",
+}
+
+
+def measured(value: float | None, unit: str) -> str:
+    """A measure of a release in a unit that people read, such as ms for small values in `s`."""
+    if value is None or not isfinite(value):
+        return UNKNOWN
+    return UNITS[unit](value) if unit in UNITS else f"{number(value)} {unit}".rstrip()
+
+
 def printed(value: object, kind: str) -> str:
     """A value of a kind; `not known` for what is missing, no number, or beyond what a kind can print."""
     if not isinstance(value, int | float) or not isfinite(value):

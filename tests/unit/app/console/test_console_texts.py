@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.console.texts import UNKNOWN, printed
+from app.console.texts import UNKNOWN, measured, printed
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,21 @@ from app.console.texts import UNKNOWN, printed
 def test_a_value_is_printed_with_its_unit(value: object, kind: str, text: str) -> None:
     """What is missing, or beyond what can be printed, is not known."""
     assert printed(value, kind) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.0007404, "s", "0.74 ms"),
+        (0.005, "share", "0.5 %"),
+        (0.8622, "ratio", "0.8622 times"),
+        (78_409_728, "bytes", "78.4 MB"),
+        (0, "restarts", "0 restarts"),
+        (7, "", "7"),
+        (None, "s", UNKNOWN),
+        (float("nan"), "exits", UNKNOWN),
+    ],
+)
+def test_a_measure_is_printed_in_a_unit_that_people_read(value: float | None, unit: str, text: str) -> None:
+    """A unit of a later software is printed as it is."""
+    assert measured(value, unit) == text
