@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import zlib
 from contextlib import suppress
@@ -202,7 +203,11 @@ class ContainerTour(Tour):
         ends = self.stack.ends()
         ending = ends[-1]["ending"] if ends else "not begun"
         if ending != expected:
-            raise RunError(f"the release ended as {ending} instead of {expected}: see {shown(log.path)}")
+            raise RunError(
+                f"the release ended as {ending} instead of {expected}, at a load of {os.getloadavg()[0]:.0f} on "
+                f"{os.cpu_count()} cores. A busy machine delays answers, so the release sees no good version: run the tour "
+                f"again when the load is low. The release's reasons: {shown(log.path)}"
+            )
 
     def _merge_slower_code(self) -> None:
         here = self.checkouts.developer

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scripts.tour.narrator import Narrator
 
 FIRST_LINES, MORE_LINES = 12_000, 6_000
-RATE = 100.0
+RATE = 60.0
 SHIP_SECONDS = 30.0
 # Of the many lines of a retraining run, those that its reader needs.
 TELLING = re.compile(
