@@ -203,10 +203,10 @@ class ContainerTour(Tour):
         ends = self.stack.ends()
         ending = ends[-1]["ending"] if ends else "not begun"
         if ending != expected:
+            load = f"load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores"
             raise RunError(
-                f"the release ended as {ending} instead of {expected}, at a load of {os.getloadavg()[0]:.0f} on "
-                f"{os.cpu_count()} cores. A busy machine delays answers, so the release sees no good version: run the tour "
-                f"again when the load is low. The release's reasons: {shown(log.path)}"
+                f"the release ended as {ending} instead of {expected}: see {shown(log.path)}. A busy machine ({load}) delays "
+                "answers of any version: run the tour again when little else runs"
             )
 
     def _merge_slower_code(self) -> None:
