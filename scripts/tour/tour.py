@@ -108,7 +108,8 @@ class Tour:
         with self.narrator.step(
             "Hosts",
             "A git remote and a DVC remote, and a clone of the project for each host: the retraining, GitLab's runner, the "
-            "server and a developer. A mail server and a Slack webhook keep what is sent to people.",
+            "server and a developer. A mail server and a Slack webhook keep what is sent to people. The first tour also "
+            "installs packages, in one to two minutes.",
             600,
         ):
             self.mailbox.start()
