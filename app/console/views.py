@@ -142,7 +142,7 @@ class _Pages:
     def version(self, number: int) -> str:
         """One version, or two side by side."""
         other = request.args.get("with", None, int)
-        if number >= VERSION_LIMIT:
+        if max(number, other or 0) >= VERSION_LIMIT:
             abort(404)
         chosen = [number] if other is None or other == number else [number, other]
         reports = {each: self._try_report(each) for each in chosen}

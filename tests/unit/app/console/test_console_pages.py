@@ -255,7 +255,9 @@ def test_answers_with_the_same_films_are_explained_at_once(host: Host) -> None:
     assert f"scripts/provenance why {9:032x} --console" in text
 
 
-@pytest.mark.parametrize("path", ["/answers/%C3%A9", "/answers/a%20b", f"/answers/{'a' * 65}", f"/versions/{10**9}"])
+@pytest.mark.parametrize(
+    "path", ["/answers/%C3%A9", "/answers/a%20b", f"/answers/{'a' * 65}", f"/versions/{10**9}", f"/versions/1?with={10**9}"]
+)
 def test_what_cannot_be_an_id_or_a_version_is_no_page(host: Host, path: str) -> None:
     """No source is asked for it: MySQL would refuse to compare such an id."""
     host.answer()
