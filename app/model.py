@@ -79,6 +79,16 @@ class ServingModel:
         """The version's number."""
         return int(self.metadata["version"])
 
+    def row_of(self, user: int) -> int | None:
+        """The row of a known user; None for any other user."""
+        at = int(self.users.searchsorted(user))
+        return at if at < len(self.users) and self.users[at] == user else None
+
+    def reserve_of(self, row: int | None) -> list[int]:
+        """The films of a known user's list, 40 at most; the popular list for None."""
+        films: list[int] = (self.cold[0] if row is None else self.top[row]).tolist()
+        return [film for film in films if film != self.empty]
+
     @property
     def empty(self) -> int:
         """The number that marks a place without a film."""

@@ -14,6 +14,7 @@ UNKNOWN = "not known"
 # How a list was chosen, and what the gate compares.
 LISTS = {
     "known": "a list of their own",
+    "fresh": "a list that follows what they have just watched or rated",
     "demographics": "popular films of the user's group",
     "popular": "popular films, for a user without a history",
     "seen_all": "popular films, for a user who has seen everything",

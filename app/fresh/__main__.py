@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
@@ -33,9 +33,18 @@ log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.2
 PUBLISH_SECONDS = 1.0
-# A base is also written when this many users have changed since the last one.
-CHECKPOINT_USERS = 20_000
+COMPUTE_SECONDS = 0.2
+# A base is also written when this many users have changed since the last one: readers check all of `recent` once a second.
+CHECKPOINT_USERS = 5_000
 BUSY = 75
+
+
+class Checkpoint(NamedTuple):
+    """The records of a base, its marks, and how far the source had been read when `recent` was written."""
+
+    records: dict[int, bytes]
+    marks: Mapping[str, int]
+    published: Mapping[str, int]
 
 
 class Writer:
@@ -50,28 +59,28 @@ class Writer:
         self._checkpoint_at = 0.0
         self.problem = ""
 
-    def read(self) -> tuple[dict[int, bytes], Mapping[str, int]]:
-        """The records and marks of the last base; nothing where there is none that can be used."""
+    def read(self) -> Checkpoint:
+        """The last checkpoint; an empty one where there is none that can be used."""
         try:
             recent = Table(self._folder / RECENT)
             base = Table(self._folder / str(recent.header["base"]))
-            marks = dict(base.header["marks"])
+            published, marks = dict(recent.header["marks"]), dict(base.header["marks"])
         except FileNotFoundError:
-            return {}, {}
+            return Checkpoint({}, {}, {})
         except (OverlayError, OSError, KeyError, TypeError, ValueError) as error:
             log.warning("%s: the last state cannot be used, the stream is read again from the version's end", error)
-            return {}, {}
-        return {user: base.record(at) for at, user in enumerate(base.users.tolist())}, marks
+            return Checkpoint({}, {}, {})
+        return Checkpoint({user: base.record(at) for at, user in enumerate(base.users.tolist())}, marks, published)
 
     def publish(self, state: State, marks: Mapping[str, int]) -> None:
         """Write what has changed; now and then all of it, with the marks of the source."""
-        due = time.monotonic() >= self._checkpoint_at or len(self._recent | state.changed) > CHECKPOINT_USERS
+        wanted = self._recent | state.changed
         try:
-            if due or not self._base:
-                self._write_base(state, marks)
+            if not self._base or time.monotonic() >= self._checkpoint_at or len(wanted) > CHECKPOINT_USERS:
+                self._write_base(state.records(), marks)
             elif state.changed:
-                wanted = self._recent | state.changed
-                write(self._folder / RECENT, {"base": self._base}, {user: state.records[user] for user in wanted})
+                records = state.records()
+                self._write_recent(self._base, {user: records[user] for user in wanted}, marks)
                 self._recent = wanted
         except OSError as error:
             if not self.problem:
@@ -83,15 +92,20 @@ class Writer:
             log.warning("the overlay can be written again")
         self.problem = ""
 
-    def _write_base(self, state: State, marks: Mapping[str, int]) -> None:
+    def _write_base(self, records: Mapping[int, bytes], marks: Mapping[str, int]) -> None:
         name = BASE.format(time.time_ns() // 1000)
-        write(self._folder / name, {"marks": dict(marks)}, state.records)
-        write(self._folder / RECENT, {"base": name}, {})
-        for old in self._folder.glob("base-*"):
-            if old.name != name:
-                old.unlink(missing_ok=True)
-        self._base, self._recent = name, set()
+        try:
+            write(self._folder / name, {"marks": dict(marks)}, records)
+            self._write_recent(name, {}, marks)
+            self._base, self._recent = name, set()
+        finally:
+            for other in self._folder.glob("base-*"):
+                if self._base and other.name != self._base:
+                    other.unlink(missing_ok=True)
         self._checkpoint_at = time.monotonic() + self._checkpoint_seconds
+
+    def _write_recent(self, base: str, records: Mapping[int, bytes], marks: Mapping[str, int]) -> None:
+        write(self._folder / RECENT, {"base": base, "marks": dict(marks)}, records)
 
 
 class Follower:
@@ -102,7 +116,6 @@ class Follower:
         self._state = state
         self._writer = writer
         self._rules = rules
-        self.lines = 0
 
     def step(self) -> bool:
         """Take the next lines. Returns whether there were any. Raises OSError."""
@@ -113,17 +126,26 @@ class Follower:
                 event = event.event
             if not isinstance(event, Reject):
                 self._state.apply(event)
-        self.lines += len(lines)
         return bool(lines)
 
+    def has_reached(self, marks: Mapping[str, int]) -> bool:
+        """Whether the source was read as far as that."""
+        return all(self._source.marks.get(name, 0) >= mark for name, mark in marks.items())
+
+    def compute(self) -> None:
+        """Compute lists that are due, for a short time."""
+        self._state.compute_due(time.monotonic() + COMPUTE_SECONDS)
+
     def publish(self) -> None:
-        """Compute the lists that are due, and write what has changed."""
-        self._state.compute_due()
+        """Write what has changed."""
         self._writer.publish(self._state, self._source.marks)
 
 
-def run(follower: Follower, stop: threading.Event) -> None:
-    """Follow until `stop` is set. The first state is published when everything that waits has been read."""
+def run(follower: Follower, published: Mapping[str, int], stop: threading.Event) -> None:
+    """Follow until `stop` is set. Nothing is published before the source was read to `published`, the marks of the last state.
+
+    Struck films are published every second, however many lists are due.
+    """
     publish_at, behind = 0.0, True
     while not stop.is_set():
         try:
@@ -131,10 +153,12 @@ def run(follower: Follower, stop: threading.Event) -> None:
         except OSError as error:
             log.warning("the stream cannot be read now: %s", error)
             some = False
-        behind = behind and some
-        if not behind and time.monotonic() >= publish_at:
-            follower.publish()
-            publish_at = time.monotonic() + PUBLISH_SECONDS
+        behind = behind and some and not follower.has_reached(published)
+        if not behind:
+            follower.compute()
+            if time.monotonic() >= publish_at:
+                follower.publish()
+                publish_at = time.monotonic() + PUBLISH_SECONDS
         if not some:
             stop.wait(IDLE_SECONDS)
 
@@ -162,7 +186,7 @@ def main(arguments: Sequence[str] = ()) -> int:
         settings = FreshSettings()
         model = ListModel(settings.model_dir)
         folder = folder_of(settings.fresh_dir, settings.model_dir, int(model.metadata["version"]))
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         with only_one(folder) as alone:
             if not alone:
                 sys.stderr.write(f"fresh: another process writes {folder}: stop it first\n")
@@ -182,12 +206,12 @@ def _follow(settings: FreshSettings, model: ListModel, folder: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     writer = Writer(folder, settings.checkpoint_seconds)
-    records, marks = writer.read()
+    records, marks, published = writer.read()
     source = FileSource(settings.follow_file, settings.follow_from, marks)
     log.info(
         "version %d follows %s from %s, %d users are known", model.metadata["version"], source.name, source.marks, len(records)
     )
-    run(Follower(source, State(model, records), writer, model.rules), stop)
+    run(Follower(source, State(model, records), writer, model.rules), published, stop)
 
 
 if __name__ == "__main__":

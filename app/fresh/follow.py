@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-LARGEST_READ = 8 << 20
+LARGEST_READ = 256 << 10
 
 
 class Source(Protocol):
-    """New lines of the stream. `marks` are JSON: a source with the same marks goes on after the same line."""
+    """New lines of the stream. `marks` are JSON: a source with the same marks continues after the same line."""
 
     name: str
 
@@ -34,6 +34,7 @@ class FileSource:
         self.name = str(path)
         self._path = path
         self._at = int(marks.get(self.name, start))
+        self._skips = False
 
     @property
     def marks(self) -> Mapping[str, int]:
@@ -47,14 +48,20 @@ class FileSource:
         except FileNotFoundError:
             size = 0
         if size < self._at:
-            self._at = 0
+            self._at, self._skips = 0, False
         if size == self._at:
             return []
         with self._path.open("rb") as file:
             file.seek(self._at)
             content = file.read(LARGEST_READ)
-        whole = content[: content.rfind(b"\n") + 1]
-        if not whole and len(content) == LARGEST_READ:
-            whole = content  # no line is that long: what is left of it is rejected like any damage
-        self._at += len(whole)
-        return whole.decode("utf-8", "surrogateescape").splitlines()
+        end = content.rfind(b"\n") + 1
+        if not end and len(content) == LARGEST_READ:
+            # No line is that long. What is left of this one is no line either.
+            self._at, self._skips = self._at + len(content), True
+            return []
+        self._at += end
+        # Only a line feed ends a line, as in the collection of the tables.
+        lines = content[: max(end - 1, 0)].split(b"\n") if end else []
+        if lines and self._skips:
+            lines, self._skips = lines[1:], False
+        return [line.decode("utf-8", "surrogateescape") for line in lines]

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,6 @@ from app.events import Rules
 from app.model import RESERVE, ArtifactError, load_fresh, load_serving
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from app.model import Array
@@ -37,9 +36,11 @@ if TYPE_CHECKING:
 Films = npt.NDArray[np.int64]
 
 BEST_GRADE = 255
+# With this many likes, popularity counts half of what it counts without likes.
 FADES_AT = 10
 # A list follows so many of a user's newest liked films, which bounds what is kept of a served list.
 NEWEST_LIKES = 100
+EXACT = 2**53
 ESCAPE = 255
 
 
@@ -67,33 +68,39 @@ class ListModel:
         if not isinstance(facts, dict):
             raise ArtifactError(f"{folder}: the version has no part for freshness: train it with FRESH=true")
         arrays = load_fresh(folder)
+        try:
+            lowest, highest = serving.metadata["scale"]
+            self.rules = Rules(float(lowest), float(highest), int(facts["user_id_max"]))
+            self._grades: dict[str, int] = facts["grades"]
+            self._watched_grade: int = facts["watched_grade"]
+            self._left_early: float = facts["left_early"]
+            self._item_share = float(facts["item_share"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"{folder}/metadata.json: says too little about its fresh part ({error}): train again"
+            ) from error
         self.metadata = serving.metadata
-        self.users = serving.users
+        self._serving = serving
         self.films = serving.films
         self.numbers = {film: number for number, film in enumerate(serving.films)}
-        self.offsets: Mapping[str, Any] = facts["offsets"]
-        self._top, self._cold, self._empty = serving.top, serving.cold[0], serving.empty
-        lowest, highest = serving.metadata["scale"]
-        self.rules = Rules(float(lowest), float(highest), int(facts["user_id_max"]))
-        self._grades: dict[str, int] = facts["grades"]
-        self._watched_grade: int = facts["watched_grade"]
-        self._left_early: float = facts["left_early"]
-        self._item_share = float(facts["item_share"])
         self._arrays = arrays
         self._minutes = arrays["film_minutes"]
         self._popular = np.asarray(arrays["popular"])
         factors = arrays.get("item_factors")
         self._factors = None if factors is None else factors.astype(np.float64)
 
-    def row_of(self, user: int) -> int | None:
-        """The row of a known user; None for any other user."""
-        at = int(self.users.searchsorted(user))
-        return at if at < len(self.users) and self.users[at] == user else None
+    @property
+    def is_personal(self) -> bool:
+        """Whether likes change a list: rankers without item weights only leave films out."""
+        return self._factors is not None or "item_rows" in self._arrays
 
-    def reserve_of(self, row: int | None) -> tuple[int, ...]:
-        """The films of a user's list in the version, 40 at most; the popular list for users who are not known."""
-        films = self._cold if row is None else self._top[row]
-        return tuple(film for film in films.tolist() if film != self._empty)
+    def row_of(self, user: int) -> int | None:
+        """See `ServingModel.row_of`."""
+        return self._serving.row_of(user)
+
+    def reserve_of(self, row: int | None) -> list[int]:
+        """See `ServingModel.reserve_of`."""
+        return self._serving.reserve_of(row)
 
     def likes_of(self, row: int | None) -> dict[int, int]:
         """The films that a user likes by the version's data, and their grades."""
@@ -146,7 +153,12 @@ class ListModel:
 
     def _best(self, row: int | None, likes: tuple[NewLike, ...], count: int) -> Films:
         """The best `count` films by score, of equal ones the first film."""
-        scores = self._scores(*self._taste(row, likes))
+        films, grades = self._taste(row, likes)
+        scores = self._scores(films, grades)
+        if not (self.is_personal and len(films)):
+            # Nothing is known of a taste: the version's own list first, then popular films.
+            reserve = self.reserve_of(row)
+            scores[reserve] = EXACT - np.arange(1, len(reserve) + 1)
         count = min(count, len(scores))
         limit = np.partition(scores, len(scores) - count)[len(scores) - count]
         candidates = np.flatnonzero(scores >= limit)
@@ -164,7 +176,7 @@ class ListModel:
 
     def _scores(self, films: Films, grades: Films) -> npt.NDArray[np.float64]:
         scores = (self._popular * FADES_AT // (FADES_AT + len(films))).astype(np.float64)
-        if "item_rows" in self._arrays and len(films):
+        if "item_rows" in self._arrays:
             rows = np.searchsorted(self._arrays["item_rows"], films)
             rows = np.minimum(rows, len(self._arrays["item_rows"]) - 1)
             found = self._arrays["item_rows"][rows] == films

@@ -14,6 +14,7 @@ and writes nothing.
 from __future__ import annotations
 
 import json
+import logging
 import mmap
 import os
 import struct
@@ -33,10 +34,13 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 RECENT = "recent"
+ASIDE = ".new"
 BASE = "base-{:012d}"
 CHECK_SECONDS = 0.2
-_COUNTS = struct.Struct("<IBH")
+_COUNTS = struct.Struct("<IBH?")
 _ALIGN = 8
+_LONGEST_HEAD = 1 << 20
+log = logging.getLogger(__name__)
 
 
 class OverlayError(Exception):
@@ -47,7 +51,7 @@ class Record(NamedTuple):
     """What is new of a user. `films`, `minutes` and `grades` are of the films begun or rated since the version's data.
 
     A grade is that of the user's rating, `UNRATED` where there is none. `listed` has the computed list, best first. `source` is
-    what the list was computed from. Both are empty without a list.
+    what the list was computed from. Both are empty without a list. `due`: events have come that the list does not follow yet.
     """
 
     films: tuple[int, ...]
@@ -55,6 +59,7 @@ class Record(NamedTuple):
     grades: tuple[int, ...]
     listed: tuple[int, ...] = ()
     source: str = ""
+    due: bool = False
 
 
 UNRATED = 0xFFFF
@@ -63,23 +68,28 @@ UNRATED = 0xFFFF
 def pack(record: Record) -> bytes:
     """A record as bytes."""
     count, listed, source = len(record.films), len(record.listed), record.source.encode("ascii")
-    head = _COUNTS.pack(count, listed, len(source))
+    head = _COUNTS.pack(count, listed, len(source), record.due)
     numbers = struct.pack(f"<{count + listed}I{2 * count}H", *record.films, *record.listed, *record.minutes, *record.grades)
     return head + numbers + source
 
 
 def unpack(content: bytes) -> Record:
     """The record of `pack`."""
-    count, listed, size = _COUNTS.unpack_from(content)
+    count, listed, size, due = _COUNTS.unpack_from(content)
     numbers = struct.unpack_from(f"<{count + listed}I{2 * count}H", content, _COUNTS.size)
     films, rest = numbers[:count], numbers[count + listed :]
     source = content[len(content) - size :].decode("ascii")
-    return Record(films, rest[:count], rest[count:], numbers[count : count + listed], source)
+    return Record(films, rest[:count], rest[count:], numbers[count : count + listed], source, due)
+
+
+def is_due(content: bytes) -> bool:
+    """`due` of a record."""
+    return bool(content[_COUNTS.size - 1])
 
 
 def unpack_served(content: bytes) -> tuple[tuple[int, ...], tuple[int, ...], str]:
     """What an answer needs of a record, in less time: the struck films, the computed list and its source."""
-    count, listed, size = _COUNTS.unpack_from(content)
+    count, listed, size, _ = _COUNTS.unpack_from(content)
     numbers = struct.unpack_from(f"<{count + listed}I", content, _COUNTS.size)
     return numbers[:count], numbers[count:], content[len(content) - size :].decode("ascii")
 
@@ -92,26 +102,29 @@ def folder_of(root: Path, model: Path, version: int) -> Path:
 class Table:
     """A mapped file of the overlay."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises OverlayError where the file is damaged, OSError where it cannot be read."""
+    def __init__(self, path: Path, *, whole: bool = True) -> None:
+        """Raises OverlayError where the file is damaged, OSError where it cannot be read.
+
+        Without `whole` the records are not read: of a large file that takes too long for an answer.
+        """
         with path.open("rb") as file:
-            line = file.readline(1 << 20)
+            line = file.readline(_LONGEST_HEAD)
             size = os.fstat(file.fileno()).st_size
             try:
                 header = json.loads(line)
-                users, checksum = int(header["users"]), int(header["crc32"])
+                users, checksum, head = int(header["users"]), int(header["crc32"]), int(header.pop("head_crc32"))
             except (ValueError, KeyError, TypeError) as error:
                 raise OverlayError(f"{path}: has no readable head") from error
-            if header.get("format") != FORMAT or len(line) + 16 * users > size:
-                raise OverlayError(f"{path}: is cut, or of another format")
+            if header.get("format") != FORMAT or head != _checksum(header) or len(line) + 16 * users > size:
+                raise OverlayError(f"{path}: is cut or changed, or of another format")
             self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
         content = memoryview(self._map)[len(line) :]
-        if zlib.crc32(content) != checksum:
-            raise OverlayError(f"{path}: is cut or changed: its checksum differs")
         self.header: Mapping[str, Any] = header
         self.users: Array = np.frombuffer(content, np.int64, users)
         self._ends: Array = np.frombuffer(content, np.int64, users, 8 * users)
         self._records = content[16 * users :]
+        if (int(self._ends[-1]) if users else 0) != len(self._records) or (whole and zlib.crc32(content) != checksum):
+            raise OverlayError(f"{path}: is cut or changed: its checksum or its size differs")
 
     def find(self, user: int) -> bytes | None:
         """A user's record as bytes; None where the file has none."""
@@ -130,18 +143,23 @@ def write(path: Path, header: Mapping[str, Any], records: Mapping[int, bytes]) -
     order = sorted(records)
     ends = np.cumsum([len(records[user]) for user in order], dtype=np.int64)
     content = b"".join([np.array(order, dtype=np.int64).tobytes(), ends.tobytes(), *(records[user] for user in order)])
-    whole = json.dumps({"format": FORMAT, "users": len(order), "crc32": zlib.crc32(content), **header}).encode()
+    facts = {"format": FORMAT, "users": len(order), "crc32": zlib.crc32(content), **header}
+    whole = json.dumps({**facts, "head_crc32": _checksum(facts)}).encode()
     line = whole + b" " * (-(len(whole) + 1) % _ALIGN) + b"\n"
-    aside = path.with_name(f".{path.name}.new")
+    aside = path.with_name(ASIDE)
     try:
         with aside.open("wb") as file:
             file.write(line)
             file.write(content)
-        aside.chmod(0o644)
+        aside.chmod(0o640)  # viewing histories: the services run as the user who writes
         aside.rename(path)
     except OSError:
         aside.unlink(missing_ok=True)
         raise
+
+
+def _checksum(header: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(header, sort_keys=True).encode())
 
 
 class Reader:
@@ -184,9 +202,11 @@ class Reader:
         try:
             recent = Table(self._path)
             name = str(recent.header["base"])
-            base = self._base if name == self._base_name else Table(self._path.with_name(name))
+            base = self._base if name == self._base_name else Table(self._path.with_name(name), whole=False)
         except (OverlayError, OSError, KeyError) as error:
             # A base that is gone: the writer has replaced both files meanwhile. The next check opens the new ones.
+            if not self.problem:
+                log.warning("what is new of users is not read now, the last state stays in use: %s", error)
             self.problem = str(error)
             return
         self._recent, self._base, self._base_name, self._stamp, self.problem = recent, base, name, stamp, ""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
+import struct
 from typing import TYPE_CHECKING, Protocol
 
 from app.fresh.list_model import ListModel, read_source
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from app.model import ServingModel
+
+log = logging.getLogger(__name__)
 
 STEP = "fresh"
 INPUTS = re.compile(r"struck:([1-9a-f][0-9a-f]{0,9})|fresh:([0-9a-f]{16}):(0|[1-9a-f][0-9a-f]{0,9})")
@@ -52,13 +56,20 @@ class FreshRecommender:
         record = None if self._records is None else self._records.find(user)
         if record is None:
             return self._inner.recommend(user)
-        struck, listed, source = unpack_served(record)
+        try:
+            return self._fresh(user, *unpack_served(record))
+        except (struct.error, UnicodeDecodeError, IndexError):
+            log.warning("the record of user %d is damaged: the answer is that of the version", user)
+            return self._inner.replay(user, "")
+
+    def _fresh(self, user: int, struck: Sequence[int], listed: Sequence[int], source: str) -> Answer:
         if listed:
             mask = _mask(listed, struck)
             return self._served(listed, mask, STEP, f"fresh:{list_id(source)}:{mask:x}", source)
         row = self._row(user)
         mask = _mask(row, struck)
-        return self._struck(user, row, mask) if mask else self._inner.recommend(user)
+        # Never exploring: a film outside of the list may be a struck one.
+        return self._struck(user, row, mask) if mask else self._inner.replay(user, "")
 
     def replay(self, user: int, inputs: str, source: str = "") -> Answer:
         """The same answer again. A computed list needs its `source`, see `source_text`. Raises ValueError, ArtifactError."""
@@ -81,12 +92,7 @@ class FreshRecommender:
         return self._inner.problems()
 
     def _row(self, user: int) -> list[int]:
-        """The films of the user's list in the version, 40 at most."""
-        users, empty = self._model.users, self._model.empty
-        at = int(users.searchsorted(user))
-        known = at < len(users) and users[at] == user
-        row = (self._model.top[at] if known else self._model.cold[0]).tolist()
-        return [film for film in row if film != empty]
+        return self._model.reserve_of(self._model.row_of(user))
 
     def _struck(self, user: int, row: Sequence[int], mask: int) -> Answer:
         plain = self._inner.replay(user, "")

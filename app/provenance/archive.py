@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
-from app.provenance.ledger import DatabaseError, Ledger
+from app.provenance.ledger import DatabaseError, Ledger, is_refused
 from app.provenance.tables import list_of, reccom, row_of, served_lists, tracking, tracking_row_of
 
 if TYPE_CHECKING:
@@ -90,8 +90,13 @@ class Archive(Ledger):
         key = {"list_id": rest.partition(":")[0], "user_id": answer.user_id, "version_number": answer.version_number}
         wanted = sa.and_(*(served_lists.c[name] == value for name, value in key.items()))
         query = sa.select(served_lists.c.source).where(wanted & (served_lists.c.day == answer.served_at.date()))
-        with self.engine.connect() as connection:
-            return str(connection.execute(query).scalar() or "")
+        try:
+            with self.engine.connect() as connection:
+                return str(connection.execute(query).scalar() or "")
+        except sa.exc.DBAPIError as error:
+            if not is_refused(error):
+                raise
+            return ""  # the schema is older than the table
 
     def last_users(self, most: int) -> list[int]:
         """The users of the `most` last answers, newest first. Answer ids are ordered by time."""
@@ -169,7 +174,13 @@ class Archive(Ledger):
             yield from _versions(connection)
             for row in connection.execute(sa.select(reccom)).mappings():
                 yield row_of(dict(row))
-            for row in connection.execute(sa.select(served_lists)).mappings():
+            try:
+                lists = connection.execute(sa.select(served_lists)).mappings()
+            except sa.exc.DBAPIError as error:
+                if not is_refused(error):
+                    raise
+                return  # the schema is older than the table
+            for row in lists:
                 yield list_of(dict(row))
 
     @contextmanager

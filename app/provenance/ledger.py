@@ -45,7 +45,7 @@ class Ledger:
             with self.engine.connect() as connection:
                 newest = connection.execute(sa.text("select max(number) from schema_migrations")).scalar_one()
         except sa.exc.DBAPIError as error:
-            if not _is_refused(error):
+            if not is_refused(error):
                 raise
             newest = None
         if (newest or 0) < NEWEST:
@@ -142,6 +142,6 @@ def known_rows(connection: sa.Connection, rows: Sequence[Row], *selected: sa.Col
         yield from connection.execute(sa.select(*selected).where(reccom.c.answer_id.in_(ids) & reccom.c.day.in_(days)))
 
 
-def _is_refused(error: sa.exc.DBAPIError) -> bool:
+def is_refused(error: sa.exc.DBAPIError) -> bool:
     """Whether MySQL has no such table (1146), or does not allow to read it (1142)."""
     return error_number(error) in (1142, 1146)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CODE = Path(__file__).resolve().parents[2]
 BUILD_SECONDS = 1200.0
-FRESH = "fresh"
+COMPUTED = "fresh:"
 
 
 class ReplayError(RunError):
@@ -81,7 +81,7 @@ def replay(answer: Traced, source: str, files: VersionFiles, engine: Engine | No
     `source` is what the list of an answer of step `fresh` was computed from.
     """
     number = answer.version_number
-    if answer.step == FRESH and not source:
+    if answer.inputs.startswith(COMPUTED) and not source:
         raise ReplayError("served_lists has no row for the list of this answer: the list cannot be computed again")
     arguments = [str(answer.user_id), *filter(None, (answer.inputs, source))]
     if engine is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from app.events import Rules
-from app.fresh.list_model import BEST_GRADE, ESCAPE
+from app.fresh.list_model import BEST_GRADE, ESCAPE, FADES_AT
 from app.model import row_type
 from auto_deployment.ranking.als import ALPHA
 from auto_deployment.ranking.implicit_ratings import LEFT_EARLY, WATCHED, lengths, preferences_of_stars
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from auto_deployment.training.seen import Seen
 
 KEPT = 300
-# Weights are 16 bits with their sign; factors have 12, so that the sum of a thousand likes is exact in float64.
+# Weights have 16 bits with their sign, factors 13.
 WEIGHT_STEPS, FACTOR_STEPS = 32_767, 4_095
 RANK_BITS = 20
+# With 10,000 likes of the highest grade a sum of EASE's weights stays below 2^50, one of ALS's below 2^51.
+MOST_SHARE, MOST_POPULAR = 1 << 13, 2.0**50
 # ALS solves for each user. This many likes stand for every user: the order of a list hardly depends on their number.
 TYPICAL_LIKES = 9
 
@@ -51,27 +53,25 @@ def item_weights(popular: npt.NDArray[np.float64], ease: Ease | None, als: Impli
         ranks = np.unique(popular, return_inverse=True)[1].astype(np.int64) << RANK_BITS
         return ItemWeights({"popular": ranks}, 1)
     arrays: dict[str, Array] = {}
-    unit, share = np.inf, 1
+    # No sum may reach 2^53, see `app.fresh.list_model`: that bounds how small the unit of a score can be.
+    least_unit, share = float(popular.max(initial=0)) * BEST_GRADE * FADES_AT / MOST_POPULAR, 1
+    unit = least_unit
     factors = None if als is None else als.weighing_factors(TYPICAL_LIKES) * np.sqrt(als_share * (1 + ALPHA))
     if factors is not None:
-        unit = _nonzero(np.abs(factors).max(initial=0) / FACTOR_STEPS) ** 2
+        unit = max(unit, (float(np.abs(factors).max(initial=0)) / FACTOR_STEPS) ** 2)
     if ease is not None:
-        weight_unit = _nonzero(np.abs(ease.weights).max(initial=0) / WEIGHT_STEPS)
-        if factors is not None:
-            # A step of EASE's weights is a whole number of the score's unit, which is that of ALS.
-            share = max(int(weight_unit / unit), 1)
-            weight_unit = max(weight_unit, unit)
+        weight_unit = float(np.abs(ease.weights).max(initial=0)) / WEIGHT_STEPS
+        # A step of EASE's weights is a whole number of the score's unit, which is that of ALS where there is one.
+        unit = max(unit if factors is not None else weight_unit, least_unit, weight_unit / MOST_SHARE)
+        weight_unit = max(weight_unit, unit)
+        share = int(weight_unit / unit)
         unit = weight_unit / share
-        arrays |= _strongest(ease, weight_unit, len(popular))
+        if len(ease.films):
+            arrays |= _strongest(ease, weight_unit, len(popular))
     if factors is not None:
         arrays["item_factors"] = np.rint(factors / np.sqrt(unit)).astype(np.int16)
     arrays["popular"] = np.rint(popular * BEST_GRADE / unit).astype(np.int64)
     return ItemWeights(arrays, share)
-
-
-def _nonzero(number: float) -> float:
-    """A unit for numbers that are all 0."""
-    return float(number) or 1.0
 
 
 def _strongest(ease: Ease, unit: float, n_films: int) -> dict[str, Array]:
@@ -120,12 +120,12 @@ def seen_gaps(seen: Seen) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 
 def film_minutes(feedback: Feedback) -> npt.NDArray[np.float32]:
-    """Each film's length in minutes, 0 where no watch tells it."""
+    """Each film's length in minutes, 0 where nobody has watched the film."""
     return lengths(feedback.watches, feedback.shape[1]).astype(np.float32)
 
 
 def facts(scale: tuple[float, float], user_id_max: int, item_share: int, offsets: Mapping[str, int]) -> dict[str, Any]:
-    """What the metadata say about the part: which lines are valid, how events are graded, and where the stream goes on."""
+    """What the metadata say about the part: which lines are valid, how events are graded, and where the version's data end."""
     stars = list(Rules(*scale).stars.values())
     grades = np.rint(preferences_of_stars(np.array(stars, dtype=np.float32), scale) * BEST_GRADE)
     return {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from app.fresh.list_model import FADES_AT
 from auto_deployment.ranking.ranker import top_of
 
 if TYPE_CHECKING:
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from auto_deployment.training.seen import Seen
 
     Floats = npt.NDArray[np.float32]
-
-
-# With this many likes, popularity counts half of what it counts without likes.
-FADES_AT = 10
 
 
 class Scorer(Protocol):

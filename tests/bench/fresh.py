@@ -85,14 +85,14 @@ def _write_stream(file: Path, reader: Reader) -> Iterator[float]:
     """Write the stream. Yields how many seconds a rating of somebody new took to reach a reader."""
     films, waiting = fixtures.film_ids(), dict[int, float]()
     begun, tick = time.monotonic(), 0
-    while (goes_on := time.monotonic() < begun + FOLLOW_SECONDS) or waiting:
-        if goes_on:
+    while (is_running := time.monotonic() < begun + FOLLOW_SECONDS) or waiting:
+        if is_running:
             new = NEW_USERS + tick
             with file.open("a") as out:
                 out.writelines(f"{to_line(each)}\n" for each in _events(films, tick, new))
             waiting[new] = time.monotonic()
             tick += 1
-        until = begun + tick * TICK if goes_on else time.monotonic() + TICK
+        until = begun + tick * TICK if is_running else time.monotonic() + TICK
         while time.monotonic() < until:
             for user in [user for user in waiting if reader.find(user) is not None]:
                 yield time.monotonic() - waiting.pop(user)

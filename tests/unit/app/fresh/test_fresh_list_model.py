@@ -167,5 +167,5 @@ def _no_users() -> dict[str, Array]:
 
 
 def test_a_computed_list_is_at_most_forty_films(model: ListModel) -> None:
-    """As many as the reserve of a version's own list."""
-    assert model.compute(None, (), NOTHING) == ComputedList(tuple(range(40)), ())
+    """Without a like they are those of the version's own list."""
+    assert model.compute(None, (), NOTHING) == ComputedList(tuple(range(10, 50)), ())

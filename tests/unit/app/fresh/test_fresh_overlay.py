@@ -70,7 +70,7 @@ def test_without_an_overlay_nothing_is_new(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("every_time")
-@pytest.mark.parametrize("damage", ["cut", "changed", "emptied", "no head", "base gone"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "emptied", "no head", "other head", "base gone"])
 def test_a_damaged_file_leaves_the_last_good_state_in_use(tmp_path: Path, damage: str) -> None:
     """Until the next good one."""
     publish(tmp_path, {1: b"one"}, {2: b"two"})
@@ -79,6 +79,7 @@ def test_a_damaged_file_leaves_the_last_good_state_in_use(tmp_path: Path, damage
     publish(tmp_path, {1: b"1"}, {2: b"2"}, "base-2")
     content = (tmp_path / RECENT).read_bytes()
     damaged = {"cut": content[:-1], "changed": content[:-1] + b"?", "emptied": b"", "no head": b"x" + content}
+    damaged["other head"] = content.replace(b'"users": 1', b'"users": 0')
     if damage == "base gone":
         (tmp_path / "base-2").unlink()
     else:
@@ -108,7 +109,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path,
 def test_a_file_of_another_format_is_refused(tmp_path: Path) -> None:
     """The text names the file."""
     write(tmp_path / RECENT, {"base": "base-1", "format": 2}, {})
-    with pytest.raises(OverlayError, match=r"recent: is cut, or of another format"):
+    with pytest.raises(OverlayError, match=r"recent: is cut or changed, or of another format"):
         Table(tmp_path / RECENT)
 
 

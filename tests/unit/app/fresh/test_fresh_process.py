@@ -16,6 +16,7 @@ from app.events import to_line
 from app.fresh.follow import FileSource
 from app.fresh.overlay import Reader, folder_of, unpack
 from app.model import load_serving
+from tests.integration.small_disk import enlarge, small_disk
 from tests.unit.app.crashes import ROOT, rounds, wait_until
 from tests.unit.app.fresh.versions import FILMS, FULL, rated, save_fresh, watched
 from tests.unit.app.samples import VERSION
@@ -140,6 +141,7 @@ def test_a_process_that_is_killed_at_any_moment_loses_and_doubles_nothing(place:
         place.wait_for(NEW, [1])
         record = unpack(place.reader.find(FULL) or b"")
         assert sum(record.minutes) == written
+        assert len([*place.overlay.iterdir()]) == 3  # lock, recent and its base
         assert sorted(record.films) == list(range(min(written, 40)))
 
 
@@ -158,13 +160,47 @@ def test_unusable_settings_are_one_line(place: Place, settings: dict[str, str], 
     assert (process.returncode, output) == (status, message)
 
 
+def test_term_ends_it_while_lists_are_due(place: Place) -> None:
+    """Struck films are published before thousands of lists are computed, and the end does not wait for the lists."""
+    place.append(*(rated(user, 7) for user in range(20_000)))
+    place.append(watched(FULL, 3))
+    with place.process() as process:
+        wait_until(lambda: 3 in place.films(FULL))
+        process.terminate()
+        assert process.wait(5) == 0
+
+
+def test_a_full_disk_leaves_the_last_state_in_use(place: Place) -> None:
+    """Nothing is left of the attempts, and it continues when there is room."""
+    with small_disk(place.fresh, "1m"), place.process(CHECKPOINT_SECONDS="0.1"):
+        place.append(watched(FULL, 3))
+        place.wait_for(FULL, [3])
+        _fill(place.fresh / "filler")
+        place.append(watched(FULL, 4))
+        time.sleep(3)
+        assert place.films(FULL) == [3]
+        assert len([*place.overlay.iterdir()]) == 3  # lock, recent and its base
+        enlarge(place.fresh)
+        place.wait_for(FULL, [3, 4])
+
+
+def _fill(path: Path) -> None:
+    """Write to a file until the disk is full."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        while os.write(file, b"x" * 4096):
+            pass
+    except OSError:
+        os.close(file)
+
+
 def test_a_damaged_checkpoint_is_read_again_from_the_version_s_end(place: Place) -> None:
     """The log says so, and nothing is lost: the lines are still there."""
     place.append(watched(FULL, 3))
     with place.process():
         place.wait_for(FULL, [3])
-    for file in place.overlay.glob("base-*"):
-        file.write_bytes(b"rubbish")
+    (left,) = place.overlay.glob("base-*")
+    left.write_bytes(b"rubbish")
     place.append(watched(FULL, 4))
     with place.process() as process:
         place.wait_for(FULL, [3, 4])
@@ -182,12 +218,28 @@ class TestFileSource:
         source = FileSource(file, 0, {})
         assert source.poll() == []
         file.write_bytes(b"one\ntwo\r\nthr")
-        assert source.poll() == ["one", "two"]
+        assert source.poll() == ["one", "two\r"]
         assert source.poll() == []
         with file.open("ab") as added:
             added.write(b"ee\n\xff\n")
         assert source.poll() == ["three", "\udcff"]
         assert FileSource(file, 0, source.marks).poll() == []
+
+    def test_only_a_line_feed_ends_a_line(self, tmp_path: Path) -> None:
+        """As in the collection: nobody can put an event of somebody else into a line."""
+        file = tmp_path / "stream.log"
+        file.write_bytes("one\x1ctwo\x85\u2028three\x0b\x0c\nfour\n".encode())
+        assert FileSource(file, 0, {}).poll() == ["one\x1ctwo\x85\u2028three\x0b\x0c", "four"]
+
+    def test_what_is_left_of_an_overlong_line_is_no_line(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It could look like an event."""
+        monkeypatch.setattr("app.fresh.follow.LARGEST_READ", 10)
+        file = tmp_path / "stream.log"
+        file.write_text("x" * 25 + "like\nnext\n")
+        source, found = FileSource(file, 0, {}), list[str]()
+        for _ in range(6):
+            found += source.poll()
+        assert found == ["next"]
 
     def test_a_shorter_file_is_read_from_its_start(self, tmp_path: Path) -> None:
         """It was replaced, as a rotated log is."""

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.exploring import recommender_of
 from app.fresh.list_model import ListModel
+from app.fresh.overlay import Record, pack
 from app.fresh.recommender import FreshRecommender, list_id
 from app.fresh.state import State
 from app.model import load_serving
@@ -39,7 +41,7 @@ class Records:
 
     def find(self, user: int) -> bytes | None:
         """A user's record."""
-        return self._state.records.get(user)
+        return self._state.records().get(user)
 
 
 class Service:
@@ -142,3 +144,32 @@ def test_inputs_of_no_answer_are_refused(service: Service, inputs: str, source: 
 def test_a_release_compares_lists_without_what_is_new(service: Service) -> None:
     """Its requests replay with empty inputs."""
     assert service.after([rated(FULL, 3)]).replay(FULL, "") == service.plain.recommend(FULL)
+
+
+def test_a_begun_film_is_never_explored(tmp_path: Path) -> None:
+    """A user with new events gets no explored film: it could be one that they have begun."""
+    explore = {"explore": np.full((3, 8), 45, dtype=np.uint16), "explore_pool": np.array([45], dtype=np.uint16)}
+    service = Service(save_fresh(tmp_path / "model", arrays=explore, explore_share=1.0))
+    for user in (FULL, NEW):
+        assert FILMS[45] in films(service.after([]).recommend(user))
+        answer = service.after([watched(user, 45)]).recommend(user)
+        assert FILMS[45] not in films(answer)
+        assert service.replaying.replay(user, answer.inputs) == answer
+
+
+class Damaged:
+    """Records that no writer has written."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def find(self, _user: int) -> bytes:
+        """The same for everybody."""
+        return self._content
+
+
+@pytest.mark.parametrize("content", [b"", b"\1", b"\xff" * 40, pack(Record((1,), (1,), (1,), (60_000,), "AAAA."))])
+def test_a_damaged_record_fails_no_answer(service: Service, content: bytes) -> None:
+    """The answer is that of the version."""
+    recommender = FreshRecommender(service.plain, service.serving, Damaged(content), lambda: service.model)
+    assert recommender.recommend(FULL) == service.plain.recommend(FULL)

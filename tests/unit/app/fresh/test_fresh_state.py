@@ -6,12 +6,12 @@ import pytest
 
 from app.events import NewAccount, Rating, Watch
 from app.fresh.list_model import NEWEST_LIKES, ListModel, read_source
-from app.fresh.overlay import UNRATED, unpack
+from app.fresh.overlay import UNRATED, Record, unpack
 from app.fresh.state import State
 from tests.unit.app.fresh.versions import COUNT, FEW, FULL, MINUTES, TIME, list_model, rated, watched
 
 if TYPE_CHECKING:
-    from app.fresh.overlay import Record
+    from pathlib import Path
 
 NEW = 1234
 
@@ -31,13 +31,13 @@ def state(model: ListModel) -> State:
 def record(state: State, user: int) -> Record:
     """A user's record, with the list that is due."""
     state.compute_due()
-    return unpack(state.records[user])
+    return unpack(state.records()[user])
 
 
 def test_a_film_is_struck_at_its_first_minute(state: State) -> None:
     """Without a list: a film that is only begun says nothing about taste. The second minute changes no answer."""
     state.apply(watched(FULL, 3))
-    assert record(state, FULL) == ((3,), (1,), (UNRATED,), (), "")
+    assert record(state, FULL) == Record((3,), (1,), (UNRATED,))
     assert state.changed == {FULL}
     state.changed.clear()
     state.apply(watched(FULL, 3, 2))
@@ -63,7 +63,7 @@ def test_a_viewing_computes_lists_at_its_milestones(state: State) -> None:
         state.compute_due()
         computed.append(state.lists)
     assert [minute for minute in range(2, len(computed)) if computed[minute - 1] > computed[minute - 2]] == [11, 51, 91]
-    assert unpack(state.records[NEW]).listed[0] == 21
+    assert unpack(state.records()[NEW]).listed[0] == 21
 
 
 def test_a_rating_counts_instead_of_minutes(state: State) -> None:
@@ -72,7 +72,7 @@ def test_a_rating_counts_instead_of_minutes(state: State) -> None:
         state.apply(watched(NEW, 20, minute))
     assert record(state, NEW).listed[0] == 21
     state.apply(rated(NEW, 20, 1))
-    assert record(state, NEW).listed[:3] == (0, 1, 2)
+    assert record(state, NEW).listed[:3] == (10, 11, 12)
 
 
 def test_the_latest_rating_counts(state: State) -> None:
@@ -132,7 +132,8 @@ def test_minutes_do_not_lower_what_was_known(state: State, model: ListModel) -> 
 def test_other_events_change_nothing(state: State, event: NewAccount | Rating | Watch) -> None:
     """Films outside the version cannot be recommended by it."""
     state.apply(event)
-    assert (state.records, state.changed) == ({}, set())
+    assert state.records() == {}
+    assert state.changed == set()
 
 
 def test_a_user_with_ten_thousand_events_costs_no_more_than_their_films(state: State) -> None:
@@ -143,7 +144,7 @@ def test_a_user_with_ten_thousand_events_costs_no_more_than_their_films(state: S
     found = record(state, NEW)
     assert len(found.films) == COUNT
     assert len(read_source(found.source)[0]) <= min(NEWEST_LIKES, COUNT)
-    assert len(state.records[NEW]) < 1000
+    assert len(state.records()[NEW]) < 1000
 
 
 def test_a_state_continues_from_its_records(state: State, model: ListModel) -> None:
@@ -152,11 +153,72 @@ def test_a_state_continues_from_its_records(state: State, model: ListModel) -> N
     for event in events[:3]:
         state.apply(event)
     state.compute_due()
-    second, whole = State(model, state.records), State(model)
+    second, whole = State(model, state.records()), State(model)
     for event in events[3:]:
         second.apply(event)
     second.compute_due()
     for event in events:
         whole.apply(event)
     whole.compute_due()
-    assert second.records == whole.records
+    assert {user: unpack(content).listed for user, content in second.records().items()} == {
+        user: unpack(content).listed for user, content in whole.records().items()
+    }
+
+
+def test_the_newest_likes_count(model: ListModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their last rating. Films that are not liked take no place, and a film that was liked before can be disliked."""
+    monkeypatch.setattr("app.fresh.state.NEWEST_LIKES", 2)
+    state = State(model)
+    for film, stars in ((10, 5.0), (42, 1.0), (20, 5.0), (30, 5.0), (11, 1.0), (10, 4.0)):
+        state.apply(rated(FULL, film, stars))
+    likes, _ = read_source(record(state, FULL).source)
+    assert likes == ((42, 0), (30, 255), (10, 217))
+
+
+def test_minutes_of_a_film_without_a_like_are_none(state: State) -> None:
+    """FULL had seen film 45, and may have rated it low. Film 44 is no like after a rating of 1, whatever was watched."""
+    state.apply(rated(FULL, 44, 1))
+    for minute in range(1, MINUTES + 1):
+        state.apply(watched(FULL, 45, minute))
+        state.apply(watched(FULL, 44, minute))
+    assert read_source(record(state, FULL).source)[0] == ()
+
+
+def test_lists_that_are_not_computed_in_time_stay_due(state: State, model: ListModel) -> None:
+    """Also in a state that continues from the records."""
+    for user in range(5):
+        state.apply(rated(user, 20))
+    state.compute_due(until=0)
+    assert state.lists == 0
+    second = State(model, state.records())
+    second.compute_due()
+    assert second.lists == 5
+    assert unpack(second.records()[4]).listed[0] == 21
+    third = State(model, second.records())
+    third.compute_due()
+    assert third.lists == 0
+
+
+def test_a_program_that_begins_all_films_is_bounded(model: ListModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further films are ignored; those that were taken still count."""
+    monkeypatch.setattr("app.fresh.state.MOST_FILMS", 10)
+    state = State(model)
+    for film in range(COUNT):
+        state.apply(watched(NEW, film))
+        state.apply(watched(NEW, film, 2))
+    assert record(state, NEW).films == tuple(range(10))
+    assert set(record(state, NEW).minutes) == {2}
+
+
+def test_a_ranker_without_item_weights_keeps_the_version_s_list(tmp_path: Path) -> None:
+    """A rating strikes the film. Where the list runs short, what is left of it comes first, then popular films."""
+    model = list_model(tmp_path / "model", without=("item_rows", "item_films", "item_weights"))
+    state = State(model)
+    state.apply(rated(FULL, 3))
+    assert record(state, FULL).listed == ()
+    for film in range(20, 40):
+        state.apply(watched(FULL, film))
+    assert record(state, FULL).listed == (0, 1, 2, *range(4, 20))
+    for film in range(10, 31):
+        state.apply(watched(NEW, film))
+    assert record(state, NEW).listed == (*range(31, 50), *range(10))

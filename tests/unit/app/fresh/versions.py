@@ -13,6 +13,7 @@ from auto_deployment.training.seen import Seen
 from tests.unit.app.samples import FEW, FILMS, FULL, SEEN_ALL, save
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from app.model import Array
@@ -44,8 +45,8 @@ def fresh_arrays() -> dict[str, Array]:
     }
 
 
-def save_fresh(folder: Path, **metadata: Any) -> Path:
-    """Save the version in `folder`."""
+def save_fresh(folder: Path, without: Sequence[str] = (), arrays: Mapping[str, Array] | None = None, **metadata: Any) -> Path:
+    """Save the version in `folder`, without some arrays of its fresh part, and with more arrays of its serving part."""
     facts = {
         "grades": {"1": 0, "2": 0, "3": 179, "4": 217, "5": 255},
         "watched_grade": 217,
@@ -54,12 +55,13 @@ def save_fresh(folder: Path, **metadata: Any) -> Path:
         "user_id_max": 1_999_999,
         "offsets": {},
     }
-    return save(folder, {"fresh": facts, "scale": (1.0, 5.0), **metadata}, None, fresh_arrays())
+    fresh = {name: array for name, array in fresh_arrays().items() if name not in without}
+    return save(folder, {"fresh": facts, "scale": (1.0, 5.0), **metadata}, None, fresh, **(arrays or {}))
 
 
-def list_model(folder: Path) -> ListModel:
+def list_model(folder: Path, without: Sequence[str] = ()) -> ListModel:
     """The version's list model."""
-    return ListModel(save_fresh(folder))
+    return ListModel(save_fresh(folder, without))
 
 
 def rated(user: int, film: int, stars: float = 5) -> Rating:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from app.fresh.list_model import ListModel, NewLike
+from app.fresh.list_model import EXACT, ListModel, NewLike
 from auto_deployment.common.blas import one_thread
 from auto_deployment.ranking.cold_start_evaluation import with_short_histories
 from auto_deployment.ranking.list_weights import facts, likes_and_seen
@@ -17,7 +17,7 @@ from auto_deployment.ranking.ranker_factory import RankerFactory, Tuning
 from auto_deployment.ranking.rating_files import read_task
 from auto_deployment.training.surprise_svd import SurpriseSVD
 from tests.unit.app.samples import save, serving
-from tests.unit.auto_deployment.ranking.tastes import two_tastes
+from tests.unit.auto_deployment.ranking.tastes import feedback_of, two_tastes
 
 if TYPE_CHECKING:
     from auto_deployment.ranking.feedback import Feedback
@@ -116,9 +116,36 @@ def test_a_known_user_without_news_gets_nearly_the_version_s_list(tmp_path: Path
 
 @pytest.mark.parametrize("ranker", ["popularity", "svd"])
 def test_a_ranker_without_item_weights_keeps_the_order_of_popularity(tmp_path: Path, ranker: str) -> None:
-    """Likes do not change it."""
+    """After the film of the version's own list. Likes do not change it."""
     feedback = two_tastes()
     model = list_model(tmp_path / "model", feedback, ranker, Tuning())
     popular = RankerFactory(feedback, SurpriseSVD(), 0).popularity(None).order.tolist()
+    assert not model.is_personal
     for likes in ((), (NewLike(5, 255),)):
-        assert list(model.compute(None, likes, np.empty(0, dtype=np.int64)).films) == popular[:40]
+        found = list(model.compute(None, likes, np.empty(0, dtype=np.int64)).films)
+        assert found == [0, *(film for film in popular if film)]
+
+
+def test_users_with_single_likes_have_no_item_weights(tmp_path: Path) -> None:
+    """Nobody likes two films, so EASE explains none. A list is that of popularity."""
+    feedback = feedback_of([(user, user % 5, 5.0) for user in range(10)], 10, 6)
+    model = list_model(tmp_path / "model", feedback, "ease", Tuning())
+    assert not model.is_personal
+    assert model.compute(None, (NewLike(2, 255),), np.array([2])).films[:2] == (0, 1)
+
+
+@pytest.mark.parametrize("ridge", [0.1, 1.0, 50.0, 1000.0])
+@pytest.mark.parametrize("ranker", ["ease", "als", "blend"])
+def test_no_score_reaches_what_float64_cannot_hold(ranker: str, ridge: float) -> None:
+    """Whatever ALS's ridge makes of the factors: with the best grade for each film, sums stay below 2^53."""
+    tuning = Tuning(ease_ridge=5.0, als_ridge=ridge)
+    weights = RankerFactory(two_tastes(), SurpriseSVD(), 0).weights(ranker, tuning)
+    arrays, most = weights.arrays, 255 * 10_000
+    largest = float(arrays["popular"].max()) * 10
+    if "item_weights" in arrays:
+        largest += weights.item_share * most * float(np.abs(arrays["item_weights"]).max())
+    if "item_factors" in arrays:
+        factors = np.abs(arrays["item_factors"].astype(np.float64)).max()
+        largest += arrays["item_factors"].shape[1] * most * factors * factors
+    assert largest < EXACT
+    assert arrays["popular"].min() >= 0
