@@ -124,7 +124,7 @@ class State:
     def _likes(self, row: int | None, record: _OpenRecord) -> tuple[NewLike, ...]:
         """The newest likes, and dislikes of films that were liked in the version's data; the oldest first.
 
-        A rating says what a user thinks. Minutes count for films that are new or were liked, and only raise a like: a film of
+        A rating says what a user thinks. Minutes only raise a like. They count for films that are new or were liked: a film of
         the version's data without a like may have been rated low.
         """
         old, seen = self._model.likes_of(row), set(self._model.seen_films(row).tolist())
