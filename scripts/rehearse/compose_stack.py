@@ -18,7 +18,7 @@ from mysql.connector.connection import MySQLConnection
 
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.http import internal_session, is_ready
-from auto_deployment.common.process import own_repository
+from auto_deployment.common.process import Commands
 from scripts.lib.images.docker import DockerError, client, docker
 from scripts.ports import reserve
 
@@ -33,10 +33,11 @@ PORTS = ("NGINX_PORT", "MYSQL_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "CA
 
 
 def copy_of_project(to: Path) -> Path:
-    """Copy the project's files, tracked or new but not ignored, with uncommitted changes. Returns `to`."""
-    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    environment = own_repository(os.environ)
-    listed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=30).stdout
+    """Copy the project's files, tracked or new but not ignored, with uncommitted changes. Returns `to`.
+
+    Raises CommandError with git's words, for example where the project is no git checkout.
+    """
+    listed = Commands(ROOT).run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", seconds=30)
     for name in listed.split("\0")[:-1]:
         if (ROOT / name).is_file():
             (to / name).parent.mkdir(parents=True, exist_ok=True)

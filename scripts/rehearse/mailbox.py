@@ -18,7 +18,8 @@ class Mailbox:
 
     def __init__(self, port: int) -> None:
         self.mails: list[EmailMessage] = []
-        self._controller = Controller(self, hostname="127.0.0.1", port=port)
+        self._port = port
+        self._controller: Controller | None = None
 
     @property
     def subjects(self) -> list[str]:
@@ -33,8 +34,10 @@ class Mailbox:
 
     def start(self) -> None:
         """Begin to listen."""
+        self._controller = Controller(self, hostname="127.0.0.1", port=self._port)
         self._controller.start()
 
     def stop(self) -> None:
         """Stop listening."""
-        self._controller.stop()
+        if self._controller is not None:
+            self._controller.stop()

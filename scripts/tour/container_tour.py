@@ -112,6 +112,9 @@ class ContainerTour(Tour):
         self.explain(1)
         self.show_messages()
 
+    def watch(self) -> None:
+        """See Tour. Docker starts a container again that dies."""
+
     def addresses(self) -> Sequence[tuple[str, str]]:
         """See Tour."""
         return [

@@ -6,23 +6,28 @@ import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+from scripts.ports import reserve
+
 
 class SlackSink:
     """Accepts every message on a loopback port. `messages` has the texts, oldest first."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self._server.server_port}/services/tour"
+        (self._port,) = reserve()
+        self.url = f"http://127.0.0.1:{self._port}/services/tour"
+        self._server: ThreadingHTTPServer | None = None
 
     def start(self) -> None:
         """Accept messages from now on."""
+        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), self._handler())
         Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
         """Accept no more."""
-        self._server.shutdown()
-        self._server.server_close()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         messages = self.messages

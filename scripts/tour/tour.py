@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from auto_deployment.common.errors import RunError
 from auto_deployment.provenance.chain import AnswerChain
@@ -37,13 +39,23 @@ TELLING = re.compile(
 MOST_DRIVERS = 3
 
 
-class Tour:
+class Server(Protocol):
+    """A server in this process."""
+
+    def start(self) -> None:
+        """Begin to answer."""
+
+    def stop(self) -> None:
+        """Answer no more."""
+
+
+class Tour(ABC):
     """What every tour has: remotes and clones, the film service, a mail server and a Slack.
 
-    `films` exists from its step on. `visits` has the results of all traffic.
+    `steps` is the number of steps. `films` exists from its step on. `visits` has the results of all traffic.
     """
 
-    steps = 0
+    steps: ClassVar[int]
 
     def __init__(self, folder: Path, port: int, console_port: int, narrator: Narrator) -> None:
         self.folder = folder
@@ -56,6 +68,8 @@ class Tour:
         self.visits: list[Visits] = []
         self._films: FilmService | None = None
         self._traffic: Traffic | None = None
+        # What runs in this process. A server that was never started could not be stopped.
+        self._started = ExitStack()
 
     @property
     def films(self) -> FilmService:
@@ -74,17 +88,18 @@ class Tour:
         """NGINX's address."""
         return f"http://127.0.0.1:{self.port}"
 
+    @abstractmethod
     def require(self) -> list[str]:
         """Check what the tour needs, and remove what a killed tour left. Returns a line for each step that is left out.
 
         Raises RunError that says what is missing.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def run(self) -> None:
         """All steps. Raises StepError for the first one that fails."""
-        raise NotImplementedError
 
+    @abstractmethod
     def watch(self) -> None:
         """Called again and again while the tour stays up. Raises RunError for something that does not run any more."""
 
@@ -99,9 +114,7 @@ class Tour:
     def close(self) -> None:
         """Stop all that runs. Raises RunError if something stays."""
         end_children()
-        for each in (self._films, self.mailbox, self.slack):
-            if each is not None:
-                each.stop()
+        self._started.close()
 
     def make_hosts(self) -> None:
         """Step: remotes, clones, mail and Slack."""
@@ -112,8 +125,8 @@ class Tour:
             "installs packages, in one to two minutes.",
             600,
         ):
-            self.mailbox.start()
-            self.slack.start()
+            self._start(self.mailbox)
+            self._start(self.slack)
             self.checkouts.create()
             share_environments(self.checkouts.retraining)
             self.narrator.look("commits", f"git -C {shown(self.checkouts.remote)} log --oneline")
@@ -128,7 +141,7 @@ class Tour:
         ):
             start_broker()
             self._films = FilmService(address, recommender)
-            self.films.start()
+            self._start(self.films)
             self.films.write_users(self._users)
             self.send(FIRST_LINES)
             self.narrator.look("topic", f"{TOPIC} at {address}")
@@ -203,6 +216,10 @@ class Tour:
     def _users(self) -> Path:
         """The ids of the film service's users, for the visits."""
         return self.folder / "users.txt"
+
+    def _start(self, server: Server) -> None:
+        server.start()
+        self._started.callback(server.stop)
 
     def _show_telling(self, line: str) -> None:
         if TELLING.search(line):

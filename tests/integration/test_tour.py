@@ -77,6 +77,16 @@ def test_a_tour_that_is_stopped_at_any_moment_leaves_no_process(tmp_path: Path, 
     assert "Nothing runs any more" in tour.output()
 
 
+def test_a_tour_that_fails_before_anything_runs_ends(tmp_path: Path) -> None:
+    """Git cannot make the hosts: the step and git's words, and no wait for servers that never began."""
+    tour = Tour(tmp_path / "tour", "--check", GIT_TEMPLATE_DIR="/nowhere", GIT_CONFIG_GLOBAL=str(tmp_path), **NO_ENGINE)
+    ended = tour.run(120)
+    assert ended.returncode == 1, ended.stdout
+    assert "tour: step 1 of 8 failed (Hosts): git " in ended.stderr
+    assert "This failed. The reason is at the end." in ended.stdout
+    assert tour.processes() == []
+
+
 def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
     """With the option that chooses another one."""
     tour = Tour(tmp_path / "tour", "--check", **NO_ENGINE)

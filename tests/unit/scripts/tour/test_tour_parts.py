@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from io import StringIO
 from pathlib import Path
@@ -21,7 +22,7 @@ from scripts.tour.checkouts import Checkouts, CommandFailedError, write_settings
 from scripts.tour.narrator import WIDTH, Narrator, StepError
 from scripts.tour.release_log import ReleaseLog
 from scripts.tour.slack import SlackSink
-from scripts.tour.tour import explaining, words_of
+from scripts.tour.tour import Tour, explaining, words_of
 
 ROOT = Path(__file__).resolve().parents[4]
 CHAIN = {
@@ -204,3 +205,28 @@ def test_settings_have_secrets_and_only_their_owner_reads_them(tmp_path: Path) -
     write_settings(tmp_path, {"MYSQL_PASSWORD": "secret", "KAFKA_TOPIC": "t"})
     assert (tmp_path / ".env").read_text() == "MYSQL_PASSWORD=secret\nKAFKA_TOPIC=t\n"
     assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
+
+
+class Unstarted(Tour):
+    """A tour whose first step fails."""
+
+    steps = 1
+
+    def require(self) -> list[str]:
+        """Nothing."""
+        return []
+
+    def run(self) -> None:
+        """Nothing."""
+
+    def watch(self) -> None:
+        """Nothing."""
+
+
+def test_a_tour_ends_before_its_servers_have_begun(tmp_path: Path, stream: StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that does not run cannot be asked to stop: it would wait for ever."""
+    monkeypatch.setattr("scripts.tour.tour.end_children", lambda: None)  # the children of pytest are not its own
+    ended = threading.Thread(target=Unstarted(tmp_path, 1, 2, Narrator(stream, 1)).close, daemon=True)
+    ended.start()
+    ended.join(20)
+    assert not ended.is_alive()
