@@ -34,6 +34,9 @@ USER_LIMIT = 2**63
 ANSWER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # A/A: the false alarms that a release promises at most, see docs/release.md.
 PROMISE = 0.01
+CANARY = "canary"
+# Endings of a release that leave the canary out.
+TAKEN_OUT = ("aborted", "inconclusive")
 
 
 class Sources(NamedTuple):
@@ -68,7 +71,8 @@ class _Pages:
     def overview(self) -> str:
         """What runs, what clients get, the pipeline, stores and alerts."""
         now, metrics = self._now(), self._metrics()
-        services = attempt(lambda: overview.running_services(metrics()))
+        services, state = attempt(lambda: overview.running_services(metrics())), attempt(self._state)
+        in_service = None if state.value is None else state.value.in_service
         return self._page(
             "overview.html",
             alerts=attempt(lambda: metrics().alerts()),
@@ -79,7 +83,9 @@ class _Pages:
             pipeline=attempt(lambda: overview.figures(metrics(), overview.PIPELINE)),
             stores=attempt(lambda: overview.figures(metrics(), overview.STORES)),
             charts=self._charts(metrics, charts.CLIENTS, now - OVERVIEW_SECONDS, now),
-            state=attempt(self._state),
+            state=state,
+            withdrawn=_withdrawn(state.value),
+            reported=in_service in (attempt(self._files.version_numbers).value or []),
         )
 
     def release(self) -> str:
@@ -264,6 +270,13 @@ def _watched(number: int, listed: Sequence[int], reports: dict[int, Found[Report
         if found.value is not None and (group := found.value.watched(number)) is not None:
             return group
     return None
+
+
+def _withdrawn(state: ReleaseState | None) -> str:
+    """The service that a release has taken out, and left out; an empty text where there is none."""
+    if state is None or state.under_way is not None or not state.ends:
+        return ""
+    return CANARY if state.ends[-1].ending in TAKEN_OUT else ""
 
 
 def _false_alarms(state: ReleaseState | None) -> tuple[int, int]:

@@ -129,6 +129,31 @@ def test_the_overview_names_versions_figures_and_alerts(host: Host) -> None:
     assert "version 6 since 2026-01-05 08:00:00 UTC" in text
 
 
+def test_a_canary_that_a_release_took_out_is_no_fault(host: Host) -> None:
+    """The overview says which version it was. While a release runs, a canary that does not answer is a fault again."""
+    state = replace(INITIAL, in_service=6, under_way=replace(BAKING, ending=Ending.ABORTED, reasons=("it is slower",)))
+    down = FakePrometheus({'up{job="service"}': [Series({"service": "canary"}, {1.0: 0.0})]}, [])
+    host.release(state.ended(state.under_way or BAKING, 1_767_600_000.0, false_alarm=None))
+    assert "canary taken out: version 7 was aborted" in text_of(host.client(down).get("/").text)
+    host.release(state)
+    assert "canary does not answer" in text_of(host.client(down).get("/").text)
+
+
+def test_a_version_without_a_report_has_no_link(host: Host) -> None:
+    """Version 0, which an image was built with."""
+    host.release(replace(INITIAL, in_service=0))
+    host.publish(6)
+    client = host.client(FakePrometheus({}, []))
+    assert "/versions/0" not in client.get("/").text
+    host.release(replace(INITIAL, in_service=6))
+    assert "/versions/6" in client.get("/").text
+
+
+def test_a_page_that_is_not_there_has_no_time(host: Host) -> None:
+    """It was read from nothing."""
+    assert "As of" not in host.client().get("/nosuch").text
+
+
 def test_a_release_shows_each_measure_with_value_limit_sample_and_evidence(host: Host) -> None:
     """And the time to go, once the host side has written how long a bake is."""
     host.release(replace(INITIAL, in_service=6, under_way=BAKING), Verdict(Decision.BAKING, 60.0, READINGS))
