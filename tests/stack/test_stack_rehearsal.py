@@ -18,8 +18,8 @@ from scripts.rehearse.cases import CASES
 pytestmark = pytest.mark.stack
 
 ROOT = Path(__file__).resolve().parents[2]
-# test_stack_release covers most of these in every run. `errors-1` needs minutes of traffic at a high rate.
-SOAK_ONLY = {"good", "errors-20", "killed", "newer", "rollback", "errors-1"}
+# test_stack_release and the tour cover most of these in every run. `errors-1` needs minutes of traffic at a high rate.
+SOAK_ONLY = {"good", "errors-20", "killed", "newer", "rollback", "errors-1", "slower"}
 SAMPLE = 1
 SECONDS = 1500
 
