@@ -142,5 +142,6 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_a_whole_state(tmp_path: Pa
                 found = int(reader.find(0) or 0)
                 assert found >= last
                 last = found
-        reader.find(0)
+        # The writer may have come further than the last look. The next one continues there.
+        last = int(reader.find(0) or 0)
         assert reader.find(0) == reader.find(1) == reader.find(399)
