@@ -84,7 +84,7 @@ class Writer:
                 self._recent = wanted
         except OSError as error:
             if not self.problem:
-                log.error("the overlay cannot be written (%s): answers stay as they are until it can", error)  # noqa: TRY400 - one line
+                log.warning("the overlay cannot be written (%s): answers stay as they are until it can", error)
             self.problem = str(error)
             return
         state.changed.clear()

@@ -190,7 +190,7 @@ class Reader:
     def _check(self) -> None:
         self._check_at = time.monotonic() + CHECK_SECONDS
         try:
-            status = os.stat(self._path)  # noqa: PTH116 - a Path takes three times as long
+            status = self._path.stat()
         except OSError as error:
             self.problem = f"{self._path}: {error.strerror}"
             return

@@ -285,7 +285,7 @@ def send(producer: Producer, topic: str, values: Iterable[bytes | None], partiti
             except BufferError:
                 producer.poll(0.1)
             except KafkaException as error:
-                if error.args[0].code() != KafkaError._UNKNOWN_PARTITION or time.monotonic() > until:  # noqa: SLF001 - it has no public name
+                if error.args[0].name() != "_UNKNOWN_PARTITION" or time.monotonic() > until:
                     raise
                 producer.list_topics(topic, 10)
 

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.provenance import tracking_row
-from auto_deployment.common.errors import RunError
 from auto_deployment.common.lock import locked
 from auto_deployment.common.output import keep_output
 from auto_deployment.common.process import own_repository
 from auto_deployment.common.progress import Progress
 from auto_deployment.common.settings import load_settings
-from auto_deployment.common.signals import StoppedError
 from auto_deployment.ingestion import collector
 from auto_deployment.ingestion.collector import CollectionState
 from auto_deployment.ingestion.rows import Counts
@@ -26,7 +24,7 @@ from auto_deployment.pipeline.tracking import put_rows
 from auto_deployment.reports import version_report
 from auto_deployment.sample import train_first
 from scripts.demo.check import check
-from scripts.demo.command_line import add_ports, parse, raise_on_signals, require_free_ports
+from scripts.demo.command_line import add_ports, parse, raise_on_signals, require_free_ports, run_to_status
 from scripts.demo.local_services import LocalServices
 from scripts.demo.nginx import find_nginx
 from scripts.demo.settings import ROOT, DemoFolder, Follow, Service
@@ -45,14 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     progress = Progress(sys.stdout)
     raise_on_signals()
-    try:
-        _demo(options, progress)
-    except StoppedError as stopped:
-        return stopped.status
-    except RunError as error:
-        sys.stderr.write(f"demo: {error}\n")
-        return error.status
-    return 0
+    return run_to_status("demo", lambda: _demo(options, progress))
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

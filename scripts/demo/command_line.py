@@ -1,16 +1,18 @@
-"""What the command lines of demo and tour share: the two ports, and the end by a signal."""
+"""What the command lines of demo and tour share: the two ports, the exit status, and the end by a signal."""
 
 from __future__ import annotations
 
 import signal
+import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from auto_deployment.common.errors import RunError
 from auto_deployment.common.signals import StoppedError
 from scripts.demo.settings import require_free
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HIGHEST_PORT = 65535
@@ -37,6 +39,18 @@ def require_free_ports(options: argparse.Namespace) -> None:
     """Raise RunError if one of both ports is taken."""
     for name, port in _ports(options):
         require_free(name, port)
+
+
+def run_to_status(name: str, work: Callable[[], None]) -> int:
+    """Do the work of a command. Returns its exit status; the error of a failure is a line on standard error."""
+    try:
+        work()
+    except StoppedError as stopped:
+        return stopped.status
+    except RunError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return error.status
+    return 0
 
 
 def raise_on_signals() -> None:

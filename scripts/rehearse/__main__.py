@@ -22,7 +22,7 @@ from auto_deployment.common.output import keep_output
 from scripts.ports import reserve
 from scripts.rehearse.actions import ACTIONS, wait_for_step
 from scripts.rehearse.cases import CASES, Case, select_cases, wrong_endings
-from scripts.rehearse.mailbox import Mailbox
+from scripts.rehearse.mailbox import LOOPBACK, Mailbox
 from scripts.rehearse.release_stack import ReleaseStack
 from scripts.rehearse.traffic import Traffic, Visits
 
@@ -169,9 +169,9 @@ def _rehearse(cases: Sequence[Case], evidence: Path, report: Path | None) -> lis
     return results
 
 
-def mail_settings(port: int) -> dict[str, str]:
-    """Settings that send each mail to a mailbox on this machine."""
-    return {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(port), "MAIL_FROM": "release@example.org", "MAIL_TO": "team@example.org"}
+def mail_settings(port: int, host: str = LOOPBACK) -> dict[str, str]:
+    """Settings that send each mail to a mailbox on this machine, which listens on `host`."""
+    return {"SMTP_HOST": host, "SMTP_PORT": str(port), "MAIL_FROM": "release@example.org", "MAIL_TO": "team@example.org"}
 
 
 def _line(result: CaseResult) -> str:

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from aiosmtpd.smtp import SMTP, Envelope, Session
 
 
-class Mailbox:
-    """Accepts every mail on a loopback port. `mails` has them, oldest first."""
+LOOPBACK = "127.0.0.1"
 
-    def __init__(self, port: int) -> None:
+
+class Mailbox:
+    """Accepts every mail on a port of this machine. `mails` has them, oldest first."""
+
+    def __init__(self, port: int, host: str = LOOPBACK) -> None:
+        """`host`: the address to listen on."""
         self.mails: list[EmailMessage] = []
-        self._port = port
+        self._host, self._port = host, port
         self._controller: Controller | None = None
 
     @property
@@ -34,7 +38,7 @@ class Mailbox:
 
     def start(self) -> None:
         """Begin to listen."""
-        self._controller = Controller(self, hostname="127.0.0.1", port=self._port)
+        self._controller = Controller(self, hostname=self._host, port=self._port)
         self._controller.start()
 
     def stop(self) -> None:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from auto_deployment.common.errors import RunError
 from auto_deployment.common.lock import locked
 from auto_deployment.common.output import keep_output
-from auto_deployment.common.signals import StoppedError
-from scripts.demo.command_line import add_ports, ignore_signals, parse, raise_on_signals, require_free_ports
+from scripts.demo.command_line import add_ports, ignore_signals, parse, raise_on_signals, require_free_ports, run_to_status
 from scripts.demo.settings import ROOT, DemoFolder
 from scripts.lib.images.docker import DockerError, docker
 from scripts.tour.container_tour import ContainerTour
@@ -35,14 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     raise_on_signals()
     adopt_orphans()
-    try:
-        _tour(options)
-    except StoppedError as stopped:
-        return stopped.status
-    except RunError as error:
-        sys.stderr.write(f"tour: {error}\n")
-        return error.status
-    return 0
+    return run_to_status("tour", lambda: _tour(options))
 
 
 def _tour(options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 import zlib
 from contextlib import suppress
@@ -13,6 +14,7 @@ from scripts.broker.container import IMAGE, ContainerBroker
 from scripts.lib.images.__main__ import get_images, stack_images
 from scripts.lib.images.docker import DockerError, docker
 from scripts.rehearse.compose_stack import remove_project
+from scripts.rehearse.mailbox import LOOPBACK
 from scripts.rehearse.release_stack import ReleaseStack, write_service
 from scripts.tour.checkouts import write_settings
 from scripts.tour.film_service import TOPIC
@@ -40,13 +42,26 @@ SLOWER_COMMIT = "Service: more work for each answer"
 RELEASE_SECONDS = 720
 
 
+def address_for_containers() -> str:
+    """An address of this machine that containers reach, so that Alertmanager can send: that of the engine's bridge.
+
+    The loopback address where this machine has no such address, as with an engine in a virtual machine.
+    """
+    try:
+        gateway = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
+        socket.create_server((gateway, 0)).close()
+    except (DockerError, OSError):
+        return LOOPBACK
+    return gateway or LOOPBACK
+
+
 class ContainerTour(Tour):
     """The steps in their order. `close` removes everything that they made, at any moment."""
 
     steps = 11
 
     def __init__(self, folder: Path, port: int, console_port: int, narrator: Narrator) -> None:
-        super().__init__(folder, port, console_port, narrator)
+        super().__init__(folder, port, console_port, narrator, address_for_containers())
         self._name = f"movierec-tour-{zlib.crc32(str(folder).encode()):08x}"
         self._broker = ContainerBroker(f"{self._name}-kafka")
         self._stack: ReleaseStack | None = None

@@ -67,9 +67,9 @@ class Narrator:
             self._print(f"{INDENT}{line}")
 
     def say(self, line: str) -> None:
-        """Print one thing that happened, cut to the width."""
-        room = WIDTH - len(INDENT) - 2
-        self._print(f"{INDENT}  {line if len(line) <= room else f'{line[: room - 3]}...'}")
+        """Print one thing that happened. A long line continues below, indented."""
+        for part in textwrap.wrap(line, WIDTH - len(INDENT) - 2, subsequent_indent="    ", break_on_hyphens=False):
+            self._print(f"{INDENT}  {part}")
 
     def look(self, what: str, where: str) -> None:
         """Print where to see something: an address, a file or a command."""

@@ -32,9 +32,10 @@ class ReleaseLog:
         lines = self.path.read_text(errors="replace").split("\n")[:-1]
         for line in lines[self._read :]:
             self._read += 1
-            if baking := BAKING.fullmatch(line):
+            baking = BAKING.fullmatch(line)
+            if baking is not None:
                 self._baking += 1
                 if self._baking % BAKING_LINES:
                     continue
-                line = baking["begin"]  # noqa: PLW2901 - the reasons of a verdict that is not ready yet confuse
-            yield VERSION.sub("", line)
+            # The reasons of a verdict that is not ready yet confuse.
+            yield VERSION.sub("", line if baking is None else baking["begin"])

@@ -5,22 +5,30 @@ from __future__ import annotations
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Any
 
 from scripts.ports import reserve
+from scripts.rehearse.mailbox import LOOPBACK
 
 
 class SlackSink:
-    """Accepts every message on a loopback port. `messages` has the texts, oldest first."""
+    """Accepts every message on a port of this machine.
 
-    def __init__(self) -> None:
+    `messages` has the texts of the project's own, `alerts` the titles of Alertmanager's; the oldest first.
+    """
+
+    def __init__(self, host: str = LOOPBACK) -> None:
+        """`host`: the address to listen on."""
         self.messages: list[str] = []
-        (self._port,) = reserve()
-        self.url = f"http://127.0.0.1:{self._port}/services/tour"
+        self.alerts: list[str] = []
+        (port,) = reserve()
+        self._address = host, port
+        self.url = f"http://{host}:{port}/services/tour"
         self._server: ThreadingHTTPServer | None = None
 
     def start(self) -> None:
         """Accept messages from now on."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), self._handler())
+        self._server = ThreadingHTTPServer(self._address, self._handler())
         Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
@@ -29,13 +37,19 @@ class SlackSink:
             self._server.shutdown()
             self._server.server_close()
 
+    def _keep(self, content: dict[str, Any]) -> None:
+        if "text" in content:
+            self.messages.append(str(content["text"]))
+        else:
+            self.alerts += [str(each["fallback"]) for each in content["attachments"]]
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        messages = self.messages
+        keep = self._keep
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 content = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                messages.append(str(json.loads(content)["text"]))
+                keep(json.loads(content))
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()

@@ -13,7 +13,7 @@ from auto_deployment.common.errors import RunError
 from auto_deployment.provenance.chain import AnswerChain
 from scripts.ports import reserve
 from scripts.rehearse.__main__ import mail_settings
-from scripts.rehearse.mailbox import Mailbox
+from scripts.rehearse.mailbox import LOOPBACK, Mailbox
 from scripts.rehearse.release_stack import share_environments
 from scripts.rehearse.traffic import Traffic, Visits
 from scripts.tour.checkouts import Checkouts
@@ -57,14 +57,15 @@ class Tour(ABC):
 
     steps: ClassVar[int]
 
-    def __init__(self, folder: Path, port: int, console_port: int, narrator: Narrator) -> None:
+    def __init__(self, folder: Path, port: int, console_port: int, narrator: Narrator, messages_host: str = LOOPBACK) -> None:
+        """Mail server and Slack listen on `messages_host`, an address of this machine."""
         self.folder = folder
         self.narrator = narrator
         self.port, self.console_port = port, console_port
         self.checkouts = Checkouts(folder)
         (mail_port,) = reserve()
-        self.mailbox, self.slack = Mailbox(mail_port), SlackSink()
-        self.messages = {**mail_settings(mail_port), "SLACK_WEBHOOK_URL": self.slack.url}
+        self.mailbox, self.slack = Mailbox(mail_port, messages_host), SlackSink(messages_host)
+        self.messages = {**mail_settings(mail_port, messages_host), "SLACK_WEBHOOK_URL": self.slack.url}
         self.visits: list[Visits] = []
         self._films: FilmService | None = None
         self._traffic: Traffic | None = None
@@ -208,9 +209,16 @@ class Tour(ABC):
     def show_messages(self) -> None:
         """Step: the mails and Slack messages."""
         with self.narrator.step("Messages", "What people got by mail, and the same on Slack.", 60):
-            for mail in self.mailbox.mails:
-                self.narrator.say(f"{' '.join(str(mail['Subject']).split())}")
-            self.narrator.say(f"{len(self.mailbox.mails)} mails, {len(self.slack.messages)} messages on Slack")
+            kept, alerts = self.folder / "mails", set(self.slack.alerts)
+            kept.mkdir()
+            notices = 0
+            for number, mail in enumerate(self.mailbox.mails, 1):
+                subject = " ".join(str(mail["Subject"]).split())
+                (kept / f"{number}.txt").write_text(f"{subject}\n\n{mail.get_content()}")
+                self.narrator.say(f"{number:>2} {'alert: ' if subject in alerts else ''}{subject}")
+                notices += subject not in alerts
+            self.narrator.say(f"{notices} mails, {len(self.slack.messages)} messages on Slack, {len(alerts)} alerts")
+            self.narrator.look("to read", f"cat {shown(kept / '1.txt')}")
 
     @property
     def _users(self) -> Path:

@@ -1,4 +1,7 @@
-"""`scripts/dev tour` without a Docker engine, as a newcomer meets it: it works, refuses, and leaves nothing running."""
+"""`scripts/dev tour` without a Docker engine, as a newcomer meets it: it works, refuses, and leaves nothing running.
+
+The slow tests need Java and Maven, and fail without them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.broker.jars import MissingToolError, kafka_libs
 from scripts.tour.narrator import WIDTH
 from tests.integration.demo_runner import Tour
 
@@ -25,15 +27,6 @@ STEPS = (
 )
 # From the first process to the last step.
 STOP_SECONDS = (3.0, 60.0)
-
-
-@pytest.fixture(autouse=True)
-def _java() -> None:
-    """A broker without an engine needs Java and Maven."""
-    try:
-        kafka_libs()
-    except MissingToolError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.slow
@@ -51,7 +44,7 @@ def test_the_tour_without_an_engine_names_what_it_leaves_out(tmp_path: Path) -> 
         "test-data   passed: the 2 parts of version 2",
         "equal to the byte",
         "movierec: version 2 published",
-        "2 mails, 2 messages on Slack",
+        "2 mails, 2 messages on Slack, 0 alerts",
         "Nothing runs any more",
     ):
         assert line in ended.stdout
@@ -77,6 +70,7 @@ def test_a_tour_that_is_stopped_at_any_moment_leaves_no_process(tmp_path: Path) 
     assert "Nothing runs any more" in tour.output()
 
 
+@pytest.mark.slow
 def test_a_tour_that_fails_before_anything_runs_ends(tmp_path: Path) -> None:
     """Git cannot make the hosts: the step and git's words, and no wait for servers that never began."""
     tour = Tour(tmp_path / "tour", "--check", GIT_TEMPLATE_DIR="/nowhere", GIT_CONFIG_GLOBAL=str(tmp_path), **NO_ENGINE)
@@ -87,6 +81,7 @@ def test_a_tour_that_fails_before_anything_runs_ends(tmp_path: Path) -> None:
     assert tour.processes() == []
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
     """With the option that chooses another one."""
     tour = Tour(tmp_path / "tour", "--check", **NO_ENGINE)

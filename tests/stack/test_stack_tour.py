@@ -44,7 +44,7 @@ EVENTS = (
     "movierec: version 1 promoted: deployed successfully",
     "movierec: version 2 published",
     "movierec: canary 2 aborted",
-    "4 mails, 4 messages on Slack",
+    "4 mails, 4 messages on Slack, ",
     "Nothing runs any more",
 )
 # From the first container to the end of the first release.

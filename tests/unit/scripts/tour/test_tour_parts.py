@@ -78,7 +78,7 @@ def stream() -> StringIO:
 
 
 def test_a_step_has_its_number_its_place_to_look_and_its_time(stream: StringIO) -> None:
-    """And no line is longer than the width."""
+    """No line is longer than the width, and nothing is cut."""
     times = iter([0.0, 12.0])
     narrator = Narrator(stream, 9, lambda: next(times))
     with narrator.step("A step", "word " * 60, 60):
@@ -87,6 +87,7 @@ def test_a_step_has_its_number_its_place_to_look_and_its_time(stream: StringIO) 
     lines = stream.getvalue().splitlines()
     assert lines[1] == " 1/9 A step"
     assert max(map(len, lines)) == WIDTH
+    assert stream.getvalue().count("x") == 200
     assert "      > console:       http://127.0.0.1:8083/" in lines
     assert lines[-1].strip() == "done in 12 s"
     assert [each.seconds for each in narrator.times] == [12.0]
@@ -155,12 +156,13 @@ def test_slack_keeps_what_is_posted() -> None:
     slack = SlackSink()
     slack.start()
     try:
-        request = urllib.request.Request(slack.url, json.dumps({"text": "*hello*"}).encode())
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
-            assert answer.status == 200
+        for content in ({"text": "*hello*"}, {"attachments": [{"fallback": "movierec: it is slow", "text": "since"}]}):
+            request = urllib.request.Request(slack.url, json.dumps(content).encode())
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+                assert answer.status == 200
     finally:
         slack.stop()
-    assert slack.messages == ["*hello*"]
+    assert (slack.messages, slack.alerts) == (["*hello*"], ["movierec: it is slow"])
 
 
 def test_a_process_left_in_the_background_ends_with_the_others() -> None:
