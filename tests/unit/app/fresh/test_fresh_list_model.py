@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,13 +11,10 @@ from app.fresh.list_model import ComputedList, ListModel, NewLike, read_source, 
 from app.model import ArtifactError
 from auto_deployment.ranking.list_weights import seen_gaps
 from auto_deployment.training.seen import Seen
-from tests.unit.app import samples
 from tests.unit.app.fresh.versions import COUNT, FEW, FULL, SEEN, SEEN_ALL, list_model
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from app.model import Array
 
 NOTHING = np.empty(0, dtype=np.int64)
 LIKES = st.lists(
@@ -107,63 +100,6 @@ def test_a_version_without_a_fresh_part_is_named(artifact: Path, tmp_path: Path)
     (tmp_path / "model" / "fresh" / "popular.npy").unlink()
     with pytest.raises(ArtifactError, match=r"popular\.npy"):
         ListModel(tmp_path / "model")
-
-
-KERNELS = ("Prescott", "Nehalem", "Haswell", "SkylakeX", "Zen")
-PROGRAM = """
-import json, sys
-import numpy as np
-from pathlib import Path
-from app.fresh.list_model import ListModel, NewLike
-model = ListModel(Path(sys.argv[1]))
-rng = np.random.default_rng(3)
-lists = []
-for _ in range(200):
-    films = rng.choice(len(model.films), 12, replace=False)
-    likes = tuple(NewLike(int(film), int(rng.integers(1, 256))) for film in films)
-    lists.append(model.compute(None, likes, films).films)
-print(json.dumps(lists))
-"""
-
-
-def test_every_kernel_of_the_linear_algebra_computes_the_same_lists(tmp_path: Path) -> None:
-    """Factors as large as they can be, and many equal scores: sums of whole numbers are exact in any order."""
-    rng = np.random.default_rng(1)
-    films = tuple(f"film+{number}+1990" for number in range(3000))
-    factors = rng.integers(-4095, 4096, (len(films), 48)).astype(np.int16)
-    factors[1::2] = factors[::2]  # pairs of equal films
-    folder = samples.save(
-        tmp_path / "model",
-        {"fresh": _facts(), "scale": (1.0, 5.0)},
-        None,
-        {**_no_users(), "popular": np.zeros(len(films), dtype=np.int64), "item_factors": factors},
-        **samples.serving(films, ()),
-    )
-    found = {}
-    for kernel in KERNELS:
-        environment = {**os.environ, "OPENBLAS_CORETYPE": kernel}
-        command = [sys.executable, "-c", PROGRAM, str(folder)]
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
-        found[kernel] = ended.stdout
-    assert len(json.loads(found["Haswell"])) == 200
-    assert len({*found.values()}) == 1
-
-
-def _facts() -> dict[str, Any]:
-    grades: dict[str, Any] = {"grades": {}, "watched_grade": 217, "left_early": 0.1}
-    return {**grades, "item_share": 1, "user_id_max": 9, "offsets": {}}
-
-
-def _no_users() -> dict[str, Array]:
-    ends, numbers = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint8)
-    return {
-        "like_ends": ends,
-        "like_films": numbers.astype(np.uint16),
-        "like_grades": numbers,
-        "seen_ends": ends,
-        "seen_gaps": numbers,
-        "film_minutes": np.zeros(3000, dtype=np.float32),
-    }
 
 
 def test_a_computed_list_is_at_most_forty_films(model: ListModel) -> None:

@@ -13,7 +13,7 @@ from app.fresh.overlay import Record, pack
 from app.fresh.recommender import FreshRecommender, list_id
 from app.fresh.state import State
 from app.model import load_serving
-from tests.unit.app.fresh.versions import COUNT, FEW, FILMS, FULL, SEEN, SEEN_ALL, rated, save_fresh, watched
+from tests.unit.app.fresh.versions import COUNT, FEW, FILMS, FULL, SEEN, SEEN_ALL, Records, rated, save_fresh, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,17 +31,6 @@ EVENTS = st.lists(
     ),
     max_size=60,
 )
-
-
-class Records:
-    """The records of a state, as a reader finds them."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-
-    def find(self, user: int) -> bytes | None:
-        """A user's record."""
-        return self._state.records().get(user)
 
 
 class Service:

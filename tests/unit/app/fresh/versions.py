@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from app.fresh.state import State
     from app.model import Array
 
 COUNT = len(FILMS)
@@ -45,18 +46,28 @@ def fresh_arrays() -> dict[str, Array]:
     }
 
 
+def facts(item_share: int = 1) -> dict[str, Any]:
+    """What the metadata say about the fresh part."""
+    grades = {"1": 0, "2": 0, "3": 179, "4": 217, "5": 255}
+    liking: dict[str, Any] = {"grades": grades, "watched_grade": 217, "left_early": 0.1}
+    return {**liking, "item_share": item_share, "user_id_max": 1_999_999, "offsets": {}}
+
+
+class Records:
+    """The records of a state, as a reader finds them."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def find(self, user: int) -> bytes | None:
+        """A user's record."""
+        return self._state.records().get(user)
+
+
 def save_fresh(folder: Path, without: Sequence[str] = (), arrays: Mapping[str, Array] | None = None, **metadata: Any) -> Path:
     """Save the version in `folder`, without some arrays of its fresh part, and with more arrays of its serving part."""
-    facts = {
-        "grades": {"1": 0, "2": 0, "3": 179, "4": 217, "5": 255},
-        "watched_grade": 217,
-        "left_early": 0.1,
-        "item_share": 1,
-        "user_id_max": 1_999_999,
-        "offsets": {},
-    }
     fresh = {name: array for name, array in fresh_arrays().items() if name not in without}
-    return save(folder, {"fresh": facts, "scale": (1.0, 5.0), **metadata}, None, fresh, **(arrays or {}))
+    return save(folder, {"fresh": facts(), "scale": (1.0, 5.0), **metadata}, None, fresh, **(arrays or {}))
 
 
 def list_model(folder: Path, without: Sequence[str] = ()) -> ListModel:
@@ -82,6 +93,8 @@ __all__ = [
     "MINUTES",
     "SEEN",
     "SEEN_ALL",
+    "Records",
+    "facts",
     "fresh_arrays",
     "list_model",
     "rated",
