@@ -62,6 +62,14 @@ def when_ready(server: Arbiter) -> None:
         server.log.info("metrics on %s", _settings.metrics_bind)
 
 
+def worker_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 - the form of the hook
+    """Write the last counts of a worker that ends."""
+    if _settings.metrics:
+        from app.metrics import metrics_of  # noqa: PLC0415 - the import reads the environment
+
+        metrics_of(server.app.wsgi()).write_answers()
+
+
 def child_exit(server: Arbiter, worker: Worker) -> None:
     """Count a worker that has ended, and drop its gauges."""
     if _settings.metrics:

@@ -37,6 +37,7 @@ SECONDS = (
 HEALTH_PATHS = ("^/healthz$", "^/readyz$")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
+ANSWERS_SECONDS = 1.0
 MIB = 1 << 20
 LABELS = ("track", "version")
 
@@ -62,19 +63,30 @@ class Metrics:
         app.extensions["movierec_metrics"] = self
         app.before_request(_name_odd_method)
         _Exporter(app, group_by="url_rule", buckets=SECONDS, static_labels=labels, excluded_paths=list(HEALTH_PATHS))
-        # A label is looked up once for each step: that costs more than to count.
-        self._answers: dict[str, Counter] = {}
+        # An answer costs little only if it does not write to the metrics' file: the counts get there once a second.
+        self._answers: dict[str, int] = {}
+        self._write_answers_at = 0.0
         self.rows_lost = _rows_lost.labels(**labels)
         self.lines_lost = _lines_lost.labels(**labels)
         self._worker_exits = _worker_exits.labels(**labels)
         _start_time.labels(**labels).set(time.time())
 
     def count_answer(self, step: str) -> None:
-        """Count an answer by how its list was chosen."""
-        counter = self._answers.get(step)
-        if counter is None:
-            counter = self._answers[step] = _answers.labels(**self.labels, step=step)
-        counter.inc()
+        """Count an answer by how its list was chosen. The metric has it at the first answer a second later, or at the end."""
+        if step not in self._answers:
+            self._answers[step] = 0
+            _answers.labels(**self.labels, step=step)  # the series is there from its first answer
+        self._answers[step] += 1
+        now = time.monotonic()
+        if now >= self._write_answers_at:
+            self._write_answers_at = now + ANSWERS_SECONDS
+            self.write_answers()
+
+    def write_answers(self) -> None:
+        """Write the counts of answers to the metric."""
+        for step, count in self._answers.items():
+            _answers.labels(**self.labels, step=step).inc(count)
+            self._answers[step] = 0
 
     def note_exit(self, pid: int) -> None:
         """Count a worker that has ended, and drop its gauges. Only the master calls this."""

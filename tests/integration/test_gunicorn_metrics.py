@@ -56,6 +56,33 @@ def test_durations_are_grouped_by_route_with_track_and_version(server: Server) -
     assert 0 < after[1] - before[1] < 10
 
 
+def test_answers_are_counted_by_how_the_list_was_chosen(make_server: Callable[..., Server], model: Path) -> None:
+    """Within a second and an answer, and at the latest when the worker ends."""
+    server, asked = make_server(model, TRACK="canary", SERVICE="counting"), 20
+    server.start()
+
+    def counted() -> float:
+        return sum(count for (name, _), count in server.scrape().items() if name == "answers_total")
+
+    for user in range(asked):
+        server.ask(f"/recommend/{user}")
+
+    def is_written() -> bool:
+        nonlocal asked
+        asked += 1
+        server.ask("/recommend/5")
+        return counted() >= 20
+
+    wait_until(is_written)
+    workers = server.workers()
+    for pid in workers:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: len(server.workers()) == 2 and not set(workers) & set(server.workers()))
+    assert value(server, "answers_total", step="known") > 0
+    assert counted() == asked
+    assert server.stop() == 0
+
+
 def test_refusals_are_counted_by_their_status(server: Server) -> None:
     """400 under the route, 404 and 405 under none."""
     sent = [
