@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench import collect, console, fresh, history, others, precompute, recommend, stack, trainers, verdict
+from tests.bench import collect, console, days, fresh, history, others, precompute, recommend, stack, trainers, verdict
 from tests.bench.measure import machine
 
 if TYPE_CHECKING:
@@ -31,10 +31,12 @@ BENCHES: dict[str, Callable[[], Iterable[Row]]] = {
     "history": history.run,
     "console": console.run,
     "fresh": fresh.run,
+    "days": days.run,
 }
 
-# Not without being named: a quarter of an hour and 4 GB of disk, the better part of an hour, and some hours and 50 GB.
-LONG = {"console", "trainers", "history"}
+# Not without being named: a quarter of an hour and 4 GB of disk, twenty minutes, the better part of an hour, and some hours and
+# 50 GB.
+LONG = {"console", "days", "trainers", "history"}
 
 
 def main() -> int:
