@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 from auto_deployment.release.analysis.comparison import Limits, Side, compare, estimate
 from auto_deployment.release.analysis.latency import SLOW_STEPS, edge_pair, first_slow_edge
-from auto_deployment.release.analysis.observation_arrays import edge_of, edges_of, keys_of, side_of, summed_increases
+from auto_deployment.release.analysis.observation_arrays import (
+    edge_of,
+    edges_of,
+    increases_of,
+    instances_of,
+    keys_of,
+    side_of,
+    summed_increases,
+)
+from auto_deployment.release.analysis.queries import side_of_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,12 +76,16 @@ class Bake:
         return int(high), bool(usable)
 
     def increases_by_service(self, key: str) -> list[Floats]:
-        """The increases of a counter in each observation: the candidate's, then those of each service of the baseline."""
-        names = (self.evidence.candidate, *self.evidence.baseline)
-        return [summed_increases(self.observations, (name,), key) for name in names]
+        """The increases of a counter in each observation: the candidate's, then those of each service or pod of the baseline.
+
+        NaN where a pod of the baseline was not there.
+        """
+        base = [name for side in self.evidence.baseline for name in instances_of(self.observations, side, key)]
+        own = summed_increases(self.observations, self.candidate, key)
+        return [own, *(increases_of(self.observations, name, key) for name in base)]
 
     def missing(self, source: str, *services: str) -> MissingData | None:
-        """Why the last observation lacks data from a source of one of `services`; None where it has the data.
+        """Why the last observation lacks data from a source of one of `services` or its pods; None where it has the data.
 
         Telemetry's counts are not part of an observation.
         """
@@ -80,5 +93,6 @@ class Bake:
             return None
         if self.evidence.outage is not None or not self.observations:
             return self.evidence.outage
-        missing = self.observations[-1].missing
-        return next((missing[name] for service in services if (name := f"{service} {source}") in missing), None)
+        missing = [(name.rpartition(" "), reason) for name, reason in self.observations[-1].missing.items()]
+        of_source = [(side_of_name(name), reason) for (name, _, its), reason in missing if its == source]
+        return next((reason for service in services for side, reason in of_source if side == service), None)

@@ -21,7 +21,7 @@ def crashes(own: Floats, others: Sequence[Floats]) -> Floats:
     """The crashes known at each observation, from the restarts of a candidate and of its baseline (last axis: observations).
 
     A crash is known one observation later. Services are not scraped at the same moment, and the next observation may show
-    that all of them restarted.
+    that all of them restarted. A value of the baseline is NaN where its pod did not exist.
     """
     alone = np.where(_of_all(others), 0.0, own)
     return np.concatenate([np.zeros_like(alone[..., :1]), alone[..., :-1]], axis=-1)
@@ -35,7 +35,10 @@ def counted_observations(own: Floats, *others: Floats) -> npt.NDArray[np.bool_]:
 
 
 def _of_all(others: Sequence[Floats]) -> npt.NDArray[np.bool_]:
-    return np.asarray(np.logical_and.reduce([_nearby(each > 0) for each in others]))
+    """Whether every service of the baseline restarted nearby, of those that were there (NaN: it was not)."""
+    restarted = [_nearby(each > 0) for each in others]
+    excused = [near | np.isnan(each) for near, each in zip(restarted, others, strict=True)]
+    return np.asarray(np.logical_and.reduce(excused) & np.logical_or.reduce(restarted))
 
 
 def _nearby(restarted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

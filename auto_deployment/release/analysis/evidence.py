@@ -42,7 +42,7 @@ class MissingData(StrEnum):
 
 @dataclass(frozen=True)
 class Observation:
-    """One observation. `services`: for each service the increases of its counters, its gauges, and `restarts`.
+    """One observation. `services`: for each service or pod the increases of its counters, its gauges, and `restarts`.
 
     `missing` names each service and source without data, as "canary service". `since` is the time of the observation before;
     None in evidence of older code. `counter_starts` names each service and source whose counters began anew.
@@ -59,6 +59,7 @@ class Observation:
 class Evidence:
     """The observations of a bake of `candidate` running `version`, compared with `baseline`. Times in seconds since 1970.
 
+    `candidate` and `baseline` name services. With pods they name sides, and a pod of a side is named `canary/POD`.
     `began`: the bake's begin. `counters`: the last values, by service and source; `until`: their time. `outage`: why the last
     attempt got no data. `watched`: what telemetry counted, where the limits ask for it.
     """
@@ -154,7 +155,7 @@ def spans(evidence: Evidence, name: str, numbers: Container[int]) -> tuple[Span,
     for number, observation in enumerate(evidence.observations):
         since, before = begin_of(evidence, number), evidence.observations[number - 1].at if number else None
         known = since if known is None or since != before else known
-        if name in observation.missing:
+        if name in observation.missing or name.rpartition(" ")[0] not in observation.services:
             continue
         starts = {CounterStart.ZERO: None, CounterStart.UNKNOWN: observation.at, None: known}
         start = starts[observation.counter_starts.get(name)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from auto_deployment.release.analysis import promql, watched_measure
 from auto_deployment.release.analysis.comparison import CHANCE, FALSE_ALARMS, needed
 from auto_deployment.release.analysis.crashes import crashes
-from auto_deployment.release.analysis.observation_arrays import gauge_of
+from auto_deployment.release.analysis.observation_arrays import gauge_of, summed_increases
 from auto_deployment.release.analysis.queries import CLIENT
 from auto_deployment.release.analysis.readings import Measure, Outcome, Reading
 
@@ -97,7 +97,7 @@ def _client(measure: Measure, bake: Bake) -> Reading:
     The tries are reported too, because retries hide an unhealthy canary from clients.
     """
     answers = {
-        status: sum(observation.services.get(CLIENT, {}).get(f"answer {status}", 0.0) for observation in bake.observations)
+        status: float(summed_increases(bake.observations, (CLIENT,), f"answer {status}").sum())
         for status in ("2xx", "3xx", "4xx", "5xx")
     }
     count = sum(answers.values())

@@ -8,12 +8,12 @@ import numpy as np
 
 from auto_deployment.release.analysis.comparison import Side
 from auto_deployment.release.analysis.latency import Times
-from auto_deployment.release.analysis.queries import ERRORS, LEFT
+from auto_deployment.release.analysis.queries import ERRORS, LEFT, instance_of_name, side_of_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from auto_deployment.release.analysis.evidence import Observation
+    from auto_deployment.release.analysis.evidence import Counters, Observation
     from auto_deployment.release.analysis.sequential import Floats
 
 
@@ -50,16 +50,40 @@ def keys_of(observations: Iterable[Observation], prefix: str) -> set[str]:
     }
 
 
-def gauge_of(observations: Sequence[Observation], service: str, key: str) -> list[float]:
-    """The values of a gauge, from the observations that have a value."""
-    return [observation.services[service][key] for observation in observations if key in observation.services.get(service, {})]
+def gauge_of(observations: Sequence[Observation], side: str, key: str) -> list[float]:
+    """The values of a gauge, from the observations that have a value; of several pods the highest."""
+    found = ([counters[key] for counters in _of_sides(each, (side,)) if key in counters] for each in observations)
+    return [max(values) for values in found if values]
 
 
-def summed_increases(observations: Sequence[Observation], services: Sequence[str], *keys: str) -> Floats:
-    """The sum of `keys` over `services` in each observation."""
+def summed_increases(observations: Sequence[Observation], sides: Sequence[str], *keys: str) -> Floats:
+    """The sum of `keys` over `sides` in each observation."""
     return np.array(
         [
-            sum(observation.services.get(name, {}).get(key, 0.0) for name in services for key in keys)
+            sum(counters.get(key, 0.0) for counters in _of_sides(observation, sides) for key in keys)
             for observation in observations
         ]
     )
+
+
+def increases_of(observations: Sequence[Observation], name: str, key: str) -> Floats:
+    """The increases of one service's or pod's counter; NaN where there was no such pod."""
+    absent = 0.0 if instance_of_name(name) is None else np.nan
+    return np.array(
+        [each.services[name].get(key, 0.0) if name in each.services else absent for each in observations], dtype=np.float64
+    )
+
+
+def instances_of(observations: Sequence[Observation], side: str, prefix: str) -> list[str]:
+    """The names of a side's pods that ever had a counter that begins with `prefix`; the side itself where there is none."""
+    found = {
+        name: None
+        for observation in observations
+        for name, counters in observation.services.items()
+        if instance_of_name(name) and side_of_name(name) == side and any(key.startswith(prefix) for key in counters)
+    }
+    return [*found] or [side]
+
+
+def _of_sides(observation: Observation, sides: Sequence[str]) -> list[Counters]:
+    return [counters for side in sides for name, counters in observation.services.items() if side_of_name(name) == side]

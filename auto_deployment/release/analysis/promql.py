@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING
 from auto_deployment.release.analysis.comparison import SETTLE_OBSERVATIONS
 from auto_deployment.release.analysis.crashes import counted_observations
 from auto_deployment.release.analysis.evidence import begin_of, spans
-from auto_deployment.release.analysis.queries import CLIENT, ERRORS, LEFT, MEMORY_OF_STACK, RECOMMEND
+from auto_deployment.release.analysis.observation_arrays import gauge_of, instances_of
+from auto_deployment.release.analysis.queries import (
+    CLIENT,
+    ERRORS,
+    LEFT,
+    MEMORY_OF_PODS,
+    MEMORY_OF_STACK,
+    PODS,
+    RECOMMEND,
+    SERVICES,
+    instance_of_name,
+    side_of_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -25,9 +37,13 @@ FAILED, TRIED = f'outcome=~"{"|".join(ERRORS)}"', f'outcome!~"{"|".join(sorted(L
 NOTHING = "vector(0)"
 
 
+# What a counter of each source begins with in the evidence: so its pods are found.
+PREFIXES = {"service": "restarts", "mtail": "try ", CLIENT: "answer "}
+
+
 def mean(bake: Bake) -> str:
     """The sum of the candidate's durations over the number of its answers."""
-    return _mean(bake, (bake.evidence.candidate,), 0)
+    return _mean(bake, bake.candidate, 0)
 
 
 def slowdown(bake: Bake) -> str:
@@ -42,7 +58,7 @@ def slow_answers(bake: Bake) -> str:
         return NOTHING
     edge = f'{ANSWERS}, le="{bake.slow_edge_key.removeprefix("le ")}"'
     below, count = (
-        _risen(bake, metric, labels, bake.candidate, "service", SETTLE_OBSERVATIONS)
+        _risen(bake, metric, labels, bake.candidate, "service", _all(bake)[SETTLE_OBSERVATIONS:])
         for metric, labels in ((BUCKET, edge), (COUNT, ANSWERS))
     )
     return f"1 - {below} / {count}"
@@ -56,10 +72,7 @@ def errors(bake: Bake) -> str:
 def client(bake: Bake) -> str:
     """The share of answers to clients without status 5xx."""
     failed, answers = (
-        _rise(
-            f'nginx_answers_total{{job="mtail", status_class=~"{classes}"}}',
-            spans(bake.evidence, f"{CLIENT} mtail", _all(bake)),
-        )
+        _risen(bake, "nginx_answers_total", f'job="mtail", status_class=~"{classes}"', (CLIENT,), "mtail", _all(bake))
         for classes in ("5xx", "2xx|3xx|4xx|5xx")
     )
     return f"1 - {failed} / {answers}"
@@ -67,7 +80,6 @@ def client(bake: Bake) -> str:
 
 def restarts(bake: Bake) -> str:
     """The number of restarts of the candidate, without restarts of all services."""
-    series = _series("service_start_time_seconds", bake, (bake.evidence.candidate,), "service", 'job="service"')
     counted = counted_observations(*bake.increases_by_service("restarts"))
     found: list[tuple[float, float, float]] = []
     for number, observation in enumerate(bake.observations):
@@ -76,54 +88,76 @@ def restarts(bake: Bake) -> str:
         if counted[number] and step > 0:
             joined = found.pop() if found and found[-1][1:] == (since, step) else (since,)
             found.append((joined[0], observation.at, step))
-    return " + ".join(_changes(series, *each) for each in found) or NOTHING
+    names = _names(bake, bake.candidate, "service")
+    series = [_series("service_start_time_seconds", bake, (name,), "service", 'job="service"') for name in names]
+    return " + ".join(_changes(own, *each) for own in series for each in found) or NOTHING
 
 
 def exits(bake: Bake) -> str:
     """The number of workers that the candidate lost, without observations in which every service lost workers."""
     observations = counted_observations(*bake.increases_by_service("exits"))
-    counted = {number for number in _all(bake) if observations[number]}
-    series = _series("service_worker_exits_total", bake, bake.candidate, "service", 'job="service"')
-    return _rise(series, spans(bake.evidence, f"{bake.evidence.candidate} service", counted))
+    counted = [number for number in _all(bake) if observations[number]]
+    return _risen(bake, "service_worker_exits_total", 'job="service"', bake.candidate, "service", counted)
 
 
 def memory(bake: Bake) -> str:
-    """The candidate's memory at the last observation with a value."""
-    name = bake.evidence.candidate
-    at = max(
-        (observation.at for observation in bake.observations if "memory" in observation.services.get(name, {})),
-        default=bake.observations[-1].at,
-    )
-    return MEMORY_OF_STACK.replace('service!=""', f'service="{name}"').replace("}", f"}} @ {at:.15g}")
+    """The candidate's memory at the last observation with a value; of several pods the highest."""
+    side = bake.evidence.candidate
+    at = max((each.at for each in bake.observations if gauge_of((each,), side, "memory")), default=bake.observations[-1].at)
+    names = _names(bake, bake.candidate, "service")
+    if names == [side]:
+        text = MEMORY_OF_STACK.replace('service!=""', f'service="{side}"')
+    else:
+        own = _series("", bake, names, "service", 'job="service"')
+        text = f"max({MEMORY_OF_PODS})".replace('{job="service"}', own)
+    return text.replace("}", f"}} @ {at:.15g}")
 
 
 def _mean(bake: Bake, services: Sequence[str], first: int) -> str:
-    return " / ".join(_risen(bake, metric, ANSWERS, services, "service", first) for metric in (SECONDS, COUNT))
+    return " / ".join(_risen(bake, metric, ANSWERS, services, "service", _all(bake)[first:]) for metric in (SECONDS, COUNT))
 
 
 def _failed(bake: Bake, services: Sequence[str]) -> str:
     failed, tries = (
-        _risen(bake, "nginx_tries_total", f'job="mtail", {outcomes}', services, "mtail", 0) for outcomes in (FAILED, TRIED)
+        _risen(bake, "nginx_tries_total", f'job="mtail", {outcomes}', services, "mtail", _all(bake))
+        for outcomes in (FAILED, TRIED)
     )
     return f"{failed} / {tries}"
 
 
-def _risen(bake: Bake, metric: str, labels: str, services: Sequence[str], source: str, first: int) -> str:
-    """The increase in `services` from observation `first` on. Services with the same spans share one query."""
-    observations = _all(bake)[first:]
+def _risen(bake: Bake, metric: str, labels: str, sides: Sequence[str], source: str, numbers: Sequence[int]) -> str:
+    """The increase in `sides` in the observations `numbers`. Services or pods with the same spans share one query."""
     by_spans: dict[tuple[Span, ...], list[str]] = {}
-    for name in services:
-        by_spans.setdefault(spans(bake.evidence, f"{name} {source}", observations), []).append(name)
+    for name in _names(bake, sides, source):
+        by_spans.setdefault(spans(bake.evidence, f"{name} {source}", numbers), []).append(name)
     terms = [_rise(_series(metric, bake, names, source, labels), each) for each, names in by_spans.items()]
     return terms[0] if len(terms) == 1 else f"({' + '.join(terms)})"
 
 
-def _series(metric: str, bake: Bake, services: Sequence[str], source: str, labels: str) -> str:
-    """A selector of series; the candidate's with its version if the source has that label."""
-    version = bake.evidence.version if tuple(services) == bake.candidate and source == "service" else ""
-    of_version = f', version="{version}"' if version else ""
-    sign = "=" if len(services) == 1 else "=~"
-    return f'{metric}{{{labels}, service{sign}"{"|".join(services)}"{of_version}}}'
+def _names(bake: Bake, sides: Sequence[str], source: str) -> list[str]:
+    """The services, or the pods, whose series of a source count for `sides`."""
+    return [
+        name for side in sides for name in instances_of(bake.observations, side, PREFIXES[CLIENT if side == CLIENT else source])
+    ]
+
+
+def _series(metric: str, bake: Bake, names: Sequence[str], source: str, labels: str) -> str:
+    """A selector of series of services, or of pods of one side; the candidate's with its version if the source has that label.
+
+    Answers to clients have no label of a side.
+    """
+    side, pods = side_of_name(names[0]), [pod for name in names if (pod := instance_of_name(name)) is not None]
+    owner = _equals(PODS.side, [side]) if pods else _equals(SERVICES.side, names)
+    version = f'version="{bake.evidence.version}"' if side == bake.evidence.candidate and source == "service" else ""
+    selectors = (
+        *(labels, "" if side == CLIENT else owner, _equals("pod", pods) if pods else ""),
+        version if bake.evidence.version else "",
+    )
+    return f"{metric}{{{', '.join(filter(None, selectors))}}}"
+
+
+def _equals(label: str, values: Sequence[str]) -> str:
+    return f'{label}{"=" if len(values) == 1 else "=~"}"{"|".join(values)}"'
 
 
 def _rise(series: str, rose: Collection[Span]) -> str:

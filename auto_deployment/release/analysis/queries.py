@@ -8,7 +8,10 @@ https://prometheus.io/docs/prometheus/latest/querying/functions/#increase
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 RECOMMEND = 'job="service", url_rule="/recommend/<user>"'
 ERRORS = ("5xx", "timeout", "error")
@@ -28,11 +31,18 @@ BEGAN_APART = (
 MEMORY_OF_STACK = f"max by (service) ({MEMORY} and on (project) bottomk(1, {BEGAN_APART}))"
 
 
+# The sum over a pod's containers, with the track that the pod has. Nodes report no track.
+MEMORY_OF_PODS = (
+    'sum by (pod) (container_memory_rss{job="cadvisor", container!=""}) '
+    '* on (pod) group_left (track) max by (track, pod) (service_start_time_seconds{job="service"} > bool 0)'
+)
+
+
 @dataclass(frozen=True)
 class Query:
     """`key` names a series' value by its labels; of a `counter` increases are kept, of a `gauge` the value.
 
-    `source` is what is scraped for it: series of one source begin anew together. A series without the label `service` belongs
+    `source` is what is scraped for it: series of one source begin anew together. A series without the label of a side belongs
     to the client's side.
     """
 
@@ -42,27 +52,72 @@ class Query:
     text: str
 
 
-QUERIES = (
-    Query(
-        "le {le}",
-        "service",
-        "counter",
-        f'sum by (service, version, le) (flask_http_request_duration_seconds_bucket{{{RECOMMEND}, status="200"}})',
-    ),
-    Query(
-        "seconds",
-        "service",
-        "counter",
-        f'sum by (service, version) (flask_http_request_duration_seconds_sum{{{RECOMMEND}, status="200"}})',
-    ),
-    Query("try {outcome}", "mtail", "counter", 'sum by (service, outcome) (nginx_tries_total{job="mtail"})'),
-    Query("answer {status_class}", "mtail", "counter", 'sum by (status_class) (nginx_answers_total{job="mtail"})'),
-    Query("started", "service", "gauge", 'max by (service, version) (service_start_time_seconds{job="service"})'),
-    Query("exits", "service", "counter", 'sum by (service, version) (service_worker_exits_total{job="service"})'),
-    Query("up", "service", "gauge", 'min by (service) (up{job="service"})'),
-    Query("up", "mtail", "gauge", 'min by (service) (up{job="mtail"})'),
-    Query("memory", "cadvisor", "gauge", MEMORY_OF_STACK),
-)
+@dataclass(frozen=True)
+class Labels:
+    """The labels that name a series' side and instance. Without an `instance`, each side is one container.
+
+    With an `instance`, any number of pods serves a side, and each pod's counters are read apart. For tries and answers the
+    instance is NGINX's pod.
+    """
+
+    side: str = "service"
+    instance: str | None = None
+
+    def name_of(self, labels: Mapping[str, str]) -> str:
+        """The name of a series' owner in the evidence: `canary`, or `canary/POD`. A series without a side is the client's."""
+        side = labels.get(self.side, CLIENT)
+        return side if self.instance is None else instance_name(side, labels.get(self.instance, ""))
+
+
+SERVICES = Labels()
+PODS = Labels("track", "pod")
+
+
+def instance_name(side: str, instance: str) -> str:
+    """The name of one instance of a side."""
+    return f"{side}/{instance}"
+
+
+def side_of_name(name: str) -> str:
+    """The side of a name; a name without an instance is a side."""
+    return name.partition("/")[0]
+
+
+def instance_of_name(name: str) -> str | None:
+    """The instance of a name; None for a side."""
+    return name.partition("/")[2] or None
+
+
+def queries_by(labels: Labels) -> tuple[Query, ...]:
+    """The queries whose series have these labels."""
+    apart = f"{labels.instance}, " if labels.instance else ""
+    side, target = f"{labels.side}, {apart}", labels.instance or labels.side
+    return (
+        Query(
+            "le {le}",
+            "service",
+            "counter",
+            f'sum by ({side}version, le) (flask_http_request_duration_seconds_bucket{{{RECOMMEND}, status="200"}})',
+        ),
+        Query(
+            "seconds",
+            "service",
+            "counter",
+            f'sum by ({side}version) (flask_http_request_duration_seconds_sum{{{RECOMMEND}, status="200"}})',
+        ),
+        Query("try {outcome}", "mtail", "counter", f'sum by ({side}outcome) (nginx_tries_total{{job="mtail"}})'),
+        Query(
+            "answer {status_class}", "mtail", "counter", f'sum by ({apart}status_class) (nginx_answers_total{{job="mtail"}})'
+        ),
+        Query("started", "service", "gauge", f'max by ({side}version) (service_start_time_seconds{{job="service"}})'),
+        Query("exits", "service", "counter", f'sum by ({side}version) (service_worker_exits_total{{job="service"}})'),
+        Query("up", "service", "gauge", f'min by ({target}) (up{{job="service"}})'),
+        Query("up", "mtail", "gauge", f'min by ({target}) (up{{job="mtail"}})'),
+        Query("memory", "cadvisor", "gauge", MEMORY_OF_STACK if labels.instance is None else MEMORY_OF_PODS),
+    )
+
+
+QUERIES = queries_by(SERVICES)
 
 
 def text_of(key: str) -> str:

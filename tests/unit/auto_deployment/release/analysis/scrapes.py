@@ -11,10 +11,10 @@ from pydantic import TypeAdapter
 
 from auto_deployment.common.json_file import to_json
 from auto_deployment.common.prometheus import QueryError, Series
-from auto_deployment.release.analysis.queries import QUERIES
+from auto_deployment.release.analysis.queries import PODS, SERVICES, queries_by
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tests.bench.releases import Service
 
@@ -23,7 +23,7 @@ Typed = TypeVar("Typed")
 BEGAN = 1_700_000_000.0
 STEP = 60.0
 VERSION = "7"
-TEXTS = {f"{query.source} {query.key}": query.text for query in QUERIES}
+NAMES = {query.text: f"{query.source} {query.key}" for labels in (SERVICES, PODS) for query in queries_by(labels)}
 LABELS = {"le": "le {le}", "outcome": "try {outcome}", "status_class": "answer {status_class}"}
 
 
@@ -31,7 +31,7 @@ LABELS = {"le": "le {le}", "outcome": "try {outcome}", "status_class": "answer {
 class Scrapes:
     """Series by "source key" of the query; a test may take some away, change them, or have some questions or all fail."""
 
-    series: dict[str, list[Series]] = field(default_factory=lambda: {name: [] for name in TEXTS})
+    series: dict[str, list[Series]] = field(default_factory=lambda: {name: [] for name in NAMES.values()})
     failure: Exception | None = None
     refused: str = ""
     asked: list[tuple[float, float]] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Scrapes:
             raise self.failure
         self.asked.append((start, end))
         times = {start + number * step for number in range(int((end - start) / step + 1e-6) + 1)}
-        name = next(name for name, text in TEXTS.items() if text == query)
+        name = NAMES[query]
         if self.refused and name.startswith(self.refused):
             raise QueryError(f"{name}: found duplicate series")
         found = [
@@ -82,6 +82,46 @@ def scrapes_of(services: Mapping[str, Service], edges: np.ndarray, release: int 
         counted(np.sum([each.tries[release] for each in services.values()], axis=0)),
         status_class="2xx",
     )
+    return found
+
+
+@dataclass(frozen=True)
+class Life:
+    """A pod with the share of a service's traffic, from its first observation to its last one."""
+
+    pod: str
+    service: str
+    first: int = 0
+    last: int = 10**6
+
+    def values(self, values: Mapping[float, float], *, counter: bool) -> dict[float, float]:
+        """What this pod shows of a series: a counter begins at 0 with the pod."""
+        begin, end = BEGAN + self.first * STEP, BEGAN + self.last * STEP
+        before = values.get(begin, 0.0) if counter else 0.0
+        return {at: value - before for at, value in values.items() if begin <= at <= end}
+
+
+def pods_of(scrapes: Scrapes, services: Sequence[Life], nginx: Sequence[Life]) -> Scrapes:
+    """The same traffic by anonymous pods of services and of NGINX. A pod and its successor share one observation."""
+    found = Scrapes()
+    for name, series in scrapes.series.items():
+        shared, counter = name.startswith("mtail"), "{" in name or name.endswith(("seconds", "exits"))
+        summed: dict[tuple[tuple[str, str], ...], dict[float, float]] = {}
+        for life in nginx if shared else services:
+            for each in series:
+                service = each.labels.get("service")
+                if not shared and service != life.service:
+                    continue
+                labels = {key: value for key, value in each.labels.items() if key != "service"} | {"pod": life.pod}
+                if service is not None and not name.endswith("up"):
+                    labels["track"] = service.partition("-")[0]
+                values = life.values(each.values, counter=counter)
+                if name == "service started":
+                    values = dict.fromkeys(values, BEGAN + life.first * STEP - 30.0)
+                former = summed.setdefault(tuple(sorted(labels.items())), dict.fromkeys(values, 0.0))
+                former |= {at: former[at] + value for at, value in values.items()}
+        for known, values in summed.items():
+            found.add(name, values, **dict(known))
     return found
 
 
