@@ -29,6 +29,7 @@ from app.events import Rules
 from app.model import RESERVE, ArtifactError, load_fresh, load_serving
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from app.model import Array
@@ -41,6 +42,7 @@ FADES_AT = 10
 # A list follows so many of a user's newest liked films, which bounds what is kept of a served list.
 NEWEST_LIKES = 100
 EXACT = 2**53
+SAMPLED = 8
 ESCAPE = 255
 
 
@@ -67,7 +69,8 @@ class ListModel:
         facts = serving.metadata.get("fresh")
         if not isinstance(facts, dict):
             raise ArtifactError(f"{folder}: the version has no part for freshness: train it with FRESH=true")
-        arrays = load_fresh(folder)
+        # NumPy's own arrays, of the same memory: taking a part of a map takes five times as long.
+        arrays = {name: array.view(np.ndarray) for name, array in load_fresh(folder).items()}
         try:
             lowest, highest = serving.metadata["scale"]
             self.rules = Rules(float(lowest), float(highest), int(facts["user_id_max"]))
@@ -118,6 +121,15 @@ class ListModel:
         length = float(self._minutes[film])
         return min(minutes / length, 1.0) if length > 0 else 0.0
 
+    def minutes_past(self, shares: Sequence[float]) -> list[frozenset[int]]:
+        """For each film the first minutes that are past these shares of its length, see `share_watched`.
+
+        The sets are shared among films of one length. A film without a length has none.
+        """
+        lengths = {float(each) for each in self._minutes.tolist()}
+        found = {length: frozenset(_first_past(share, length) for share in shares if length > 0) for length in lengths}
+        return [found[length] for length in self._minutes.tolist()]
+
     def grade_of_minutes(self, film: int, minutes: int) -> int:
         """The grade of watched minutes, 0 for no like."""
         share = self.share_watched(film, minutes)
@@ -159,9 +171,7 @@ class ListModel:
             # Nothing is known of a taste: the version's own list first, then popular films.
             reserve = self.reserve_of(row)
             scores[reserve] = EXACT - np.arange(1, len(reserve) + 1)
-        count = min(count, len(scores))
-        limit = np.partition(scores, len(scores) - count)[len(scores) - count]
-        candidates = np.flatnonzero(scores >= limit)
+        candidates = np.flatnonzero(scores >= _limit(scores, min(count, len(scores))))
         return candidates[np.argsort(-scores[candidates], kind="stable")][:count]
 
     def _taste(self, row: int | None, likes: tuple[NewLike, ...]) -> tuple[Films, Films]:
@@ -190,6 +200,25 @@ class ListModel:
     def _part(self, name: str, ends: str, row: int) -> Array:
         stops = self._arrays[ends]
         return self._arrays[name][int(stops[row - 1]) if row else 0 : int(stops[row])]
+
+
+def _limit(scores: npt.NDArray[np.float64], count: int) -> float:
+    """A score that at least `count` of the scores reach, and few more: a sample finds it in a third of the time."""
+    sample = scores[::SAMPLED]
+    place = len(sample) - 2 * count // SAMPLED - SAMPLED
+    if place > 0:
+        limit = float(np.partition(sample, place)[place])
+        if np.count_nonzero(scores >= limit) >= count:
+            return limit
+    return float(np.partition(scores, len(scores) - count)[len(scores) - count])
+
+
+def _first_past(share: float, length: float) -> int:
+    """The first whole number of minutes whose share of the length is above `share`, which is below 1."""
+    minutes = max(int(share * length) - 1, 0)
+    while minutes / length <= share:
+        minutes += 1
+    return minutes
 
 
 def source_text(likes: tuple[NewLike, ...], places: tuple[int, ...]) -> str:

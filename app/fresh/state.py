@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from array import array
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,28 +24,37 @@ MILESTONES = (0.1, 0.5, 0.9)
 MOST_MINUTES = 0xFFFE
 # More films than this no viewer begins between two versions. Further films of a program that sends lines are ignored.
 MOST_FILMS = 1000
-
-
-class _Film(NamedTuple):
-    """What a user has done with a film: the minutes, and the grade of the rating or `UNRATED`."""
-
-    minutes: int
-    grade: int
+# Somebody who watches a film sends a line every minute: 33,000 records change in a minute at 550 lines/s. An open record takes
+# ten times the memory of a packed one, and packing takes longer than an event.
+MOST_OPEN = 50_000
+_GRADE_BITS = 16
+_GRADE = (1 << _GRADE_BITS) - 1
+_MINUTE = 1 << _GRADE_BITS
 
 
 class _OpenRecord:
-    """A record that changes. `films` are in the order of their last rating or milestone."""
+    """A record that changes. `films` are in the order of their last rating or milestone.
+
+    A film has a number: the watched minutes times 2^16, and the grade of the rating or `UNRATED`.
+    """
+
+    __slots__ = ("due", "films", "listed", "source")
 
     def __init__(self, content: bytes | None) -> None:
-        record = Record((), (), ()) if content is None else unpack(content)
-        pairs = map(_Film, record.minutes, record.grades)
-        self.films: dict[int, _Film] = dict(zip(record.films, pairs, strict=True))
-        self.listed, self.source, self.due = record.listed, record.source, record.due
+        self.films: dict[int, int] = {}
+        self.listed: array[int] = array("I")
+        self.source, self.due = "", False
+        if content is not None:
+            record = unpack(content)
+            numbers = (minutes * _MINUTE | grade for minutes, grade in zip(record.minutes, record.grades, strict=True))
+            self.films = dict(zip(record.films, numbers, strict=True))
+            self.listed, self.source, self.due = array("I", record.listed), record.source, record.due
 
     def pack(self) -> bytes:
         """The record as bytes."""
-        minutes, grades = ([each[at] for each in self.films.values()] for at in range(2))
-        return pack(Record(tuple(self.films), tuple(minutes), tuple(grades), self.listed, self.source, due=self.due))
+        minutes = tuple([each >> _GRADE_BITS for each in self.films.values()])
+        grades = tuple([each & _GRADE for each in self.films.values()])
+        return pack(Record(tuple(self.films), minutes, grades, tuple(self.listed), self.source, due=self.due))
 
 
 class State:
@@ -54,7 +64,9 @@ class State:
         self._model = model
         self._packed: dict[int, bytes] = dict(records or {})
         self._open: dict[int, _OpenRecord] = {}
+        self._open_before: dict[int, _OpenRecord] = {}
         self._due: dict[int, None] = {user: None for user, content in self._packed.items() if is_due(content)}
+        self._milestones = model.minutes_past(MILESTONES)
         self.changed: set[int] = set()
         self.lists = 0
 
@@ -65,52 +77,65 @@ class State:
         film = self._model.numbers.get(event.film)
         if film is None:
             return
-        record = self._opened(event.user)
+        user = event.user
+        record = self._open.get(user) or self._opened(user)
         known = record.films.get(film)
         if known is None:
             if len(record.films) == MOST_FILMS:
                 return
-            known = record.films[film] = _Film(0, UNRATED)
-            self.changed.add(event.user)
-            if self._is_short(event.user, record):
-                self._make_due(event.user, record)
+            known = record.films[film] = UNRATED
+            self.changed.add(user)
+            if self._is_short(user, record):
+                self._make_due(user, record)
         if isinstance(event, Rating):
-            self._note(event.user, record, film, known._replace(grade=self._model.grade_of_stars(event.stars)))
-        elif known.grade == UNRATED and self._passes_milestone(film, known.minutes):
-            self._note(event.user, record, film, known._replace(minutes=min(known.minutes + 1, MOST_MINUTES)))
+            self._note(user, record, film, known & ~_GRADE | self._model.grade_of_stars(event.stars))
+            return
+        minutes = min((known >> _GRADE_BITS) + 1, MOST_MINUTES)
+        changed = minutes * _MINUTE | known & _GRADE
+        if minutes in self._milestones[film] and known & _GRADE == UNRATED:
+            self._note(user, record, film, changed)
         else:
-            record.films[film] = known._replace(minutes=min(known.minutes + 1, MOST_MINUTES))
+            record.films[film] = changed
 
     def compute_due(self, until: float | None = None) -> None:
-        """Compute lists that events have made due, in their order: one for each user, however many events there were.
+        """Compute lists that events have made due, the newest first: one for each user, however many events there were.
 
-        Stop at `until`, of `time.monotonic`. The other lists stay due.
+        Stop at `until`, of `time.monotonic`. The other lists stay due. Newest first: whoever is there now waits for nobody,
+        also after a long stop.
         """
         while self._due and (until is None or time.monotonic() < until):
-            user = next(iter(self._due))
-            del self._due[user]
+            user, _ = self._due.popitem()
             record = self._opened(user)
             row = self._model.row_of(user)
             likes = self._likes(row, record)
             found = self._model.compute(row, likes, np.array(list(record.films), dtype=np.int64))
-            record.listed, record.source, record.due = found.films, source_text(likes, found.places), False
+            record.listed, record.source, record.due = array("I", found.films), source_text(likes, found.places), False
             self.changed.add(user)
             self.lists += 1
 
     def records(self) -> dict[int, bytes]:
         """All records by user, packed."""
-        for user, record in self._open.items():
-            self._packed[user] = record.pack()
-        self._open.clear()
+        self._pack(self._open_before)
+        self._pack(self._open)
         return self._packed
 
     def _opened(self, user: int) -> _OpenRecord:
+        """The user's record among the open ones. Those that were not needed for long are packed."""
         record = self._open.get(user)
         if record is None:
-            record = self._open[user] = _OpenRecord(self._packed.get(user))
+            record = self._open_before.pop(user, None) or _OpenRecord(self._packed.get(user))
+            if len(self._open) >= MOST_OPEN:
+                self._pack(self._open_before)
+                self._open, self._open_before = self._open_before, self._open
+            self._open[user] = record
         return record
 
-    def _note(self, user: int, record: _OpenRecord, film: int, changed: _Film) -> None:
+    def _pack(self, records: dict[int, _OpenRecord]) -> None:
+        for user, record in records.items():
+            self._packed[user] = record.pack()
+        records.clear()
+
+    def _note(self, user: int, record: _OpenRecord, film: int, changed: int) -> None:
         """Keep what says something about taste, as the newest film."""
         del record.films[film]
         record.films[film] = changed
@@ -119,6 +144,7 @@ class State:
 
     def _make_due(self, user: int, record: _OpenRecord) -> None:
         record.due = True
+        self._due.pop(user, None)
         self._due[user] = None
 
     def _likes(self, row: int | None, record: _OpenRecord) -> tuple[NewLike, ...]:
@@ -130,7 +156,8 @@ class State:
         old, seen = self._model.likes_of(row), set(self._model.seen_films(row).tolist())
         found: list[NewLike] = []
         count = 0
-        for film, (minutes, rating) in reversed(record.films.items()):
+        for film, number in reversed(record.films.items()):
+            minutes, rating = number >> _GRADE_BITS, number & _GRADE
             grade = self._model.grade_of_minutes(film, minutes) if rating == UNRATED else rating
             if rating == UNRATED and (grade <= old.get(film, 0) or (film in seen and film not in old)):
                 continue
@@ -141,12 +168,7 @@ class State:
                 found.append(NewLike(film, 0))
         return tuple(reversed(found))
 
-    def _passes_milestone(self, film: int, minutes: int) -> bool:
-        """Whether the next minute passes one of `MILESTONES`."""
-        before, after = (self._model.share_watched(film, each) for each in (minutes, minutes + 1))
-        return any(before <= share < after for share in MILESTONES)
-
     def _is_short(self, user: int, record: _OpenRecord) -> bool:
         """Whether the struck films leave too few of the list that is served."""
         row = record.listed or self._model.reserve_of(self._model.row_of(user))
-        return len(row) - len(record.films.keys() & set(row)) < SERVED
+        return len(row) - len(record.films) < SERVED and len(row) - len(record.films.keys() & set(row)) < SERVED

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.fresh.list_model import ComputedList, ListModel, NewLike, read_source, source_text
+from app.fresh.list_model import ComputedList, ListModel, NewLike, _limit, read_source, source_text
 from app.model import ArtifactError
 from auto_deployment.ranking.list_weights import seen_gaps
 from auto_deployment.training.seen import Seen
@@ -105,3 +105,23 @@ def test_a_version_without_a_fresh_part_is_named(artifact: Path, tmp_path: Path)
 def test_a_computed_list_is_at_most_forty_films(model: ListModel) -> None:
     """Without a like they are those of the version's own list."""
     assert model.compute(None, (), NOTHING) == ComputedList(tuple(range(10, 50)), ())
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4000), st.integers(1, 2500), st.sampled_from([2, 50, 10**6]))
+def test_the_limit_leaves_the_best_scores_and_few_others(seed: int, films: int, count: int, values: int) -> None:
+    """Whatever scores are equal: the best `count` are those of a whole sort."""
+    scores = np.random.default_rng(seed).integers(0, values, films).astype(np.float64)
+    count = min(count, films)
+    candidates = np.flatnonzero(scores >= _limit(scores, count))
+    best = candidates[np.argsort(-scores[candidates], kind="stable")][:count]
+    assert best.tolist() == np.argsort(-scores, kind="stable")[:count].tolist()
+
+
+@given(st.floats(0.125, 1300, width=32), st.sampled_from([0.1, 0.5, 0.9]))
+def test_milestones_are_the_first_minutes_past_a_share(length: float, share: float) -> None:
+    """By the same division as the watched share. A film without a length has none."""
+    model = object.__new__(ListModel)
+    model._minutes = np.array([length, 0], dtype=np.float32)
+    (found,), nothing = model.minutes_past([share])
+    assert model.share_watched(0, found - 1) <= share < model.share_watched(0, found)
+    assert nothing == frozenset()

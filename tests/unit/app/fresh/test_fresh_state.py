@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -222,3 +223,39 @@ def test_a_ranker_without_item_weights_keeps_the_version_s_list(tmp_path: Path) 
     for film in range(10, 31):
         state.apply(watched(NEW, film))
     assert record(state, NEW).listed == (*range(31, 50), *range(10))
+
+
+def test_the_newest_events_count_first(model: ListModel) -> None:
+    """After a long stop many lists are due. Whoever is there now does not wait for them."""
+    state = State(model)
+    for user in (1, 2, 3, 1):
+        state.apply(rated(user, 20))
+    computed = list[int]()
+    for _ in range(3):
+        state.changed.clear()
+        monotonic = iter([0.0, 2.0])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("app.fresh.state.time.monotonic", lambda monotonic=monotonic: next(monotonic))
+            state.compute_due(until=1.0)
+        computed.extend(state.changed)
+    assert computed == [1, 3, 2]
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_records_are_the_same_however_few_are_open(model: ListModel, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Those that were not needed for long are packed meanwhile."""
+    draw, events = random.Random(most), list[Rating | Watch]()
+    for _ in range(600):
+        user, film = draw.randrange(8), draw.randrange(COUNT)
+        events.append(rated(user, film, draw.randint(1, 5)) if draw.random() < 0.3 else watched(user, film))
+    found = []
+    for limit in (most, len(events)):
+        monkeypatch.setattr("app.fresh.state.MOST_OPEN", limit)
+        state = State(model)
+        for number, event in enumerate(events):
+            state.apply(event)
+            assert len(state._open) <= limit
+            if number % 50 == 0:
+                state.compute_due()
+        found.append(state.records())
+    assert found[0] == found[1]
