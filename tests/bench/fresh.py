@@ -1,4 +1,7 @@
-"""`bench fresh`: what an answer costs with an overlay compared with none, and what it costs to follow the stream."""
+"""`bench fresh`: what an answer costs with an overlay compared with none, and what it costs to follow the stream.
+
+Also how long two days of lines take, and how much memory.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from app.events import Rating, Watch, to_line
 from app.fresh.overlay import BASE, RECENT, UNRATED, Reader, Record, folder_of, pack, write
-from tests.bench import fixtures
+from tests.bench import fixtures, rebuild
 from tests.bench.clients import closed_loop, percentile
 from tests.bench.measure import PAIRS, Row, interleaved, row
 from tests.bench.recommend import ASKED, USERS, WARM_UP, microseconds
@@ -39,7 +42,7 @@ def run() -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         model = fixtures.artifact(folder / "model", USERS, fresh=True)
-        return [*_answers(folder, model), *_follow(folder, model)]
+        return [*_answers(folder, model), *_follow(folder, model), *rebuild.rows(model)]
 
 
 def _answers(folder: Path, model: Path) -> list[Row]:
