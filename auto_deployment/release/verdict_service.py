@@ -166,8 +166,8 @@ def judge(prometheus: Source, query: Query, limits: Limits, now: float) -> dict[
 def as_json(found: Verdict, version: str, since: float, limits: Limits) -> dict[str, Any]:
     """An answer: `verdict`, `version`, `since`, `minutes` of the bake, `minutes_left`, `reasons` and `measures`.
 
-    `minutes_left` is the wait for the shortest bake, then for the longest one; 0 at the end. Each of the measures has a value
-    and a limit in its unit, a sample, and the evidence against the canary with the evidence that would be enough.
+    `minutes_left` is the wait for the shortest bake, then for the longest one; 0 at the end. Each measure has a value and
+    a limit in its unit, and the size of its sample. `evidence` is the odds against the canary, `needed` those that fail it.
     """
     end = limits.bake_minutes if found.minutes < limits.bake_minutes else limits.max_bake_minutes
     left = max(end - found.minutes, 0.0) if found.decision == Decision.BAKING else 0.0

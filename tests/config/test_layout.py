@@ -64,7 +64,8 @@ def test_the_changelog_the_image_and_the_commands_name_one_version() -> None:
     newest = re.search(r"^## (\d+\.\d+\.\d+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None
     assert newest[1] == __version__
-    assert f"org.opencontainers.image.version={__version__}\n" in (ROOT / "app" / "Dockerfile").read_text()
+    for folder in ("app", "kubernetes/verdict"):
+        assert f"org.opencontainers.image.version={__version__}\n" in (ROOT / folder / "Dockerfile").read_text()
     done = subprocess.run([str(ROOT / "scripts" / "dev"), "--version"], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == f"movierec {__version__}\n"
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
-# From what is served to what tests it: each lock holds all of the one before.
-FOLDERS = ("app", ".", "tests", "auto_deployment/training/spark")
+# From what is served to what tests it: each of the first three locks holds all of the one before.
+FOLDERS = ("app", ".", "tests", "auto_deployment/training/spark", "kubernetes/verdict")
 DRIVER = "mysql-connector-python"
 PIN = re.compile(r"([a-z0-9][a-z0-9-]*)==([0-9][0-9a-z.]*)")
 
@@ -61,7 +61,7 @@ def test_every_locked_package_has_its_hashes(folder: str) -> None:
 
 def test_the_driver_of_mysql_is_its_pure_wheel() -> None:
     """One hash, the same in every lock, and what it installs is pure: a platform's wheel holds 65 MB that nothing uses."""
-    folders = ("app", "auto_deployment", ".", "tests")
+    folders = ("app", "auto_deployment", ".", "tests", "kubernetes/verdict")
     found = {tuple(hashes) for folder in folders for (name, _), hashes in locked(folder).items() if name == DRIVER}
     assert [len(hashes) for hashes in found] == [1]
     assert "Tag: py3-none-any" in (distribution(DRIVER).read_text("WHEEL") or "").splitlines()
@@ -69,12 +69,14 @@ def test_the_driver_of_mysql_is_its_pure_wheel() -> None:
 
 @pytest.mark.parametrize("folder", [*FOLDERS, "auto_deployment"])
 def test_there_is_one_driver_of_mysql(folder: str) -> None:
-    """In the four locks that reach a database; none is left of the former one."""
+    """In the five locks that reach a database; none is left of the former one."""
     drivers = {name for name, _ in locked(folder) if "mysql" in name}
     assert drivers == (set() if folder == "auto_deployment/training/spark" else {DRIVER})
 
 
-@pytest.mark.parametrize(("inner", "outer"), [("app", "."), (".", "tests")])
+@pytest.mark.parametrize(
+    ("inner", "outer"), [("app", "."), (".", "tests"), ("app", "kubernetes/verdict"), ("kubernetes/verdict", ".")]
+)
 def test_the_locks_agree(inner: str, outer: str) -> None:
     """What is tested is what trains, and what trains is what serves: the same versions with the same hashes."""
     held = locked(outer)
@@ -107,7 +109,7 @@ def installed(name: str, path: Sequence[str] | None) -> Distribution | None:
     return next(iter(distributions(name=name) if path is None else distributions(name=name, path=list(path))), None)
 
 
-@pytest.mark.parametrize("folder", ["app", "auto_deployment", ".", "tests"])
+@pytest.mark.parametrize("folder", ["app", "auto_deployment", ".", "tests", "kubernetes/verdict"])
 def test_a_lock_is_complete(folder: str) -> None:
     """Nothing resolves when it is installed, so all that its packages require is in it, of a version that will do."""
     names = [name for name, _ in locked(folder)]
