@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import isfinite
+from math import ceil, isfinite
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, jsonify, request
@@ -112,7 +112,8 @@ class WithinTime:
         left = self._end - time.monotonic()
         if left <= 0:
             raise UnreachableError(f"{self._url}: Prometheus did not answer all queries within {self._seconds:g} s")
-        return Prometheus(self._url, left).over(query, start, end, step)
+        # Prometheus takes a time-out in whole seconds.
+        return Prometheus(self._url, ceil(left)).over(query, start, end, step)
 
 
 def begin_queries(version: str, seconds: float) -> tuple[str, str]:

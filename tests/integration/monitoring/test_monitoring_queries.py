@@ -42,13 +42,13 @@ WITHIN = 0.01
 class History:
     """What Prometheus has scraped: lines of OpenMetrics text, from arrays of one value a scrape."""
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, began: float, times: Floats | npt.NDArray[np.int64] = TIMES) -> None:
         self.lines: list[str] = []
-        self._times = [f"{began + at:.3f}" for at in TIMES]
+        self._times = [f"{began + at:.3f}" for at in times]
 
     def add(self, series: str, values: Floats, known: npt.NDArray[np.bool_] | None = None) -> None:
         """One more series, at the scrapes at which it is known."""
-        there = np.ones(len(TIMES), dtype=bool) if known is None else known
+        there = np.ones(len(self._times), dtype=bool) if known is None else known
         pairs = zip(self._times, values.tolist(), there.tolist(), strict=True)
         self.lines += [f"{series} {value!r} {at}" for at, value, seen in pairs if seen]
 
