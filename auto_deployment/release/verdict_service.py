@@ -215,7 +215,9 @@ def create_service(prometheus: Callable[[], Source], limits: Limits, now: Callab
     @app.get("/verdict")
     def read_verdict() -> Response:
         moment = now()
-        return jsonify(judge(prometheus(), Query.of(request.args, moment), limits, moment))
+        answer = judge(prometheus(), Query.of(request.args, moment), limits, moment)
+        log.info("version %s: %s after %s min", answer["version"], answer["verdict"], answer["minutes"])
+        return jsonify(answer)
 
     @app.errorhandler(BadParameterError)
     def refuse(error: BadParameterError) -> tuple[Response, int]:

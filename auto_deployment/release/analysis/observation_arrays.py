@@ -76,12 +76,12 @@ def increases_of(observations: Sequence[Observation], name: str, key: str) -> Fl
 
 def instances_of(observations: Sequence[Observation], side: str, prefix: str) -> list[str]:
     """The names of a side's pods that ever had a counter that begins with `prefix`; the side itself where there is none."""
-    found = {
-        name: None
-        for observation in observations
-        for name, counters in observation.services.items()
-        if instance_of_name(name) and side_of_name(name) == side and any(key.startswith(prefix) for key in counters)
-    }
+    found: dict[str, None] = {}
+    for observation in observations:
+        for name, counters in observation.services.items():
+            is_of_side = name not in found and name != side and side_of_name(name) == side
+            if is_of_side and any(key.startswith(prefix) for key in counters):
+                found[name] = None
     return [*found] or [side]
 
 
