@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
+from app.fresh.overlay import folder_in_use
 from app.metrics import Metrics
 from app.request_log import RequestLog
 from app.routes import Provenance, Recommends, Service, add_routes
@@ -26,6 +27,7 @@ def create_app(settings: ServiceSettings, recommender: Recommends, provenance: P
         log_request=request_log.write if request_log else None,
         count_lost=metrics.rows_lost.inc if metrics else None,
         count_answer=metrics.count_answer if metrics else None,
+        overlay=folder_in_use(settings),
     )
     add_routes(app, service)
     return app

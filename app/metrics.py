@@ -16,6 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 
+from app.fresh.overlay import folder_in_use, read_status
 from app.journal import file_size
 from app.settings import host_and_port
 
@@ -107,6 +108,8 @@ def serve(app: Flask, settings: ServiceSettings) -> None:
     registry.register(ProcessFiles(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), labels))
     if settings.journal_dir is not None:
         registry.register(JournalSize(settings.journal_dir / settings.service, settings.journal_max_mb * MIB, labels))
+    if (overlay := folder_in_use(settings)) is not None:
+        registry.register(Freshness(overlay, labels))
     host, port = host_and_port(settings.metrics_bind)
     start_http_server(port, host, registry)
 
@@ -174,6 +177,35 @@ class JournalSize(Collector):
             family = GaugeMetricFamily(name, text, labels=tuple(self._labels))
             family.add_metric(tuple(self._labels.values()), value)
             yield family
+
+
+class Freshness(Collector):
+    """How fresh the service's answers are, by the status that `app.fresh` writes. A scrape reads it."""
+
+    def __init__(self, overlay: Path, labels: Mapping[str, str]) -> None:
+        self._overlay = overlay
+        self._labels = labels
+
+    def collect(self) -> Iterator[Metric]:
+        """The time that the answers follow, the users with new events, and what is late or lost."""
+        status = read_status(self._overlay)
+        gauges = (
+            ("fresh_as_of_seconds", "Answers follow what had come by then, in seconds since 1970; 0: not known", status.as_of),
+            ("fresh_users", "Users with new events since the version's data", status.users),
+            ("fresh_lists_due", "Users whose list does not follow their events yet", status.due),
+        )
+        counters = (
+            ("fresh_lists", "Lists that were computed for users with new events", status.lists),
+            ("fresh_lines_lost", "Lines of the stream that were gone before they were read", status.lost),
+        )
+        for name, text, value in gauges:
+            yield self._family(GaugeMetricFamily(name, text, labels=tuple(self._labels)), value)
+        for name, text, value in counters:
+            yield self._family(CounterMetricFamily(name, text, labels=tuple(self._labels)), value)
+
+    def _family(self, family: GaugeMetricFamily | CounterMetricFamily, value: float) -> Metric:
+        family.add_metric(tuple(self._labels.values()), value)
+        return family
 
 
 class _Exporter(GunicornPrometheusMetrics):  # type: ignore[misc]

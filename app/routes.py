@@ -13,10 +13,12 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from app import __version__, journal
+from app.fresh.overlay import read_status
 from app.request_log import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from app.recommender import Answer
 
@@ -59,6 +61,7 @@ class Service(NamedTuple):
     log_request: Callable[[Entry], None] | None
     count_lost: Callable[[], None] | None
     count_answer: Callable[[str], None] | None = None
+    overlay: Path | None = None
 
 
 def new_id() -> str:
@@ -185,6 +188,7 @@ def _readyz(app: Flask, service: Service) -> Response:
         "software": __version__,
         "reasons": reasons,
         "journal": _journal_state(service.provenance),
+        "fresh_as_of": None if service.overlay is None else read_status(service.overlay).as_of,
     }
     return Response(app.json.dumps(body), 503 if reasons else 200, content_type="application/json")
 

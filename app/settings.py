@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.provenance import checked_url, mysql_url, read_secret
+from app.provenance import SecretError, checked_url, mysql_url, read_secret
 
 
 def host_and_port(address: str) -> tuple[str, int]:
@@ -49,21 +50,101 @@ class ServiceSettings(BaseSettings):
     journal_max_mb: int = Field(1024, ge=1, description="bound of one service's journals, in MiB")
     request_log: bool = Field(True, description="one JSON line on standard output for each request")
     metrics: bool = Field(True, description="Prometheus metrics")
-    fresh_dir: Path | None = Field(None, description="the folder that app.fresh writes; unset: what is new does not count")
+    fresh: bool = Field(default=False, description="whether answers follow what is new of users; needs FRESH_DIR")
+    fresh_dir: Path | None = Field(None, description="the folder that app.fresh writes")
 
 
-class FreshSettings(BaseSettings):
-    """Settings of `python -m app.fresh`."""
+class TopicSettings(BaseSettings):
+    """The topic of the stream, and how its broker is reached."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+
+    kafka_bootstrap_servers: str | None = Field(None, description="the broker, host:port, several joined by commas")
+    kafka_topic: str = Field("movielog4", pattern=r"^[A-Za-z0-9._-]{1,249}$", description="the stream's topic")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] | None = Field(
+        None, description="how the broker is spoken to; unset: PLAINTEXT"
+    )
+    kafka_security_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="how the user logs in, with SASL_*"
+    )
+    kafka_security_user: str | None = Field(None, description="name at the broker, with SASL_*")
+    kafka_security_password: SecretStr | None = Field(None, description="password at the broker")
+    kafka_security_ca_file: FilePath | None = Field(None, description="authorities to trust, in PEM; unset: the system's")
+    kafka_security_cert_file: FilePath | None = Field(None, description="our own certificate, in PEM")
+    kafka_security_key_file: FilePath | None = Field(None, description="its private key, in PEM, not encrypted")
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _servers_have_ports(cls, given: str | None) -> str | None:
+        servers = [server.strip() for server in (given or "").split(",")]
+        if given is not None and not all(re.fullmatch(r"[^\s/]+:\d{1,5}", server) for server in servers):
+            raise ValueError("give host:port, several joined by commas")
+        return given and ",".join(servers)
+
+    @model_validator(mode="after")
+    def _security_is_consistent(self) -> Self:
+        protocol = self.kafka_security_protocol or "PLAINTEXT"
+        login, tls = protocol.startswith("SASL"), protocol.endswith("SSL")
+        user, password = self.kafka_security_user, self.kafka_security_password
+        certificate, key = self.kafka_security_cert_file, self.kafka_security_key_file
+        problems = {
+            "KAFKA_SECURITY_PASSWORD: is missing, but KAFKA_SECURITY_USER is set": user and password is None,
+            f"KAFKA_SECURITY_USER: is missing, but KAFKA_SECURITY_PROTOCOL is {protocol}": login and not user,
+            f"KAFKA_SECURITY_MECHANISM: is missing, but KAFKA_SECURITY_PROTOCOL is {protocol}": (
+                login and self.kafka_security_mechanism is None
+            ),
+            "KAFKA_SECURITY_PROTOCOL: must be SASL_PLAINTEXT or SASL_SSL with KAFKA_SECURITY_USER": user and not login,
+            "KAFKA_SECURITY_PROTOCOL: must be SSL or SASL_SSL with KAFKA_SECURITY_CA_FILE, _CERT_FILE or _KEY_FILE": (
+                not tls and (self.kafka_security_ca_file or certificate or key)
+            ),
+            "KAFKA_SECURITY_KEY_FILE: is missing, but KAFKA_SECURITY_CERT_FILE is set": certificate and not key,
+            "KAFKA_SECURITY_CERT_FILE: is missing, but KAFKA_SECURITY_KEY_FILE is set": key and not certificate,
+        }
+        if found := [problem for problem, there in problems.items() if there]:
+            raise ValueError("; ".join(found))
+        return self
+
+
+# What init makes for `app.fresh`, by file, and the setting that each stands for.
+SECRET_FILES = {
+    "password": "kafka_security_password",
+    "ca.pem": "kafka_security_ca_file",
+    "cert.pem": "kafka_security_cert_file",
+    "key.pem": "kafka_security_key_file",
+}
+
+
+class FreshSettings(TopicSettings):
+    """Settings of `python -m app.fresh`. It follows a file or the topic."""
 
     model_dir: Path = Field(Path("data/model"), description="the artifact of the version, with its fresh part")
     fresh_dir: Path = Field(description="the folder for what is new of each user")
-    follow_file: Path = Field(description="the file whose new lines count at once")
+    follow_file: Path | None = Field(None, description="a file whose new lines count at once, instead of the topic's")
     follow_from: int = Field(0, ge=0, description="bytes of the file that are in the version's data")
+    kafka_secrets_dir: Path | None = Field(None, description="a folder with what the broker asks for, see SECRET_FILES")
     checkpoint_seconds: float = Field(
         300.0, gt=0, le=86_400, description="a restart reads the lines of the last so many seconds again"
     )
+    heartbeat_file: Path | None = Field(None, description="touched while the process follows, or waits for another one")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _secrets_from_files(cls, given: dict[str, Any]) -> dict[str, Any]:
+        values = dict(given)
+        for name, setting in SECRET_FILES.items():
+            path = Path(values.get("kafka_secrets_dir") or "/nonexistent") / name
+            if values.get(setting) is None and path.exists():
+                try:
+                    values[setting] = path if path.suffix == ".pem" else read_secret(path)
+                except SecretError as error:
+                    raise ValueError(str(error)) from error
+        return values
+
+    @model_validator(mode="after")
+    def _there_is_a_source(self) -> Self:
+        if (self.follow_file is None) == (self.kafka_bootstrap_servers is None):
+            raise ValueError("set one of KAFKA_BOOTSTRAP_SERVERS and FOLLOW_FILE: new lines come from there")
+        return self
 
 
 class MysqlSettings(BaseSettings):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from app.exploring import recommender_of
 from app.factory import create_app
 from app.fresh.list_model import ListModel
-from app.fresh.overlay import Reader, folder_of
+from app.fresh.overlay import Reader, folder_in_use
 from app.fresh.recommender import FreshRecommender
 from app.journal import Journal, JournalError
 from app.model import ArtifactError, load_serving
@@ -46,10 +46,10 @@ def main() -> Flask:
 def _recommender(settings: ServiceSettings) -> Recommends:
     model = load_serving(settings.model_dir)
     inner = recommender_of(model)
-    if settings.fresh_dir is None:
+    overlay = folder_in_use(settings)
+    if overlay is None:
         return inner
-    reader = Reader(folder_of(settings.fresh_dir, settings.model_dir, model.version))
-    return FreshRecommender(inner, model, reader, lambda: ListModel(settings.model_dir))
+    return FreshRecommender(inner, model, Reader(overlay), lambda: ListModel(settings.model_dir))
 
 
 def _journal(settings: ServiceSettings) -> Journal | None:

@@ -6,24 +6,26 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
 from app.events import Reject, Repaired, parse
 from app.fresh.follow import FileSource
-from app.fresh.list_model import ListModel
-from app.fresh.overlay import BASE, RECENT, OverlayError, Table, folder_of, write
+from app.fresh.list_model import ListModel, NoFreshPartError
+from app.fresh.overlay import BASE, RECENT, OverlayError, Status, Table, folder_of, write, write_status
 from app.fresh.state import State
 from app.model import ArtifactError
 from app.settings import FreshSettings, settings_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from app.events import Rules
@@ -36,7 +38,10 @@ PUBLISH_SECONDS = 1.0
 COMPUTE_SECONDS = 0.2
 # A base is also written when this many users have changed since the last one: readers check all of `recent` once a second.
 CHECKPOINT_USERS = 5_000
-BUSY = 75
+LOCK = "lock"
+LOCK_SECONDS = 0.5
+# A version that comes back after this time begins anew, from where its data end.
+KEEP_SECONDS = 14 * 86_400.0
 
 
 class Checkpoint(NamedTuple):
@@ -72,8 +77,9 @@ class Writer:
             return Checkpoint({}, {}, {})
         return Checkpoint({user: base.record(at) for at, user in enumerate(base.users.tolist())}, marks, published)
 
-    def publish(self, state: State, marks: Mapping[str, int]) -> None:
-        """Write what has changed; now and then all of it, with the marks of the source."""
+    def publish(self, state: State, source: Source) -> None:
+        """Write what has changed; now and then all of it, with the marks of the source. At last the status."""
+        marks, as_of = source.marks, source.as_of
         wanted = self._recent | state.changed
         try:
             if not self._base or time.monotonic() >= self._checkpoint_at or len(wanted) > CHECKPOINT_USERS:
@@ -82,6 +88,7 @@ class Writer:
                 records = state.records()
                 self._write_recent(self._base, {user: records[user] for user in wanted}, marks)
                 self._recent = wanted
+            write_status(self._folder, Status(as_of, state.users, state.due, state.lists, source.lost))
         except OSError as error:
             if not self.problem:
                 log.warning("the overlay cannot be written (%s): answers stay as they are until it can", error)
@@ -103,6 +110,7 @@ class Writer:
                 if self._base and other.name != self._base:
                     other.unlink(missing_ok=True)
         self._checkpoint_at = time.monotonic() + self._checkpoint_seconds
+        remove_old(self._folder.parent, self._folder)
 
     def _write_recent(self, base: str, records: Mapping[int, bytes], marks: Mapping[str, int]) -> None:
         write(self._folder / RECENT, {"base": base, "marks": dict(marks)}, records)
@@ -129,8 +137,9 @@ class Follower:
         return bool(lines)
 
     def has_reached(self, marks: Mapping[str, int]) -> bool:
-        """Whether the source was read as far as that."""
-        return all(self._source.marks.get(name, 0) >= mark for name, mark in marks.items())
+        """Whether the source was read as far as that, or to its end."""
+        read = self._source.marks
+        return self._source.as_of > 0 or (bool(marks) and all(read.get(name, 0) >= mark for name, mark in marks.items()))
 
     def compute(self) -> None:
         """Compute lists that are due, for a short time."""
@@ -138,22 +147,28 @@ class Follower:
 
     def publish(self) -> None:
         """Write what has changed."""
-        self._writer.publish(self._state, self._source.marks)
+        self._writer.publish(self._state, self._source)
 
 
-def run(follower: Follower, published: Mapping[str, int], stop: threading.Event) -> None:
+def run(follower: Follower, published: Mapping[str, int], stop: threading.Event, beat: Callable[[], None]) -> None:
     """Follow until `stop` is set. Nothing is published before the source was read to `published`, the marks of the last state.
 
-    Struck films are published every second, however many lists are due.
+    Struck films are published every second, however many lists are due. `beat` is called in each round.
     """
-    publish_at, behind = 0.0, True
+    publish_at, behind, problem = 0.0, True, ""
     while not stop.is_set():
+        beat()
         try:
             some = follower.step()
         except OSError as error:
-            log.warning("the stream cannot be read now: %s", error)
-            some = False
-        behind = behind and some and not follower.has_reached(published)
+            if not problem:
+                log.warning("the stream cannot be read now, tried again until it can: %s", error)
+            some, problem = False, str(error)
+        else:
+            if problem:
+                log.warning("the stream can be read again")
+            problem = ""
+        behind = behind and not follower.has_reached(published)
         if not behind:
             follower.compute()
             if time.monotonic() >= publish_at:
@@ -166,7 +181,7 @@ def run(follower: Follower, published: Mapping[str, int], stop: threading.Event)
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[bool]:
     """Hold the folder's lock. Yields False where another process holds it."""
-    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield True
@@ -176,22 +191,52 @@ def only_one(folder: Path) -> Iterator[bool]:
         os.close(file)
 
 
+def remove_old(root: Path, own: Path) -> None:
+    """Remove the folders of versions that no process has written for `KEEP_SECONDS`. A fault is left for the next time."""
+    for folder in root.iterdir():
+        if folder == own or not (folder / LOCK).exists() or _age(folder) < KEEP_SECONDS:
+            continue
+        with contextlib.suppress(OSError), only_one(folder) as alone:
+            if alone:
+                shutil.rmtree(folder)
+                log.info("%s removed: its version left service long ago", folder)
+
+
+def _age(folder: Path) -> float:
+    """How long ago a file was last replaced in `folder`, in seconds."""
+    try:
+        return time.time() - folder.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+class _Beat:
+    """Touches a file at most once a second."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._next = 0.0
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if self._file is not None and now >= self._next:
+            self._next = now + 1.0
+            with contextlib.suppress(OSError):  # a health check that fails says it
+                self._file.touch()
+
+
 def main(arguments: Sequence[str] = ()) -> int:
-    """The command. Returns 0 after TERM or Ctrl-C, 1, 2 or 75, see docs/operations.md."""
+    """The command. Returns 0 after TERM or Ctrl-C, 1 or 2, see docs/operations.md."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if arguments:
         sys.stderr.write("use: python -m app.fresh, with settings from the environment\n")
         return 2
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     try:
         settings = FreshSettings()
-        model = ListModel(settings.model_dir)
-        folder = folder_of(settings.fresh_dir, settings.model_dir, int(model.metadata["version"]))
-        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        with only_one(folder) as alone:
-            if not alone:
-                sys.stderr.write(f"fresh: another process writes {folder}: stop it first\n")
-                return BUSY
-            _follow(settings, model, folder)
+        _serve(settings, stop, _Beat(settings.heartbeat_file))
     except ValidationError as error:
         sys.stderr.write(f"fresh: {settings_problem(error)}\n")
         return 2
@@ -201,17 +246,57 @@ def main(arguments: Sequence[str] = ()) -> int:
     return 0
 
 
-def _follow(settings: FreshSettings, model: ListModel, folder: Path) -> None:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+def _serve(settings: FreshSettings, stop: threading.Event, beat: _Beat) -> None:
+    """Follow until `stop` is set, once no other process does. A version without a fresh part has nothing to follow."""
+    try:
+        model = ListModel(settings.model_dir)
+    except NoFreshPartError as error:
+        log.warning("%s. Until the next version nothing is to be done here", error)
+        _wait(stop, beat)
+        return
+    folder = folder_of(settings.fresh_dir, settings.model_dir, int(model.metadata["version"]))
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    waits = False
+    while not stop.is_set():
+        with only_one(folder) as alone:
+            if alone:
+                _follow(settings, model, folder, stop, beat)
+        if not alone:
+            if not waits:
+                log.info("another process writes %s: waiting for its end", folder)
+            waits = True
+            beat()
+            stop.wait(LOCK_SECONDS)
+
+
+def _wait(stop: threading.Event, beat: _Beat) -> None:
+    while not stop.is_set():
+        beat()
+        stop.wait(1.0)
+
+
+def _follow(settings: FreshSettings, model: ListModel, folder: Path, stop: threading.Event, beat: _Beat) -> None:
     writer = Writer(folder, settings.checkpoint_seconds)
     records, marks, published = writer.read()
-    source = FileSource(settings.follow_file, settings.follow_from, marks)
-    log.info(
-        "version %d follows %s from %s, %d users are known", model.metadata["version"], source.name, source.marks, len(records)
-    )
-    run(Follower(source, State(model, records), writer, model.rules), published, stop)
+    with contextlib.closing(_source(settings, model, marks)) as source:
+        log.info(
+            "version %d follows %s from %s, %d users are known", model.metadata["version"], source.name, marks, len(records)
+        )
+        run(Follower(source, State(model, records), writer, model.rules), published, stop, beat)
+
+
+def _source(settings: FreshSettings, model: ListModel, marks: Mapping[str, int]) -> Source:
+    if settings.follow_file is not None:
+        return FileSource(settings.follow_file, settings.follow_from, marks)
+    from app.fresh.topic import TopicSource  # noqa: PLC0415 - replays and the demo need no client of Kafka
+
+    try:
+        since = datetime.fromisoformat(model.metadata["data_creation"]).timestamp()
+        return TopicSource(settings, model.metadata["fresh"]["offsets"], since, marks)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(
+            f"{settings.model_dir}/metadata.json: does not say where its data end ({error}): train again"
+        ) from error
 
 
 if __name__ == "__main__":

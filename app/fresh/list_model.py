@@ -46,6 +46,10 @@ SAMPLED = 8
 ESCAPE = 255
 
 
+class NoFreshPartError(ArtifactError):
+    """The version was trained without a fresh part."""
+
+
 class NewLike(NamedTuple):
     """A film that a user has rated or watched since the version, and the grade of the like, 0 to 255."""
 
@@ -68,7 +72,7 @@ class ListModel:
         serving = load_serving(folder)
         facts = serving.metadata.get("fresh")
         if not isinstance(facts, dict):
-            raise ArtifactError(f"{folder}: the version has no part for freshness: train it with FRESH=true")
+            raise NoFreshPartError(f"{folder}: the version has no part for freshness: train it with FRESH=true")
         # NumPy's own arrays, of the same memory: taking a part of a map takes five times as long.
         arrays = {name: array.view(np.ndarray) for name, array in load_fresh(folder).items()}
         try:

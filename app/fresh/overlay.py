@@ -24,16 +24,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from app.model import md5_of
+from app.model import md5_of, read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from app.model import Array
+    from app.settings import ServiceSettings
 
 FORMAT = 1
 RECENT = "recent"
+STATUS = "status.json"
 ASIDE = ".new"
 BASE = "base-{:012d}"
 CHECK_SECONDS = 0.2
@@ -92,6 +94,45 @@ def unpack_served(content: bytes) -> tuple[tuple[int, ...], tuple[int, ...], str
     count, listed, size, _ = _COUNTS.unpack_from(content)
     numbers = struct.unpack_from(f"<{count + listed}I", content, _COUNTS.size)
     return numbers[:count], numbers[count:], content[len(content) - size :].decode("ascii")
+
+
+class Status(NamedTuple):
+    """What the writer last wrote about itself. `as_of`: the overlay has every line that had come by then, seconds since 1970.
+
+    `due`: users whose list does not follow their events yet. `lost`: lines that Kafka had removed before they were read.
+    """
+
+    as_of: float = 0.0
+    users: int = 0
+    due: int = 0
+    lists: int = 0
+    lost: int = 0
+
+
+def write_status(folder: Path, status: Status) -> None:
+    """Replace a writer's status. Raises OSError."""
+    aside = folder / f"{STATUS}{ASIDE}"
+    aside.write_text(json.dumps(status._asdict()) + "\n", encoding="ascii")
+    aside.rename(folder / STATUS)
+
+
+def read_status(folder: Path) -> Status:
+    """A writer's status; an empty one where there is none that can be read."""
+    try:
+        content = json.loads((folder / STATUS).read_text(encoding="ascii"))
+        return Status(**{name: type(default)(content[name]) for name, default in Status._field_defaults.items()})
+    except (OSError, ValueError, KeyError, TypeError):
+        return Status()
+
+
+def folder_in_use(settings: ServiceSettings) -> Path | None:
+    """The overlay that a service follows; None without freshness, or a fresh part of its version. Raises ArtifactError."""
+    if not settings.fresh or settings.fresh_dir is None:
+        return None
+    metadata = read_metadata(settings.model_dir)
+    if not metadata.get("fresh"):
+        return None
+    return folder_of(settings.fresh_dir, settings.model_dir, int(metadata["version"]))
 
 
 def folder_of(root: Path, model: Path, version: int) -> Path:

@@ -113,6 +113,16 @@ class State:
             self.changed.add(user)
             self.lists += 1
 
+    @property
+    def users(self) -> int:
+        """The number of users with new events."""
+        return len(self._packed) + sum(user not in self._packed for user in self._open)
+
+    @property
+    def due(self) -> int:
+        """The number of users whose list does not follow their events yet."""
+        return len(self._due)
+
     def records(self) -> dict[int, bytes]:
         """All records by user, packed."""
         self._pack(self._open_before)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from app.env_file import EnvFileError, ignored_names, read_env_file, unknown_names
 from app.provenance import SecretError, read_secret
 from app.provenance.schema import HOST
+from app.settings import SECRET_FILES
 from app.stack.alertmanager import AlertingError, files
 
 if TYPE_CHECKING:
@@ -25,7 +26,14 @@ if TYPE_CHECKING:
 
 # The users of the containers, as in docker-compose.yml. The host side runs as the owner of the project.
 MYSQL, SERVICE, NGINX, NOBODY = 999, 10001, 101, 65534
-VOLUMES = {"nginx-logs": NGINX, "journals": SERVICE, "prometheus": NOBODY, "alertmanager": NOBODY, "mysql": MYSQL}
+VOLUMES = {
+    "nginx-logs": NGINX,
+    "journals": SERVICE,
+    "fresh": SERVICE,
+    "prometheus": NOBODY,
+    "alertmanager": NOBODY,
+    "mysql": MYSQL,
+}
 PLACE = ("main.conf", "http.conf", "listen.conf", "upstream.conf")
 # The project's folders that the users of containers read. They have no secrets: all of it is in git.
 CONFIGURATION = ("nginx", "monitoring")
@@ -65,15 +73,18 @@ def init(project: Path, volumes: Path) -> list[str]:
         if warning:
             sys.stderr.write(f"init: {warning}\n")
     folder, owner = project / ".secrets", project.stat().st_uid
-    owners = {"mysql": MYSQL, "migrate": SERVICE, "shipper": SERVICE, "console": SERVICE, "host": owner, "alertmanager": NOBODY}
+    services = dict.fromkeys(("migrate", "shipper", "console", "fresh"), SERVICE)
+    owners = {"mysql": MYSQL, **services, "host": owner, "alertmanager": NOBODY}
     wanted = [
         *passwords(given, read_files(folder)),
         SecretFile("host/mysql_user", given.get("MYSQL_USER", HOST)),
         *(SecretFile(f"alertmanager/{name}", content) for name, content in files(given).items()),
+        *broker_secrets(project, given),
     ]
     _make_folder(folder, owner)
     for name, reader in owners.items():
         _make_folder(folder / name, reader)
+    _remove_unwanted(folder, wanted)
     written = [f".secrets/{file.path}" for file in wanted if _write(folder / file.path, file.content, owners[_reader(file)])]
     _make_folder(project / ".stack", owner, 0o755)  # no secrets: the retraining, another user, reads the version in service
     for name in ("nginx", "release"):
@@ -96,10 +107,34 @@ def init(project: Path, volumes: Path) -> list[str]:
     return [*(f"{name} written" for name in (*written, *placed)), *opened]
 
 
+def broker_secrets(project: Path, given: Mapping[str, str]) -> list[SecretFile]:
+    """What the broker asks `app.fresh` for. Raises EnvFileError for settings that do not fit together, OSError."""
+    is_on = given.get("FRESH", "").lower() in {"true", "1", "yes", "on"}
+    if is_on != ("fresh" in given.get("COMPOSE_PROFILES", "").split(",")):
+        raise EnvFileError(".env: freshness needs both FRESH=true and COMPOSE_PROFILES=fresh: set both, or none")
+    if not is_on:
+        return []
+    if "KAFKA_BOOTSTRAP_SERVERS" not in given:
+        raise EnvFileError(".env: freshness needs KAFKA_BOOTSTRAP_SERVERS, with an address that containers reach")
+    found = {name: given[setting.upper()] for name, setting in SECRET_FILES.items() if setting.upper() in given}
+    for name, value in found.items():
+        if name.endswith(".pem"):
+            if Path(value).is_absolute():
+                raise EnvFileError(f".env: {SECRET_FILES[name].upper()}: freshness needs a path within the project's folder")
+            found[name] = (project / value).read_text(encoding="ascii")
+    return [SecretFile(f"fresh/{name}", content) for name, content in found.items()]
+
+
 def read_files(folder: Path) -> dict[str, str]:
     """The passwords in existing files, by path. Raises SecretError for an empty or unreadable file."""
     paths = [path for each in PASSWORDS.values() for path in each]
     return {path: read_secret(folder / path) for path in paths if (folder / path).exists()}
+
+
+def _remove_unwanted(folder: Path, wanted: Sequence[SecretFile]) -> None:
+    """Remove what the broker no longer asks for."""
+    for name in {f"fresh/{each}" for each in SECRET_FILES} - {file.path for file in wanted}:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _reader(file: SecretFile) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.env_file import EnvFileError, ignored_names, read_env_file, unknown_names
 from app.provenance import SecretError, mysql_url, read_secret
-from app.settings import DatabaseSettings
+from app.settings import DatabaseSettings, TopicSettings
 from auto_deployment.common.errors import WrongUseError
 from auto_deployment.common.memory import available_gb
 from auto_deployment.common.spark_packages import missing
@@ -88,58 +87,14 @@ class TrainingSettings(DataSettings):
         return self
 
 
-class KafkaSettings(SettingsGroup):
+class KafkaSettings(TopicSettings, SettingsGroup):
     """The stream's topic, and how a collection reads it."""
 
     collect_minutes: float = Field(15.0, gt=0, description="a collection ends after so long, at a block's edge")
     collect_from: str = Field(
         "earliest", pattern=r"^(earliest|latest|minutes:\d{1,6})$", description="where the very first collection starts"
     )
-    kafka_bootstrap_servers: str | None = Field(None, description="the broker, host:port, several joined by commas")
-    kafka_topic: str = Field("movielog4", pattern=r"^[A-Za-z0-9._-]{1,249}$", description="the stream's topic")
     kafka_client: Literal["kafka-python", "confluent-kafka"] = Field("kafka-python", description="the library that reads it")
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] | None = Field(
-        None, description="how the broker is spoken to; unset: PLAINTEXT"
-    )
-    kafka_security_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        None, description="how the user logs in, with SASL_*"
-    )
-    kafka_security_user: str | None = Field(None, description="name at the broker, with SASL_*")
-    kafka_security_password: SecretStr | None = Field(None, description="password at the broker")
-    kafka_security_ca_file: FilePath | None = Field(None, description="authorities to trust, in PEM; unset: the system's")
-    kafka_security_cert_file: FilePath | None = Field(None, description="our own certificate, in PEM")
-    kafka_security_key_file: FilePath | None = Field(None, description="its private key, in PEM, not encrypted")
-
-    @field_validator("kafka_bootstrap_servers")
-    @classmethod
-    def _servers_have_ports(cls, given: str | None) -> str | None:
-        servers = [server.strip() for server in (given or "").split(",")]
-        if given is not None and not all(re.fullmatch(r"[^\s/]+:\d{1,5}", server) for server in servers):
-            raise ValueError("give host:port, several joined by commas")
-        return given and ",".join(servers)
-
-    @model_validator(mode="after")
-    def _security_is_consistent(self) -> Self:
-        protocol = self.kafka_security_protocol or "PLAINTEXT"
-        login, tls = protocol.startswith("SASL"), protocol.endswith("SSL")
-        user, password = self.kafka_security_user, self.kafka_security_password
-        certificate, key = self.kafka_security_cert_file, self.kafka_security_key_file
-        problems = {
-            "KAFKA_SECURITY_PASSWORD: is missing, but KAFKA_SECURITY_USER is set": user and password is None,
-            f"KAFKA_SECURITY_USER: is missing, but KAFKA_SECURITY_PROTOCOL is {protocol}": login and not user,
-            f"KAFKA_SECURITY_MECHANISM: is missing, but KAFKA_SECURITY_PROTOCOL is {protocol}": (
-                login and self.kafka_security_mechanism is None
-            ),
-            "KAFKA_SECURITY_PROTOCOL: must be SASL_PLAINTEXT or SASL_SSL with KAFKA_SECURITY_USER": user and not login,
-            "KAFKA_SECURITY_PROTOCOL: must be SSL or SASL_SSL with KAFKA_SECURITY_CA_FILE, _CERT_FILE or _KEY_FILE": (
-                not tls and (self.kafka_security_ca_file or certificate or key)
-            ),
-            "KAFKA_SECURITY_KEY_FILE: is missing, but KAFKA_SECURITY_CERT_FILE is set": certificate and not key,
-            "KAFKA_SECURITY_CERT_FILE: is missing, but KAFKA_SECURITY_KEY_FILE is set": key and not certificate,
-        }
-        if found := [problem for problem, there in problems.items() if there]:
-            raise ValueError("; ".join(found))
-        return self
 
     def collect_begin(self, now: float) -> str:
         """Where the very first collection starts, for `TopicSource`; `now` in seconds since 1970."""

@@ -118,7 +118,7 @@ def gunicorn(service: Service, demo: DemoFolder, *, follows: bool) -> tuple[list
         "RUN_DIR": str(demo.folder / "run" / service.name),
         "JOURNAL_DIR": str(demo.journals),
         "TMPDIR": str(demo.folder),
-        **({"FRESH_DIR": str(demo.fresh)} if follows else {}),
+        **({"FRESH": "true", "FRESH_DIR": str(demo.fresh)} if follows else {}),
     }
     return command, environment
 

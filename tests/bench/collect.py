@@ -18,8 +18,9 @@ from confluent_kafka import TopicPartition as Place
 from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
 
 from app.events import DEFAULT_RULES
+from app.fresh import topic
 from auto_deployment.ingestion.collector import Collector
-from auto_deployment.ingestion.kafka import confluent_client, kafka_python_client
+from auto_deployment.ingestion.kafka import confluent_client
 from auto_deployment.ingestion.kafka.client import MessageBatch
 from auto_deployment.ingestion.kafka.client_factory import open_client
 from auto_deployment.ingestion.rows import BlockRows, Counts
@@ -138,7 +139,7 @@ def _collect(broker: Broker, library: str, folder: Path) -> None:
 
 
 def _bare_kafka_python(broker: Broker) -> None:
-    consumer = KafkaConsumer(**kafka_python_client.consumer_options(settings_for(broker, "kafka-python")))
+    consumer = KafkaConsumer(**topic.consumer_options(settings_for(broker, "kafka-python")))
     where = TopicPartition(TOPIC_OF_LINES, 0)
     consumer.assign([where])
     consumer.seek(where, 0)

@@ -59,7 +59,7 @@ def _answers(folder: Path, model: Path) -> list[Row]:
             recent = users[:RECENT_USERS]
             write(place / BASE.format(1), {"marks": {}}, dict.fromkeys(users[RECENT_USERS:], record))
             write(place / RECENT, {"base": BASE.format(1)}, dict.fromkeys(recent, record))
-            ours = stack.enter_context(server(folder, kind, {**plain, "FRESH_DIR": str(folder / kind)}))
+            ours = stack.enter_context(server(folder, kind, {**plain, "FRESH": "true", "FRESH_DIR": str(folder / kind)}))
             for each in (ours, baseline):
                 closed_loop(each.port, WARM_UP, ASKED)
 

@@ -9,7 +9,7 @@ import yaml  # type: ignore[import-untyped]  # has no types
 from pydantic import TypeAdapter
 
 from app.env_file import OF_IMAGES, REMOVED
-from app.settings import ConsoleSettings, FreshSettings, MigrateSettings, ServiceSettings, ShipperSettings
+from app.settings import SECRET_FILES, ConsoleSettings, FreshSettings, MigrateSettings, ServiceSettings, ShipperSettings
 from app.stack.init import PASSWORDS
 from app.wsgi import MIB, SEGMENT_BYTES
 from auto_deployment.common.settings import Settings
@@ -86,7 +86,7 @@ def readers_of(name: str) -> set[str]:
     """Who reads a setting: the classes that have it, Compose, and the files of `app/stack` that name it."""
     readers = {reader for reader, side in READERS.items() if name.lower() in side.model_fields}
     stack = "".join(path.read_text() for path in (ROOT / "app" / "stack").glob("*.py"))
-    named = {*re.findall(r'"([A-Z][A-Z0-9_]+)"', stack)}
+    named = {*re.findall(r'"([A-Z][A-Z0-9_]+)"', stack), *map(str.upper, SECRET_FILES.values())}
     return readers | ({"Compose"} if name in in_compose() else set()) | ({"init"} if name in named else set())
 
 
@@ -108,7 +108,7 @@ def test_variables_of_the_images_stand_in_a_table_of_their_own() -> None:
 
 # Fields that docker-compose.yml leaves at their default, or takes from elsewhere: a file instead of a password, the inner port.
 NOT_IN_COMPOSE = {
-    "stable-1": {"MODEL_DIR", "FRESH_DIR", "BIND", "METRICS_BIND", "RUN_DIR", "METRICS"},
+    "stable-1": {"MODEL_DIR", "BIND", "METRICS_BIND", "RUN_DIR", "METRICS"},
     "shipper": {"PROVENANCE_URL", "MYSQL_PORT", "MYSQL_PASSWORD", "SHIP_BATCH", "SHIP_SECONDS"},
     "migrate": {"MYSQL_PORT", "MIGRATE_SECONDS", "MODEL_DIR"},
     "console": {"PROVENANCE_URL", "MYSQL_PORT", "MYSQL_PASSWORD"},

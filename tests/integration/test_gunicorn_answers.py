@@ -248,6 +248,7 @@ def test_the_service_is_ready(server: Server) -> None:
         "software": __version__,
         "reasons": [],
         "journal": {"ok": True, "problem": "", "rows_lost": 0},
+        "fresh_as_of": None,
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +17,7 @@ from kafka.errors import (  # type: ignore[import-untyped]
 from kafka.net.compat import KafkaNetClient  # type: ignore[import-untyped]
 from kafka.net.selector import NetworkSelector  # type: ignore[import-untyped]
 
+from app.fresh.topic import consumer_options
 from auto_deployment.common.errors import WrongUseError
 from auto_deployment.ingestion.kafka.client import CONNECT_SECONDS, PATIENCE_SECONDS, MessageBatch, StreamError
 from auto_deployment.ingestion.kafka.kafka_python_network import ReportingConnections, redirect_library_logs
@@ -61,7 +61,10 @@ class KafkaPythonClient:
         self._outage = Outage(self._servers, patience)
         self._at: tuple[int, int] | None = None
         self._network: KafkaNetClient | None = None
-        options = {**consumer_options(settings), "bootstrap_timeout_ms": int(connect * 1000)}
+        try:
+            options = {**consumer_options(settings), "bootstrap_timeout_ms": int(connect * 1000)}
+        except OSError as error:
+            raise WrongUseError(str(error)) from error
         try:
             self._consumer = KafkaConsumer(**options, kafka_client=self._make_network)
         except BaseException as error:
@@ -190,46 +193,6 @@ class KafkaPythonClient:
             return [], position
         except KafkaError as error:
             raise not_readable(self._topic, str(error)) from error
-
-
-def consumer_options(settings: KafkaSettings) -> dict[str, Any]:
-    """The library's options. Raises WrongUseError if a certificate file cannot be used."""
-    password = settings.kafka_security_password
-    protocol = settings.kafka_security_protocol or "PLAINTEXT"
-    return {
-        "bootstrap_servers": settings.kafka_bootstrap_servers,
-        "client_id": "movierec",
-        "group_id": None,
-        "enable_auto_commit": False,
-        "auto_offset_reset": "none",
-        "isolation_level": "read_committed",
-        # In Python the check takes two thirds of the reading time. The broker checks the messages, too.
-        "check_crcs": False,
-        "metrics_enabled": False,
-        "fetch_max_wait_ms": 100,
-        "request_timeout_ms": 10_000,
-        "reconnect_backoff_max_ms": 1_000,
-        "security_protocol": protocol,
-        "ssl_context": _tls(settings) if protocol.endswith("SSL") else None,
-        "sasl_mechanism": settings.kafka_security_mechanism if protocol.startswith("SASL") else None,
-        "sasl_plain_username": settings.kafka_security_user,
-        "sasl_plain_password": password.get_secret_value() if password else None,
-    }
-
-
-def _tls(settings: KafkaSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.kafka_security_ca_file)
-        if settings.kafka_security_cert_file:
-            context.load_cert_chain(settings.kafka_security_cert_file, settings.kafka_security_key_file, _no_password)
-    except OSError as error:
-        raise WrongUseError(f"KAFKA_SECURITY_CA_FILE, _CERT_FILE or _KEY_FILE cannot be used: {error}") from error
-    return context
-
-
-def _no_password() -> str:
-    """An empty password: without it OpenSSL would ask on the terminal for the password of an encrypted key."""
-    return ""
 
 
 def _by_partition(offsets: dict[Any, int]) -> dict[int, int]:

@@ -393,6 +393,7 @@ def test_readyz_tells_version_and_track(harness: Harness) -> None:
         "software": __version__,
         "reasons": [],
         "journal": {"ok": True, "problem": "", "rows_lost": 0},
+        "fresh_as_of": None,
     }
 
 

@@ -95,15 +95,19 @@ def test_appended_lines_count_and_term_ends_it(place: Place) -> None:
     assert load_serving(place.model).version == VERSION
 
 
-def test_a_second_process_is_refused(place: Place) -> None:
-    """One writer for each version: status 75 and a line that names the folder."""
-    with place.process():
+def test_a_second_process_waits_and_takes_over(place: Place) -> None:
+    """One writer for each version: the second one says why it waits, continues when the first ends, and ends on TERM."""
+    with place.process() as first, place.process() as second:
         place.append(watched(FULL, 3))
         place.wait_for(FULL, [3])
-        with place.process() as second:
-            _, output = second.communicate(timeout=20)
-        assert second.returncode == 75
-        assert output == f"fresh: another process writes {place.overlay}: stop it first\n"
+        assert second.stderr is not None
+        waiting = next(line for line in second.stderr if "another process writes" in line or "follows" in line)
+        one, other = (first, second) if "another" in waiting else (second, first)
+        one.kill()
+        place.append(watched(FULL, 4))
+        place.wait_for(FULL, [3, 4])
+        other.terminate()
+        assert other.wait(20) == 0
 
 
 def test_it_continues_after_its_last_line(place: Place) -> None:
@@ -141,14 +145,19 @@ def test_a_process_that_is_killed_at_any_moment_loses_and_doubles_nothing(place:
         place.wait_for(NEW, [1])
         record = unpack(place.reader.find(FULL) or b"")
         assert sum(record.minutes) == written
-        assert len([*place.overlay.iterdir()]) == 3  # lock, recent and its base
+        assert sorted(path.name.partition("-")[0] for path in place.overlay.iterdir()) == [
+            "base",
+            "lock",
+            "recent",
+            "status.json",
+        ]
         assert sorted(record.films) == list(range(min(written, 40)))
 
 
 @pytest.mark.parametrize(
     ("settings", "status", "message"),
     [
-        ({"FOLLOW_FILE": ""}, 2, "fresh: FOLLOW_FILE: Field required\n"),
+        ({"FOLLOW_FILE": ""}, 2, "fresh: set one of KAFKA_BOOTSTRAP_SERVERS and FOLLOW_FILE: new lines come from there\n"),
         ({"MODEL_DIR": "/nowhere"}, 1, "fresh: /nowhere/metadata.json: No such file or directory: is there a trained model?\n"),
         ({"FRESH_DIR": "/proc/nowhere"}, 1, "fresh: [Errno 2] No such file or directory: '/proc/nowhere'\n"),
     ],
@@ -179,7 +188,12 @@ def test_a_full_disk_leaves_the_last_state_in_use(place: Place) -> None:
         place.append(watched(FULL, 4))
         time.sleep(3)
         assert place.films(FULL) == [3]
-        assert len([*place.overlay.iterdir()]) == 3  # lock, recent and its base
+        assert sorted(path.name.partition("-")[0] for path in place.overlay.iterdir()) == [
+            "base",
+            "lock",
+            "recent",
+            "status.json",
+        ]
         enlarge(place.fresh)
         place.wait_for(FULL, [3, 4])
 

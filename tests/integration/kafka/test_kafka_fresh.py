@@ -1,0 +1,228 @@
+"""Freshness follows a topic: the lines after the version's data, through outages of the broker and of the process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from app.events import to_line
+from app.fresh.follow import SourceError
+from app.fresh.overlay import Reader, folder_of, read_status, unpack
+from app.fresh.topic import TopicSource
+from app.model import read_metadata
+from app.settings import TopicSettings
+from tests.integration.conftest import wait_until
+from tests.integration.kafka.conftest import new_name
+from tests.integration.kafka.lines import LINES
+from tests.unit.app.crashes import ROOT, rounds
+from tests.unit.app.fresh.versions import FULL, facts, save_fresh, watched
+from tests.unit.app.samples import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from app.fresh.follow import Source
+    from scripts.broker.broker import Broker
+
+
+class MakeSource(Protocol):
+    """Opens a source of a topic; it is closed with the test. `mark` is that of partition 0."""
+
+    def __call__(
+        self, topic: str, offsets: Mapping[str, int] | None = None, since: float = 0.0, mark: int | None = None
+    ) -> TopicSource:
+        """A source of `topic`."""
+        ...
+
+
+@pytest.fixture
+def source(broker: Broker) -> Iterator[MakeSource]:
+    """See `MakeSource`."""
+    with ExitStack() as opened:
+
+        def make(
+            topic: str, offsets: Mapping[str, int] | None = None, since: float = 0.0, mark: int | None = None
+        ) -> TopicSource:
+            settings = TopicSettings(kafka_bootstrap_servers=broker.address(), kafka_topic=topic)
+            made = TopicSource(settings, offsets or {}, since, {} if mark is None else {f"{topic}/0": mark})
+            return opened.enter_context(closing(made))
+
+        yield make
+
+
+def take(one: Source, count: int) -> list[bytes]:
+    """The next `count` lines, through errors of the source."""
+    found: list[bytes] = []
+
+    def have_come() -> bool:
+        try:
+            found.extend(line.encode("utf-8", "surrogateescape") for line in one.poll())
+        except SourceError:
+            return False
+        return len(found) >= count
+
+    wait_until(have_come, 60)
+    return found
+
+
+def test_the_lines_after_the_versions_data_come_once_and_in_order(source: MakeSource, lasting_topic: str) -> None:
+    """From the version's offset, and from a mark where there is one. Then the source knows that it has all."""
+    before = time.time()
+    one = source(lasting_topic, {f"{lasting_topic}/0": 100, "another/0": 5})
+    assert take(one, len(LINES) - 100) == LINES[100:]
+    wait_until(lambda: one.poll() == [] and one.as_of >= before)
+    assert one.marks == {f"{lasting_topic}/0": len(LINES)}
+    assert one.as_of <= time.time()
+    assert take(source(lasting_topic, {f"{lasting_topic}/0": 100}, mark=2_500), 500) == LINES[2_500:]
+
+
+def test_a_version_of_files_begins_at_the_time_of_its_data(broker: Broker, source: MakeSource, topic: str) -> None:
+    """What was on the topic before is not new of anybody."""
+    broker.produce(topic, LINES[:50])
+    time.sleep(0.01)
+    since = time.time()
+    time.sleep(0.01)
+    broker.produce(topic, LINES[50:60])
+    assert take(source(topic, since=since), 10) == LINES[50:60]
+    assert source(topic, since=time.time() + 60).poll() == []
+
+
+def test_bytes_that_are_no_text_and_missing_values_are_lines(broker: Broker, source: MakeSource, topic: str) -> None:
+    """They are damage, which is no reason to stop."""
+    broker.produce(topic, [b"\xff\xfe", None, b"ok"])
+    assert take(source(topic), 3) == [b"\xff\xfe", b"", b"ok"]
+
+
+def test_what_retention_removed_is_counted(broker: Broker, source: MakeSource, topic: str) -> None:
+    """The source begins with what there is."""
+    broker.produce(topic, LINES[:1_000])
+    broker.delete_records(topic, 0, before=900)
+    one = source(topic, {f"{topic}/0": 200})
+    assert take(one, 100) == LINES[900:1_000]
+    assert one.lost == 700
+
+
+def test_a_topic_that_is_new_is_read_from_its_start(broker: Broker, source: MakeSource, topic: str) -> None:
+    """Its offsets are below those of the version's data."""
+    broker.produce(topic, LINES[:10])
+    one = source(topic, {f"{topic}/0": 5_000})
+    assert take(one, 10) == LINES[:10]
+    assert one.lost == 0
+
+
+def test_a_new_partition_is_read_from_its_start(
+    broker: Broker, source: MakeSource, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the source runs, and at the next start."""
+    monkeypatch.setattr("app.fresh.topic.PARTITIONS_SECONDS", 0.5)
+    broker.produce(topic, LINES[:10])
+    one = source(topic, {f"{topic}/0": 4})
+    assert take(one, 6) == LINES[4:10]
+    broker.add_partitions(topic, 2)
+    broker.produce(topic, LINES[10:20], partition=1)
+    assert take(one, 10) == LINES[10:20]
+    assert take(source(topic, {f"{topic}/0": 10}), 10) == LINES[10:20]
+
+
+def test_a_broker_without_the_topic_is_an_error_that_names_the_setting(broker: Broker, source: MakeSource) -> None:
+    """And the topic may come later."""
+    name = new_name()
+    one = source(name)
+    with pytest.raises(SourceError, match=f"{broker.address()} has no topic {name}: set KAFKA_TOPIC"):
+        one.poll()
+    broker.create_topic(name)
+    broker.produce(name, LINES[:5])
+    assert take(one, 5) == LINES[:5]
+
+
+def test_nothing_is_lost_or_doubled_when_the_broker_dies(mortal: Broker, source: MakeSource, topic: str) -> None:
+    """While it is away the source says so, and knows nothing newer than before."""
+    one = source(topic)
+    mortal.produce(topic, LINES[:100])
+    assert take(one, 100) == LINES[:100]
+    mortal.kill()
+
+    def fails() -> bool:
+        try:
+            one.poll()
+        except SourceError as error:
+            return mortal.address() in str(error)
+        return False
+
+    wait_until(fails, 60)
+    known = one.as_of
+    mortal.start()
+    mortal.produce(topic, LINES[100:200])
+    assert take(one, 100) == LINES[100:200]
+    wait_until(lambda: one.poll() == [] and one.as_of > known)
+
+
+class Place:
+    """A version, and the process that follows a topic for it."""
+
+    def __init__(self, folder: Path, broker: Broker, topic: str, offset: int) -> None:
+        whole: dict[str, Any] = {
+            "fresh": {**facts(), "offsets": {f"{topic}/0": offset}},
+            "data_creation": "2026-11-29T12:00:00Z",
+        }
+        self.model = save_fresh(folder / "model", **whole)
+        self.overlay = folder_of(folder / "fresh", self.model, VERSION)
+        self.reader = Reader(self.overlay)
+        self._environment = {
+            **os.environ,
+            "MODEL_DIR": str(self.model),
+            "FRESH_DIR": str(folder / "fresh"),
+            "KAFKA_BOOTSTRAP_SERVERS": broker.address(),
+            "KAFKA_TOPIC": topic,
+            "CHECKPOINT_SECONDS": "0.5",
+            "HEARTBEAT_FILE": str(folder / "heartbeat"),
+            "PYTHONPATH": str(ROOT),
+        }
+
+    @contextmanager
+    def process(self) -> Iterator[subprocess.Popen[bytes]]:
+        """The process, killed at the end where it still runs."""
+        with subprocess.Popen([sys.executable, "-m", "app.fresh"], env=self._environment, cwd=ROOT) as child:
+            try:
+                yield child
+            finally:
+                child.kill()
+
+    def minutes(self) -> int:
+        """All minutes of the user that the overlay has."""
+        content = self.reader.find(FULL)
+        return 0 if content is None else sum(unpack(content).minutes)
+
+
+@pytest.mark.crash
+def test_a_process_that_is_killed_at_any_moment_counts_each_line_once(
+    broker: Broker, topic: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Also the lines that come while it is away."""
+    broker.produce(topic, [b"an older line"] * 3)
+    place = Place(tmp_path, broker, topic, offset=3)
+    assert read_metadata(place.model)["fresh"]["offsets"] == {f"{topic}/0": 3}
+    sent = 0
+    for chance in rounds(request, 4):
+        with place.process():
+            end = time.monotonic() + chance.uniform(1.0, 4.0)
+            while time.monotonic() < end:
+                broker.produce(topic, [to_line(watched(FULL, sent % 40)).encode()])
+                sent += 1
+                time.sleep(0.05)
+        broker.produce(topic, [to_line(watched(FULL, sent % 40)).encode()])
+        sent += 1
+    with place.process() as process:
+        wait_until(lambda: place.minutes() == sent, 30)
+        now = time.time()
+        wait_until(lambda: read_status(place.overlay).as_of >= now, 30)
+        process.terminate()
+        assert process.wait(20) == 0
+    assert read_status(place.overlay).users == 1
