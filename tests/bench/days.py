@@ -7,8 +7,10 @@ simulator's own model of a choice also gives the chance that the user begins one
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
 SEEDS = (1, 2, 3)
 SCALE, RULES = (1.0, 5.0), Rules(1.0, 5.0, 1_999_999)
 DAY = 86_400.0
+# Every fourth minute has a line: films look shorter then, and each viewing passes the same shares of its film.
+MINUTES_SHARE = 0.25
 # A film that was begun this long before an answer must not be in it.
 SECONDS = 30.0
 
@@ -76,7 +80,7 @@ class Plan:
         """The stream. It lasts a little longer than `end`."""
         plain, days = StreamOptions(), self.end + 0.25
         ratings = round(self.users * self.viewings_a_day * days * plain.rating_share)
-        return StreamOptions(ratings=ratings, days=days)
+        return StreamOptions(ratings=ratings, days=days, minutes_share=MINUTES_SHARE)
 
     @property
     def start(self) -> float:
@@ -298,16 +302,14 @@ def _shares(sums: Floats) -> tuple[float, float]:
     return float(sums[0] / sums[1]), float(sums[2] / sums[3])
 
 
-def simulate(seed: int, plan: Plan, folder: Path) -> tuple[Counts, Counts]:
-    """The counts of a world with freshness and without."""
-    world, found = World.generate(seed, plan.users, plan.films), []
-    for fresh in (True, False):
-        arm = Arm(world, plan, folder / f"{seed}-{fresh}", fresh=fresh)
-        for line in stream_lines(world, plan.options(), client=arm):
-            arm.take(line)
-        last = plan.start + plan.end * DAY - HOURS * 3600
-        found.append(count(arm.answers, arm.history, world.users.ids.tolist(), last))
-    return found[0], found[1]
+def simulate(seed: int, plan: Plan, folder: Path, *, fresh: bool) -> Counts:
+    """The counts of a world with freshness or without."""
+    world = World.generate(seed, plan.users, plan.films)
+    arm = Arm(world, plan, folder / f"{seed}-{fresh}", fresh=fresh)
+    for line in stream_lines(world, plan.options(), client=arm):
+        arm.take(line)
+    last = plan.start + plan.end * DAY - HOURS * 3600
+    return count(arm.answers, arm.history, world.users.ids.tolist(), last)
 
 
 def run() -> list[Row]:
@@ -317,9 +319,12 @@ def run() -> list[Row]:
 
 def rows(plan: Plan, seeds: Sequence[int]) -> list[Row]:
     """The rows of these worlds together."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        arms = zip(*(simulate(seed, plan, Path(name)) for seed in seeds), strict=True)
-        fresh, plain = (Counts(*(np.concatenate(each) for each in zip(*arm, strict=True))) for arm in arms)
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, ProcessPoolExecutor(os.cpu_count()) as pool:
+        runs = {
+            is_fresh: [pool.submit(simulate, seed, plan, Path(name), fresh=is_fresh) for seed in seeds]
+            for is_fresh in (True, False)
+        }
+        fresh, plain = (_joined([each.result() for each in runs[is_fresh]]) for is_fresh in (True, False))
     counted = {
         "watched share": ("watched", "answers"),
         "watched share of unknown users": ("unknown_watched", "unknown"),
@@ -333,6 +338,10 @@ def rows(plan: Plan, seeds: Sequence[int]) -> list[Row]:
         sys.stdout.write(f"  {measure}: {found[measure].text()}\n")
     sys.stdout.write(f"  answers with freshness {fresh.answers.sum():,.0f}, without {plain.answers.sum():,.0f}\n")
     return [_row(measure, each) for measure, each in found.items()]
+
+
+def _joined(worlds: Sequence[Counts]) -> Counts:
+    return Counts(*(np.concatenate(columns) for columns in zip(*worlds, strict=True)))
 
 
 def _row(measure: str, found: Comparison) -> Row:

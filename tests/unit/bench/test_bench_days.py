@@ -51,7 +51,8 @@ def test_a_comparison_is_written_with_its_interval() -> None:
 
 def test_no_answer_has_a_begun_film_with_freshness(tmp_path: Path) -> None:
     """In a small world, where many answers have one without."""
-    fresh, plain = simulate(1, Plan(users=150, films=120, viewings_a_day=2.0, history=1.5, end=4.5, between=1.0), tmp_path)
+    plan = Plan(users=150, films=120, viewings_a_day=2.0, history=1.5, end=4.5, between=1.0)
+    fresh, plain = (simulate(1, plan, tmp_path, fresh=is_fresh) for is_fresh in (True, False))
     assert fresh.answers.sum() > 300
     assert fresh.begun.sum() == 0
     assert plain.begun.sum() > 0.2 * plain.answers.sum()
