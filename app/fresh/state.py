@@ -116,7 +116,8 @@ class State:
     @property
     def users(self) -> int:
         """The number of users with new events."""
-        return len(self._packed) + sum(user not in self._packed for user in self._open)
+        new = (user for records in (self._open, self._open_before) for user in records if user not in self._packed)
+        return len(self._packed) + sum(1 for _ in new)
 
     @property
     def due(self) -> int:

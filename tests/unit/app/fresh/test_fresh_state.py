@@ -255,6 +255,7 @@ def test_records_are_the_same_however_few_are_open(model: ListModel, monkeypatch
         for number, event in enumerate(events):
             state.apply(event)
             assert len(state._open) <= limit
+            assert state.users == len({each.user for each in events[: number + 1]})
             if number % 50 == 0:
                 state.compute_due()
         found.append(state.records())
