@@ -42,6 +42,8 @@ CANDIDATE, BASELINE = "canary", "stable"
 PARAMETERS = frozenset({"version", "since"})
 # All queries of one answer together.
 SECONDS_AT_MOST = 20.0
+# More at once would take more memory, and fewer more queries.
+OBSERVATIONS_AT_ONCE = 240
 # The clocks of the caller and of this host may differ by so much.
 CLOCK_SECONDS = 60.0
 # After so long without a sample of a canary, its next sample begins another bake. A container is started again sooner.
@@ -154,10 +156,10 @@ def judge(prometheus: Source, query: Query, limits: Limits, now: float) -> dict[
     # After the longest bake the verdict is final: nothing later counts, and the work has a bound.
     until = min(now, since + 60 * limits.max_bake_minutes)
     evidence = Evidence(version, since, CANDIDATE, (BASELINE,))
-    while True:
-        former, evidence = evidence.until, read_evidence(prometheus, evidence, until, limits.check_seconds, PODS)
-        if evidence.until == former:
-            break
+    moment = since
+    while moment < until and evidence.outage is None:
+        moment = min(moment + OBSERVATIONS_AT_ONCE * limits.check_seconds, until)
+        evidence = read_evidence(prometheus, evidence, moment, limits.check_seconds, PODS)
     found = verdict(evidence, limits, (until - since) / 60)
     if found.decision == Decision.BAKING and evidence.outage is not None:
         raise NoVerdictError(str(evidence.outage))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.prometheus import QueryError, UnreachableError
@@ -12,12 +12,11 @@ from auto_deployment.release.analysis.measures import REQUIRED_SOURCES
 from auto_deployment.release.analysis.queries import CLIENT, SERVICES, instance_of_name, queries_by, side_of_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from auto_deployment.common.prometheus import Series, Source
     from auto_deployment.release.analysis.queries import Labels, Query
 
-    Answers = Sequence[tuple[Query, Sequence[Series] | None]]
     Samples = dict[tuple[str, str], Sample]
 
 log = logging.getLogger(__name__)
@@ -26,6 +25,25 @@ log = logging.getLogger(__name__)
 MAX_OBSERVATIONS = 5_000
 # If the next observation is due later than this, the clock was set back.
 CLOCK_STEPS = 2
+
+
+@dataclass(frozen=True)
+class Row:
+    """A series: its values by time, their key in the evidence, and the name of its service or pod.
+
+    `name` is None for an `up` that counts for every sample of its source; with pods, for those of the same `instance`.
+    """
+
+    source: str
+    kind: str
+    key: str
+    values: Mapping[float, float]
+    name: str | None
+    instance: str | None
+
+    def add_to(self, sample: Sample, at: float) -> None:
+        """Put the value at `at` into a sample."""
+        (sample.counters if self.kind == "counter" else sample.gauges)[self.key] = self.values[at]
 
 
 def read_evidence(prometheus: Source, evidence: Evidence, now: float, step: float, labels: Labels = SERVICES) -> Evidence:
@@ -47,9 +65,11 @@ def read_evidence(prometheus: Source, evidence: Evidence, now: float, step: floa
     except QueryError as error:
         log.warning("%s", error)
         return replace(evidence, outage=MissingData.REFUSED)
+    rows = [row for query, series in answers for row in _rows_of(query, series or (), evidence, labels)]
+    refused = {query.source for query, series in answers if series is None}
     for number in range(count + 1):
         at = round(start + number * step, 3)
-        evidence = with_observation(evidence, at, samples_at(answers, at, evidence, labels))
+        evidence = with_observation(evidence, at, _samples_at(rows, refused, at, evidence, pods=labels.instance is not None))
     return evidence
 
 
@@ -64,37 +84,39 @@ def _answer_of(prometheus: Source, query: Query, start: float, end: float, step:
         return None
 
 
-def samples_at(answers: Answers, at: float, evidence: Evidence, labels: Labels = SERVICES) -> Samples:
-    """The sample of each service and source at `at`; for the candidate, only series of the evidence's version.
+def _rows_of(query: Query, series: Iterable[Series], evidence: Evidence, by: Labels) -> Iterator[Row]:
+    """The series of an answer; of the candidate, only those of the evidence's version."""
+    for each in series:
+        if _is_of_another_version(each.labels, evidence, by):
+            continue
+        instance, is_up = each.labels.get(by.instance or ""), query.key == "up"
+        is_shared = is_up and (by.instance is not None or by.side not in each.labels)
+        name = None if is_shared else by.name_of(each.labels)
+        yield Row(query.source, query.kind, query.key.format(**each.labels), each.values, name, instance)
+
+
+def _samples_at(rows: Sequence[Row], refused: Collection[str], at: float, evidence: Evidence, *, pods: bool) -> Samples:
+    """The sample of each service and source at `at`.
 
     With pods, the sample of each pod that has data, and the empty sample of a side where no pod has data.
     """
     services = (evidence.candidate, *evidence.baseline)
-    found = {(service, source): Sample({}, {}) for service in services for source in ("service", "mtail", "cadvisor")}
-    found[CLIENT, "mtail"] = Sample({}, {})
-    if labels.instance is not None:
-        found |= {(name, source): Sample({}, {}) for name, _, source in (known.rpartition(" ") for known in evidence.counters)}
-    for query, series in answers:
-        if series is None:
-            refused = [name for name in found if name[1] == query.source]
-            found |= {name: replace(found[name], refused=True) for name in refused}
-        for each in series or ():
-            if at in each.values and not _is_of_another_version(each.labels, evidence, labels):
-                for name in _owners(each.labels, query, found, labels):
-                    sample = found.setdefault(name, Sample({}, {}))
-                    values = sample.counters if query.kind == "counter" else sample.gauges
-                    values[query.key.format(**each.labels)] = each.values[at]
-    return found if labels.instance is None else _of_pods(found, evidence.candidate)
-
-
-def _owners(labels: Mapping[str, str], query: Query, found: Samples, by: Labels) -> list[tuple[str, str]]:
-    """The samples to which a series belongs. The `up` of a shared source belongs to every sample of that source."""
-    if query.key == "up" and by.instance is not None:
-        return [name for name in found if name[1] == query.source and instance_of_name(name[0]) == labels.get(by.instance)]
-    if query.key == "up" and by.side not in labels:
-        return [name for name in found if name[1] == query.source]
-    name = by.name_of(labels)
-    return [(name, query.source)] if (side_of_name(name), query.source) in found else []
+    expected = [(service, source) for service in services for source in ("service", "mtail", "cadvisor")] + [(CLIENT, "mtail")]
+    known = [(name, source) for name, _, source in (each.rpartition(" ") for each in evidence.counters)] if pods else []
+    found = {name: Sample({}, {}, refused=name[1] in refused) for name in (*expected, *known)}
+    scraped: list[Row] = []
+    for row in rows:
+        if at not in row.values:
+            continue
+        if row.name is None:
+            scraped.append(row)
+        elif (side_of_name(row.name), row.source) in found:
+            row.add_to(found.setdefault((row.name, row.source), Sample({}, {})), at)
+    for row in scraped:
+        for (name, source), sample in found.items():
+            if source == row.source and (not pods or instance_of_name(name) == row.instance):
+                row.add_to(sample, at)
+    return _of_pods(found, evidence.candidate) if pods else found
 
 
 def _is_of_another_version(labels: Mapping[str, str], evidence: Evidence, by: Labels) -> bool:
