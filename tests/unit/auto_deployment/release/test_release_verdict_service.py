@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from auto_deployment.common.prometheus import QueryError, Series, UnreachableError
+from auto_deployment.common.settings import CanarySettings
 from auto_deployment.common.time_format import to_iso
 from auto_deployment.release import verdict_service
 from auto_deployment.release.analysis.comparison import Limits
+from auto_deployment.release.analysis.verdict import Decision
 from auto_deployment.release.verdict_service import (
     BadParameterError,
     NoVerdictError,
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 
     from werkzeug.test import TestResponse
 
+ROOT = Path(__file__).resolve().parents[4]
 MINUTES = 40
 LIMITS = Limits(bake_minutes=MINUTES, max_bake_minutes=2 * MINUTES)
 SERVICES = (Life("c-1", "canary", last=20), Life("c-2", "canary", 20), Life("s-1", "stable-1"), Life("s-2", "stable-2"))
@@ -154,6 +159,27 @@ def test_a_begin_is_given_in_seconds_or_in_iso_8601(text: str) -> None:
     assert Query.of({"version": "7", "since": text}, BEGAN + 60) == Query("7", BEGAN)
     assert Query.of({"version": "7", "since": text}, BEGAN - 30) == Query("7", BEGAN - 30)
     assert Query.of({"version": "7", "since": ""}, BEGAN) == Query("7")
+
+
+def test_the_analysis_template_takes_each_verdict_as_it_is_meant() -> None:
+    """A pass ends the run, a failure and the inconclusive end abort the rollout, and only `baking` is neither."""
+    template = (ROOT / "kubernetes" / "movierec" / "templates" / "analysis.yaml").read_text()
+    fields = dict(re.findall(r"^ +(\w+): (.+)$", template, re.MULTILINE))
+    assert fields["successCondition"] == f'result == "{Decision.PASS}"'
+    failures = re.fullmatch(r"result in (\[.*\])", fields["failureCondition"])
+    assert failures is not None
+    assert {*json.loads(failures[1]), Decision.PASS, Decision.BAKING} == {*Decision}
+    assert (fields["consecutiveSuccessLimit"], fields["failureLimit"]) == ("1", "0")
+    assert fields["jsonPath"] == '"{$.verdict}"'
+
+
+def test_the_analysis_template_has_the_defaults_of_the_settings() -> None:
+    """The longest bake and the time between two measurements, where the chart's values name none."""
+    template = (ROOT / "kubernetes" / "movierec" / "templates" / "analysis.yaml").read_text()
+    defaults = dict(re.findall(r"\$settings\.(\w+) \| default \"(\d+)\"", template))
+    fields = {name: CanarySettings.model_fields[name.lower()].default for name in defaults}
+    assert {name: float(value) for name, value in defaults.items()} == fields
+    assert {*fields} == {"CANARY_MAX_BAKE_MINUTES", "CANARY_CHECK_SECONDS"}
 
 
 def test_each_answer_is_json_whatever_its_status() -> None:
