@@ -1,17 +1,21 @@
-"""Alertmanager's configuration from the settings of mail and Slack, which the host side also uses. Pure.
+"""Alertmanager's configuration from the settings of mail and Slack, which the host side also uses.
 
 A channel without settings is off. With both channels off, Alertmanager still starts, and shows alerts on its page only.
+`python -m app.stack.alertmanager FOLDER` writes it from the environment, for a pod of a cluster.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 CONFIGURATION, SMTP_PASSWORD, SLACK_URL = "alertmanager.yml", "smtp_password", "slack_webhook_url"
 FOLDER = "/etc/alertmanager"
@@ -143,3 +147,22 @@ def _is_this_machine(host: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command. Returns 0, or 2 for an unusable setting or wrong use."""
+    if len(arguments) != 1:
+        sys.stderr.write("use: python -m app.stack.alertmanager FOLDER, with settings from the environment\n")
+        return 2
+    try:
+        made = files(os.environ)
+    except AlertingError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    for name, content in made.items():
+        (Path(arguments[0]) / name).write_text(content, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -43,12 +43,20 @@ def read_summary(text: str) -> Visits:
 class Traffic:
     """Runs `scripts/simulate visit` at `rate` visits a second, from `start` to `stop`; without visits if the rate is 0.
 
-    `users` is a file of ids; without one the visitors are strangers mostly.
+    `users` is a file of ids; without one the visitors are strangers mostly. `host` is the address of NGINX.
     """
 
-    def __init__(self, port: int, rate: float, output: Path, environment: Mapping[str, str], users: Path | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        rate: float,
+        output: Path,
+        environment: Mapping[str, str],
+        users: Path | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
         self._command = [
-            *(sys.executable, "-m", "scripts.simulator", "visit", "--url", f"http://127.0.0.1:{port}"),
+            *(sys.executable, "-m", "scripts.simulator", "visit", "--url", f"http://{host}:{port}"),
             *("--rate", f"{rate:g}", "--count", str(UNENDING), "--output", str(output), "--quiet"),
             *(() if users is None else ("--users", str(users))),
         ]

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.stack.alertmanager import AlertingError, channels, files, render
+from app.stack.alertmanager import AlertingError, channels, files, main, render
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MAIL = {"SMTP_HOST": "mail.example.org", "MAIL_FROM": "bot@example.org", "MAIL_TO": "ann@example.org"}
 LOGIN = {"SMTP_USER": "bot", "SMTP_PASSWORD": "hunter2"}
@@ -115,3 +118,16 @@ def test_an_alert_is_reported_once() -> None:
     route = json.loads(render(MAIL))["route"]
     assert route["repeat_interval"] == "30d"
     assert route["group_by"] == ["alertname", "service"]
+
+
+def test_a_pod_writes_the_files_from_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unusable setting, or no folder, is one line and status 2."""
+    for name, value in {**MAIL, **LOGIN}.items():
+        monkeypatch.setenv(name, value)
+    assert main([str(tmp_path)]) == 0
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files({**MAIL, **LOGIN})
+    monkeypatch.delenv("MAIL_TO")
+    assert (main([str(tmp_path)]), capsys.readouterr().err.count("\n")) == (2, 1)
+    assert (main([]), capsys.readouterr().err.count("\n")) == (2, 1)

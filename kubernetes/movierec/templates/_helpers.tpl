@@ -1,0 +1,113 @@
+{{- /* The labels of a part: (list $ "PART"). */ -}}
+{{- define "movierec.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "movierec.selector" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
+{{- end }}
+
+{{- define "movierec.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: movierec
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{- /* Metadata of an object of a part: (list $ "PART"). */ -}}
+{{- define "movierec.metadata" -}}
+{{- $root := index . 0 -}}
+name: {{ $root.Release.Name }}-{{ index . 1 }}
+labels:
+  {{- include "movierec.labels" . | nindent 2 }}
+{{- end }}
+
+{{- /* The full name of a part's Service: NGINX knows no search domains. */ -}}
+{{- define "movierec.host" -}}
+{{- $root := index . 0 -}}
+{{ $root.Release.Name }}-{{ index . 1 }}.{{ $root.Release.Namespace }}.svc.cluster.local
+{{- end }}
+
+{{- define "movierec.mysqlHost" -}}
+{{ .Values.mysql.externalHost | default (include "movierec.host" (list . "mysql")) }}
+{{- end }}
+
+{{- define "movierec.passwords" -}}
+{{ .Values.mysql.passwordsSecret | default (printf "%s-passwords" .Release.Name) }}
+{{- end }}
+
+{{- /* What every pod of ours has: no rights in the cluster, no login to its API, one user: (list $ USER). */ -}}
+{{- define "movierec.pod" -}}
+{{- $root := index . 0 -}}
+serviceAccountName: {{ $root.Release.Name }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: {{ index . 1 }}
+  runAsGroup: {{ index . 1 }}
+  fsGroup: {{ index . 1 }}
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: {type: RuntimeDefault}
+{{- with $root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The walls of a container: (list $ RESOURCES). */ -}}
+{{- define "movierec.walls" -}}
+{{- $root := index . 0 -}}
+imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+securityContext:
+  readOnlyRootFilesystem: true
+  allowPrivilegeEscalation: false
+  capabilities: {drop: [ALL]}
+resources:
+  {{- toYaml (index . 1) | nindent 2 }}
+{{- end }}
+
+{{- /*
+Pods of a part on different nodes: (list $ "PART" "required" or "preferred"). Only pods of one version keep apart, so that an
+upgrade may start a new pod next to an old one.
+*/ -}}
+{{- define "movierec.spread" -}}
+{{- $root := index . 0 -}}
+affinity:
+  podAntiAffinity:
+    {{- if eq (index . 2) "required" }}
+    requiredDuringSchedulingIgnoredDuringExecution:
+      - topologyKey: kubernetes.io/hostname
+        labelSelector:
+          matchLabels:
+            {{- include "movierec.selector" . | nindent 12 }}
+        matchLabelKeys: [pod-template-hash]
+    {{- else }}
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels:
+              {{- include "movierec.selector" . | nindent 14 }}
+          matchLabelKeys: [pod-template-hash]
+    {{- end }}
+{{- end }}
+
+{{- /* A file of the project, which the packaging copies into the chart: (list $ "PATH"). */ -}}
+{{- define "movierec.file" -}}
+{{- $root := index . 0 -}}
+{{- $content := $root.Files.Get (printf "files/%s" (index . 1)) -}}
+{{- if not $content -}}
+{{- fail (printf "the chart has no file %s: install the chart that scripts/dev chart makes" (index . 1)) -}}
+{{- end -}}
+{{- $content -}}
+{{- end }}
+
+{{- /* A memory volume: (list "NAME" "SIZE"). */ -}}
+{{- define "movierec.memory" -}}
+- name: {{ index . 0 }}
+  emptyDir: {medium: Memory, sizeLimit: {{ index . 1 }}}
+{{- end }}

@@ -1,0 +1,153 @@
+"""A release of the chart on the cluster that `scripts/dev cluster` makes, and the drills on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from scripts.rehearse.traffic import Traffic, Visits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[2]
+STATE = Path("/var/lib/movierec-cluster")
+NODES = {"node-1": "10.213.98.11", "node-2": "10.213.98.12"}
+NAMESPACE = RELEASE = "movierec"
+PORT = 8082
+ENFORCE = "pod-security.kubernetes.io/enforce"
+RATE = 100.0
+IMAGES = (
+    "movierec-app:stable",
+    "nginx:1.30.0",
+    "mysql:9.7.0",
+    "prom/prometheus:v3.5.0",
+    "ghcr.io/jaqx0r/mtail:3.2.24",
+    "prom/alertmanager:v0.33.0",
+)
+# The same image under another name: an upgrade then starts new pods.
+NEXT = "movierec-app:next"
+
+
+def run(*command: str, seconds: float = 300.0, content: str | None = None) -> str:
+    """Standard output of a command. The error of a failed one has its output."""
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), input=content or "", capture_output=True, text=True, timeout=seconds, check=False
+    )
+    assert done.returncode == 0, f"{' '.join(command[:6])}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def environment() -> dict[str, str]:
+    """Of kubectl and helm: the cluster's own programs first."""
+    names = ROOT / "scripts" / "lib" / "cluster" / "names.sh"
+    script = f'ROOT="{ROOT}"; source "{names}"; printf %s "${{BIN}}"'
+    found = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=10, check=True).stdout
+    return {**os.environ, "KUBECONFIG": str(STATE / "admin.conf"), "PATH": f"{found}:{os.environ['PATH']}"}
+
+
+def kubectl(*arguments: str, seconds: float = 120.0) -> str:
+    """Output of kubectl in the release's namespace."""
+    return run("kubectl", "--namespace", NAMESPACE, *arguments, seconds=seconds)
+
+
+def found(*arguments: str) -> Any:
+    """The objects that `kubectl get` finds."""
+    return json.loads(kubectl("get", *arguments, "--output", "json"))
+
+
+def helm(command: str, *arguments: str, seconds: float = 300.0) -> str:
+    """Output of helm with the chart as packaged and the values of this cluster."""
+    chart = run(str(ROOT / "scripts" / "lib" / "chart.sh")).strip()
+    values = str(ROOT / "kubernetes" / "own-cluster.yaml")
+    return run("helm", "--namespace", NAMESPACE, command, RELEASE, chart, "--values", values, *arguments, seconds=seconds)
+
+
+def make_namespace() -> None:
+    """A namespace whose pods must have the strictest of Kubernetes' own standards: the API server refuses others."""
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": {ENFORCE: "restricted"}}}
+    run("kubectl", "apply", "--filename", "-", content=json.dumps(namespace))
+
+
+def install(*arguments: str) -> float:
+    """Install the chart, without waiting for its pods. Returns the seconds until node 1 gives an answer on 8082."""
+    make_namespace()
+    began = time.monotonic()
+    helm("install", *arguments)
+    wait_for_answer("node-1")
+    return time.monotonic() - began
+
+
+def upgrade(*arguments: str) -> None:
+    """Upgrade to the chart with other values, and wait for the pods."""
+    helm("upgrade", "--wait", "--timeout", "4m", *arguments)
+
+
+def answer(node: str) -> requests.Response:
+    """An answer on a node's port."""
+    return requests.get(f"http://{NODES[node]}:{PORT}/recommend/1", timeout=2, proxies={"http": ""})
+
+
+def wait_for_answer(node: str, seconds: float = 180.0) -> None:
+    """Wait until a node's port gives one."""
+
+    def answers() -> bool:
+        try:
+            return answer(node).status_code == 200
+        except requests.RequestException:
+            return False
+
+    wait_until(answers, seconds, "no answer on 8082")
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
+    """Wait, at most so long."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"{otherwise} within {seconds:g} s: {kubectl('get', 'pods', '--output', 'wide')}"
+        time.sleep(0.2)
+
+
+def rolled_out() -> None:
+    """Wait until every Deployment and StatefulSet has all its pods."""
+    for kind in ("deployment", "statefulset"):
+        for each in found(kind)["items"]:
+            kubectl("rollout", "status", f"{kind}/{each['metadata']['name']}", "--timeout", "170s", seconds=180)
+
+
+def pods(part: str) -> dict[str, str]:
+    """The nodes of a part's running pods, by pod."""
+    items = found("pods", "--selector", f"app.kubernetes.io/component={part}")["items"]
+    return {
+        each["metadata"]["name"]: each["spec"].get("nodeName", "")
+        for each in items
+        if each["status"]["phase"] == "Running" and "deletionTimestamp" not in each["metadata"]
+    }
+
+
+def under_load(folder: Path, drill: Callable[[], None], node: str = "node-1", rate: float = RATE) -> Visits:
+    """Visits through a node's port, 3 s before a drill, during the drill and 10 s after it."""
+    traffic = Traffic(PORT, rate, folder / "visits.log", {**os.environ, "PYTHONPATH": str(ROOT)}, host=NODES[node])
+    traffic.start()
+    try:
+        time.sleep(3)
+        drill()
+        time.sleep(10)
+    finally:
+        visits = traffic.stop()
+    return visits
+
+
+def sql(statement: str) -> list[list[str]]:
+    """Rows of the database, as root in its pod."""
+    script = (
+        f'mysql -h 127.0.0.1 -uroot -p"$(cat /run/secrets/movierec/root_password)" -N -B movierec -e "{statement}" 2>/dev/null'
+    )
+    output = kubectl("exec", f"{RELEASE}-mysql-0", "--", "sh", "-c", script)
+    return [line.split("\t") for line in output.splitlines()]

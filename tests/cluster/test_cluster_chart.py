@@ -1,0 +1,97 @@
+"""The chart as Helm renders it, checked by Helm and by the API server; its network policies, which no plugin here enforces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]  # has no types
+
+from tests.cluster import cluster
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("nodes")]
+
+PARTS = ("nginx", "stable", "canary", "mysql", "migrate", "prometheus", "alertmanager", "console", "a stranger")
+# Who may open a connection to whom, on which port.
+ALLOWED = {
+    ("a stranger", "nginx", 8082),
+    ("alertmanager", "nginx", 8082),  # its way out is open, for mail and Slack, and so is the way in to NGINX
+    *(("nginx", part, 5000) for part in ("stable", "canary")),
+    *(("prometheus", part, port) for part in ("stable", "canary") for port in (9100, 9101)),
+    *((part, "mysql", 3306) for part in ("stable", "canary", "migrate", "console")),
+    *(("prometheus", "nginx", 3903), ("console", "prometheus", 9090), ("prometheus", "alertmanager", 9093)),
+}
+OTHER_WAYS = [
+    (),
+    ("--set", "mysql.externalHost=db.example.org", "--set", "mysql.passwordsSecret=mine"),
+    ("--set", "prometheus.enabled=false", "--set", "alertmanager.enabled=false", "--set", "console.enabled=false"),
+    ("--set", "mysql.storage.size=", "--set", "prometheus.storage.size=5Gi", "--set", "stable.spread=preferred"),
+    ("--set", "nginx.serviceType=LoadBalancer", "--set", "image.pullSecrets={registry}", "--set", "networkPolicies=false"),
+]
+
+
+def rendered(*arguments: str) -> list[dict[str, Any]]:
+    """The chart's objects."""
+    return [each for each in yaml.safe_load_all(cluster.helm("template", *arguments)) if each]
+
+
+@pytest.mark.parametrize("arguments", OTHER_WAYS)
+def test_the_api_server_knows_every_field(arguments: tuple[str, ...]) -> None:
+    """Its own schema checks the objects, strictly, without making them; with other values too."""
+    cluster.make_namespace()
+    objects = yaml.safe_dump_all(rendered(*arguments))
+    checked = cluster.run("kubectl", *("apply", "--dry-run=server", "--validate=strict", "--filename", "-"), content=objects)
+    assert checked.count("(server dry run)") == len(rendered(*arguments))
+
+
+def test_helm_finds_no_fault() -> None:
+    """Nor a value that the schema does not allow."""
+    chart = cluster.run(str(cluster.ROOT / "scripts" / "lib" / "chart.sh")).strip()
+    assert "1 chart(s) linted, 0 chart(s) failed" in cluster.run("helm", "lint", "--strict", chart)
+    with pytest.raises(AssertionError, match="replicas"):
+        rendered("--set", "stable.replicas=0")
+    with pytest.raises(AssertionError, match="replica"):
+        rendered("--set", "stable.replica=2")
+
+
+@pytest.mark.parametrize(("stable", "canary", "weights"), [(2, 1, (4, 2)), (8, 2, (8, 8)), (3, 2, (8, 3))])
+def test_the_canary_pods_get_a_fifth_together(stable: int, canary: int, weights: tuple[int, int]) -> None:
+    """The weight is of each pod of a name."""
+    objects = rendered("--set", f"stable.replicas={stable}", "--set", f"canary.replicas={canary}")
+    (place,) = [each["data"] for each in objects if each["metadata"]["name"] == "movierec-nginx-place"]
+    lines = [line.split() for line in place["upstream.conf"].splitlines() if line.strip().startswith("server ")]
+    host = ".movierec.svc.cluster.local:5000"
+    shares = {words[1]: int(words[3].removeprefix("weight=")) for words in lines if words[3].startswith("weight=")}
+    assert shares == {f"movierec-stable{host}": weights[0], f"movierec-canary{host}": weights[1]}
+    assert weights[0] * stable == 4 * weights[1] * canary
+    assert [words[1:4] for words in lines if "backup" in words] == [[f"movierec-stable{host}", "resolve", "backup"]]
+
+
+def component(labels: dict[str, str]) -> str:
+    """The part that labels are of."""
+    return labels["app.kubernetes.io/component"]
+
+
+def allows(rules: list[dict[str, Any]] | None, side: str, other: str, port: int) -> bool:
+    """Whether a policy's rules let a connection with another part through. A rule without a side is for everybody."""
+    return any(
+        (side not in rule or other in {component(peer["podSelector"]["matchLabels"]) for peer in rule[side]})
+        and ("ports" not in rule or port in {each["port"] for each in rule["ports"]})
+        for rule in rules or ()
+    )
+
+
+def test_policies_allow_each_part_what_it_needs_and_no_more() -> None:
+    """For every pair of parts and every port: out of the one, and into the other. Only Alertmanager's way out is open."""
+    policies = {component(each["metadata"]["labels"]): each["spec"] for each in rendered() if each["kind"] == "NetworkPolicy"}
+    assert set(policies) == set(PARTS) - {"a stranger"}
+    ports = {port for *_, port in ALLOWED}
+    found = set()
+    for client in PARTS:
+        for server in policies:
+            for port in ports:
+                into = allows(policies[server]["ingress"], "from", client, port)
+                out = client not in policies or allows(policies[client]["egress"], "to", server, port)
+                found |= {(client, server, port)} if into and out else set()
+    assert found == ALLOWED
+    assert [part for part, policy in policies.items() if {} in policy["egress"]] == ["alertmanager"]
