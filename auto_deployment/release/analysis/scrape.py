@@ -85,11 +85,14 @@ def _answer_of(prometheus: Source, query: Query, start: float, end: float, step:
 
 
 def _rows_of(query: Query, series: Iterable[Series], evidence: Evidence, by: Labels) -> Iterator[Row]:
-    """The series of an answer; of the candidate, only those of the evidence's version."""
+    """The series of an answer; of the candidate, only those of the evidence's version.
+
+    With pods, a series that names no pod does not count: where a pod ends, a sum of several pods falls as at a restart.
+    """
     for each in series:
-        if _is_of_another_version(each.labels, evidence, by):
-            continue
         instance, is_up = each.labels.get(by.instance or ""), query.key == "up"
+        if _is_of_another_version(each.labels, evidence, by) or (by.instance is not None and not instance):
+            continue
         is_shared = is_up and (by.instance is not None or by.side not in each.labels)
         name = None if is_shared else by.name_of(each.labels)
         yield Row(query.source, query.kind, query.key.format(**each.labels), each.values, name, instance)

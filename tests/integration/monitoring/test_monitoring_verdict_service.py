@@ -20,7 +20,7 @@ from app.metrics import SECONDS
 from scripts.ports import reserve
 from tests.integration.conftest import wait_until
 from tests.integration.monitoring.test_monitoring_queries import RULE, SCRAPE, History, pasted
-from tests.integration.monitoring.tools import prometheus_with
+from tests.integration.monitoring.tools import docker, prometheus_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -165,3 +165,27 @@ def test_a_bad_version_fails(tmp_path: Path, began: float, fault: Mapping[str, A
         assert [name for name, each in measures_of(answer).items() if each["outcome"] == "worse"] == [measure]
         worse = measures_of(answer)[measure]
         assert pasted(prometheus, worse["query"]) == pytest.approx(worse["value"], rel=0.01)
+
+
+def test_the_image_answers_behind_the_walls_of_a_pod() -> None:
+    """Read-only, without rights and network: it is healthy, refuses what is wrong, and keeps baking without Prometheus."""
+    image = "movierec-verdict:test"
+    docker("build", "--quiet", "--file", str(ROOT / "kubernetes" / "verdict" / "Dockerfile"), "--tag", image, str(ROOT))
+    walls = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "none", "--memory", "768m"]
+    container = docker("run", "--detach", "--rm", *walls, "--env", "PROMETHEUS_URL=http://127.0.0.1:9", image).stdout.strip()
+    try:
+        wait_until(lambda: _status_in(container, "healthz") == "200", 30)
+        assert _status_in(container, "verdict?version=seven") == "400"
+        assert _status_in(container, "verdict?version=7") == "503"
+    finally:
+        docker("rm", "--force", container, check=False)
+        docker("rmi", "--force", image, check=False)
+
+
+def _status_in(container: str, path: str) -> str:
+    """The status of an answer, asked for inside the container; empty where nothing answers yet."""
+    code = (
+        "import http.client; connection = http.client.HTTPConnection('127.0.0.1', 8084, timeout=20); "
+        f"connection.request('GET', '/{path}'); print(connection.getresponse().status)"
+    )
+    return docker("exec", container, "python", "-c", code, check=False).stdout.strip()

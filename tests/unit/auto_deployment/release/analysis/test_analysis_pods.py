@@ -175,6 +175,17 @@ def test_another_version_of_the_canary_is_left_out() -> None:
     assert all("canary/c-0" not in each.services for each in seen(scrapes).observations)
 
 
+def test_series_that_name_no_pod_are_no_evidence() -> None:
+    """A sum of several pods falls when one of them ends. So a Prometheus without the label gives no verdict."""
+    scrapes = pods(traffic())
+    for series in scrapes.series.values():
+        series[:] = [replace(each, labels={key: each.labels[key] for key in each.labels if key != "pod"}) for each in series]
+    evidence = seen(scrapes)
+    assert evidence.observations[-1].services == {}
+    assert {*evidence.observations[-1].missing.values()} == {MissingData.EMPTY}
+    assert verdict(evidence, LIMITS, MINUTES).decision == Decision.BAKING
+
+
 def test_memory_is_that_of_the_largest_pod() -> None:
     """One pod of the canary with twice the largest stable pod's, in each of the last observations."""
     scrapes = pods(traffic())
