@@ -100,8 +100,8 @@ class State:
     def compute_due(self, until: float | None = None) -> None:
         """Compute lists that events have made due, the newest first: one for each user, however many events there were.
 
-        Stop at `until`, of `time.monotonic`. The other lists stay due. Newest first: whoever is there now waits for nobody,
-        also after a long stop.
+        Stop at `until`, of `time.monotonic`. The other lists stay due. Newest first: a user who watches now does not
+        wait for others, also after a long stop.
         """
         while self._due and (until is None or time.monotonic() < until):
             user, _ = self._due.popitem()

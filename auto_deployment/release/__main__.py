@@ -233,7 +233,7 @@ def _release_context(options: argparse.Namespace) -> ReleaseContext:
         channels = notify.open_channels(settings)
         publish_settings(settings)
     docker, runner = os.environ.get("DOCKER", "docker"), Commands(root, apart=True)
-    stack = Stack(root, docker, runner, settings.app_image, compose_file=compose_file(os.environ, root))
+    stack = Stack(root, docker, runner, settings.app_image, compose_file=compose_file(os.environ, root), fresh=settings.fresh)
     return ReleaseContext(settings, root, root / state.FOLDER, stack, Prometheus(settings.prometheus_url), channels, shadow)
 
 

@@ -26,6 +26,11 @@ def replace(compose: Sequence[str], service: str) -> list[str]:
     return [*compose, "up", "--detach", "--no-deps", "--no-build", *wait, service]
 
 
+def start(compose: Sequence[str], service: str) -> list[str]:
+    """Brings a service to what the Compose files say, without a wait. Again: does nothing."""
+    return [*compose, "up", "--detach", "--no-deps", "--no-build", service]
+
+
 def remove(compose: Sequence[str], service: str) -> list[str]:
     """Stops a service and removes its container. Again: does nothing."""
     return [*compose, "rm", "--stop", "--force", service]

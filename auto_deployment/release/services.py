@@ -11,6 +11,8 @@ from pydantic import AfterValidator
 STABLES = ("stable-1", "stable-2")
 CANARY = "canary"
 SERVICES = (*STABLES, CANARY)
+# What keeps a service's version fresh. It changes with the last service of a track, so both versions of a promotion have one.
+FOLLOWERS = {STABLES[-1]: "fresh", CANARY: "fresh-canary"}
 # Compose reads it after docker-compose.yml without an option, so an operator's `up -d` brings back what the release left.
 OVERRIDE = "docker-compose.override.yml"
 
@@ -37,14 +39,24 @@ Slots: TypeAlias = Annotated[Mapping[str, Slot | None], AfterValidator(_of_all_s
 FIRST: Slots = {**{name: Slot("stable", "stable") for name in STABLES}, CANARY: Slot("stable", "canary")}
 
 
-def override(slots: Slots) -> str:
-    """The Compose file of `slots`. What is not there is scaled to none: `up -d` must not bring an aborted canary back."""
+def override(slots: Slots, *, fresh: bool = False) -> str:
+    """The Compose file of `slots`, with `fresh` also of their followers.
+
+    What is not there is scaled to none: `up -d` must not bring an aborted canary back.
+    """
     lines = ["# Written by scripts/deploy.sh, which knows what is in service: do not edit.", "services:"]
     for name in SERVICES:
         slot = slots[name]
         lines.append(f"  {name}: {'{scale: 0}' if slot is None else _service(slot)}")
+    for service, follower in FOLLOWERS.items() if fresh else ():
+        slot = slots[service]
+        lines.append(f"  {follower}: {'{scale: 0}' if slot is None else f'{{{_image(slot)}}}'}")
     return "\n".join([*lines, ""])
 
 
 def _service(slot: Slot) -> str:
-    return f'{{image: "${{APP_IMAGE:-movierec-app}}:{slot.tag}", environment: {{TRACK: {slot.track}}}}}'
+    return f"{{{_image(slot)}, environment: {{TRACK: {slot.track}}}}}"
+
+
+def _image(slot: Slot) -> str:
+    return f'image: "${{APP_IMAGE:-movierec-app}}:{slot.tag}"'

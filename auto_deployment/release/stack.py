@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,8 +12,8 @@ from auto_deployment.common.json_file import write_synced
 from auto_deployment.common.process import CommandError
 from auto_deployment.release import docker_commands
 from auto_deployment.release.nginx_upstream import render
-from auto_deployment.release.probe import UNKNOWN_USER, UnhealthyError, smoke
-from auto_deployment.release.services import OVERRIDE, override
+from auto_deployment.release.probe import UNKNOWN_USER, UnhealthyError, readiness, smoke
+from auto_deployment.release.services import FOLLOWERS, OVERRIDE, override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from auto_deployment.common.process import Commands
     from auto_deployment.release.services import Slots
+
+log = logging.getLogger(__name__)
 
 # Each worker has answered by then, and each bucket of its histogram is there.
 WARM_USERS = 200
@@ -108,10 +111,16 @@ class Stack:
         repository: str,
         sleep: Callable[[float], None] = time.sleep,
         compose_file: Path | None = None,
+        *,
+        fresh: bool = False,
     ) -> None:
-        """`compose_file`: a copy of docker-compose.yml that no upgrade changes; None: what Compose finds in `root`."""
+        """`compose_file`: a copy of docker-compose.yml that no upgrade changes; None: what Compose finds in `root`.
+
+        With `fresh` each version in service has a process that follows the stream.
+        """
         self.root = root
         self._compose_file = compose_file
+        self._fresh = fresh
         self.docker = docker
         self.repository = repository
         self._run = runner.run
@@ -164,7 +173,7 @@ class Stack:
 
     def write(self, slots: Slots) -> None:
         """Write what each service runs into the file that Compose reads."""
-        write_synced(self.root / OVERRIDE, override(slots).encode())
+        write_synced(self.root / OVERRIDE, override(slots, fresh=self._fresh).encode())
 
     def replace(self, service: str, slots: Slots) -> Container:
         """Run in `service` what its slot names, until it is healthy.
@@ -184,7 +193,25 @@ class Stack:
             raise failed
         if found is None or not found.is_healthy:
             raise StackError(f"{service} is not there: docker compose ps -a shows what there is")
+        self._follow(service, docker_commands.start)
         return found
+
+    def _follow(self, service: str, command: Callable[[list[str], str], list[str]]) -> None:
+        """Start or remove the follower of a service's version. A fault costs freshness, and no release."""
+        if not self._fresh or service not in FOLLOWERS:
+            return
+        try:
+            self.run(command(self._compose, FOLLOWERS[service]), REPLACE_SECONDS)
+        except CommandError as error:
+            log.warning("answers of %s are not fresh: %s", service, error)
+
+    def fresh_as_of(self, service: str) -> float | None:
+        """Up to when a service's answers follow the stream, in seconds since 1970. None where they follow nothing."""
+        found = self.container(service)
+        if found is None:
+            return None
+        as_of = readiness(found.address).get("fresh_as_of")
+        return None if as_of is None else float(as_of)
 
     def _image_of(self, service: str, slots: Slots) -> str:
         slot = slots[service]
@@ -207,6 +234,7 @@ class Stack:
         """Remove `service`, also for the next `up`."""
         self.write(slots)
         self.run(docker_commands.remove(self._compose, service))
+        self._follow(service, docker_commands.remove)
 
     def smoke(self, service: str, version: int, track: str) -> None:
         """Try a service directly, which warms it up. Raises StackError where it is gone, UnhealthyError if unhealthy."""

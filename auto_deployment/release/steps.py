@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 # Two scrapes, so that the first observation has the counters after the warm-up, and counts from there.
 SETTLE_SECONDS = 11.0
+# A version whose data are two days old catches up in this time.
+FRESH_SECONDS = 1800.0
+FRESH_ENOUGH_SECONDS = 60.0
 # The folder that the image is built from, in the release's folder while the build runs.
 BUILD_CONTEXT = "context"
 
@@ -129,7 +132,25 @@ class Steps:
 
     def _warm(self, rollout: Rollout) -> Rollout:
         self._stack.smoke(CANARY, rollout.version, "canary")
-        return state_machine.step_done(rollout)
+        rollout = self._wait_until_fresh(rollout)
+        return rollout if rollout.ending is not None else state_machine.step_done(rollout)
+
+    def _wait_until_fresh(self, rollout: Rollout) -> Rollout:
+        """Wait until the canary's answers follow the stream as the stable ones do: it is not to be judged for a late start.
+
+        After `FRESH_SECONDS` it bakes as it is. A request may end the release meanwhile.
+        """
+        until = self._context.uptime() + FRESH_SECONDS
+        while self._context.settings.fresh and rollout.ending is None:
+            as_of = self._stack.fresh_as_of(CANARY)
+            if as_of is None or self._context.now() - as_of <= FRESH_ENOUGH_SECONDS:
+                break
+            if self._context.uptime() >= until:
+                self._context.record_event(rollout, f"after {FRESH_SECONDS:g} s the canary is not fresh yet: it bakes as it is")
+                break
+            self._context.sleep(1.0)
+            rollout = self._apply_requests(rollout)
+        return rollout
 
     def _enter(self, rollout: Rollout) -> Rollout:
         self._stack.route(self._slots, drain=False)

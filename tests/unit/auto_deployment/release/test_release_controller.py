@@ -53,6 +53,7 @@ class FakeStack:
         self.images: dict[str, str] = {"stable": "sha256:6", "model-6": "sha256:6"}
         self.sick: set[str] = set()
         self.shadows: set[str] = set()
+        self.fresh_as_of: Callable[[str], float | None] = lambda _service: None
         self.acts: list[str] = []
         self.built: dict[str, str] = {}
         self.context = Path()
@@ -273,6 +274,48 @@ def test_a_release_acts_in_this_order(site: Site) -> None:
     assert (site.state.in_service, site.state.served) == (7, (5, 6))
     assert site.mailbox.subjects == ["movierec: version 7 promoted: deployed successfully"]
     assert pending(site.tools.folder) == []
+
+
+def with_freshness(site: Site, as_of: Callable[[], float | None]) -> None:
+    """Freshness is on, and the canary follows the stream up to `as_of`."""
+    site.tools = replace(site.tools, settings=site.tools.settings.model_copy(update={"fresh": True}))
+    site.stack.fresh_as_of = lambda _service: as_of()
+    site.put_under_way()
+    site.action("promote")
+
+
+def test_a_canary_enters_once_its_answers_are_fresh(site: Site) -> None:
+    """It is not judged for a late start."""
+    began = site.time
+    with_freshness(site, lambda: 0.0 if site.time < began + 300 else site.time - 59)
+    entered = []
+    site.stack.on_act = lambda act: entered.append(site.time) if act == "route without nobody" else None
+    assert site.run() == Ending.PROMOTED
+    assert entered[0] == began + 300
+
+
+def test_a_canary_that_does_not_get_fresh_bakes_as_it_is(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """After half an hour, and that is recorded. One of a version without freshness does not wait."""
+    began = site.time
+    with_freshness(site, lambda: 0.0)
+    assert site.run() == Ending.PROMOTED
+    assert 1800 <= site.time - began < 1900
+    assert "after 1800 s the canary is not fresh yet: it bakes as it is" in capsys.readouterr().out
+
+
+def test_a_release_can_be_aborted_while_its_canary_gets_fresh(site: Site) -> None:
+    """The wait looks for requests."""
+    began = site.time
+
+    def as_of() -> float:
+        if site.time == began + 20:
+            site.action("abort")
+        return 0.0
+
+    with_freshness(site, as_of)
+    assert site.run() == Ending.ABORTED
+    assert site.time - began < 60
+    assert site.stack.runs == ABORTED
 
 
 def test_a_deploy_during_the_build_does_not_reach_the_image(site: Site) -> None:

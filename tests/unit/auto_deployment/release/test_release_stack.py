@@ -145,6 +145,24 @@ def test_the_unwell_are_asked_no_more_where_somebody_else_is_left() -> None:
     assert drain_set({**FIRST, "canary": None}, "canary", {"stable-1", "stable-2"}) == set()
 
 
+def test_a_follower_comes_and_goes_with_its_service(engine: FakeEngine, tmp_path: Path) -> None:
+    """Only with freshness, and only with the service that changes last. A fault of it fails nothing."""
+    runner: Any = engine
+    stack = Stack(tmp_path, "docker", runner, "app", lambda _seconds: None, fresh=True)
+    engine.image = "app:model-7"
+    stack.replace("canary", BAKING)
+    assert engine.commands[-1] == "compose up --detach --no-deps --no-build fresh-canary"
+    stack.remove("canary", {**BAKING, "canary": None})
+    assert engine.commands[-1] == "compose rm --stop --force fresh-canary"
+    assert "fresh-canary: {scale: 0}" in (stack.root / OVERRIDE).read_text()
+    engine.image, engine.fails = "app:stable", lambda command: "no such image" if command.endswith(" fresh") else ""
+    assert stack.replace("stable-2", FIRST).is_healthy
+    engine.commands.clear()
+    stack.replace("stable-1", FIRST)
+    Stack(tmp_path, "docker", runner, "app").replace("stable-2", FIRST)
+    assert not [command for command in engine.commands if "fresh" in command]
+
+
 def test_compose_knows_before_it_acts(stack: Stack, engine: FakeEngine) -> None:
     """What a service is to run stands in the file that Compose reads; it comes back healthy."""
     assert stack.replace("canary", BAKING).is_healthy

@@ -71,6 +71,21 @@ def test_compose_gets_image_and_track_of_each_service() -> None:
     assert yaml.safe_load(override(WITHOUT))["services"]["canary"] == {"scale": 0}
 
 
+def test_each_version_in_service_is_followed() -> None:
+    """That of the stable service that changes last, and the canary's; a canary that is not there is not followed."""
+    followers = ("fresh", "fresh-canary")
+    parsed = yaml.safe_load(override(BAKING, fresh=True))["services"]
+    images = ["${APP_IMAGE:-movierec-app}:stable", "${APP_IMAGE:-movierec-app}:model-7"]
+    assert [parsed[name] for name in followers] == [{"image": image} for image in images]
+    assert yaml.safe_load(override(WITHOUT, fresh=True))["services"]["fresh-canary"] == {"scale": 0}
+    assert not {*followers} & {*yaml.safe_load(override(BAKING))["services"]}
+    base = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    parsed = yaml.safe_load(override(FIRST, fresh=True))["services"]
+    assert [parsed[name]["image"] for name in followers] == [
+        base[name]["image"].replace("${CANARY_TAG:-stable}", "stable") for name in followers
+    ]
+
+
 def test_the_override_says_nothing_new_before_the_first_release() -> None:
     """Or an operator's next `up -d` would make every service again, all at once."""
     base = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
