@@ -200,7 +200,7 @@ class Arm:
         if not isinstance(event, Rating | Watch):
             return
         self._now = datetime.fromisoformat(event.time).replace(tzinfo=UTC).timestamp()
-        if self._now >= self._train_at:
+        if self._train_at <= self._now < self._plan.start + self._plan.end * DAY:
             self._train()
         if len(self._versions) > 1 and self._now >= self._versions[1][0]:
             del self._versions[0]
