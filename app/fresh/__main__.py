@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from app.events import Reject, Repaired, parse
 from app.fresh.follow import FileSource
 from app.fresh.list_model import ListModel, NoFreshPartError
-from app.fresh.overlay import BASE, RECENT, OverlayError, Status, Table, folder_of, write, write_status
+from app.fresh.overlay import BASE, RECENT, OverlayError, Status, Table, folder_of, read_status, write, write_status
 from app.fresh.state import State
 from app.model import ArtifactError
 from app.settings import FreshSettings, settings_problem
@@ -62,6 +62,7 @@ class Writer:
         self._base = ""
         self._recent: set[int] = set()
         self._checkpoint_at = 0.0
+        self._as_of = 0.0
         self.problem = ""
 
     def read(self) -> Checkpoint:
@@ -75,11 +76,13 @@ class Writer:
         except (OverlayError, OSError, KeyError, TypeError, ValueError) as error:
             log.warning("%s: the last state cannot be used, the stream is read again from the version's end", error)
             return Checkpoint({}, {}, {})
+        self._as_of = read_status(self._folder).as_of
         return Checkpoint({user: base.record(at) for at, user in enumerate(base.users.tolist())}, marks, published)
 
     def publish(self, state: State, source: Source) -> None:
         """Write what has changed; now and then all of it, with the marks of the source. At last the status."""
-        marks, as_of = source.marks, source.as_of
+        marks = source.marks
+        self._as_of = source.as_of or self._as_of  # after a restart the state is as fresh as it was
         wanted = self._recent | state.changed
         try:
             if not self._base or time.monotonic() >= self._checkpoint_at or len(wanted) > CHECKPOINT_USERS:
@@ -88,7 +91,7 @@ class Writer:
                 records = state.records()
                 self._write_recent(self._base, {user: records[user] for user in wanted}, marks)
                 self._recent = wanted
-            write_status(self._folder, Status(as_of, state.users, state.due, state.lists, source.lost))
+            write_status(self._folder, Status(self._as_of, state.users, state.due, state.lists, source.lost))
         except OSError as error:
             if not self.problem:
                 log.warning("the overlay cannot be written (%s): answers stay as they are until it can", error)

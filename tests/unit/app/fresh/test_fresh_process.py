@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.events import to_line
+from app.fresh.__main__ import LOCK, only_one
 from app.fresh.follow import FileSource
-from app.fresh.overlay import Reader, folder_of, unpack
+from app.fresh.overlay import STATUS, Reader, Status, folder_of, read_status, unpack
 from app.model import load_serving
 from tests.integration.small_disk import enlarge, small_disk
 from tests.unit.app.crashes import ROOT, rounds, wait_until
@@ -93,6 +94,54 @@ def test_appended_lines_count_and_term_ends_it(place: Place) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     assert load_serving(place.model).version == VERSION
+
+
+def test_its_status_says_how_fresh_answers_are(place: Place) -> None:
+    """The time of the last look, the users, and their lists. A restart keeps it, and damage is as no status."""
+    with place.process():
+        before = time.time()
+        place.append(watched(FULL, 3), rated(NEW, 7))
+        place.wait_for(NEW, [7])
+        wait_until(lambda: read_status(place.overlay).as_of > before)
+        wait_until(lambda: read_status(place.overlay).lists == 1)
+    known = read_status(place.overlay)
+    assert known[1:] == (2, 0, 1, 0)
+    with place.process():
+        time.sleep(0.5)
+        assert read_status(place.overlay).as_of >= known.as_of
+    for content in ("", "{}", "[]", '{"as_of": "x"}', "\udcff"):
+        (place.overlay / STATUS).write_text(content, encoding="utf-8", errors="surrogateescape")
+        assert read_status(place.overlay) == Status()
+
+
+def test_folders_of_versions_that_left_long_ago_are_removed(place: Place) -> None:
+    """Those that no process holds, after two weeks."""
+    old, held, young = (place.fresh / name for name in ("1-old", "1-held", "1-young"))
+    for folder in (old, held, young):
+        folder.mkdir(parents=True)
+        (folder / LOCK).touch()
+        if folder != young:
+            os.utime(folder, (0, 0))
+    with only_one(held), place.process():
+        place.append(watched(FULL, 3))
+        place.wait_for(FULL, [3])
+        wait_until(lambda: not old.exists())
+        assert held.exists()
+        assert young.exists()
+
+
+def test_a_version_without_a_fresh_part_is_waited_out(tmp_path: Path) -> None:
+    """It says so once, and TERM ends it."""
+    model, file = save_fresh(tmp_path / "model", fresh=None), tmp_path / "stream.log"
+    environment = {**os.environ, "MODEL_DIR": str(model), "FRESH_DIR": str(tmp_path / "fresh"), "FOLLOW_FILE": str(file)}
+    command = [sys.executable, "-m", "app.fresh"]
+    environment |= {"HEARTBEAT_FILE": str(tmp_path / "heartbeat"), "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=ROOT) as child:
+        wait_until((tmp_path / "heartbeat").exists)
+        child.terminate()
+        _, output = child.communicate(timeout=20)
+    assert child.returncode == 0
+    assert output.count("the version has no part for freshness: train it with FRESH=true") == 1
 
 
 def test_a_second_process_waits_and_takes_over(place: Place) -> None:

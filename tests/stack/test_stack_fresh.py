@@ -1,0 +1,242 @@
+"""Freshness in the stack: what users watch and rate counts within seconds, through kills, an outage and a release."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import Producer
+
+from app.events import Rating, Watch, to_line
+from app.model import load_serving
+from scripts.broker.broker import send
+from scripts.broker.container import ContainerBroker
+from scripts.rehearse.release_stack import ReleaseStack
+from scripts.tour.checkouts import write_settings
+from tests.integration.load import Load
+from tests.stack.stack import ROOT, SERVICES, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from app.events import Event
+
+pytestmark = pytest.mark.stack
+
+NAME, TOPIC = "movierec-test-fresh", "movielog"
+FOLLOWERS = ("fresh", "fresh-canary")
+TIME = "2026-11-29T12:00:00"
+# On a busy machine; docs/freshness.md has what was measured on a quiet one.
+SECONDS = 30.0
+NEW_USER = 1_900_000
+
+
+class Site:
+    """The stack with freshness, and the film service's topic."""
+
+    def __init__(self, stack: ReleaseStack, broker: ContainerBroker) -> None:
+        self.stack = stack
+        self.broker = broker
+        self.model = load_serving(stack.folder / "data" / "model")
+        self._producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 5, "log_level": 0})
+        self._users = iter(self.model.users.tolist())
+
+    def say(self, *events: Event) -> None:
+        """Write the lines of events to the topic."""
+        send(self._producer, TOPIC, (to_line(event).encode() for event in events))
+        assert self._producer.flush(60) == 0
+
+    def films(self, user: int) -> list[str]:
+        """The answer for a user."""
+        with closing(HTTPConnection("127.0.0.1", self.stack.port, timeout=5)) as connection:
+            connection.request("GET", f"/recommend/{user}")
+            answer = connection.getresponse()
+            body = answer.read().decode()
+            assert answer.status == 200, body
+            return body.split(",")
+
+    def users(self, count: int) -> list[int]:
+        """Known users that no other test has."""
+        return [next(self._users) for _ in range(count)]
+
+    def watch_first(self, users: list[int]) -> dict[int, str]:
+        """Let each of these users begin the first film of the user's list. Returns the films."""
+        begun = {user: self.films(user)[0] for user in users}
+        self.say(*(Watch(TIME, user, film, 0) for user, film in begun.items()))
+        return begun
+
+    def wait_until_gone(self, begun: dict[int, str], seconds: float = SECONDS) -> None:
+        """Wait until no answer has the film that its user has begun."""
+        wait_until(lambda: self.came_back(begun) == [], seconds, "begun films are gone")
+
+    def came_back(self, begun: dict[int, str]) -> list[int]:
+        """The users whose answer has the film that they have begun."""
+        return [user for user, film in begun.items() if film in self.films(user)]
+
+    def kill(self, service: str) -> None:
+        """Kill a container's first process, as the kernel would."""
+        os.kill(
+            int(self.stack.docker("inspect", "--format", "{{.State.Pid}}", self.stack.container(service)).stdout),
+            signal.SIGKILL,
+        )
+
+    def as_of(self, service: str) -> float:
+        """Up to when a service's answers follow the stream."""
+        return float(self.stack.readiness(service)["fresh_as_of"] or 0)
+
+    def wait_until_fresh(self) -> None:
+        """Wait until every service follows what has come by now."""
+        now = time.time()
+        wait_until(lambda: min(map(self.as_of, SERVICES)) >= now, 60, "the services are fresh")
+
+
+def train(folder: Path) -> None:
+    """Train the sample's version with a fresh part, and with item weights."""
+    environment = {**os.environ, "DATA_DIR": str(folder / "data"), "FRESH": "true", "RANKER": "ease", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "auto_deployment.sample"]
+    subprocess.run(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, timeout=300, check=True)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A separate stack that serves version 1, and a broker."""
+    broker = ContainerBroker(f"{NAME}-broker")
+    settings = {
+        "FRESH": "true",
+        "COMPOSE_PROFILES": "fresh",
+        "KAFKA_BOOTSTRAP_SERVERS": broker.inner_address,
+        "KAFKA_TOPIC": TOPIC,
+    }
+    stack = ReleaseStack(tmp_path_factory.mktemp("fresh"), NAME, **settings)
+    write_settings(stack.folder, stack.settings)
+    train(stack.folder)
+    stack.put_version(1)
+    broker.stop()
+    stack.down()
+    try:
+        broker.start()
+        stack.up()
+        broker.join(f"{NAME}_stream")
+        made = Site(stack, broker)
+        made.say(Watch(TIME, 1, "a+film+that+nobody+knows+1900", 0))
+        made.wait_until_fresh()
+        yield made
+    finally:
+        broker.stop()
+        stack.down()
+    assert stack.left_behind() == []
+
+
+@contextmanager
+def under_load(site: Site) -> Iterator[None]:
+    """Clients send requests all the time, and none fails."""
+    load = Load(site.stack.port, 10**9, 4, 0.02)
+    load.start()
+    try:
+        yield
+    finally:
+        load.stop()
+    assert load.failures == []
+    assert load.statuses.total() == load.statuses[200] > 100
+
+
+def test_a_begun_film_is_gone_within_seconds(site: Site) -> None:
+    """From the answers of every service, for each of 100 users."""
+    began = time.monotonic()
+    waiting = site.watch_first(site.users(100))
+    seconds = []
+    while waiting and time.monotonic() - began < SECONDS:
+        for user, film in list(waiting.items()):
+            if all(film not in site.films(user) for _ in range(5)):
+                del waiting[user]
+                seconds.append(time.monotonic() - began)
+    assert not waiting
+    print(f"99 of 100 begun films were gone after {sorted(seconds)[98]:.1f} s")
+
+
+def test_a_rating_of_a_new_user_changes_the_list(site: Site) -> None:
+    """It was the popular one. What the new list was computed from reaches the database."""
+    popular = site.films(NEW_USER)
+    rated = site.model.films[int(site.model.top[0, 0])]
+    site.say(Rating(TIME, NEW_USER, rated, 5.0))
+    wait_until(
+        lambda: site.films(NEW_USER) not in (popular, [film for film in popular if film != rated]), SECONDS, "a new list"
+    )
+    assert rated not in site.films(NEW_USER)
+    query = "SELECT COUNT(*) FROM served_lists WHERE user_id = %s"
+    wait_until(lambda: site.stack.rows(query, NEW_USER) != [(0,)], SECONDS, "the list's row")
+    assert site.stack.rows("SELECT DISTINCT step FROM reccom WHERE user_id = %s ORDER BY step", NEW_USER)[0] == ("fresh",)
+
+
+def test_kills_and_an_outage_of_kafka_cost_no_answer_and_bring_no_film_back(site: Site) -> None:
+    """What comes meanwhile counts once the process or Kafka is back. How fresh answers are stands in the metrics."""
+    watched = site.watch_first(site.users(20))
+    site.wait_until_gone(watched)
+    with under_load(site):
+        for _ in range(3):
+            for follower in FOLLOWERS:
+                site.kill(follower)
+            later = site.watch_first(site.users(5))
+            assert site.came_back(watched) == []
+            watched |= later
+            site.wait_until_gone(watched, 90)
+        site.stack.docker("pause", f"{NAME}-broker")
+        before = site.as_of("stable-1")
+        time.sleep(8)
+        assert site.as_of("stable-1") - before < 5
+        assert site.came_back(watched) == []
+        site.stack.docker("unpause", f"{NAME}-broker")
+        later = site.watch_first(site.users(5))
+        site.wait_until_gone(later, 90)
+    known = 'fresh_as_of_seconds{service="stable-1", track="stable", version="1"} > 0'
+    wait_until(lambda: site.stack.query_prometheus(known) != [], 60, "the metric")
+
+
+def test_followers_reach_kafka_and_nothing_else(site: Site) -> None:
+    """They have no way to database and services, and services have no way to Kafka and cannot write what they read."""
+    program = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
+    host, _, port = site.broker.inner_address.rpartition(":")
+
+    def reaches(service: str, *address: str) -> bool:
+        return site.stack.compose("exec", "-T", service, "python", "-c", program, *address, check=False).returncode == 0
+
+    assert reaches("fresh", host, port)
+    assert not reaches("fresh", "mysql", "3306")
+    assert not reaches("fresh", site.stack.address("stable-1"), "5000")
+    assert not reaches("stable-1", host, port)
+    written = site.stack.compose("exec", "-T", "stable-1", "touch", "/var/lib/movierec/fresh/x", check=False)
+    assert "Read-only file system" in written.stderr
+    (details,) = json.loads(site.stack.docker("inspect", site.stack.container("fresh")).stdout)
+    host_config = details["HostConfig"]
+    assert (details["Config"]["User"], host_config["ReadonlyRootfs"], host_config["CapDrop"]) == ("10001:10001", True, ["ALL"])
+
+
+def test_a_new_version_is_fresh_before_its_canary_enters(site: Site) -> None:
+    """A begun film stays away through the whole release, from the answers of both versions, and no request fails."""
+    watched = site.watch_first(site.users(20))
+    site.wait_until_gone(watched)
+    site.stack.put_version(2)
+    with under_load(site):
+        process = site.stack.start("--no-shadow")
+        while process.poll() is None:
+            assert site.came_back(watched) == []
+            time.sleep(0.5)
+        status, output = site.stack.wait_for_end(process)
+    assert status == 0, output
+    assert site.stack.problems() == []
+    images = {
+        each: site.stack.docker("inspect", "--format", "{{.Config.Image}}", site.stack.container(each)).stdout
+        for each in FOLLOWERS
+    }
+    assert images == dict.fromkeys(FOLLOWERS, f"{NAME}:model-2\n")
+    later = site.watch_first(site.users(5))
+    site.wait_until_gone(later)
