@@ -16,7 +16,7 @@ PARTS = ("nginx", "stable", "canary", "mysql", "migrate", "prometheus", "alertma
 ALLOWED = {
     ("a stranger", "nginx", 8082),
     ("alertmanager", "nginx", 8082),  # its way out is open, for mail and Slack, and so is the way in to NGINX
-    *(("nginx", part, 5000) for part in ("stable", "canary")),
+    *(("nginx", "stable", 5000), ("nginx", "canary", 5001)),
     *(("prometheus", part, port) for part in ("stable", "canary") for port in (9100, 9101)),
     *((part, "mysql", 3306) for part in ("stable", "canary", "migrate", "console")),
     *(("prometheus", "nginx", 3903), ("console", "prometheus", 9090), ("prometheus", "alertmanager", 9093)),
@@ -60,11 +60,14 @@ def test_the_canary_pods_get_a_fifth_together(stable: int, canary: int, weights:
     objects = rendered("--set", f"stable.replicas={stable}", "--set", f"canary.replicas={canary}")
     (place,) = [each["data"] for each in objects if each["metadata"]["name"] == "movierec-nginx-place"]
     lines = [line.split() for line in place["upstream.conf"].splitlines() if line.strip().startswith("server ")]
-    host = ".movierec.svc.cluster.local:5000"
+    stable_host, canary_host = (
+        "movierec-stable.movierec.svc.cluster.local:5000",
+        "movierec-canary.movierec.svc.cluster.local:5001",
+    )
     shares = {words[1]: int(words[3].removeprefix("weight=")) for words in lines if words[3].startswith("weight=")}
-    assert shares == {f"movierec-stable{host}": weights[0], f"movierec-canary{host}": weights[1]}
+    assert shares == {stable_host: weights[0], canary_host: weights[1]}
     assert weights[0] * stable == 4 * weights[1] * canary
-    assert [words[1:4] for words in lines if "backup" in words] == [[f"movierec-stable{host}", "resolve", "backup"]]
+    assert [words[1:4] for words in lines if "backup" in words] == [[stable_host, "resolve", "backup"]]
 
 
 def component(labels: dict[str, str]) -> str:

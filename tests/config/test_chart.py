@@ -58,7 +58,7 @@ def leaves(values: dict[str, Any], of: str = "") -> set[str]:
     found = set()
     for name, value in values.items():
         path = f"{of}.{name}" if of else name
-        found |= leaves(value, path) if isinstance(value, dict) and name != "resources" else {path}
+        found |= leaves(value, path) if isinstance(value, dict) and value and name != "resources" else {path}
     return found
 
 
@@ -112,10 +112,12 @@ def test_a_packaged_chart_has_the_projects_files(root: Path, tmp_path: Path) -> 
 
 
 def test_the_templates_replace_lines_that_are_there(root: Path) -> None:
-    """The chart changes names, weights and the resolver in NGINX's files, and the targets of Prometheus' jobs."""
+    """The chart changes names, weights and the resolver of NGINX, addresses of mtail, and the targets of Prometheus' jobs."""
     upstream = (root / "nginx" / "stack" / "upstream.conf").read_text()
     assert len(re.findall(r"^ *server (stable-[12]|canary):5000 resolve ", upstream, re.MULTILINE)) == 5
     assert re.findall(r"weight=(\d+) ", upstream) == ["2", "2", "1"]
     assert len(re.findall(r"resolver [^ ]+ valid=", (root / "nginx" / "stack" / "http.conf").read_text())) == 1
+    tries = (root / "monitoring" / "mtail" / "tries.mtail").read_text()
+    assert [tries.count(rf"\.1{number}:\d+/") for number in (1, 2, 3)] == [1, 1, 1]
     jobs = yaml.safe_load((root / "monitoring" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     assert {"service", "mtail", "shipper", "prometheus"} <= {job["job_name"] for job in jobs}

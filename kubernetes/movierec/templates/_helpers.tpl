@@ -36,11 +36,14 @@ labels:
 {{ .Values.mysql.passwordsSecret | default (printf "%s-passwords" .Release.Name) }}
 {{- end }}
 
-{{- /* What every pod of ours has: no rights in the cluster, no login to its API, one user: (list $ USER). */ -}}
+{{- /*
+What every pod of ours has: one user, and no login to the cluster's API: (list $ USER). With a third item, the part's own account, the
+pod has a login.
+*/ -}}
 {{- define "movierec.pod" -}}
 {{- $root := index . 0 -}}
-serviceAccountName: {{ $root.Release.Name }}
-automountServiceAccountToken: false
+serviceAccountName: {{ $root.Release.Name }}{{ if eq (len .) 3 }}-{{ index . 2 }}{{ end }}
+automountServiceAccountToken: {{ eq (len .) 3 }}
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
@@ -104,6 +107,11 @@ affinity:
 {{- fail (printf "the chart has no file %s: install the chart that scripts/dev chart makes" (index . 1)) -}}
 {{- end -}}
 {{- $content -}}
+{{- end }}
+
+{{- /* Where a part's service listens: the port tells mtail the track of a try, because addresses of pods change. */ -}}
+{{- define "movierec.port" -}}
+{{ ternary 5001 5000 (eq . "canary") }}
 {{- end }}
 
 {{- /* A memory volume: (list "NAME" "SIZE"). */ -}}

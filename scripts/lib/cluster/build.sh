@@ -62,7 +62,8 @@ build_coredns() {
 
 build_helm() {
   wrap "${WORK}/helm.d" "helm.sh/helm/v3@v${HELM}"
-  go_build helm helm.sh/helm/v3/cmd/helm "-X helm.sh/helm/v3/internal/version.version=v${HELM}"
+  # Without a cluster, Helm checks a chart for the Kubernetes of these two numbers.
+  go_build helm helm.sh/helm/v3/cmd/helm "-X helm.sh/helm/v3/internal/version.version=v${HELM} -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$(cut -d . -f 2 <<<"${KUBERNETES}")"
 }
 
 build_pause() {

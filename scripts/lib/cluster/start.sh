@@ -77,8 +77,11 @@ make_network() {
 
 # ---- control groups ----------------------------------------------------------------------------------------------------
 
+# All pods are in one control group, which would get as much processor time as one busy process of the machine, and start too late.
+readonly TIMES_A_PROCESS=8
+
 make_cgroups_v1() {
-  local controller folder node
+  local controller folder kind
   for controller in "${CONTROLLERS[@]}"; do
     [[ -d ${CGROUPS}/${controller} ]] || continue
     for folder in "${CGROUP}" "${NODES[@]/#/${CGROUP}/}"; do
@@ -86,10 +89,11 @@ make_cgroups_v1() {
     done
   done
   for folder in "${CGROUP}" "${NODES[@]/#/${CGROUP}/}"; do
-    for node in cpus mems; do # a new group of cpuset has no processor and no memory
-      cat -- "${CGROUPS}/cpuset/cpuset.${node}" >"${CGROUPS}/cpuset/${folder}/cpuset.${node}"
+    for kind in cpus mems; do # a new group of cpuset has no processor and no memory
+      cat -- "${CGROUPS}/cpuset/cpuset.${kind}" >"${CGROUPS}/cpuset/${folder}/cpuset.${kind}"
     done
   done
+  printf '%d' "$((1024 * TIMES_A_PROCESS))" >"${CGROUPS}/cpu/${CGROUP}/cpu.shares"
 }
 
 make_cgroups_v2() {
@@ -101,6 +105,7 @@ make_cgroups_v2() {
         fail "the control group ${CGROUPS}${folder} cannot pass on ${controller}: a container without a cgroup namespace of its own can host no node"
     done
   done
+  printf '%d' "$((100 * TIMES_A_PROCESS))" >"${CGROUPS}/${CGROUP}/cpu.weight"
 }
 
 # ---- control plane -----------------------------------------------------------------------------------------------------
