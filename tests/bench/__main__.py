@@ -34,7 +34,7 @@ BENCHES: dict[str, Callable[[], Iterable[Row]]] = {
     "days": days.run,
 }
 
-# Not without being named: a quarter of an hour and 4 GB of disk, twenty minutes, the better part of an hour, and some hours and
+# Not without being named: a quarter of an hour and 4 GB of disk, half an hour, the better part of an hour, and some hours and
 # 50 GB.
 LONG = {"console", "days", "trainers", "history"}
 
