@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import json
+import subprocess
+from dataclasses import asdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from app.fresh.__main__ import CHECKPOINT_USERS
 from tests.bench import fixtures, rebuild
 
 if TYPE_CHECKING:
@@ -30,3 +34,14 @@ def test_a_viewing_is_five_minutes_and_a_rating() -> None:
     places = {user: [at for at, block in enumerate(blocks) for line in block if f",{user}," in line] for user in range(40)}
     assert all(len(found) == 6 and {b - a for a, b in pairwise(found)} == {1} for found in places.values())
     assert max(map(len, blocks)) == 24
+
+
+def test_time_and_memory_are_held_against_their_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lists' time has the bases that are written meanwhile."""
+    found = rebuild.Found(6_750_000, 520_000, 500_000, 4.0, 1300.0, 400.0, 650.0, 2.0, 0.1, 1.8)
+    ended = subprocess.CompletedProcess[str]([], 0, json.dumps(asdict(found)))
+    monkeypatch.setattr("tests.bench.rebuild.subprocess.run", lambda *_, **__: ended)
+    struck, listed, memory = rebuild.rows(tmp_path)
+    assert (struck.ours, struck.baseline, struck.met) == (402.0, 1800.0, True)
+    assert listed.ours == 400 + 2 + 650 + 500_000 / CHECKPOINT_USERS * 2
+    assert (memory.ours, memory.met) == (1.8, False)
