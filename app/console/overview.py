@@ -61,6 +61,7 @@ PIPELINE = (
     ("its exit status", 'max(pipeline_last_run_status{kind="retrain"})', "status", ""),
     ("next retraining", 'max(pipeline_next_run_time_seconds{kind="retrain"})', "time", "the scheduler starts it"),
     ("unread lines of the stream", "max(pipeline_kafka_lag)", "number", "after the last collection"),
+    ("answers follow events until", "min(fresh_as_of_seconds > 0)", "time", "only with FRESH=true"),
 )
 STORES = (
     ("free disk", 'min(node_filesystem_avail_bytes{mountpoint="/"})', "bytes", ""),

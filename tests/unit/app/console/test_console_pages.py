@@ -110,6 +110,7 @@ def test_the_overview_names_versions_figures_and_alerts(host: Host) -> None:
             Series({"step": "popular"}, {1.0: 1.0}),
         ],
         "max(pipeline_kafka_lag)": [Series({}, {1.0: 1200.0})],
+        "min(fresh_as_of_seconds > 0)": [Series({}, {1.0: 1_767_600_060.0})],
         "max(journal_bytes / journal_max_bytes)": [Series({}, {1.0: float("nan")})],
     }
     alert = Alert(
@@ -125,6 +126,7 @@ def test_the_overview_names_versions_figures_and_alerts(host: Host) -> None:
     assert "answers 41.5 a second" in text
     assert "a list of their own: 75 %" in text
     assert "unread lines of the stream 1,200" in text
+    assert "answers follow events until 2026-01-05 08:01:00 UTC" in text
     assert "journals of the services not known" in text
     assert "version 6 since 2026-01-05 08:00:00 UTC" in text
 
