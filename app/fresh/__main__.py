@@ -35,8 +35,9 @@ log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.2
 PUBLISH_SECONDS = 1.0
+CATCH_UP_SECONDS = 60.0
 COMPUTE_SECONDS = 0.2
-# A base is also written when this many users have changed since the last one: readers check all of `recent` once a second.
+# A base is also written when this many users have changed since the last one, or a twentieth of all.
 CHECKPOINT_USERS = 5_000
 LOCK = "lock"
 LOCK_SECONDS = 0.5
@@ -45,11 +46,14 @@ KEEP_SECONDS = 14 * 86_400.0
 
 
 class Checkpoint(NamedTuple):
-    """The records of a base, its marks, and how far the source had been read when `recent` was written."""
+    """The records of a base, its marks, and how far the source had been read when `recent` was written.
+
+    `published` is empty where nothing was written yet, and None where what was written cannot be read any more.
+    """
 
     records: dict[int, bytes]
     marks: Mapping[str, int]
-    published: Mapping[str, int]
+    published: Mapping[str, int] | None
 
 
 class Writer:
@@ -75,7 +79,7 @@ class Writer:
             return Checkpoint({}, {}, {})
         except (OverlayError, OSError, KeyError, TypeError, ValueError) as error:
             log.warning("%s: the last state cannot be used, the stream is read again from the version's end", error)
-            return Checkpoint({}, {}, {})
+            return Checkpoint({}, {}, None)
         self._as_of = read_status(self._folder).as_of
         return Checkpoint({user: base.record(at) for at, user in enumerate(base.users.tolist())}, marks, published)
 
@@ -85,7 +89,7 @@ class Writer:
         self._as_of = source.as_of or self._as_of  # after a restart the state is as fresh as it was
         wanted = self._recent | state.changed
         try:
-            if not self._base or time.monotonic() >= self._checkpoint_at or len(wanted) > CHECKPOINT_USERS:
+            if not self._base or time.monotonic() >= self._checkpoint_at or len(wanted) > self._most_recent(state):
                 self._write_base(state.records(), marks)
             elif state.changed:
                 records = state.records()
@@ -101,6 +105,11 @@ class Writer:
         if self.problem:
             log.warning("the overlay can be written again")
         self.problem = ""
+
+    @staticmethod
+    def _most_recent(state: State) -> int:
+        """So many users `recent` may have: readers check all of it once a second, but a large base takes seconds to write."""
+        return max(CHECKPOINT_USERS, state.users // 20)
 
     def _write_base(self, records: Mapping[int, bytes], marks: Mapping[str, int]) -> None:
         name = BASE.format(time.time_ns() // 1000)
@@ -139,10 +148,20 @@ class Follower:
                 self._state.apply(event)
         return bool(lines)
 
-    def has_reached(self, marks: Mapping[str, int]) -> bool:
+    def has_reached(self, marks: Mapping[str, int] | None) -> bool:
         """Whether the source was read as far as that, or to its end."""
         read = self._source.marks
-        return self._source.as_of > 0 or (bool(marks) and all(read.get(name, 0) >= mark for name, mark in marks.items()))
+        return self.is_at_end or (marks is not None and all(read.get(name, 0) >= mark for name, mark in marks.items()))
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the source was read to its end once. Before, lists would be computed that the next lines change."""
+        return self._source.as_of > 0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether lists can be computed now."""
+        return self.is_at_end and self._state.due > 0
 
     def compute(self) -> None:
         """Compute lists that are due, for a short time."""
@@ -153,12 +172,13 @@ class Follower:
         self._writer.publish(self._state, self._source)
 
 
-def run(follower: Follower, published: Mapping[str, int], stop: threading.Event, beat: Callable[[], None]) -> None:
+def run(follower: Follower, published: Mapping[str, int] | None, stop: threading.Event, beat: Callable[[], None]) -> None:
     """Follow until `stop` is set. Nothing is published before the source was read to `published`, the marks of the last state.
 
-    Struck films are published every second, however many lists are due. `beat` is called in each round.
+    Struck films are published every second, however many lists are due; once a minute while a version without a last state
+    catches up. `beat` is called in each round.
     """
-    publish_at, behind, problem = 0.0, True, ""
+    published_at, behind, problem = time.monotonic(), published != {}, ""
     while not stop.is_set():
         beat()
         try:
@@ -173,11 +193,12 @@ def run(follower: Follower, published: Mapping[str, int], stop: threading.Event,
             problem = ""
         behind = behind and not follower.has_reached(published)
         if not behind:
-            follower.compute()
-            if time.monotonic() >= publish_at:
+            if follower.is_at_end:
+                follower.compute()
+            if time.monotonic() - published_at >= (PUBLISH_SECONDS if follower.is_at_end else CATCH_UP_SECONDS):
                 follower.publish()
-                publish_at = time.monotonic() + PUBLISH_SECONDS
-        if not some:
+                published_at = time.monotonic()
+        if not some and not follower.has_work:
             stop.wait(IDLE_SECONDS)
 
 

@@ -27,7 +27,6 @@ CONNECT_MS = 5_000
 REQUEST_MS = 5_000
 CLOSE_MS = 1_000
 ENDS_SECONDS = 1.0
-POLL_MS = 100
 MOST_LINES = 5_000
 # New partitions of a topic are rare, and looking for them is a request.
 PARTITIONS_SECONDS = 60.0
@@ -61,10 +60,10 @@ class TopicSource:
         return dict(self._marks)
 
     def poll(self) -> list[str]:
-        """See `Source`. At most `MOST_LINES`; waits for `POLL_MS` where there are none."""
+        """See `Source`. At most `MOST_LINES`: those that the library's own thread has fetched."""
         try:
             consumer = self._connected()
-            records = consumer.poll(timeout_ms=POLL_MS, max_records=MOST_LINES)
+            records = consumer.poll(timeout_ms=0, max_records=MOST_LINES)
             for where, found in records.items():
                 self._marks[self._key(where)] = found[-1].offset + 1
             self._note_ends()

@@ -25,6 +25,7 @@ from scripts.rehearse.release_stack import ReleaseStack
 from scripts.tour.checkouts import write_settings
 from tests.integration.load import Load
 from tests.stack.stack import ROOT, SERVICES, wait_until
+from tests.unit.app.crashes import rounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,18 +222,21 @@ def test_a_rating_of_a_new_user_changes_the_list(site: Site) -> None:
     assert site.stack.rows("SELECT DISTINCT step FROM reccom WHERE user_id = %s ORDER BY step", NEW_USER)[0] == ("fresh",)
 
 
-def test_kills_and_an_outage_of_kafka_cost_no_answer_and_bring_no_film_back(site: Site) -> None:
+def test_kills_and_an_outage_of_kafka_cost_no_answer_and_bring_no_film_back(site: Site, request: pytest.FixtureRequest) -> None:
     """What comes meanwhile counts once the process or Kafka is back. How fresh answers are stands in the metrics."""
     watched = site.watch_first(site.users(20))
     site.wait_until_gone(watched)
     with under_load(site):
-        for _ in range(3):
+        for chance in rounds(request, 3):
+            time.sleep(chance.uniform(0, 2))
             for follower in FOLLOWERS:
                 site.kill(follower)
             later = site.watch_first(site.users(5))
             assert site.came_back(watched) == []
             watched |= later
+            began = time.monotonic()
             site.wait_until_gone(watched, 90)
+            print(f"fresh again {time.monotonic() - began:.1f} s after a kill")
         site.wait_until_fresh()
         site.stack.docker("pause", f"{NAME}-broker")
         try:
@@ -273,7 +277,7 @@ def test_a_new_version_is_fresh_before_its_canary_enters(site: Site) -> None:
     site.wait_until_gone(watched)
     site.stack.put_version(2)
     with under_load(site):
-        process = site.stack.start("--no-shadow")
+        process = site.stack.start("release", "--no-shadow")
         while process.poll() is None:
             assert site.came_back(watched) == []
             time.sleep(0.5)
