@@ -144,6 +144,42 @@ def under_load(folder: Path, drill: Callable[[], None], node: str = "node-1", ra
     return visits
 
 
+def signal_program(name: str, number: int) -> None:
+    """Send a signal to a program of the cluster, such as kube-apiserver."""
+    (pid,) = [line.split()[1] for line in (STATE / "processes").read_text().splitlines() if line.split()[0] == name]
+    os.kill(int(pid), number)
+
+
+def kill_container(pod: str, container: str) -> None:
+    """Kill the first process of a container with signal 9, which no process inside can send to it."""
+    status = found("pod", pod)
+    (identifier,) = [
+        each["containerID"].removeprefix("containerd://")
+        for each in status["status"]["containerStatuses"]
+        if each["name"] == container
+    ]
+    script = 'source "${ROOT}/scripts/lib/cluster/names.sh"; ctr "$@"'
+    run(
+        "env",
+        f"ROOT={ROOT}",
+        "bash",
+        "-c",
+        script,
+        "ctr",
+        status["spec"]["nodeName"],
+        "tasks",
+        "kill",
+        "--signal",
+        "9",
+        identifier,
+    )
+
+
+def rows() -> int:
+    """The number of answers in the database."""
+    return int(sql("select count(*) from reccom")[0][0])
+
+
 def sql(statement: str) -> list[list[str]]:
     """Rows of the database, as root in its pod."""
     script = (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +30,11 @@ def show(drill: str, visits: Visits) -> None:
     print(f"{drill}: {visits.failed:,} of {visits.requests:,} failed ({visits.kinds}), p99 {visits.p99} ms")
 
 
+def wait_for_rows(number: int) -> None:
+    """Wait until the database has so many answers. A repeated try may add one more."""
+    cluster.wait_until(lambda: cluster.rows() >= number, 30, f"{cluster.rows()} rows instead of {number}")
+
+
 def test_from_nothing_to_an_answer(seconds_to_answer: float) -> None:
     """At most a minute, with images and binaries there; on both nodes; with the headers of the HTTP contract."""
     print(f"from helm install to an answer: {seconds_to_answer:.1f} s")
@@ -47,15 +54,11 @@ def test_pods_of_a_part_are_on_different_nodes() -> None:
 
 def test_four_of_five_first_tries_go_to_the_stable_pods(tmp_path: Path) -> None:
     """And each answer gets a row of the database, with its track."""
-    before = int(cluster.sql("select count(*) from reccom")[0][0])
+    before = cluster.rows()
     visits = cluster.under_load(tmp_path, lambda: None)
     show("without a drill", visits)
     assert visits.failed == 0
-
-    def shipped() -> bool:
-        return int(cluster.sql("select count(*) from reccom")[0][0]) >= before + visits.requests
-
-    cluster.wait_until(shipped, 30, "not every answer has its row")
+    wait_for_rows(before + visits.requests)
     last = f"select track from reccom order by answer_id desc limit {visits.requests}"
     rows = dict(cluster.sql(f"select track, count(*) from ({last}) latest group by track"))
     share = int(rows["canary"]) / visits.requests
@@ -63,7 +66,8 @@ def test_four_of_five_first_tries_go_to_the_stable_pods(tmp_path: Path) -> None:
 
 
 def test_an_upgrade_fails_no_request(tmp_path: Path) -> None:
-    """Every pod of the services and of NGINX is replaced."""
+    """Every pod of the services and of NGINX is replaced, and each answer has its row, also those of the pods that ended."""
+    rows = cluster.rows()
     before = {*cluster.pods("stable"), *cluster.pods("canary"), *cluster.pods("nginx")}
     image = cluster.NEXT.partition(":")[2]
     visits = cluster.under_load(
@@ -73,6 +77,7 @@ def test_an_upgrade_fails_no_request(tmp_path: Path) -> None:
     after = {*cluster.pods("stable"), *cluster.pods("canary"), *cluster.pods("nginx")}
     assert before & after == set()
     assert visits.failed == 0
+    wait_for_rows(rows + visits.requests)
 
 
 def test_a_restart_of_nginx_fails_no_request(tmp_path: Path) -> None:
@@ -118,6 +123,35 @@ def test_a_drain_fails_no_request(tmp_path: Path) -> None:
     show("drain of a node", visits)
     assert left == {"node-1"}
     assert visits.failed == 0
+
+
+def test_an_api_server_that_stops_fails_no_request(tmp_path: Path) -> None:
+    """For 15 s: pods, their network and their names do without it."""
+
+    def stop() -> None:
+        cluster.signal_program("kube-apiserver", signal.SIGSTOP)
+        try:
+            time.sleep(15)
+        finally:
+            cluster.signal_program("kube-apiserver", signal.SIGCONT)
+
+    visits = cluster.under_load(tmp_path, stop)
+    show("API server stopped for 15 s", visits)
+    assert visits.failed == 0
+
+
+def test_a_killed_nginx_fails_few_requests(tmp_path: Path) -> None:
+    """Those that are under way in it, and those that the node sends to it before it is there again."""
+    pod, *_ = cluster.pods("nginx")
+
+    def kill() -> None:
+        cluster.kill_container(pod, "nginx")
+        cluster.rolled_out()
+
+    visits = cluster.under_load(tmp_path, kill)
+    show("NGINX killed by -9", visits)
+    assert visits.failed <= visits.requests / 20
+    assert pod in cluster.pods("nginx"), "it starts again in its pod"
 
 
 def test_pods_have_no_rights_in_the_cluster() -> None:
