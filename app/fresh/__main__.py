@@ -41,6 +41,7 @@ COMPUTE_SECONDS = 0.2
 CHECKPOINT_USERS = 5_000
 LOCK = "lock"
 LOCK_SECONDS = 0.5
+RETRY_SECONDS = 10.0
 # A version that comes back after this time begins anew, from where its data end.
 KEEP_SECONDS = 14 * 86_400.0
 
@@ -66,7 +67,8 @@ class Writer:
         self._base = ""
         self._recent: set[int] = set()
         self._checkpoint_at = 0.0
-        self._as_of = 0.0
+        self._retry_at = 0.0
+        self.as_of = 0.0
         self.problem = ""
 
     def read(self) -> Checkpoint:
@@ -80,22 +82,23 @@ class Writer:
         except (OverlayError, OSError, KeyError, TypeError, ValueError) as error:
             log.warning("%s: the last state cannot be used, the stream is read again from the version's end", error)
             return Checkpoint({}, {}, None)
-        self._as_of = read_status(self._folder).as_of
+        self.as_of = read_status(self._folder).as_of
         return Checkpoint({user: base.record(at) for at, user in enumerate(base.users.tolist())}, marks, published)
 
     def publish(self, state: State, source: Source) -> None:
         """Write what has changed; now and then all of it, with the marks of the source. At last the status."""
         marks = source.marks
-        self._as_of = source.as_of or self._as_of  # after a restart the state is as fresh as it was
+        self.as_of = source.as_of or self.as_of  # after a restart the state is as fresh as it was
         wanted = self._recent | state.changed
         try:
-            if not self._base or time.monotonic() >= self._checkpoint_at or len(wanted) > self._most_recent(state):
+            if self._needs_base(len(wanted), state.users):
+                self._retry_at = time.monotonic() + RETRY_SECONDS
                 self._write_base(state.records(), marks)
             elif state.changed:
                 records = state.records()
                 self._write_recent(self._base, {user: records[user] for user in wanted}, marks)
                 self._recent = wanted
-            write_status(self._folder, Status(self._as_of, state.users, state.due, state.lists, source.lost))
+            write_status(self._folder, Status(self.as_of, state.users, state.due, state.lists, source.lost))
         except OSError as error:
             if not self.problem:
                 log.warning("the overlay cannot be written (%s): answers stay as they are until it can", error)
@@ -106,15 +109,17 @@ class Writer:
             log.warning("the overlay can be written again")
         self.problem = ""
 
-    @staticmethod
-    def _most_recent(state: State) -> int:
-        """So many users `recent` may have: readers check all of it once a second, but a large base takes seconds to write."""
-        return max(CHECKPOINT_USERS, state.users // 20)
+    def _needs_base(self, changed: int, users: int) -> bool:
+        """Whether a base is due. One that could not be written is tried again later: meanwhile `recent` may fit on the disk."""
+        if not self._base:
+            return True
+        now = time.monotonic()
+        return now >= self._retry_at and (now >= self._checkpoint_at or changed > max(CHECKPOINT_USERS, users // 20))
 
     def _write_base(self, records: Mapping[int, bytes], marks: Mapping[str, int]) -> None:
         name = BASE.format(time.time_ns() // 1000)
         try:
-            write(self._folder / name, {"marks": dict(marks)}, records)
+            write(self._folder / name, {"marks": dict(marks)}, records, synced=True)
             self._write_recent(name, {}, marks)
             self._base, self._recent = name, set()
         finally:
@@ -302,21 +307,21 @@ def _wait(stop: threading.Event, beat: _Beat) -> None:
 def _follow(settings: FreshSettings, model: ListModel, folder: Path, stop: threading.Event, beat: _Beat) -> None:
     writer = Writer(folder, settings.checkpoint_seconds)
     records, marks, published = writer.read()
-    with contextlib.closing(_source(settings, model, marks)) as source:
+    with contextlib.closing(_source(settings, model, marks, writer.as_of)) as source:
         log.info(
             "version %d follows %s from %s, %d users are known", model.metadata["version"], source.name, marks, len(records)
         )
         run(Follower(source, State(model, records), writer, model.rules), published, stop, beat)
 
 
-def _source(settings: FreshSettings, model: ListModel, marks: Mapping[str, int]) -> Source:
+def _source(settings: FreshSettings, model: ListModel, marks: Mapping[str, int], as_of: float) -> Source:
     if settings.follow_file is not None:
         return FileSource(settings.follow_file, settings.follow_from, marks)
     from app.fresh.topic import TopicSource  # noqa: PLC0415 - replays and the demo need no client of Kafka
 
     try:
         since = datetime.fromisoformat(model.metadata["data_creation"]).timestamp()
-        return TopicSource(settings, model.metadata["fresh"]["offsets"], since, marks)
+        return TopicSource(settings, model.metadata["fresh"]["offsets"], max(since, as_of), marks)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(
             f"{settings.model_dir}/metadata.json: does not say where its data end ({error}): train again"

@@ -179,8 +179,8 @@ class Table:
         return bytes(self._records[int(self._ends[at - 1]) if at else 0 : int(self._ends[at])])
 
 
-def write(path: Path, header: Mapping[str, Any], records: Mapping[int, bytes]) -> None:
-    """Write a file aside and rename it. Raises OSError, and leaves nothing behind then."""
+def write(path: Path, header: Mapping[str, Any], records: Mapping[int, bytes], *, synced: bool = False) -> None:
+    """Write a file aside and rename it; `synced`, so that it survives a power cut. Raises OSError, and leaves nothing then."""
     order = sorted(records)
     ends = np.cumsum([len(records[user]) for user in order], dtype=np.int64)
     content = b"".join([np.array(order, dtype=np.int64).tobytes(), ends.tobytes(), *(records[user] for user in order)])
@@ -192,6 +192,9 @@ def write(path: Path, header: Mapping[str, Any], records: Mapping[int, bytes]) -
         with aside.open("wb") as file:
             file.write(line)
             file.write(content)
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
         aside.chmod(0o640)  # viewing histories: the services run as the user who writes
         aside.rename(path)
     except OSError:

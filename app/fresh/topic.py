@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import ssl
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.fresh.follow import SourceError
 
@@ -15,11 +16,16 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
     from kafka.errors import KafkaError, OffsetOutOfRangeError  # type: ignore[import-untyped]
+    from kafka.net.compat import KafkaNetClient  # type: ignore[import-untyped]
+    from kafka.net.manager import KafkaConnectionManager  # type: ignore[import-untyped]
+    from kafka.net.selector import NetworkSelector  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from app.settings import TopicSettings
+
+    T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +58,7 @@ class TopicSource:
         self._look_at = 0.0
         self._ends: dict[Any, int] = {}
         self._ends_of = 0.0
+        self._asked_at = 0.0
         logging.getLogger("kafka").setLevel(logging.CRITICAL)  # the library calls every lost connection an error
 
     @property
@@ -62,16 +69,16 @@ class TopicSource:
     def poll(self) -> list[str]:
         """See `Source`. At most `MOST_LINES`: those that the library's own thread has fetched."""
         try:
-            consumer = self._connected()
-            records = consumer.poll(timeout_ms=0, max_records=MOST_LINES)
-            for where, found in records.items():
-                self._marks[self._key(where)] = found[-1].offset + 1
-            self._note_ends()
+            # First, because a failure must not drop lines. What was polled before is in the state by now.
+            self._note_ends(self._connected())
+            records = self._connected().poll(timeout_ms=0, max_records=MOST_LINES)
         except OffsetOutOfRangeError:
             self._skip_what_is_gone()
             return []
         except (KafkaError, OSError) as error:
             raise self._failure(error) from error
+        for where, found in records.items():
+            self._marks[self._key(where)] = found[-1].offset + 1
         return [(each.value or b"").decode("utf-8", "surrogateescape") for found in records.values() for each in found]
 
     def close(self) -> None:
@@ -80,62 +87,92 @@ class TopicSource:
             self._consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
         self._consumer, self._look_at, self._ends_of = None, 0.0, 0.0
 
-    def _note_ends(self) -> None:
+    def _note_ends(self, consumer: Any) -> None:  # noqa: ANN401 - the library has no types
         """Set `as_of` where the ends of a moment ago are reached, and ask for the present ends. Raises KafkaError."""
         # The position also passes what has no line: marks of transactions, and aborted ones.
-        if self._ends_of and all((self._consumer.position(each, timeout_ms=0) or 0) >= end for each, end in self._ends.items()):
+        if self._ends_of and all((consumer.position(each, timeout_ms=0) or 0) >= end for each, end in self._ends.items()):
             self.as_of, self._ends_of = self._ends_of, 0.0
         now = time.time()
-        if not self._ends_of and abs(now - self.as_of) >= ENDS_SECONDS:
-            self._ends = self._consumer.end_offsets(sorted(self._consumer.assignment()), timeout_ms=REQUEST_MS)
-            self._ends_of = now
+        if not self._ends_of and abs(now - self._asked_at) >= ENDS_SECONDS:
+            self._asked_at, assigned = now, sorted(consumer.assignment())
+            self._ends = _offsets(consumer.end_offsets, assigned)
+            self._ends_of = now if assigned and len(self._ends) == len(assigned) else 0.0
 
     def _connected(self) -> Any:  # noqa: ANN401 - the library has no types
         """The consumer, with every partition assigned. Raises KafkaError, OSError, SourceError."""
         if self._consumer is None:
-            options = consumer_options(self._settings)
-            self._consumer = KafkaConsumer(**options, bootstrap_timeout_ms=CONNECT_MS)
+            self._consumer = self._connect()
         if time.monotonic() >= self._look_at:
             self._assign()
             self._look_at = time.monotonic() + PARTITIONS_SECONDS
         return self._consumer
 
+    def _connect(self) -> Any:  # noqa: ANN401 - the library has no types
+        """A connected consumer. After a failure no thread of the library is left. Raises KafkaError, OSError."""
+        networks = []
+
+        def network(**options: object) -> KafkaNetClient:
+            selector = NetworkSelector(**options)
+            manager = KafkaConnectionManager(selector, **options)
+            # The consumer does not pass its own option of this name to its requests.
+            manager.cluster.config["allow_auto_create_topics"] = False
+            networks.append(KafkaNetClient(selector, manager, **options))
+            return networks[-1]
+
+        try:
+            options = consumer_options(self._settings)
+            return KafkaConsumer(**options, bootstrap_timeout_ms=CONNECT_MS, kafka_client=network)
+        except BaseException:
+            for each in networks:
+                each.close()
+            raise
+
     def _assign(self) -> None:
-        """Assign partitions that are new to the consumer. Raises KafkaError, SourceError."""
+        """Assign partitions that are new to the consumer. Those without a leader come later. Raises KafkaError, OSError."""
         self._consumer.bootstrap(timeout_ms=REQUEST_MS, refresh=True)
         found = self._consumer.partitions_for_topic(self._topic) or ()
         if not found:
             raise SourceError(f"{self._settings.kafka_bootstrap_servers} has no topic {self._topic}: set KAFKA_TOPIC")
         assigned = self._consumer.assignment()
         new = [where for each in sorted(found) if (where := TopicPartition(self._topic, each)) not in assigned]
+        begin = self._begin_of([where for where in new if self._key(where) not in self._marks])
+        self._marks |= {self._key(where): offset for where, offset in begin.items()}
+        new = [where for where in new if self._key(where) in self._marks]
         if not new:
             return
-        begin = self._begin_of([where for where in new if self._key(where) not in self._marks])
         self._consumer.assign([*assigned, *new])
         for where in (*assigned, *new):
-            self._consumer.seek(where, self._marks.setdefault(self._key(where), begin.get(where, 0)))
+            self._consumer.seek(where, self._marks[self._key(where)])
+        self._skip_what_is_gone()
 
     def _begin_of(self, partitions: list[Any]) -> dict[Any, int]:
         """Where partitions without a mark begin. Raises KafkaError."""
         known = {where: self._offsets[key] for where in partitions if (key := self._key(where)) in self._offsets}
-        others = {where: int(self._since * 1000) for where in partitions if where not in known}
-        if not others:
-            return known
+        others = [where for where in partitions if where not in known]
         if self._offsets:  # the version has read the topic, so a partition without an offset is newer than its data
-            return {**known, **self._consumer.beginning_offsets(list(others), timeout_ms=REQUEST_MS)}
-        found = self._consumer.offsets_for_times(others, timeout_ms=REQUEST_MS)
-        ends = self._consumer.end_offsets(list(others), timeout_ms=REQUEST_MS)
-        return {**known, **{where: found[where].offset if found.get(where) else ends[where] for where in others}}
+            return {**known, **_offsets(self._consumer.beginning_offsets, others)}
+        return {**known, **_offsets(self._consumer.end_offsets, others), **self._at_time(others, self._since)}
+
+    def _at_time(self, partitions: list[Any], since: float) -> dict[Any, int]:
+        """The offset of each partition's first line at a time, where there is one. Raises KafkaError."""
+
+        def ask(partitions: list[Any], timeout_ms: int) -> dict[Any, Any]:
+            times = dict.fromkeys(partitions, int(since * 1000))
+            found: dict[Any, Any] = self._consumer.offsets_for_times(times, timeout_ms=timeout_ms)
+            return found
+
+        return {where: found.offset for where, found in _offsets(ask, partitions).items() if found}
 
     def _skip_what_is_gone(self) -> None:
         """Continue with the first line that a partition still has, where the next one is gone. Raises SourceError."""
         try:
             assigned = sorted(self._consumer.assignment())
-            firsts = self._consumer.beginning_offsets(assigned, timeout_ms=REQUEST_MS)
-            ends = self._consumer.end_offsets(assigned, timeout_ms=REQUEST_MS)
+            firsts = _offsets(self._consumer.beginning_offsets, assigned)
+            ends = _offsets(self._consumer.end_offsets, assigned)
+            begins = self._at_time(assigned, self.as_of or self._since)
         except (KafkaError, OSError) as error:
             raise self._failure(error) from error
-        for where in assigned:
+        for where in firsts.keys() & ends.keys():
             key, first, end = self._key(where), firsts[where], ends[where]
             place = self._marks[key]
             if first <= place <= end:
@@ -143,10 +180,12 @@ class TopicSource:
             if place < first:
                 self.lost += first - place
                 log.warning("%s: offsets %d to %d are gone: their lines do not count", key, place, first - 1)
+                begin = first
             else:
-                log.warning("%s ends at %d, but was read up to %d: the topic is new, and read from its start", key, end, place)
-            self._marks[key] = first
-            self._consumer.seek(where, first)
+                begin = begins.get(where, end)
+                log.warning("%s ends at %d, but was read up to %d: new or cut. It is read from %d", key, end, place, begin)
+            self._marks[key] = begin
+            self._consumer.seek(where, begin)
 
     def _failure(self, error: Exception) -> SourceError:
         """The error of a request that failed. The next request connects again."""
@@ -158,6 +197,15 @@ class TopicSource:
     @staticmethod
     def _key(where: Any) -> str:  # noqa: ANN401 - the library has no types
         return f"{where.topic}/{where.partition}"
+
+
+def _offsets(request: Callable[..., dict[Any, T]], partitions: list[Any]) -> dict[Any, T]:
+    """What `request` finds for each partition; nothing for one without a leader. Raises KafkaError."""
+    found: dict[Any, T] = {}
+    for where in partitions:
+        with contextlib.suppress(KeyError):  # the library's answer for a partition that has no leader now
+            found.update(request([where], timeout_ms=REQUEST_MS))
+    return found
 
 
 def consumer_options(settings: TopicSettings) -> dict[str, Any]:

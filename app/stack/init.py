@@ -121,7 +121,10 @@ def broker_secrets(project: Path, given: Mapping[str, str]) -> list[SecretFile]:
         if name.endswith(".pem"):
             if Path(value).is_absolute():
                 raise EnvFileError(f".env: {SECRET_FILES[name].upper()}: freshness needs a path within the project's folder")
-            found[name] = (project / value).read_text(encoding="ascii")
+            try:
+                found[name] = (project / value).read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise EnvFileError(f".env: {SECRET_FILES[name].upper()}: {value} is not PEM, which is text") from error
     return [SecretFile(f"fresh/{name}", content) for name, content in found.items()]
 
 

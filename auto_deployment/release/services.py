@@ -39,8 +39,8 @@ Slots: TypeAlias = Annotated[Mapping[str, Slot | None], AfterValidator(_of_all_s
 FIRST: Slots = {**{name: Slot("stable", "stable") for name in STABLES}, CANARY: Slot("stable", "canary")}
 
 
-def override(slots: Slots, *, fresh: bool = False) -> str:
-    """The Compose file of `slots`, with `fresh` also of their followers.
+def override(slots: Slots) -> str:
+    """The Compose file of `slots` and their followers, whose profile may be off.
 
     What is not there is scaled to none: `up -d` must not bring an aborted canary back.
     """
@@ -48,15 +48,16 @@ def override(slots: Slots, *, fresh: bool = False) -> str:
     for name in SERVICES:
         slot = slots[name]
         lines.append(f"  {name}: {'{scale: 0}' if slot is None else _service(slot)}")
-    for service, follower in FOLLOWERS.items() if fresh else ():
+    for service, follower in FOLLOWERS.items():
         slot = slots[service]
-        lines.append(f"  {follower}: {'{scale: 0}' if slot is None else f'{{{_image(slot)}}}'}")
+        absent = ", scale: 0" if slot is None else ""
+        lines.append(f"  {follower}: {{{_image('stable' if slot is None else slot.tag)}, profiles: [fresh]{absent}}}")
     return "\n".join([*lines, ""])
 
 
 def _service(slot: Slot) -> str:
-    return f"{{{_image(slot)}, environment: {{TRACK: {slot.track}}}}}"
+    return f"{{{_image(slot.tag)}, environment: {{TRACK: {slot.track}}}}}"
 
 
-def _image(slot: Slot) -> str:
-    return f'image: "${{APP_IMAGE:-movierec-app}}:{slot.tag}"'
+def _image(tag: str) -> str:
+    return f'image: "${{APP_IMAGE:-movierec-app}}:{tag}"'

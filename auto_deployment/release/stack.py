@@ -12,7 +12,7 @@ from auto_deployment.common.json_file import write_synced
 from auto_deployment.common.process import CommandError
 from auto_deployment.release import docker_commands
 from auto_deployment.release.nginx_upstream import render
-from auto_deployment.release.probe import UNKNOWN_USER, UnhealthyError, readiness, smoke
+from auto_deployment.release.probe import UNKNOWN_USER, ProbeError, UnhealthyError, readiness, smoke
 from auto_deployment.release.services import FOLLOWERS, OVERRIDE, override
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class Stack:
 
     def write(self, slots: Slots) -> None:
         """Write what each service runs into the file that Compose reads."""
-        write_synced(self.root / OVERRIDE, override(slots, fresh=self._fresh).encode())
+        write_synced(self.root / OVERRIDE, override(slots).encode())
 
     def replace(self, service: str, slots: Slots) -> Container:
         """Run in `service` what its slot names, until it is healthy.
@@ -206,11 +206,17 @@ class Stack:
             log.warning("answers of %s are not fresh: %s", service, error)
 
     def fresh_as_of(self, service: str) -> float | None:
-        """Up to when a service's answers follow the stream, in seconds since 1970. None where they follow nothing."""
+        """Up to when a service's answers follow the stream, in seconds since 1970. None where they follow nothing.
+
+        0 where that is not known: a missed answer proves nothing about a version, the health check does.
+        """
         found = self.container(service)
         if found is None:
             return None
-        as_of = readiness(found.address).get("fresh_as_of")
+        try:
+            as_of = readiness(found.address).get("fresh_as_of")
+        except ProbeError:
+            return 0.0
         return None if as_of is None else float(as_of)
 
     def _image_of(self, service: str, slots: Slots) -> str:

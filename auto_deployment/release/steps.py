@@ -138,10 +138,10 @@ class Steps:
     def _wait_until_fresh(self, rollout: Rollout) -> Rollout:
         """Wait until the canary's answers follow the stream as the stable ones do: it is not to be judged for a late start.
 
-        After `FRESH_SECONDS` it bakes as it is. A request may end the release meanwhile.
+        After `FRESH_SECONDS` it bakes as it is. A request may end the wait.
         """
         until = self._context.uptime() + FRESH_SECONDS
-        while self._context.settings.fresh and rollout.ending is None:
+        while self._context.settings.fresh and rollout.ending is None and not rollout.promoted_by:
             as_of = self._stack.fresh_as_of(CANARY)
             if as_of is None or self._context.now() - as_of <= FRESH_ENOUGH_SECONDS:
                 break

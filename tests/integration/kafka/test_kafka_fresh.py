@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from app.events import to_line
+from app.fresh import topic as topic_module
 from app.fresh.follow import SourceError
 from app.fresh.overlay import Reader, folder_of, read_status, unpack
 from app.fresh.topic import TopicSource
 from app.model import read_metadata
 from app.settings import TopicSettings
+from scripts.ports import reserve
 from tests.integration.conftest import wait_until
 from tests.integration.kafka.conftest import new_name
 from tests.integration.kafka.lines import LINES
@@ -109,12 +112,48 @@ def test_what_retention_removed_is_counted(broker: Broker, source: MakeSource, t
     assert one.lost == 700
 
 
-def test_a_topic_that_is_new_is_read_from_its_start(broker: Broker, source: MakeSource, topic: str) -> None:
-    """Its offsets are below those of the version's data."""
+def test_a_topic_that_is_new_or_cut_is_read_from_the_time_of_the_data(broker: Broker, source: MakeSource, topic: str) -> None:
+    """Its offsets are below those of the version's data. Lines that were read before the cut do not count again."""
     broker.produce(topic, LINES[:10])
-    one = source(topic, {f"{topic}/0": 5_000})
-    assert take(one, 10) == LINES[:10]
+    time.sleep(0.01)
+    since = time.time()
+    time.sleep(0.01)
+    broker.produce(topic, LINES[10:20])
+    one = source(topic, {f"{topic}/0": 5_000}, since=since)
+    assert take(one, 10) == LINES[10:20]
     assert one.lost == 0
+
+
+@pytest.mark.parametrize("error", [KeyError, vars(topic_module)["KafkaError"]])
+def test_a_failed_request_for_the_ends_drops_no_line(
+    broker: Broker, source: MakeSource, topic: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the library fails for a partition without a leader: the others are read."""
+    monkeypatch.setattr("app.fresh.topic.ENDS_SECONDS", 0.0)
+    monkeypatch.setattr("app.fresh.topic.MOST_LINES", 100)
+    broker.produce(topic, LINES[:1_000])
+    one, calls, consumers = source(topic), iter(range(10_000)), vars(topic_module)["KafkaConsumer"]
+    real = consumers.end_offsets
+
+    def end_offsets(consumer: object, *arguments: object, **options: object) -> object:
+        if next(calls) % 3 == 2:
+            raise error("no answer")
+        return real(consumer, *arguments, **options)
+
+    monkeypatch.setattr(consumers, "end_offsets", end_offsets)
+    assert take(one, 1_000) == LINES[:1_000]
+
+
+def test_attempts_to_connect_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While Kafka is away for long, threads would add up."""
+    monkeypatch.setattr("app.fresh.topic.CONNECT_MS", 200)
+    (port,) = reserve()
+    one = TopicSource(TopicSettings(kafka_bootstrap_servers=f"127.0.0.1:{port}"), {}, 0.0, {})
+    before = threading.active_count()
+    for _ in range(5):
+        with pytest.raises(SourceError, match=f"127.0.0.1:{port}"):
+            one.poll()
+    wait_until(lambda: threading.active_count() == before)
 
 
 def test_a_new_partition_is_read_from_its_start(

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.events import to_line
-from app.fresh.__main__ import LOCK, only_one
+from app.fresh.__main__ import LOCK, Writer, only_one
 from app.fresh.follow import FileSource
+from app.fresh.list_model import ListModel
 from app.fresh.overlay import STATUS, Reader, Status, folder_of, read_status, unpack
+from app.fresh.state import State
 from app.model import load_serving
 from tests.integration.small_disk import enlarge, small_disk
 from tests.unit.app.crashes import ROOT, rounds, wait_until
@@ -106,9 +108,11 @@ def test_its_status_says_how_fresh_answers_are(place: Place) -> None:
         wait_until(lambda: read_status(place.overlay).lists == 1)
     known = read_status(place.overlay)
     assert known[1:] == (2, 0, 1, 0)
-    with place.process():
-        time.sleep(0.5)
-        assert read_status(place.overlay).as_of >= known.as_of
+    writer = Writer(place.overlay, 300.0)
+    writer.read()
+    (place.overlay / STATUS).unlink()
+    writer.publish(State(ListModel(place.model)), FileSource(place.file, 0, {}))
+    assert read_status(place.overlay).as_of == known.as_of
     for content in ("", "{}", "[]", '{"as_of": "x"}', "\udcff"):
         (place.overlay / STATUS).write_text(content, encoding="utf-8", errors="surrogateescape")
         assert read_status(place.overlay) == Status()

@@ -154,7 +154,7 @@ def test_a_follower_comes_and_goes_with_its_service(engine: FakeEngine, tmp_path
     assert engine.commands[-1] == "compose up --detach --no-deps --no-build fresh-canary"
     stack.remove("canary", {**BAKING, "canary": None})
     assert engine.commands[-1] == "compose rm --stop --force fresh-canary"
-    assert "fresh-canary: {scale: 0}" in (stack.root / OVERRIDE).read_text()
+    assert "profiles: [fresh], scale: 0}" in (stack.root / OVERRIDE).read_text()
     engine.image, engine.fails = "app:stable", lambda command: "no such image" if command.endswith(" fresh") else ""
     assert stack.replace("stable-2", FIRST).is_healthy
     engine.commands.clear()
