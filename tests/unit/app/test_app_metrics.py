@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
-from app.metrics import ProcessFiles
+from app.fresh.overlay import Status, write_status
+from app.metrics import Freshness, ProcessFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from prometheus_client.registry import Collector
 
 LABELS = {"track": "stable", "version": "7"}
 
@@ -32,7 +35,7 @@ def save(file: Path, value: float) -> bytes:
     return file.read_bytes()[:400]
 
 
-def collected(files: ProcessFiles) -> dict[str, float]:
+def collected(files: Collector) -> dict[str, float]:
     """What a scrape shows, by name; every series has the service's labels."""
     samples = [sample for metric in files.collect() for sample in metric.samples]
     assert all(sample.labels == LABELS for sample in samples)
@@ -65,6 +68,15 @@ def test_a_damaged_file_of_a_process_that_is_gone_is_lost_and_counted(tmp_path: 
     assert collected(files) == {"requests_total": 3, "metrics_files_lost_total": 1}
     assert collected(files) == {"requests_total": 3, "metrics_files_lost_total": 1}
     assert not broken.exists()
+
+
+def test_how_fresh_answers_are_is_what_the_writer_last_wrote(tmp_path: Path) -> None:
+    """Without a status that can be read the time is 0, which an alert sees."""
+    freshness = Freshness(tmp_path, LABELS)
+    names = ("fresh_as_of_seconds", "fresh_users", "fresh_lists_due", "fresh_lists_total", "fresh_lines_lost_total")
+    assert collected(freshness) == dict.fromkeys(names, 0.0)
+    write_status(tmp_path, Status(1_767_600_000.5, users=5, due=1, lists=7, lost=2))
+    assert collected(freshness) == dict(zip(names, (1_767_600_000.5, 5, 1, 7, 2), strict=True))
 
 
 @pytest.mark.parametrize("name", ["counter.db", "gauge_max.db", "unknown_0.db", "notes.db"])

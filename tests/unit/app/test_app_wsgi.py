@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from app import journal, wsgi
+from app.fresh.overlay import RECENT, UNRATED, Record, Status, folder_of, pack, write, write_status
+from app.model import load_serving
+from app.recommender import Recommender
 from app.settings import ServiceSettings
 from tests.unit.app import samples
+from tests.unit.app.fresh.versions import facts, save_fresh
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +55,28 @@ def test_answers_are_journalled_in_a_folder_of_the_service(tmp_path: Path, monke
     assert row.answer_id == response.headers["X-Answer-ID"]
     assert row.step == "popular"
     assert client.get("/readyz").get_json()["journal"] == {"ok": True, "problem": "", "rows_lost": 0}
+
+
+@pytest.mark.parametrize(("fresh", "part", "follows"), [("true", facts(), 1), ("false", facts(), 0), ("true", None, 0)])
+def test_answers_follow_new_events_only_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: str, part: dict[str, Any] | None, follows: int
+) -> None:
+    """With FRESH=true, of a version with a fresh part. Else the answers are those of the version, to the byte."""
+    metadata: dict[str, Any] = {"fresh": part}
+    model = save_fresh(tmp_path / "fresh-model", **metadata)
+    overlay = folder_of(tmp_path / "fresh", model, samples.VERSION)
+    overlay.mkdir(parents=True)
+    write(overlay / "base-1", {"marks": {}}, {samples.FULL: pack(Record((0,), (1,), (UNRATED,)))})
+    write(overlay / RECENT, {"base": "base-1"}, {})
+    write_status(overlay, Status(as_of=1_767_600_000.0))
+    plain = Recommender(load_serving(model)).recommend(samples.FULL)
+    for name, value in {"MODEL_DIR": str(model), "FRESH_DIR": str(tmp_path / "fresh"), "FRESH": fresh}.items():
+        monkeypatch.setenv(name, value)
+    client = wsgi.main().test_client()
+    answer = client.get(f"/recommend/{samples.FULL}").text
+    assert (answer != plain.body) == bool(follows)
+    assert answer.split(",")[0] == plain.body.split(",")[follows]
+    assert client.get("/readyz").get_json()["fresh_as_of"] == (1_767_600_000.0 if follows else None)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.env_file import EnvFileError
 from app.provenance import SecretError
 from app.stack import init as stack_init
 from app.stack.init import PASSWORDS, PLACE, init, main, passwords
@@ -165,6 +166,44 @@ def test_values_of_the_env_file_are_used(project: Path) -> None:
     assert secrets["host/mysql_user"] == "somebody"
     assert secrets["alertmanager/slack_webhook_url"] == "https://hooks.example/T1"
     assert "hooks.example" not in secrets["alertmanager/alertmanager.yml"]
+
+
+FRESH = "FRESH=true\nCOMPOSE_PROFILES=fresh\nKAFKA_BOOTSTRAP_SERVERS=broker:9092\n"
+
+
+def test_followers_get_what_the_broker_asks_for_and_lose_it_with_the_setting(project: Path) -> None:
+    """The password, and certificates of the project's folder. Without freshness nothing."""
+    (project / "ca.crt").write_text("an authority\n")
+    security = "KAFKA_SECURITY_PASSWORD=x y\nKAFKA_SECURITY_CA_FILE=ca.crt\n"
+    (project / ".env").write_text(security)
+    init(project, project / "volumes")
+    assert [path for path in read(project) if path.startswith("fresh/")] == []
+    (project / ".env").write_text(FRESH + security)
+    init(project, project / "volumes")
+    secrets = read(project)
+    assert (secrets["fresh/password"], secrets["fresh/ca.pem"]) == ("x y", "an authority\n")
+    assert init(project, project / "volumes") == []
+    (project / ".env").write_text(FRESH)
+    init(project, project / "volumes")
+    assert [path for path in read(project) if path.startswith("fresh/")] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("FRESH=true\n", "freshness needs both FRESH=true and COMPOSE_PROFILES=fresh: set both, or none"),
+        ("COMPOSE_PROFILES=other,fresh\n", "freshness needs both FRESH=true and COMPOSE_PROFILES=fresh: set both, or none"),
+        (FRESH.replace("broker:9092", ""), "freshness needs KAFKA_BOOTSTRAP_SERVERS, with an address that containers reach"),
+        (f"{FRESH}KAFKA_SECURITY_CA_FILE=/etc/ca.pem\n", "KAFKA_SECURITY_CA_FILE: freshness needs a path within the project"),
+        (f"{FRESH}KAFKA_SECURITY_KEY_FILE=key.der\n", "KAFKA_SECURITY_KEY_FILE: key.der is not PEM, which is text"),
+    ],
+)
+def test_settings_of_freshness_that_do_not_fit_stop_the_start(project: Path, settings: str, message: str) -> None:
+    """With the setting and what to do."""
+    (project / "key.der").write_bytes(b"\x30\x82\xff")
+    (project / ".env").write_text(settings)
+    with pytest.raises(EnvFileError, match=message):
+        init(project, project / "volumes")
 
 
 def test_a_secret_that_is_there_but_empty_stops_the_start_with_its_name(project: Path) -> None:
