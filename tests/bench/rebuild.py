@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.events import Rating, Reject, Repaired, Watch, parse, to_line
-from app.fresh.__main__ import CHECKPOINT_USERS
 from app.fresh.list_model import ListModel
 from app.fresh.overlay import write
 from app.fresh.state import State
+from app.fresh.writer import CHECKPOINT_USERS
 from tests.bench.measure import Row, row
 from tests.bench.recommend import USERS
 from tests.bench.servers import ROOT

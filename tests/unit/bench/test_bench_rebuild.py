@@ -6,7 +6,7 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from app.fresh.__main__ import CHECKPOINT_USERS
+from app.fresh.writer import CHECKPOINT_USERS
 from tests.bench import fixtures, rebuild
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.events import to_line
-from app.fresh.__main__ import LOCK, Writer, only_one
 from app.fresh.follow import FileSource
 from app.fresh.list_model import ListModel
 from app.fresh.overlay import STATUS, Reader, Status, folder_of, read_status, unpack
 from app.fresh.state import State
+from app.fresh.writer import LOCK, Writer, only_one
 from app.model import load_serving
 from tests.integration.small_disk import enlarge, small_disk
 from tests.unit.app.crashes import ROOT, rounds, wait_until
@@ -73,7 +73,7 @@ class Place:
 
     def wait_for(self, user: int, films: list[int]) -> None:
         """Wait until these films are struck."""
-        wait_until(lambda: self.films(user) == films)
+        wait_until(lambda: self.films(user) == films, 30)
 
 
 @pytest.fixture
