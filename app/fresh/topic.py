@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import ssl
 import time
@@ -190,6 +191,7 @@ class TopicSource:
     def _failure(self, error: Exception) -> SourceError:
         """The error of a request that failed. The next request connects again."""
         self.close()
+        gc.collect()  # the library leaves the sockets of attempts that failed
         if isinstance(error, SourceError):
             return error
         return SourceError(f"{self._settings.kafka_bootstrap_servers}: {str(error) or type(error).__name__}")

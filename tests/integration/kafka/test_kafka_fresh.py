@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -29,7 +30,6 @@ from tests.unit.app.samples import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from app.fresh.follow import Source
     from scripts.broker.broker import Broker
@@ -145,15 +145,20 @@ def test_a_failed_request_for_the_ends_drops_no_line(
 
 
 def test_attempts_to_connect_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While Kafka is away for long, threads would add up."""
+    """While Kafka is away for long, threads and open sockets would add up."""
     monkeypatch.setattr("app.fresh.topic.CONNECT_MS", 200)
     (port,) = reserve()
     one = TopicSource(TopicSettings(kafka_bootstrap_servers=f"127.0.0.1:{port}"), {}, 0.0, {})
-    before = threading.active_count()
-    for _ in range(5):
+
+    def fail() -> tuple[int, int]:
         with pytest.raises(SourceError, match=f"127.0.0.1:{port}"):
             one.poll()
-    wait_until(lambda: threading.active_count() == before)
+        return threading.active_count(), len([*Path("/proc/self/fd").iterdir()])
+
+    before = fail()
+    for _ in range(5):
+        fail()
+    wait_until(lambda: fail() <= before)
 
 
 def test_a_new_partition_is_read_from_its_start(
