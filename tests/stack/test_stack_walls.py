@@ -86,7 +86,15 @@ def test_a_container_that_writes_its_root_or_wants_a_privilege_is_refused(stack:
 def test_secrets_are_their_readers_alone(stack: ComposeStack) -> None:
     """One folder a reader, 0700, its files 0400, the reader's own."""
     host = stack.folder.stat().st_uid
-    owners = {"mysql": 999, "migrate": 10001, "shipper": 10001, "console": 10001, "alertmanager": 65534, "host": host}
+    owners = {
+        "mysql": 999,
+        "migrate": 10001,
+        "shipper": 10001,
+        "console": 10001,
+        "fresh": 10001,
+        "alertmanager": 65534,
+        "host": host,
+    }
     root = stack.folder / ".secrets"
     assert stat.S_IMODE(root.stat().st_mode) == 0o700
     assert {path.name for path in root.iterdir()} == set(owners)
