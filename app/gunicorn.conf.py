@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
+    from app.metrics import Metrics
+
 try:
     _settings = ServiceSettings()
 except ValidationError as _error:
@@ -62,17 +64,19 @@ def when_ready(server: Arbiter) -> None:
         server.log.info("metrics on %s", _settings.metrics_bind)
 
 
-def worker_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 - the form of the hook
+def worker_exit(server: Arbiter, _worker: Worker) -> None:
     """Write the last counts of a worker that ends."""
     if _settings.metrics:
-        from app.metrics import metrics_of  # noqa: PLC0415 - the import reads the environment
-
-        metrics_of(server.app.wsgi()).write_answers()
+        _metrics(server).write_answers()
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:
     """Count a worker that has ended, and drop its gauges."""
     if _settings.metrics:
-        from app.metrics import metrics_of  # noqa: PLC0415 - the import reads the environment
+        _metrics(server).note_exit(worker.pid)
 
-        metrics_of(server.app.wsgi()).note_exit(worker.pid)
+
+def _metrics(server: Arbiter) -> Metrics:
+    from app.metrics import metrics_of  # noqa: PLC0415 - the import reads the environment
+
+    return metrics_of(server.app.wsgi())

@@ -18,6 +18,7 @@ from app.fresh.follow import FileSource
 from app.fresh.list_model import ListModel, NoFreshPartError
 from app.fresh.overlay import folder_of
 from app.fresh.state import State
+from app.fresh.topic import TopicSource
 from app.fresh.writer import Writer, only_one
 from app.model import ArtifactError
 from app.settings import FreshSettings, settings_problem
@@ -190,8 +191,6 @@ def _follow(settings: FreshSettings, model: ListModel, folder: Path, stop: threa
 def _source(settings: FreshSettings, model: ListModel, marks: Mapping[str, int], as_of: float) -> Source:
     if settings.follow_file is not None:
         return FileSource(settings.follow_file, settings.follow_from, marks)
-    from app.fresh.topic import TopicSource  # noqa: PLC0415 - replays and the demo need no client of Kafka
-
     try:
         since = datetime.fromisoformat(model.metadata["data_creation"]).timestamp()
         return TopicSource(settings, model.metadata["fresh"]["offsets"], max(since, as_of), marks)

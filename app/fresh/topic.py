@@ -8,7 +8,7 @@ import logging
 import ssl
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from app.fresh.follow import SourceError
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# The library has no types.
+Consumer: TypeAlias = Any
+Partition: TypeAlias = Any
 CONNECT_MS = 5_000
 REQUEST_MS = 5_000
 CLOSE_MS = 1_000
@@ -55,9 +58,9 @@ class TopicSource:
         self._offsets = {key: offset for key, offset in offsets.items() if key.rpartition("/")[0] == self._topic}
         self._since = since
         self._marks = dict(marks)
-        self._consumer: Any = None
+        self._consumer: Consumer = None
         self._look_at = 0.0
-        self._ends: dict[Any, int] = {}
+        self._ends: dict[Partition, int] = {}
         self._ends_of = 0.0
         self._asked_at = 0.0
         logging.getLogger("kafka").setLevel(logging.CRITICAL)  # the library calls every lost connection an error
@@ -88,7 +91,7 @@ class TopicSource:
             self._consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
         self._consumer, self._look_at, self._ends_of = None, 0.0, 0.0
 
-    def _note_ends(self, consumer: Any) -> None:  # noqa: ANN401 - the library has no types
+    def _note_ends(self, consumer: Consumer) -> None:
         """Set `as_of` where the ends of a moment ago are reached, and ask for the present ends. Raises KafkaError."""
         # The position also passes what has no line: marks of transactions, and aborted ones.
         if self._ends_of and all((consumer.position(each, timeout_ms=0) or 0) >= end for each, end in self._ends.items()):
@@ -99,7 +102,7 @@ class TopicSource:
             self._ends = _offsets(consumer.end_offsets, assigned)
             self._ends_of = now if assigned and len(self._ends) == len(assigned) else 0.0
 
-    def _connected(self) -> Any:  # noqa: ANN401 - the library has no types
+    def _connected(self) -> Consumer:
         """The consumer, with every partition assigned. Raises KafkaError, OSError, SourceError."""
         if self._consumer is None:
             self._consumer = self._connect()
@@ -108,7 +111,7 @@ class TopicSource:
             self._look_at = time.monotonic() + PARTITIONS_SECONDS
         return self._consumer
 
-    def _connect(self) -> Any:  # noqa: ANN401 - the library has no types
+    def _connect(self) -> Consumer:
         """A connected consumer. After a failure no thread of the library is left. Raises KafkaError, OSError."""
         networks = []
 
@@ -146,7 +149,7 @@ class TopicSource:
             self._consumer.seek(where, self._marks[self._key(where)])
         self._skip_what_is_gone()
 
-    def _begin_of(self, partitions: list[Any]) -> dict[Any, int]:
+    def _begin_of(self, partitions: list[Partition]) -> dict[Partition, int]:
         """Where partitions without a mark begin. Raises KafkaError."""
         known = {where: self._offsets[key] for where in partitions if (key := self._key(where)) in self._offsets}
         others = [where for where in partitions if where not in known]
@@ -154,12 +157,12 @@ class TopicSource:
             return {**known, **_offsets(self._consumer.beginning_offsets, others)}
         return {**known, **_offsets(self._consumer.end_offsets, others), **self._at_time(others, self._since)}
 
-    def _at_time(self, partitions: list[Any], since: float) -> dict[Any, int]:
+    def _at_time(self, partitions: list[Partition], since: float) -> dict[Partition, int]:
         """The offset of each partition's first line at a time, where there is one. Raises KafkaError."""
 
-        def ask(partitions: list[Any], timeout_ms: int) -> dict[Any, Any]:
+        def ask(partitions: list[Partition], timeout_ms: int) -> dict[Partition, Any]:
             times = dict.fromkeys(partitions, int(since * 1000))
-            found: dict[Any, Any] = self._consumer.offsets_for_times(times, timeout_ms=timeout_ms)
+            found: dict[Partition, Any] = self._consumer.offsets_for_times(times, timeout_ms=timeout_ms)
             return found
 
         return {where: found.offset for where, found in _offsets(ask, partitions).items() if found}
@@ -197,13 +200,13 @@ class TopicSource:
         return SourceError(f"{self._settings.kafka_bootstrap_servers}: {str(error) or type(error).__name__}")
 
     @staticmethod
-    def _key(where: Any) -> str:  # noqa: ANN401 - the library has no types
+    def _key(where: Partition) -> str:
         return f"{where.topic}/{where.partition}"
 
 
-def _offsets(request: Callable[..., dict[Any, T]], partitions: list[Any]) -> dict[Any, T]:
+def _offsets(request: Callable[..., dict[Partition, T]], partitions: list[Partition]) -> dict[Partition, T]:
     """What `request` finds for each partition; nothing for one without a leader. Raises KafkaError."""
-    found: dict[Any, T] = {}
+    found: dict[Partition, T] = {}
     for where in partitions:
         with contextlib.suppress(KeyError):  # the library's answer for a partition that has no leader now
             found.update(request([where], timeout_ms=REQUEST_MS))
