@@ -21,11 +21,14 @@ ALLOWED = {
     *((part, "mysql", 3306) for part in ("stable", "canary", "migrate", "console")),
     *(("prometheus", "nginx", 3903), ("console", "prometheus", 9090), ("prometheus", "alertmanager", 9093)),
 }
+BROKERS = r"fresh.settings.KAFKA_BOOTSTRAP_SERVERS=one.example.org:9092\,two.example.org:9093"
+FRESH = ("--set", "fresh.enabled=true", "--set", BROKERS, "--set", "fresh.secret=kafka", "--set", "fresh.kafkaPorts={9094}")
 OTHER_WAYS = [
     (),
     ("--set", "mysql.externalHost=db.example.org", "--set", "mysql.passwordsSecret=mine"),
     ("--set", "prometheus.enabled=false", "--set", "alertmanager.enabled=false", "--set", "console.enabled=false"),
     ("--set", "mysql.storage.size=", "--set", "prometheus.storage.size=5Gi", "--set", "stable.spread=preferred"),
+    FRESH,
     ("--set", "nginx.serviceType=LoadBalancer", "--set", "image.pullSecrets={registry}", "--set", "networkPolicies=false"),
 ]
 
@@ -42,6 +45,55 @@ def test_the_api_server_knows_every_field(arguments: tuple[str, ...]) -> None:
     objects = yaml.safe_dump_all(rendered(*arguments))
     checked = cluster.run("kubectl", *("apply", "--dry-run=server", "--validate=strict", "--filename", "-"), content=objects)
     assert checked.count("(server dry run)") == len(rendered(*arguments))
+
+
+@pytest.mark.parametrize("arguments", OTHER_WAYS)
+def test_every_container_has_the_walls(arguments: tuple[str, ...]) -> None:
+    """Non-root, a read-only root, no capability, no new privileges, seccomp, a bound of memory; with other values too."""
+    pods = [each["spec"]["template"]["spec"] for each in rendered(*arguments) if "template" in each.get("spec", {})]
+    assert len(pods) >= 5
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not any("hostPath" in volume for volume in pod["volumes"])
+        for container in (*pod.get("initContainers", ()), *pod["containers"]):
+            walls = container["securityContext"]
+            assert walls == {
+                "readOnlyRootFilesystem": True,
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            }, container["name"]
+            assert container["resources"]["limits"]["memory"]
+
+
+def test_freshness_has_its_secret_alone_and_the_service_only_reads() -> None:
+    """In the pods of both tracks. The pods reach the brokers' ports, and no other part does."""
+    objects = rendered(*FRESH)
+    policies = {component(each["metadata"]["labels"]): each["spec"] for each in objects if each["kind"] == "NetworkPolicy"}
+    ways = {
+        part
+        for part, policy in policies.items()
+        for port in (9092, 9093, 9094)
+        if allows(policy["egress"], "to", "a broker", port)
+    }
+    assert ways == {"stable", "canary", "alertmanager"}
+    pods = [each["spec"]["template"]["spec"] for each in objects if "template" in each.get("spec", {})]
+    sidecars = [(pod, each) for pod in pods for each in pod.get("initContainers", ()) if each["name"] == "fresh"]
+    assert sidecars
+    for pod, sidecar in sidecars:
+        (service,) = pod["containers"]
+        assert sidecar["image"] == service["image"]
+        mounts = {each["name"]: {mount["name"]: mount for mount in each["volumeMounts"]} for each in (sidecar, service)}
+        assert mounts["service"]["fresh"]["readOnly"]
+        assert "readOnly" not in mounts["fresh"]["fresh"]
+        assert "kafka" in mounts["fresh"]
+        others = [each for each in (*pod["initContainers"], service) if each["name"] != "fresh"]
+        assert not any(mount["name"] == "kafka" for each in others for mount in each["volumeMounts"])
+        assert [each["name"] for each in pod["initContainers"]] == ["shipper", "fresh"], "the shipper ends last"
+    with pytest.raises(AssertionError, match=r"set fresh\.settings\.KAFKA_BOOTSTRAP_SERVERS"):
+        rendered("--set", "fresh.enabled=true")
+    with pytest.raises(AssertionError, match="KAFKA_SECURITY_PASSWORD"):
+        rendered(*FRESH, "--set", "fresh.settings.KAFKA_SECURITY_PASSWORD=x")
 
 
 def test_helm_finds_no_fault() -> None:

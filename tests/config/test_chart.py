@@ -44,9 +44,9 @@ def test_images_are_those_of_compose(root: Path, values: dict[str, Any]) -> None
 def test_resources_do_not_exceed_those_of_compose(root: Path, values: dict[str, Any]) -> None:
     """A process that fits its limit there fits it here."""
     services = yaml.safe_load((root / "docker-compose.yml").read_text())["services"]
-    parts = {name: name for name in ("shipper", "nginx", "mtail", "mysql", "prometheus", "alertmanager", "console")} | {
-        "service": "stable-1"
-    }
+    parts = {
+        name: name for name in ("shipper", "nginx", "mtail", "mysql", "prometheus", "alertmanager", "console", "fresh")
+    } | {"service": "stable-1"}
     units = {"m": "Mi", "g": "Gi"}
     for part, service in parts.items():
         limit = services[service]["mem_limit"]
