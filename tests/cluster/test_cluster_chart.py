@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -23,12 +24,19 @@ ALLOWED = {
 }
 BROKERS = r"fresh.settings.KAFKA_BOOTSTRAP_SERVERS=one.example.org:9092\,two.example.org:9093"
 FRESH = ("--set", "fresh.enabled=true", "--set", BROKERS, "--set", "fresh.secret=kafka", "--set", "fresh.kafkaPorts={9094}")
+OPERATOR = (
+    *("--set", "prometheus.enabled=false", "--set", "alertmanager.enabled=false"),
+    *("--set", "prometheus.operator.enabled=true", "--set", "prometheus.operator.labels.release=kps"),
+)
+# Of the whole cluster or of a host, in the order of the file.
+OF_THE_OPERATOR = ["DiskFills", "TargetDown", "AlertsNotSent", "MessagesNotSent", "RulesFail", "SettingsRefused", "SeriesGrow"]
 OTHER_WAYS = [
     (),
     ("--set", "mysql.externalHost=db.example.org", "--set", "mysql.passwordsSecret=mine"),
     ("--set", "prometheus.enabled=false", "--set", "alertmanager.enabled=false", "--set", "console.enabled=false"),
     ("--set", "mysql.storage.size=", "--set", "prometheus.storage.size=5Gi", "--set", "stable.spread=preferred"),
     FRESH,
+    ("--set", "prometheus.containers=true"),
     ("--set", "nginx.serviceType=LoadBalancer", "--set", "image.pullSecrets={registry}", "--set", "networkPolicies=false"),
 ]
 
@@ -94,6 +102,84 @@ def test_freshness_has_its_secret_alone_and_the_service_only_reads() -> None:
         rendered("--set", "fresh.enabled=true")
     with pytest.raises(AssertionError, match="KAFKA_SECURITY_PASSWORD"):
         rendered(*FRESH, "--set", "fresh.settings.KAFKA_SECURITY_PASSWORD=x")
+
+
+def by_name(objects: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    """The objects of a kind."""
+    return {each["metadata"]["name"]: each for each in objects if each["kind"] == kind}
+
+
+def camel(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rules of Prometheus in the operator's writing."""
+    names = {"source_labels": "sourceLabels", "target_label": "targetLabel"}
+    return [{names.get(key, key): value for key, value in rule.items()} for rule in rules]
+
+
+def test_an_operators_prometheus_gets_the_same_series_and_rules() -> None:
+    """The labels that the chart's own Prometheus gives, and its rules but for those on the whole cluster."""
+    own = by_name(rendered(), "ConfigMap")["movierec-prometheus"]["data"]
+    objects = rendered(*OPERATOR)
+    jobs = {each["job_name"]: each for each in yaml.safe_load(own["prometheus.yml"])["scrape_configs"]}
+    monitors = by_name(objects, "PodMonitor")
+    assert {name.removeprefix("movierec-monitor-") for name in monitors} == {"service", "mtail", "shipper"}
+    for name, monitor in monitors.items():
+        job = jobs[name.removeprefix("movierec-monitor-")]
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        keep, *labels = job["relabel_configs"]
+        assert keep["regex"] == f"movierec;{endpoint['port']};Running"
+        assert endpoint["relabelings"] == camel([*labels, {"replacement": job["job_name"], "target_label": "job"}])
+        assert endpoint.get("metricRelabelings", []) == camel(job.get("metric_relabel_configs", []))
+        assert endpoint["interval"] == job.get("scrape_interval", "15s")
+        assert monitor["metadata"]["labels"]["release"] == "kps"
+    memory, *groups = by_name(objects, "PrometheusRule")["movierec-rules"]["spec"]["groups"]
+    ours = [
+        rule
+        for file in ("alerts.yml", "release.yml")
+        for group in yaml.safe_load(own[file])["groups"]
+        for rule in group["rules"]
+    ]
+    theirs = [rule for group in groups for rule in group["rules"]]
+    assert [rule for rule in ours if rule not in theirs and rule["alert"] not in OF_THE_OPERATOR] == []
+    assert [rule["alert"] for rule in ours if rule not in theirs] == OF_THE_OPERATOR
+    assert [rule for rule in theirs if rule not in ours] == []
+    assert [(rule["record"], rule["labels"]) for rule in memory["rules"]] == [("container_memory_rss", {"job": "cadvisor"})]
+    with pytest.raises(AssertionError, match=r"set prometheus\.enabled=false"):
+        rendered("--set", "prometheus.operator.enabled=true")
+
+
+def test_only_an_operators_own_prometheus_may_ask_for_metrics() -> None:
+    """In the namespace that the values name."""
+    policies = by_name(rendered(*OPERATOR), "NetworkPolicy")
+    ways = {
+        (name.removeprefix("movierec-"), port["port"])
+        for name, policy in policies.items()
+        for rule in policy["spec"]["ingress"] or ()
+        for peer in rule.get("from", ())
+        if peer.get("namespaceSelector") == {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
+        for port in rule["ports"]
+    }
+    assert ways == {*((part, port) for part in ("stable", "canary") for port in (9100, 9101)), ("nginx", 3903)}
+
+
+def test_metrics_of_containers_need_two_rights() -> None:
+    """To list nodes, and to read the metrics of kubelets. Their series are of this release, with the label of the services."""
+    objects = rendered("--set", "prometheus.containers=true")
+    (role,) = by_name(objects, "ClusterRole").values()
+    assert [(rule["resources"], rule["verbs"]) for rule in role["rules"]] == [
+        (["nodes"], ["list", "watch"]),
+        (["nodes/metrics"], ["get"]),
+    ]
+    (binding,) = by_name(objects, "ClusterRoleBinding").values()
+    assert binding["roleRef"]["name"] == role["metadata"]["name"] == "movierec-movierec-prometheus"
+    text = by_name(objects, "ConfigMap")["movierec-prometheus"]["data"]["prometheus.yml"]
+    (job,) = [each for each in yaml.safe_load(text)["scrape_configs"] if each["job_name"] == "cadvisor"]
+    assert "static_configs" not in job
+    keep = re.compile(job["metric_relabel_configs"][0]["regex"])
+    assert keep.fullmatch("container_memory_rss;movierec;movierec-stable-1;shipper")
+    assert not keep.fullmatch("container_memory_rss;other;movierec-stable-1;shipper")
+    assert not keep.fullmatch("container_memory_rss;movierec;movierec-stable-1;")
+    assert not keep.fullmatch("container_fs_reads_total;movierec;movierec-stable-1;shipper")
+    assert by_name(rendered("--set", "prometheus.containers=false"), "ClusterRole") == {}
 
 
 def test_helm_finds_no_fault() -> None:
