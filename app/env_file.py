@@ -29,7 +29,7 @@ REMOVED = {
 # The image, docker-compose.yml, the demo or a test sets these in the environment of a container. In `.env` they have no effect.
 OF_IMAGES = frozenset(
     {
-        *("MODEL_DIR", "SERVICE", "TRACK", "BIND", "METRICS_BIND", "RUN_DIR", "JOURNAL_DIR", "METRICS"),
+        *("MODEL_DIR", "SERVICE", "TRACK", "TRACK_FILE", "BIND", "METRICS_BIND", "RUN_DIR", "JOURNAL_DIR", "METRICS"),
         *("SHIP_BATCH", "SHIP_SECONDS", "HEARTBEAT_FILE", "SHIPPER_METRICS_BIND"),
         *("MYSQL_ROOT_PASSWORD_FILE", "SERVICE_PASSWORD_FILE", "HOST_PASSWORD_FILE", "CONSOLE_PASSWORD_FILE"),
         *("FRESH_DIR", "FOLLOW_FILE", "FOLLOW_FROM", "CHECKPOINT_SECONDS", "KAFKA_SECRETS_DIR"),

@@ -34,7 +34,7 @@ except OSError as _error:
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metric_files)
 
 wsgi_app = "app.wsgi:main()"
-bind = _settings.bind
+bind = _settings.bind.split(",")
 workers = _settings.workers
 worker_class = "app.worker.OnePieceWorker"
 threads = 1  # an answer only computes: more threads would wait for each other

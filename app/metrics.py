@@ -19,6 +19,7 @@ from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 from app.fresh.overlay import folder_in_use, read_status
 from app.journal import file_size
 from app.settings import host_and_port
+from app.track import Track, WithTrack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -104,12 +105,14 @@ def metrics_of(app: Flask) -> Metrics:
 def serve(app: Flask, settings: ServiceSettings) -> None:
     """Serve the metrics from this process, the master. Raises OSError if the port is taken."""
     labels = metrics_of(app).labels
-    registry = CollectorRegistry()
-    registry.register(ProcessFiles(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), labels))
+    collectors: list[Collector] = [ProcessFiles(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), labels)]
     if settings.journal_dir is not None:
-        registry.register(JournalSize(settings.journal_dir / settings.service, settings.journal_max_mb * MIB, labels))
+        collectors.append(JournalSize(settings.journal_dir / settings.service, settings.journal_max_mb * MIB, labels))
     if (overlay := folder_in_use(settings)) is not None:
-        registry.register(Freshness(overlay, labels))
+        collectors.append(Freshness(overlay, labels))
+    registry, track = CollectorRegistry(), Track(labels["track"], settings.track_file)
+    for each in collectors:
+        registry.register(WithTrack(each, track))
     host, port = host_and_port(settings.metrics_bind)
     start_http_server(port, host, registry)
 

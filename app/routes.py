@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 from app import __version__, journal
 from app.fresh.overlay import read_status
 from app.request_log import Entry
+from app.track import TRACKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ class Service(NamedTuple):
 
     recommender: Recommends
     provenance: Provenance | None
-    track: str
+    track: Callable[[], str]
     log_request: Callable[[Entry], None] | None
     count_lost: Callable[[], None] | None
     count_answer: Callable[[str], None] | None = None
@@ -109,7 +110,7 @@ class _Recommend:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._version = service.recommender.version
-        self._fixed = [("X-Model-Version", str(self._version)), ("X-Track", service.track)]
+        self._fixed = {track: [("X-Model-Version", str(self._version)), ("X-Track", track)] for track in TRACKS}
 
     def __call__(self, user: str) -> Response:
         this = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - each use of the proxy costs time
@@ -117,31 +118,28 @@ class _Recommend:
         number = user_of(user)
         if number is None:
             return _refused(self._service, request_id, 400, "user: 1 to 19 decimal digits, below 2^63")
+        track = self._service.track()
         if SHADOW in this.environ:
             # Empty inputs mean no exploration: a release compares the lists with each other and with the popular list.
             answer = self._service.recommender.replay(number, "")
-            return Response(answer.body, 200, [("X-Request-ID", request_id), *self._fixed], content_type=TEXT)
+            return Response(answer.body, 200, [("X-Request-ID", request_id), *self._fixed[track]], content_type=TEXT)
         answer = self._service.recommender.recommend(number)
         answer_id = new_id()
         if self._service.count_answer is not None:
             self._service.count_answer(answer.step)
-        self._journal(answer_id, request_id, number, answer)
+        self._journal(answer_id, request_id, number, track, answer)
         if self._service.log_request is not None:
             milliseconds = (time.perf_counter() - this.started) * 1000
-            self._service.log_request(
-                Entry(request_id, answer_id, number, self._version, self._service.track, 200, milliseconds)
-            )
-        headers = [("X-Request-ID", request_id), ("X-Answer-ID", answer_id), *self._fixed]
+            self._service.log_request(Entry(request_id, answer_id, number, self._version, track, 200, milliseconds))
+        headers = [("X-Request-ID", request_id), ("X-Answer-ID", answer_id), *self._fixed[track]]
         return Response(answer.body, 200, headers, content_type=TEXT)
 
-    def _journal(self, answer_id: str, request_id: str, user: int, answer: Answer) -> None:
+    def _journal(self, answer_id: str, request_id: str, user: int, track: str, answer: Answer) -> None:
         service = self._service
         if service.provenance is None:
             return
         served_at, digest = time.time_ns() // 1000, digest_of(answer.body)
-        row = journal.Row(
-            answer_id, request_id, user, self._version, service.track, served_at, answer.step, digest, answer.inputs
-        )
+        row = journal.Row(answer_id, request_id, user, self._version, track, served_at, answer.step, digest, answer.inputs)
         lines = journal.to_line(row)
         if answer.source:
             # One write keeps both lines or none: a served list is never without what it was computed from.
@@ -171,11 +169,11 @@ class _ErrorHandler:
 
 
 def _refused(service: Service, request_id: str, status: int, reason: str) -> Response:
-    version = service.recommender.version
+    version, track = service.recommender.version, service.track()
     if service.log_request is not None:
         milliseconds = (time.perf_counter() - request.started) * 1000  # type: ignore[attr-defined]
-        service.log_request(Entry(request_id, None, None, version, service.track, status, milliseconds, request.path))
-    headers = [("X-Request-ID", request_id), ("X-Model-Version", str(version)), ("X-Track", service.track)]
+        service.log_request(Entry(request_id, None, None, version, track, status, milliseconds, request.path))
+    headers = [("X-Request-ID", request_id), ("X-Model-Version", str(version)), ("X-Track", track)]
     return Response(reason, status, headers, content_type=TEXT)
 
 
@@ -184,7 +182,7 @@ def _readyz(app: Flask, service: Service) -> Response:
     body: dict[str, object] = {
         "ready": not reasons,
         "version": service.recommender.version,
-        "track": service.track,
+        "track": service.track(),
         "software": __version__,
         "reasons": reasons,
         "journal": _journal_state(service.provenance),

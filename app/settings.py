@@ -29,8 +29,13 @@ def _checked_address(text: str) -> str:
     return text
 
 
+def _checked_addresses(text: str) -> str:
+    return ",".join(_checked_address(address.strip()) for address in text.split(","))
+
+
 DATABASE_NAME = r"^[A-Za-z0-9_]{1,64}$"
 Address = Annotated[str, AfterValidator(_checked_address)]
+Addresses = Annotated[str, AfterValidator(_checked_addresses)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(checked_url)]
 
 
@@ -42,7 +47,8 @@ class ServiceSettings(BaseSettings):
     model_dir: Path = Field(Path("data/model"), description="the artifact that is served")
     service: str = Field("stable-1", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="this service's name")
     track: Literal["stable", "canary"] = Field("stable", description="the track in headers, metrics and provenance")
-    bind: Address = Field("0.0.0.0:5000", description="address and port of the answers")
+    track_file: Path | None = Field(None, description="a file with the track, which may change while the service runs")
+    bind: Addresses = Field("0.0.0.0:5000", description="address and port of the answers, several joined by commas")
     metrics_bind: Address = Field("0.0.0.0:9100", description="address and port of /metrics")
     workers: int = Field(2, ge=1, le=64, description="Gunicorn worker processes")
     run_dir: Path = Field(Path("run"), description="metric files of the running workers; emptied at start")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.journal import from_line
+from app.track import READ_SECONDS
+from scripts.ports import reserve
 from tests.integration.conftest import Server, wait_until
 from tests.unit.app import samples
 from tests.unit.app.crashes import rounds
@@ -126,6 +129,44 @@ def test_answers_and_metrics_are_served_on_an_ipv6_address(make_server: Callable
         with urllib.request.urlopen(f"http://[::1]:{port}{path}", timeout=10) as answer:
             assert answer.status == 200
     assert server.stop() == 0
+
+
+def test_a_track_file_changes_answers_metrics_and_rows_of_a_running_service(
+    make_server: Callable[..., Server], model: Path, tmp_path: Path
+) -> None:
+    """A promotion: counters go on under the next track, on each of two ports. What is no track leaves the track."""
+    file = tmp_path / "track"
+    file.write_text("canary")
+    server = make_server(model, TRACK_FILE=str(file))
+    (other,) = reserve(1)
+    server.settings["BIND"] += f", 127.0.0.1:{other}"
+    server.start()
+
+    def answered(track: str) -> bool:
+        with urllib.request.urlopen(f"http://127.0.0.1:{other}/recommend/5", timeout=10) as answer:
+            return bool(answer.headers["X-Track"] == track)
+
+    def counts(track: str) -> list[str]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=10) as scraped:
+            return [line for line in scraped.read().decode().splitlines() if f'track="{track}"' in line]
+
+    assert answered("canary")
+    counted = counts("canary")
+    assert any(line.startswith("service_start_time_seconds") for line in counted)
+    file.write_text("stable")
+    # Two workers take turns, and each of them reads the file by itself.
+    wait_until(lambda: all(answered("stable") for _ in range(20)))
+    wait_until(lambda: not counts("canary"))
+    assert len(counts("stable")) >= len(counted)
+    assert json.loads(server.ask("/readyz").body)["track"] == "stable"
+    file.write_text("neither")
+    time.sleep(2 * READ_SECONDS)
+    assert answered("stable")
+    assert server.stop() == 0
+    lines = [
+        line for file in server.journals.rglob("*") if file.is_file() for line in file.read_bytes().splitlines(keepends=True)
+    ]
+    assert {from_line(line).track for line in lines} == {"canary", "stable"}
 
 
 def test_stopping_frees_the_ports(make_server: Callable[..., Server], model: Path) -> None:

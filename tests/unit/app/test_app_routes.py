@@ -20,6 +20,7 @@ from app.factory import create_app
 from app.recommender import Answer
 from app.routes import Service, add_routes, new_id
 from app.settings import ServiceSettings
+from app.track import Track
 
 if TYPE_CHECKING:
     from app.request_log import Entry
@@ -97,7 +98,7 @@ class Harness:
         self.provenance = FakeProvenance()
         self.logged: list[Entry] = []
         self.lost = 0
-        self.app = self.made(Service(self.recommender, self.provenance, "canary", self.logged.append, self.lose))
+        self.app = self.made(Service(self.recommender, self.provenance, Track("canary"), self.logged.append, self.lose))
 
     def lose(self) -> None:
         """Count a row that was lost."""
@@ -328,7 +329,7 @@ def test_parts_that_are_switched_off_are_not_missed(provenance: FakeProvenance |
     """Without journal, log and metrics the answers are the same."""
     if provenance is not None:
         provenance.state.problem = "full"
-    app = Harness.made(Service(FakeRecommender(), provenance, "stable", None, None))
+    app = Harness.made(Service(FakeRecommender(), provenance, Track("stable"), None, None))
     assert ask(app, "/recommend/5").data == b"film+5,other+1999"
     assert ask(app, "/recommend/x").status_code == 400
 
@@ -418,7 +419,7 @@ def test_a_problem_of_the_journal_shows_while_ready(harness: Harness) -> None:
 
 def test_a_journal_that_is_off_shows_while_ready() -> None:
     """Without a journal the service is ready, and tells the setting."""
-    app = Harness.made(Service(FakeRecommender(), None, "stable", None, None))
+    app = Harness.made(Service(FakeRecommender(), None, Track("stable"), None, None))
     response = ask(app, "/readyz")
     assert response.status_code == 200
     assert json.loads(response.data)["journal"] == {"ok": False, "problem": "off: JOURNAL_DIR is not set", "rows_lost": 0}
