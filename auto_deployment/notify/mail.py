@@ -7,6 +7,7 @@ import ssl
 from email.message import EmailMessage
 from email.policy import default
 from email.utils import formatdate, make_msgid
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from auto_deployment.notify.channel import NotifyError, TooLongError, within
@@ -48,11 +49,20 @@ class MailChannel:
         message["From"] = self._sender
         message["To"] = ", ".join(self._recipients)
         message["Date"] = formatdate()
-        # Without a domain, the machine's own name would be looked up, which may take long.
-        message["Message-ID"] = make_msgid(domain=self._sender.rpartition("@")[2])
+        message["Message-ID"] = _message_id(notice, self._sender)
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(notice.text)
         return message
+
+
+def _message_id(notice: Notice, sender: str) -> str:
+    """The same for each copy of a notice with a key, also after a restart, so that a mail program shows one mail."""
+    # Without a domain, the machine's own name would be looked up, which may take long.
+    domain = sender.rpartition("@")[2]
+    if not notice.key:
+        return make_msgid(domain=domain)
+    digest = sha256("\n".join((notice.key, *notice.whole)).encode(errors="replace")).hexdigest()
+    return f"<{digest[:32]}@{domain}>"
 
 
 class _Delivery:

@@ -16,10 +16,14 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 @dataclass(frozen=True)
 class Notice:
-    """A subject and a text of short lines. Whatever they are made from, neither holds a control character."""
+    """A subject and a text of short lines. Whatever they are made from, neither holds a control character.
+
+    `key` names what the notice is about: a second notice with the same key is a copy. Empty: each notice is its own.
+    """
 
     subject: str
     text: str
+    key: str = ""
     # As given: a secret that was cut or wrapped can no longer be found.
     whole: tuple[str, str] = field(init=False, repr=False, compare=False)
 
@@ -30,7 +34,7 @@ class Notice:
 
     def masked(self, redact: Redactor) -> Notice:
         """The same without secrets."""
-        return Notice(*map(redact, self.whole))
+        return Notice(*map(redact, self.whole), self.key)
 
 
 def shortened(text: str, length: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from auto_deployment.common.time_format import minutes_of, utc
@@ -20,13 +21,32 @@ SERVES = {
     Ending.ABORTED: "The canary was removed: version {replaces} stays in service.",
     Ending.REFUSED: "No user got an answer from version {version}: version {replaces} stays in service.",
     Ending.INCONCLUSIVE: "The evidence did not suffice for a promotion: version {replaces} stays in service.",
-    Ending.FAILED: "Version {replaces} stays in service. The reason is above. The same scripts/deploy.sh command tries again.",
+    Ending.FAILED: "Version {replaces} stays in service. The reason is above. {retry}",
     Ending.SUPERSEDED: "The release of the newer version begins now. Until its promotion version {replaces} stays in service.",
 }
 AGAIN = {Ending.ABORTED, Ending.REFUSED, Ending.INCONCLUSIVE}
 
 
-def notice_of(end: ReleaseEnd, readings: Sequence[Reading] = ()) -> Notice:
+@dataclass(frozen=True)
+class Advice:
+    """What differs by where a release runs: where its evidence is, and the commands to release again and to try again.
+
+    Templates of `version` and `folder`.
+    """
+
+    evidence: str
+    again: str
+    retry: str
+
+
+SERVER = Advice(
+    evidence=".stack/release/{folder}/report.html",
+    again="scripts/deploy.sh release --again, while data/version.txt says {version}",
+    retry="The same scripts/deploy.sh command tries again.",
+)
+
+
+def notice_of(end: ReleaseEnd, readings: Sequence[Reading] = (), advice: Advice = SERVER) -> Notice:
     """The notice of an end; `readings` are the values of its last verdict."""
     reasons = [f"- {reason}" for reason in end.reasons]
     measured = [f"{each.name}: {each.message}" for each in readings]
@@ -34,19 +54,20 @@ def notice_of(end: ReleaseEnd, readings: Sequence[Reading] = ()) -> Notice:
         f"version   {end.version}, replacing {end.replaces}",
         f"began     {utc(end.began)}, by {end.who}",
         f"ended     {utc(end.ended)}, after {minutes_of(end.ended - end.began)}",
-        f"evidence  .stack/release/{end.folder}/report.html",
+        f"evidence  {advice.evidence.format(folder=end.folder)}",
     ]
-    parts = (lasted, reasons, measured, in_service_after(end))
-    return Notice(subject_of(end), "\n\n".join("\n".join(part) for part in parts if part) + "\n")
+    parts = (lasted, reasons, measured, in_service_after(end, advice))
+    text = "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+    return Notice(subject_of(end), text, f"{end.folder} {end.ended}")
 
 
-def in_service_after(end: ReleaseEnd) -> list[str]:
+def in_service_after(end: ReleaseEnd, advice: Advice = SERVER) -> list[str]:
     """Which version serves after an end, and what to do to release this version again."""
-    after = [SERVES[end.ending].format(version=end.version, replaces=end.replaces)]
+    after = [SERVES[end.ending].format(version=end.version, replaces=end.replaces, retry=advice.retry)]
     if end.ending in AGAIN:
         after.append(
             f"Version {end.version} is not released again automatically. "
-            f"To release it: scripts/deploy.sh release --again, while data/version.txt says {end.version}."
+            f"To release it: {advice.again.format(version=end.version)}."
         )
     return after
 

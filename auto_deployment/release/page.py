@@ -16,7 +16,7 @@ from auto_deployment.release.analysis.comparison import needed
 from auto_deployment.release.analysis.evidence import Evidence
 from auto_deployment.release.analysis.verdict import Verdict
 from auto_deployment.release.context import EVENTS
-from auto_deployment.release.notices import in_service_after, subject_of
+from auto_deployment.release.notices import SERVER, Advice, in_service_after, subject_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from auto_deployment.release.state import ReleaseEnd
 
 
-def page(folder: Path, end: ReleaseEnd, limits: Limits) -> str:
+def page(folder: Path, end: ReleaseEnd, limits: Limits, advice: Advice = SERVER) -> str:
     """The page as HTML. Raises RunError, OSError, ValueError or KeyError where a file is not as it was written."""
     path = folder / EVENTS
     events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
@@ -38,7 +38,7 @@ def page(folder: Path, end: ReleaseEnd, limits: Limits) -> str:
         began=utc(end.began),
         ended=utc(end.ended),
         duration=minutes_of(end.ended - end.began),
-        advice=" ".join(in_service_after(end)),
+        advice=" ".join(in_service_after(end, advice)),
         bake=_charts(evidence, limits) if evidence and evidence.observations else None,
         verdict=read_typed(folder / bake.VERDICT, Verdict),
         self_test=read_typed(folder / bake.SELF_TEST, Verdict),

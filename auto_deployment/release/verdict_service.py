@@ -148,6 +148,15 @@ def begin_of_bake(prometheus: Source, version: str, limits: Limits, now: float) 
 
 def judge(prometheus: Source, query: Query, limits: Limits, now: float) -> dict[str, Any]:
     """The answer to a query, see `as_json`. Raises NoVerdictError where the version keeps baking for want of metrics."""
+    evidence, found = read_bake(prometheus, query, limits, now)
+    return as_json(found, evidence.version, evidence.began, limits)
+
+
+def read_bake(prometheus: Source, query: Query, limits: Limits, now: float) -> tuple[Evidence, Verdict]:
+    """The evidence of a bake up to `now`, and its verdict. The same query and time give the same answer at any later time.
+
+    Raises NoVerdictError where the version keeps baking for want of metrics.
+    """
     version = query.version
     try:
         since = query.since if query.since is not None else begin_of_bake(prometheus, version, limits, now)
@@ -163,7 +172,7 @@ def judge(prometheus: Source, query: Query, limits: Limits, now: float) -> dict[
     found = verdict(evidence, limits, (until - since) / 60)
     if found.decision == Decision.BAKING and evidence.outage is not None:
         raise NoVerdictError(str(evidence.outage))
-    return as_json(found, version, since, limits)
+    return evidence, found
 
 
 def as_json(found: Verdict, version: str, since: float, limits: Limits) -> dict[str, Any]:
