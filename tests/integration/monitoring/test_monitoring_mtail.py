@@ -58,7 +58,8 @@ def line(**values: str) -> str:
 
 def tried(addresses: str, statuses: str, times: str = "0.001, 0.002, 0.003, 0.004, 0.005", **values: str) -> str:
     """A line of tries."""
-    times = ", ".join(times.split(", ")[: len(addresses.split(", "))])
+    separators = re.findall(", | : ", addresses)
+    times = "".join(each for pair in zip(times.split(", "), [*separators, ""], strict=False) for each in pair)
     return line(upstream_addr=addresses, upstream_status=statuses, upstream_response_time=times, **values)
 
 
@@ -115,6 +116,7 @@ def test_mtail_takes_the_program(tmp_path: Path) -> None:
         ),
         ("recommend", "502", {}),
         (f"{STABLE_1}, recommend", "502, 502", {("stable-1", "error"): 1}),
+        (f"{STABLE_1}, recommend : {CANARY}", "504, 502 : 200", {("stable-1", "timeout"): 1, ("canary", "2xx"): 1}),
         ("10.213.82.14:5000", "200", {}),
     ],
 )
