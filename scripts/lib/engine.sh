@@ -6,6 +6,8 @@ set -Eeuo pipefail
 
 HERE="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 readonly HERE
+# shellcheck source=scripts/lib/processes.sh
+source "${HERE}/processes.sh"
 readonly STATE=/var/lib/movierec-engine # the machine's, not a clone's: it has one engine
 readonly PIDFILE=/run/docker.pid        # dockerd's own, so that no second dockerd starts
 readonly LOG=/var/log/movierec-engine.log
@@ -62,14 +64,6 @@ hold_lock() {
   flock -w "${LOCK_SECONDS}" 9 || fail "another scripts/dev engine has been at work for $((LOCK_SECONDS / 60)) minutes: stop it and run this again" 75
 }
 
-# Facts about a process that no later process with the same number has, not even after a reboot.
-identity() { # PID
-  local stat
-  stat="$(cat "/proc/$1/stat" 2>/dev/null)" || return 1
-  read -ra stat <<<"${stat##*) }"
-  printf '%s %s %s\n' "$1" "${stat[19]}" "$(</proc/sys/kernel/random/boot_id)"
-}
-
 ours_runs() {
   local pid
   read -r pid _ 2>/dev/null <"${STATE}/started" && [[ "$(identity "${pid}")" == "$(<"${STATE}/started")" ]]
@@ -78,15 +72,6 @@ ours_runs() {
 # If /run is on a disk, then after a reboot any process may have dockerd's old number, and dockerd would refuse to start.
 forget_stale() { # PIDFILE PROGRAM
   [[ ! -f $1 || "$(cat "/proc/$(<"$1")/comm" 2>/dev/null)" == "$2" ]] || rm -f -- "$1"
-}
-
-# The engine outlives this command, so it must not inherit open files of the caller: a lock would never be free again.
-close_inherited() {
-  local fd
-  for fd in "/proc/${BASHPID}/fd/"*; do
-    fd="${fd##*/}"
-    ((fd <= 2)) || exec {fd}>&-
-  done
 }
 
 # Docker 29's default, so the store that users have.

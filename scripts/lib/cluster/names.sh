@@ -2,6 +2,9 @@
 # Versions, places and addresses of the cluster that scripts/dev cluster makes. The scripts next to this file source it.
 # shellcheck disable=SC2034,SC2154 # the scripts that source this file have ROOT, and use the names
 
+# shellcheck source=scripts/lib/processes.sh
+source "${ROOT}/scripts/lib/processes.sh"
+
 readonly KUBERNETES=1.35.4 COREDNS=1.14.7 HELM=3.22.0
 readonly SOURCES="${ROOT}/scripts/lib/cluster"
 # A changed source is another version, so a cache never has a binary of an older source.
@@ -53,14 +56,6 @@ kubectl() {
 
 ctr() { # NODE ARGUMENTS...
   "${DEBIAN}/usr/bin/ctr" --address "${RUNTIME}/$1/containerd.sock" --namespace k8s.io "${@:2}"
-}
-
-# Facts about a process that no later process with the same number has, not even after a reboot.
-identity() { # PID
-  local stat
-  stat="$(cat "/proc/$1/stat" 2>/dev/null)" || return 1
-  read -ra stat <<<"${stat##*) }"
-  printf '%s %s %s\n' "$1" "${stat[19]}" "$(</proc/sys/kernel/random/boot_id)"
 }
 
 # The lines "NAME PID ..." of the processes that scripts/dev cluster started and that still run.

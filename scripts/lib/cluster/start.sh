@@ -25,15 +25,6 @@ note_machine() {
 
 # ---- processes ---------------------------------------------------------------------------------------------------------
 
-# A program of the cluster outlives this command, so it must not inherit open files of the caller: a lock would never be free again.
-close_inherited() {
-  local fd
-  for fd in "/proc/${BASHPID}/fd/"*; do
-    fd="${fd##*/}"
-    ((fd <= 2)) || exec {fd}>&-
-  done
-}
-
 spawn() { # NODE NAME COMMAND...
   (cd / && close_inherited && exec setsid nsenter --net="/run/netns/$(netns "$1")" "${@:3}" >"${STATE}/log/$2.log" 2>&1 </dev/null) &
   printf '%s %s\n' "$2" "$(identity "$!")" >>"${PROCESSES}"
