@@ -74,11 +74,12 @@ class Query:
     def of(cls, given: Mapping[str, str], now: float) -> Query:
         """The query of a request's parameters. An empty `since` is none. Raises BadParameterError.
 
-        `version` is the number of a version, or an image whose tag ends with it: `host:5000/movierec-app:model-7`.
+        `version` is the number of a version, or an image whose tag ends with it: `host:5000/movierec-app:model-7`. A digest may
+        follow.
         """
         if unknown := sorted(set(given) - PARAMETERS):
             raise BadParameterError(f"unknown parameter {unknown[0][:40]!r}: give version and since")
-        version = re.fullmatch(r"(?:[^@\s]*:)?(?:model-)?(\d{1,9})", given.get("version", ""))
+        version = re.fullmatch(r"(?:[^@\s]*:)?(?:model-)?(\d{1,9})(?:@sha256:[0-9a-f]{64})?", given.get("version", ""))
         if version is None:
             raise BadParameterError(f"version: {given.get('version', '')[:200]!r} is no number, and no image of a version")
         return cls(str(int(version[1])), _seconds(given["since"], now) if given.get("since") else None)

@@ -14,7 +14,8 @@ CONFIG: dict[str, Any] = YAML(typ="safe").load(FILE)
 WORDS = {"stages", "workflow", "variables", "default"}
 JOBS = {name: job for name, job in CONFIG.items() if name not in WORDS and not name.startswith(".")}
 HIDDEN = {name for name in CONFIG if name.startswith(".")}
-SECRETS = ("SSH_PRIVATE_KEY", "SSH_KNOWN_HOSTS", "DEPLOY_HOST", "DEPLOY_USER", "DVC_SSH_KEY")
+DEPLOYS = ("deploy", "deploy-cluster")
+SECRETS = ("SSH_PRIVATE_KEY", "SSH_KNOWN_HOSTS", "DEPLOY_HOST", "DEPLOY_USER", "DVC_SSH_KEY", "KUBECONFIG")
 SCRIPTS = sorted((ROOT / "scripts" / "gitlab").iterdir())
 
 
@@ -33,10 +34,10 @@ def seconds(timeout: str) -> int:
 
 def test_the_jobs_are_there() -> None:
     """Data, model, service with its image; behind them all the deploy, and the site of the docs."""
-    assert set(JOBS) == {"test-data", "test-model", "test-app", "test-code", "deploy", "pages"}
+    assert set(JOBS) == {"test-data", "test-model", "test-app", "test-code", *DEPLOYS, "pages"}
     stages = {name: {**CONFIG.get(job.get("extends", ""), {}), **job}["stage"] for name, job in JOBS.items()}
     assert CONFIG["stages"] == ["test", "deploy"]
-    assert stages == {name: "deploy" if name in {"deploy", "pages"} else "test" for name in JOBS}
+    assert stages == {name: "deploy" if name in {*DEPLOYS, "pages"} else "test" for name in JOBS}
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -65,28 +66,32 @@ def test_every_wait_has_a_limit() -> None:
     assert all(seconds(job.get("timeout", CONFIG["default"]["timeout"])) for job in JOBS.values())
 
 
-def test_the_deploy_is_given_longer_than_its_own_wait() -> None:
+@pytest.mark.parametrize("name", DEPLOYS)
+def test_the_deploy_is_given_longer_than_its_own_wait(name: str) -> None:
     """So that it can say what it waited for."""
-    waits = re.search(r"^readonly START_SECONDS=(\d+)", (ROOT / "scripts" / "gitlab" / "deploy").read_text(), re.MULTILINE)
-    assert waits is not None
-    assert seconds(JOBS["deploy"].get("timeout", CONFIG["default"]["timeout"])) >= int(waits[1]) + 600
+    waits = re.findall(r"^readonly [A-Z]+_SECONDS=(\d+)", (ROOT / "scripts" / "gitlab" / name).read_text(), re.MULTILINE)
+    assert waits
+    assert seconds(JOBS[name].get("timeout", CONFIG["default"]["timeout"])) >= sum(map(int, waits)) + 600
 
 
-def test_tests_give_way_to_a_newer_push_and_a_deploy_does_not() -> None:
+@pytest.mark.parametrize("name", DEPLOYS)
+def test_tests_give_way_to_a_newer_push_and_a_deploy_does_not(name: str) -> None:
     """A deploy that was begun is ended by nobody, and there is one at a time."""
     assert CONFIG["default"]["interruptible"] is True
-    assert JOBS["deploy"]["interruptible"] is False
-    assert JOBS["deploy"]["resource_group"]
-    assert JOBS["deploy"]["environment"]["name"] == "production"
+    assert JOBS[name]["interruptible"] is False
+    assert JOBS[name]["resource_group"] == "production"
+    assert JOBS[name]["environment"]["name"] == "production"
 
 
-def test_deploy_is_ruled_out_first_where_the_branch_is_not_the_protected_main() -> None:
-    """Before any rule that lets it run; only a version lets it run by itself."""
-    first, *others = JOBS["deploy"]["rules"]
+@pytest.mark.parametrize(("name", "elsewhere"), [("deploy", "=="), ("deploy-cluster", "!=")])
+def test_deploy_is_ruled_out_first_where_the_branch_is_not_the_protected_main(name: str, elsewhere: str) -> None:
+    """Before any rule that lets it run; then the one of the two that is not meant. Only a version lets it run by itself."""
+    first, second, *others = JOBS[name]["rules"]
     assert first == {
         "if": '$CI_COMMIT_REF_PROTECTED != "true" || $CI_COMMIT_BRANCH != $CI_DEFAULT_BRANCH',
         "when": "never",
     }
+    assert second == {"if": f'$DEPLOY_TO {elsewhere} "cluster"', "when": "never"}
     by_itself = [rule for rule in others if rule.get("when") != "manual"]
     assert [rule["if"] for rule in by_itself] == [r"$CI_COMMIT_MESSAGE =~ /^Data and Model version update: \[\d+\]/"]
 

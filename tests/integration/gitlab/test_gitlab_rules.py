@@ -56,10 +56,18 @@ def test_code_on_main_is_tested_and_waits_for_a_hand(checkout: Path) -> None:
     assert jobs(checkout, "main", "A change") == {**expected, "deploy": "manual"}
 
 
+def test_a_variable_deploys_to_a_cluster_instead(checkout: Path) -> None:
+    """Never to both."""
+    assert jobs(checkout, "main", VERSION, DEPLOY_TO="cluster") == dict.fromkeys([*TESTS, "deploy-cluster"], "on_success")
+    by_hand = jobs(checkout, "main", "A change", DEPLOY_TO="cluster")
+    assert (by_hand["deploy-cluster"], "deploy" in by_hand) == ("manual", False)
+
+
 @pytest.mark.parametrize("message", [VERSION, "A change"])
-def test_another_branch_cannot_deploy(checkout: Path, message: str) -> None:
+@pytest.mark.parametrize("to", ["server", "cluster"])
+def test_another_branch_cannot_deploy(checkout: Path, message: str, to: str) -> None:
     """Whatever its commit says."""
-    assert "deploy" not in jobs(checkout, "feature/lists", message)
+    assert not {"deploy", "deploy-cluster"} & {*jobs(checkout, "feature/lists", message, DEPLOY_TO=to)}
 
 
 def test_a_protected_branch_other_than_main_cannot_deploy(checkout: Path) -> None:

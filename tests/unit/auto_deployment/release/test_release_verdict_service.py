@@ -145,7 +145,13 @@ def test_a_wrong_parameter_is_refused_with_the_reason(query: str, reason: str) -
     assert scrapes.asked == []
 
 
-@pytest.mark.parametrize("text", ["7", "007", "model-7", "movierec-app:model-7", "host.example:5000/team/movierec-app:model-7"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("7", "007", "model-7", "movierec-app:model-7", "host.example:5000/team/movierec-app:model-7"),
+        f"host.example:5000/team/movierec-app:model-7@sha256:{'0a' * 32}",
+    ],
+)
 def test_a_version_may_be_given_by_its_image(text: str) -> None:
     """A rollout knows its image, and the release writes the version into the tag."""
     assert Query.of({"version": text}, BEGAN) == Query("7")
