@@ -45,6 +45,7 @@ class Engine:
             text = text.replace(place, f"{place.partition('=')[0]}={own}")
         programs = {
             "lib/engine.sh": text.replace("\n  require_debian_root\n", "\n").replace("[[ ${EUID} == 0 ]]", "true"),
+            "lib/processes.sh": (root / "scripts" / "lib" / "processes.sh").read_text(),
             "lib/docker.sh": f"#!/usr/bin/env bash\nprintf '%s\\n' {tmp}/bin/docker\n",
             "bin/docker": DOCKER.format(tmp=tmp),
             "bin/dockerd": DOCKERD.format(tmp=tmp),
