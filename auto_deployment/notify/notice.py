@@ -34,7 +34,8 @@ class Notice:
 
     def masked(self, redact: Redactor) -> Notice:
         """The same without secrets."""
-        return Notice(*map(redact, self.whole), self.key)
+        subject, text = map(redact, self.whole)
+        return Notice(subject, text, self.key)
 
 
 def shortened(text: str, length: int) -> str:
