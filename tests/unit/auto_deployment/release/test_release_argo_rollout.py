@@ -1,0 +1,197 @@
+"""What follows from a Rollout of Argo Rollouts: what is under way, and each end once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from auto_deployment.common.json_file import read_typed, write_typed
+from auto_deployment.release.argo_rollout import Record, analysis_of, observe, rollout_of, with_verdict
+from auto_deployment.release.notices import notice_of
+from auto_deployment.release.rollout_notices import advice_for
+from auto_deployment.release.state import ReleaseEnd
+from auto_deployment.release.state_machine import Ending
+from tests import argo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BEFORE = argo.rollout(6, "six", "six", 100)
+BAKING = argo.rollout(7, "seven", "six", 200)
+PROMOTED = argo.rollout(7, "seven", "seven", 900)
+WHY = 'Step-based analysis phase error/failed: Metric "verdict" assessed Failed due to failed (1) > failureLimit (0)'
+ABORTED = argo.aborted(7, "seven", "six", 200, 500, WHY)
+CRASHED = argo.aborted(7, "seven", "six", 200, 800, 'ReplicaSet "movierec-service-seven" has timed out progressing.')
+
+
+def after(*bodies: dict[str, Any], record: Record | None = None, now: float = 1000.0) -> Record:
+    """The record after these looks. The version is that of the image's tag."""
+    record = record or Record()
+    for body in bodies:
+        rollout = rollout_of(body)
+        if rollout is not None:
+            record = observe(record, rollout, int(rollout.image.rpartition("-")[2]), now)
+    return record
+
+
+def ends(record: Record) -> list[ReleaseEnd]:
+    """The ends of a record."""
+    return [each.end for each in record.ends]
+
+
+def test_a_promotion_is_an_end_once() -> None:
+    """With begin and end of the API, and who changed the template."""
+    record = after(BEFORE, BAKING, BAKING, PROMOTED, PROMOTED)
+    (end,) = ends(record)
+    assert (end.version, end.ending, end.reasons, end.replaces) == (7, Ending.PROMOTED, (), 6)
+    assert (end.began, end.ended, end.who) == (200.0, 900.0, "helm")
+    assert end.folder == "7-19700101T000320Z"
+    assert (record.in_service, record.serving, record.under_way) == (7, "seven", None)
+
+
+def test_a_promotion_has_ended_when_every_pod_is_there() -> None:
+    """The template serves already, and the last pods are still replaced."""
+    late = argo.rollout(7, "seven", "seven", 900, phase="Progressing")
+    assert ends(after(BEFORE, BAKING, late)) == []
+    assert len(ends(after(BEFORE, BAKING, late, PROMOTED))) == 1
+
+
+def test_an_abort_by_the_verdict_is_an_end_once() -> None:
+    """Its reason is Argo's, until the verdict is read."""
+    (end,) = ends(after(BEFORE, BAKING, ABORTED, ABORTED))
+    assert (end.ending, end.reasons, end.ended, end.replaces) == (Ending.ABORTED, (WHY,), 500.0, 6)
+    aborted = with_verdict(end, "fail", ["mean 700 ms, limit 500 ms"])
+    assert (aborted.ending, aborted.reasons) == (Ending.ABORTED, ("mean 700 ms, limit 500 ms",))
+    thin = with_verdict(end, "inconclusive", ["requests: 3, needed 500 (too few)"])
+    assert (thin.ending, thin.reasons) == (Ending.INCONCLUSIVE, ("requests: 3, needed 500 (too few)",))
+    assert with_verdict(end, "baking", ["too few"]) == end
+    assert with_verdict(end, "fail", []).reasons == (WHY,)
+
+
+def test_a_canary_that_never_becomes_ready_is_aborted() -> None:
+    """As on a server: the step, and what happened. The time-out that precedes the abort is no end of its own."""
+    reason = ("ProgressDeadlineExceeded", 'ReplicaSet "movierec-service-seven" has timed out progressing.', 800)
+    late = argo.rollout(7, "seven", "six", 200, progressing=reason, phase="Degraded")
+    (end,) = ends(after(BEFORE, BAKING, late, CRASHED))
+    assert end.ending == Ending.ABORTED
+    assert end.reasons == ('replace the canary: ReplicaSet "movierec-service-seven" has timed out progressing.',)
+    late["spec"]["progressDeadlineAbort"] = False
+    (end,) = ends(after(BEFORE, BAKING, late, late))
+    assert (end.ending, end.ended) == (Ending.FAILED, 800.0)
+
+
+def test_an_operator_who_aborts_is_the_reason() -> None:
+    """Argo does not know who."""
+    (end,) = ends(after(BEFORE, BAKING, argo.aborted(7, "seven", "six", 200, 500)))
+    assert (end.ending, end.reasons) == (Ending.ABORTED, ("an operator asked for it",))
+
+
+def test_a_retry_has_an_end_of_its_own() -> None:
+    """Its folder is another, and it began after the abort."""
+    first, second = ends(after(BEFORE, BAKING, ABORTED, BAKING, PROMOTED))
+    assert (first.ending, second.ending) == (Ending.ABORTED, Ending.PROMOTED)
+    assert (second.began, second.folder != first.folder) == (500.0, True)
+    again = argo.aborted(7, "seven", "six", 200, 700, WHY)
+    assert [each.ended for each in ends(after(BEFORE, ABORTED, again))] == [500.0, 700.0]
+
+
+def test_a_newer_version_supersedes_the_one_under_way() -> None:
+    """And what is set back is aborted."""
+    newer = argo.rollout(8, "eight", "six", 300)
+    first, second = ends(after(BEFORE, BAKING, newer, argo.rollout(8, "eight", "eight", 900)))
+    assert (first.version, first.ending, first.reasons) == (7, Ending.SUPERSEDED, ("version 8 came, by helm",))
+    assert (second.version, second.ending, second.replaces) == (8, Ending.PROMOTED, 6)
+    (end,) = ends(after(BEFORE, BAKING, argo.rollout(6, "six", "six", 300)))
+    assert (end.version, end.ending, end.reasons) == (7, Ending.ABORTED, ("version 6 was set again, by helm",))
+    assert ends(after(BEFORE, ABORTED, argo.rollout(6, "six", "six", 600)))[1:] == []
+
+
+def test_an_older_version_that_is_promoted_is_a_rollback() -> None:
+    """Its notice has the words of one."""
+    record = after(
+        argo.rollout(7, "seven", "seven", 100), argo.rollout(6, "six", "seven", 200), argo.rollout(6, "six", "six", 300)
+    )
+    (end,) = ends(record)
+    assert (end.ending, end.version, end.replaces) == (Ending.ROLLED_BACK, 6, 7)
+    assert notice_of(end).subject == "movierec: rolled back to version 6 from 7"
+
+
+def test_the_first_look_reports_nothing_that_is_over() -> None:
+    """Neither an installation, nor a promotion or an abort of before. What is under way then has an end later."""
+    installing = argo.rollout(6, "six", "", 0)
+    for body in (BEFORE, PROMOTED, ABORTED, CRASHED):
+        assert ends(after(body, body)) == []
+    assert ends(after(installing, installing, BEFORE)) == []
+    assert after(installing) == Record()
+    (end,) = ends(after(BAKING, ABORTED))
+    assert (end.version, end.replaces) == (7, 0)
+    (end,) = ends(after(ABORTED, argo.rollout(8, "eight", "six", 600), argo.rollout(8, "eight", "eight", 700)))
+    assert end.version == 8
+
+
+def test_a_release_between_two_looks_is_not_lost() -> None:
+    """Promoted or aborted, while the process was away."""
+    (end,) = ends(after(BEFORE, PROMOTED))
+    assert (end.version, end.ending, end.replaces, end.ended) == (7, Ending.PROMOTED, 6, 900.0)
+    (end,) = ends(after(BEFORE, ABORTED))
+    assert (end.version, end.ending, end.began, end.ended) == (7, Ending.ABORTED, 200.0, 500.0)
+    first, _ = ends(after(BEFORE, BAKING, argo.rollout(8, "eight", "seven", 950), argo.rollout(8, "eight", "eight", 990)))
+    assert (first.version, first.ending) == (7, Ending.PROMOTED)
+
+
+def test_what_the_controller_has_not_seen_is_not_looked_at() -> None:
+    """Its status is that of the template before."""
+    unseen = argo.rollout(7, "six", "six", 100)
+    unseen["metadata"]["generation"] = 4
+    assert rollout_of(unseen) is None
+    with pytest.raises(KeyError):
+        rollout_of({"metadata": {"generation": 1}, "spec": {}, "status": {"observedGeneration": "1"}})
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """With what is under way and all ends; a later form of an end takes its place."""
+    record = after(BEFORE, ABORTED, argo.rollout(8, "eight", "six", 600))
+    write_typed(tmp_path / "state.json", record)
+    assert read_typed(tmp_path / "state.json", Record) == record
+    (end,) = ends(record)
+    changed = record.with_end(replace(end, notified=True))
+    assert [(each.end.notified, each.has_evidence) for each in changed.ends] == [(True, True)]
+    assert [each.has_evidence for each in record.ends] == [False]
+
+
+def test_the_last_analysis_before_the_end_counts() -> None:
+    """Its last value decides; a measurement that failed decides nothing."""
+    one = argo.analysis("seven", 7, 210, (270, "Inconclusive", "baking"), (330, "Failed", "fail"))
+    two = argo.analysis("seven", 7, 600, (660, "Error", ""), number=2)
+    found = analysis_of([two, one, {"metadata": {}}], 500)
+    assert found is not None
+    assert (found.started, found.decision, found.measured, found.since) == (210.0, "fail", 330.0, "")
+    assert found.events == ((270.0, "baking"), (330.0, "fail"))
+    late = analysis_of([two, one], 700)
+    assert late is not None
+    assert (late.decision, late.measured, late.events) == ("", 660.0, ((660.0, "Error"),))
+    assert analysis_of([one], 100) is None
+
+
+@pytest.mark.parametrize("ending", [each for each in Ending if each != Ending.FAILED])
+def test_texts_are_those_of_a_server_but_for_place_and_commands(ending: Ending) -> None:
+    """Line by line, in subject and text."""
+    end = ReleaseEnd(7, ending, ("mean 700 ms, limit 500 ms",), "helm", 0.0, 900.0, 6, "7-19700101T000000Z")
+    server, cluster = notice_of(end), notice_of(end, (), advice_for(argo.NAME, argo.NAMESPACE, "movierec-notices-0"))
+    assert cluster.subject == server.subject
+    text = cluster.whole[1].replace("movierec/movierec-notices-0:", ".stack/release/")
+    again = "kubectl argo rollouts retry rollout movierec-service --namespace movierec"
+    assert text.replace(again, "scripts/deploy.sh release --again, while data/version.txt says 7") == server.whole[1]
+    assert "evidence  movierec/movierec-notices-0:7-19700101T000000Z/report.html\n" in cluster.text
+    assert "deploy.sh" not in cluster.text
+    assert ".stack" not in cluster.text
+
+
+def test_a_failed_release_names_the_command_of_its_place() -> None:
+    """The other words are the same."""
+    end = ReleaseEnd(7, Ending.FAILED, ("replace the canary: timed out",), "helm", 0.0, 900.0, 6, "7-x")
+    text = " ".join(notice_of(end, (), advice_for(argo.NAME, argo.NAMESPACE, "p")).text.split())
+    assert "Version 6 stays in service. The reason is above. Argo Rollouts waits for the pods." in text
+    assert "kubectl argo rollouts abort rollout movierec-service --namespace movierec." in text
