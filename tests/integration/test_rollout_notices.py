@@ -1,0 +1,287 @@
+"""Ends of releases on a cluster, announced over a real mail server and webhook. API, mail server or the process may be away."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from auto_deployment.common.json_file import read_typed
+from auto_deployment.common.prometheus import Prometheus
+from auto_deployment.common.settings import NotifySettings
+from auto_deployment.notify import open_channels
+from auto_deployment.release.analysis.comparison import Limits
+from auto_deployment.release.announcement import NOTIFY_SECONDS, Announcer
+from auto_deployment.release.argo_rollout import Record
+from auto_deployment.release.rollout_notices import (
+    EVIDENCE_SECONDS,
+    RETRY_SECONDS,
+    Api,
+    ApiError,
+    RolloutNotices,
+    advice_for,
+    main,
+)
+from scripts.ports import reserve
+from scripts.tour.slack import SlackSink
+from tests import argo
+from tests.integration.conftest import wait_until
+from tests.integration.post_office import PostOffice, open_post_office
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+BEGAN = 1_790_000_000.0
+BEFORE = argo.rollout(6, "six", "six", BEGAN)
+PROMOTED = argo.rollout(7, "seven", "seven", BEGAN + 900)
+ABORTED = argo.aborted(7, "seven", "six", BEGAN + 100, BEGAN + 500)
+KILLS = 12
+
+
+@dataclass
+class Site:
+    """A cluster's API, a mail server, a webhook, and a volume. `now` is the time of the process."""
+
+    folder: Path
+    api: argo.ApiServer
+    office: PostOffice
+    slack: SlackSink
+    now: float = BEGAN + 1000
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self) -> RolloutNotices:
+        """A process that has just started, without Prometheus."""
+        settings = NotifySettings(**{name.lower(): value for name, value in self.environment.items()})  # type: ignore[arg-type]
+        advice = advice_for(argo.NAME, argo.NAMESPACE, "movierec-notices-0")
+        announcer = Announcer(open_channels(settings), Limits(), lambda: self.now, lambda _: None, advice)
+        api = Api(self.api.url, argo.account(self.folder / "account"))
+        return RolloutNotices(api, argo.NAME, self.volume, announcer, lambda: Prometheus("http://127.0.0.1:9", 0.5))
+
+    @property
+    def volume(self) -> Path:
+        """Where state and evidence are kept."""
+        return self.folder / "volume"
+
+    @property
+    def record(self) -> Record:
+        """The state on the volume."""
+        return read_typed(self.volume / "state.json", Record) or Record()
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """All there, with version 6 in service."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    slack = SlackSink()
+    slack.start()
+    with argo.api_server() as api, open_post_office() as office:
+        made = Site(tmp_path, api, office, slack)
+        made.environment = {**office.environment, "SLACK_WEBHOOK_URL": slack.url}
+        api.rollout = BEFORE
+        yield made
+    slack.stop()
+
+
+def mails(site: Site) -> list[tuple[str, str]]:
+    """Subjects and texts of the mails, as they were written."""
+    return [(subject.strip(), text.replace("\r\n", "\n")) for subject, text in site.office.read()]
+
+
+def test_an_end_is_announced_once_and_kept(site: Site) -> None:
+    """By mail and Slack, with the same words; files as on a server. Neither a later look nor a restart sends again."""
+    notices = site.start()
+    notices.look()
+    assert site.record.in_service == 6
+    site.api.rollout = PROMOTED
+    for each in (notices, notices, site.start()):
+        each.look()
+    ((subject, text),) = mails(site)
+    assert subject == "movierec: version 7 promoted: deployed successfully"
+    for words in ("version   7, replacing 6\n", "by helm\n", "Version 7 is deployed: every service runs it."):
+        assert words in text
+    assert site.slack.messages == [f"*{subject}*\n{text}"]
+    (end,) = [each.end for each in site.record.ends]
+    assert (end.notified, end.notified_by) == (True, ("mail", "Slack"))
+    folder = site.volume / end.folder
+    assert {each.name for each in folder.iterdir()} == {"end.json", "events.jsonl", "report.html"}
+    kept = json.loads((folder / "end.json").read_text())
+    assert (kept["version"], kept["ending"], kept["settings"]["max_mean"]) == (7, "promoted", 0.5)
+    assert "release, by helm, replacing version 6" in (folder / "report.html").read_text()
+
+
+def test_the_first_start_announces_nothing_that_is_over(site: Site) -> None:
+    """A cluster whose last release was aborted long ago."""
+    site.api.rollout = ABORTED
+    site.start().look()
+    site.start().look()
+    assert (site.office.mails, site.slack.messages, site.record.ends) == ([], [], ())
+
+
+def test_a_mail_server_that_is_away_gets_the_mail_later(site: Site) -> None:
+    """Slack has it at once, and only once. After a day nobody tries any more."""
+    site.start().look()
+    site.office.stop()
+    site.api.rollout = ABORTED
+    notices = site.start()
+    for _ in range(3):
+        notices.look()
+    assert len(site.slack.messages) == 1
+    assert [each.end.notified_by for each in site.record.ends] == [("Slack",)]
+    site.office.start()
+    notices.look()
+    assert site.office.mails == []
+    site.now += RETRY_SECONDS
+    notices.look()
+    ((subject, _),) = mails(site)
+    assert subject == "movierec: canary 7 aborted: an operator asked for it"
+    assert len(site.slack.messages) == 1
+    site.office.stop()
+    site.api.rollout = argo.aborted(8, "eight", "six", BEGAN + 600, BEGAN + 800)
+    notices.look()
+    assert [each.end.notified for each in site.record.ends] == [True, False]
+    site.now += NOTIFY_SECONDS
+    notices.look()
+    assert [each.end.notified for each in site.record.ends] == [True, True]
+    site.office.start()
+
+
+def test_an_end_is_announced_while_the_api_is_away(site: Site) -> None:
+    """What is recorded already. What happens meanwhile is found when the API is back."""
+    site.start().look()
+    site.office.stop()
+    site.slack.stop()
+    site.api.rollout = ABORTED
+    site.start().look()
+    site.office.start()
+    site.slack.start()
+    site.api.status = 500
+    with pytest.raises(ApiError, match="status 500"):
+        site.start().look()
+    assert (len(site.office.mails), len(site.slack.messages)) == (1, 1)
+    site.api.rollout = argo.rollout(8, "eight", "eight", BEGAN + 950)
+    site.api.status = 200
+    site.start().look()
+    assert site.office.subjects[1:] == ["movierec: version 8 promoted: deployed successfully"]
+
+
+def test_without_prometheus_an_end_waits_and_is_then_announced(site: Site) -> None:
+    """With what Argo says."""
+    site.start().look()
+    why = 'Step-based analysis phase error/failed: Metric "verdict" assessed Failed due to failed (1) > failureLimit (0)'
+    site.api.rollout = argo.aborted(7, "seven", "six", BEGAN + 100, BEGAN + 500, why)
+    site.api.runs = [argo.analysis("seven", 7, BEGAN + 110, (BEGAN + 499, "Failed", "fail"))]
+    site.now = BEGAN + 510
+    notices = site.start()
+    notices.look()
+    assert site.office.mails == []
+    # A newer version comes before the evidence.
+    site.api.rollout = argo.rollout(8, "eight", "six", BEGAN + 520)
+    notices.look()
+    site.now = BEGAN + 501 + EVIDENCE_SECONDS
+    notices.look()
+    ((subject, text),) = mails(site)
+    assert subject.startswith("movierec: canary 7 aborted: Step-based analysis phase error/failed: ")
+    assert "failureLimit (0)" in " ".join(text.split())
+    assert '"said": "fail"' in (site.volume / site.record.ends[0].end.folder / "events.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ("namespace", "namespace: cannot be read: the pod needs a service account's token"),
+        ("token", "status 401: the account needs get on rollouts, list on analysisruns"),
+        ("server", "the API server cannot be reached"),
+        ("rollout", "status 404"),
+        ("object", "not a Rollout of Argo Rollouts 1.8 or newer"),
+    ],
+)
+def test_a_cluster_that_does_not_fit_is_named(site: Site, broken: str, words: str) -> None:
+    """What is wrong, and what to do."""
+    notices = site.start()
+    account = site.folder / "account"
+    if broken == "namespace":
+        (account / broken).unlink()
+    elif broken == "token":
+        (account / broken).write_text("another")
+    elif broken == "server":
+        site.api.url = f"http://127.0.0.1:{reserve()[0]}"
+        notices = site.start()
+    else:
+        site.api.rollout = None if broken == "rollout" else {"metadata": {}}
+    with pytest.raises(ApiError, match=words):
+        notices.look()
+
+
+def test_wrong_settings_end_the_process_with_one_line(
+    site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the environment, or outside of a pod."""
+    given = ["--rollout", argo.NAME, "--folder", str(site.volume), "--account", str(argo.account(site.folder / "account"))]
+    assert main(given) == 2
+    assert capsys.readouterr().err == "KUBERNETES_SERVICE_HOST: not set: run this in a pod, or give --api\n"
+    monkeypatch.setenv("SMTP_HOST", "mail.example")
+    assert main([*given, "--api", site.api.url]) == 2
+    assert capsys.readouterr().err == "MAIL_FROM: not set, though SMTP_HOST is: set both, or neither\n"
+
+
+class SlowMails(list[Any]):
+    """Mails of a server that takes its time, so that a kill often comes while a mail is sent."""
+
+    def append(self, mail: Any) -> None:
+        """Keep a mail after a while. The server confirms it after another."""
+        time.sleep(0.1)
+        super().append(mail)
+        time.sleep(0.1)
+
+
+def started(site: Site) -> subprocess.Popen[bytes]:
+    """A process of its own."""
+    given = ["--rollout", argo.NAME, "--folder", site.volume, "--api", site.api.url, "--account", site.folder / "account"]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "NO_PROXY": "127.0.0.1",
+        "PROMETHEUS_URL": "http://127.0.0.1:9",
+        **site.environment,
+    }
+    command = [sys.executable, "-m", "auto_deployment.release.rollout_notices", *given]
+    return subprocess.Popen(command, env=environment, cwd=site.folder, stderr=subprocess.PIPE)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_at_any_moment_loses_nothing(site: Site) -> None:
+    """Each end arrives: as copies of one mail, and at most once more for each kill. TERM ends the process."""
+    site.now = time.time()
+    site.start().look()
+    site.office.mails = SlowMails()
+    moments, ends = random.Random(19), 0
+    for kill in range(KILLS):
+        if kill % 3 == 0:
+            ends += 1
+            site.api.rollout = argo.aborted(7, "seven", "six", time.time() - 100, time.time() + ends)
+        with started(site) as process:
+            wait_until(lambda last=site.api.count: site.api.count > last)
+            time.sleep(moments.uniform(0, 0.5))
+            process.kill()
+        assert all(json.loads(path.read_text()) for path in site.volume.rglob("*.json"))
+    with started(site) as process:
+        wait_until(lambda last=site.api.count: site.api.count > last)
+        wait_until(lambda: all(each.end.notified for each in site.record.ends))
+        process.terminate()
+        assert process.wait(20) == 0
+    assert len(site.record.ends) == ends
+    for copies in (Counter(str(mail["Message-ID"]) for mail in site.office.mails), Counter(site.slack.messages)):
+        assert len(copies) == ends
+        assert sum(copies.values()) <= ends + KILLS
+    for each in site.record.ends:
+        assert (site.volume / each.end.folder / "report.html").stat().st_size > 1000
