@@ -1,6 +1,6 @@
 """On a cluster: the end of each release by Argo Rollouts is kept as evidence, and announced by mail and Slack.
 
-python -m auto_deployment.release.rollout_notices --rollout NAME --folder FOLDER [--api URL] [--account FOLDER]
+python -m auto_deployment.release.rollout_notices --rollout NAME --folder FOLDER [--api URL] [--account FOLDER] [--heartbeat FILE]
 
 FOLDER gets `state.json` and a folder for each end: `verdict.json`, `evidence.json`, `events.jsonl`, `end.json`, `report.html`.
 A process looks at the Rollout every few seconds until TERM. It may be killed at any time: the next one continues. At the first
@@ -13,7 +13,6 @@ import argparse
 import json
 import logging
 import os
-import re
 import shutil
 import sys
 import time
@@ -156,10 +155,10 @@ class RolloutNotices:
 
     def _version_of(self, rollout: ArgoRollout) -> int:
         """The version of the wanted template: its image's tag, else what Prometheus has of its track, else 0."""
-        tag = re.fullmatch(r"(?:[^@\s]*:)?model-(\d{1,9})", rollout.image)
-        if tag is not None:
-            return int(tag[1])
-        return self._shown(BASELINE if rollout.wanted == rollout.serving else CANDIDATE) or 0
+        try:
+            return int(Query.of({"version": rollout.image}, 0.0).version)
+        except BadParameterError:
+            return self._shown(BASELINE if rollout.wanted == rollout.serving else CANDIDATE) or 0
 
     def _shown(self, track: str) -> int | None:
         """The version of most pods of a track, as Prometheus has it now; None where Prometheus has none."""
@@ -299,6 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", required=True, type=Path, help="where state and evidence are kept")
     parser.add_argument("--api", help="the API server; default: the pod's own")
     parser.add_argument("--account", type=Path, default=ACCOUNT, help="token, ca.crt and namespace of a service account")
+    parser.add_argument("--heartbeat", type=Path, help="a file that is touched after each look")
     given = parser.parse_args(arguments)
     try:
         settings = Settings()
@@ -315,7 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure(given.folder / LOG, "notices", secrets=logs.secrets_of(settings))
     announcer = Announcer(channels, Limits.of(settings), time.time, time.sleep, advice)
     source = partial(WithinTime, settings.prometheus_url, QUERIES_SECONDS)
-    run(RolloutNotices(api, given.rollout, given.folder, announcer, source), stop.asked, partial(_pause, stop))
+    run(RolloutNotices(api, given.rollout, given.folder, announcer, source), stop.asked, partial(_pause, stop, given.heartbeat))
     return 0
 
 
@@ -327,8 +327,10 @@ def own_api(environment: Mapping[str, str]) -> str:
     return f"https://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _pause(stop: Stop) -> None:
+def _pause(stop: Stop, heartbeat: Path | None) -> None:
     """Wait for the next look; TERM ends the wait."""
+    if heartbeat is not None:
+        heartbeat.touch()
     until = time.monotonic() + POLL_SECONDS
     while time.monotonic() < until and not stop.asked():
         time.sleep(0.2)

@@ -247,6 +247,7 @@ class SlowMails(list[Any]):
 def started(site: Site) -> subprocess.Popen[bytes]:
     """A process of its own."""
     given = ["--rollout", argo.NAME, "--folder", site.volume, "--api", site.api.url, "--account", site.folder / "account"]
+    given += ["--heartbeat", site.folder / "heartbeat"]
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
@@ -279,6 +280,7 @@ def test_a_process_that_is_killed_at_any_moment_loses_nothing(site: Site) -> Non
         wait_until(lambda: all(each.end.notified for each in site.record.ends))
         process.terminate()
         assert process.wait(20) == 0
+    assert (site.folder / "heartbeat").exists()
     assert len(site.record.ends) == ends
     for copies in (Counter(str(mail["Message-ID"]) for mail in site.office.mails), Counter(site.slack.messages)):
         assert len(copies) == ends
