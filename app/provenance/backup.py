@@ -1,4 +1,4 @@
-"""A backup as lines of text: its format, the `tracking` rows as JSON, the answers as journal lines, and a seal at the end."""
+"""A backup as lines of text: its format, `tracking` rows as JSON, answers and lists as journal lines, and a seal at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from app.provenance.archive import Archive
 
-FORMAT = {"format": "movierec provenance", "number": 1}
+NAME = "movierec provenance"
+# Format 1 has no served lists.
+FORMAT, FORMATS = 2, (1, 2)
 BATCH_ROWS = 2000
 
 Entry: TypeAlias = TrackingRow | Row | ServedList
@@ -55,7 +57,7 @@ class _Seal:
 
     def line(self) -> bytes:
         """The last line of the backup."""
-        lists = {"lists": self._lists} if self._lists else {}  # a backup without lists is one of software 1.1
+        lists = {"lists": self._lists} if self._lists else {}  # as in format 1
         seal = {"versions": self._versions, "answers": self._answers, **lists, "sha256": self._digest.hexdigest()}
         return _json({"seal": seal})
 
@@ -63,7 +65,7 @@ class _Seal:
 def to_lines(entries: Iterable[Entry]) -> Iterator[bytes]:
     """The lines of a backup of versions, answers and served lists."""
     seal = _Seal()
-    yield seal.add(_json(FORMAT), None)
+    yield seal.add(_json({"format": NAME, "number": FORMAT}), None)
     for entry in entries:
         yield seal.add(_line(entry), entry)
     yield seal.line()
@@ -74,8 +76,7 @@ def from_lines(lines: Iterable[bytes]) -> Iterator[Entry]:
     seal, number = _Seal(), 0
     for number, line in enumerate(lines, 1):
         if number == 1:
-            if line != _json(FORMAT):
-                raise BackupError("line 1: not a backup of this program")
+            _check_format(line)
             seal.add(line, None)
         elif line.startswith(b'{"seal"'):
             if line != seal.line():
@@ -134,6 +135,19 @@ def _add(archive: Archive, rows: Sequence[Row], lists: Sequence[ServedList]) -> 
 
 def _sum(one: Restored, other: Restored) -> Restored:
     return Restored(*(sum(pair) for pair in zip(one, other, strict=True)))
+
+
+def _check_format(line: bytes) -> None:
+    """Raises BackupError for a line that begins no backup, and for a format that is not known here."""
+    try:
+        head = json.loads(line)
+        name, number = head["format"], head["number"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BackupError("line 1: not a backup of this program") from error
+    if name != NAME:
+        raise BackupError("line 1: not a backup of this program")
+    if number not in FORMATS:
+        raise BackupError(f"line 1: the backup has format {number}, and this software reads formats up to {FORMAT}")
 
 
 def _read(line: bytes, number: int) -> Entry:

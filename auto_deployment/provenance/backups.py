@@ -10,6 +10,7 @@ import subprocess
 import zlib
 from typing import TYPE_CHECKING
 
+from app.journal import Row
 from app.provenance.backup import BackupError, OtherHistoryError, from_lines, restore, to_lines
 from auto_deployment.common.errors import RefusedError, RunError
 
@@ -44,7 +45,7 @@ def check(path: Path) -> int:
     """The number of answers in a backup. Raises RunError for a damaged backup."""
     try:
         with gzip.open(path, "rb") as lines:
-            return sum(not isinstance(each, dict) for each in from_lines(lines))
+            return sum(isinstance(each, Row) for each in from_lines(lines))
     except (BackupError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise RunError(f"{path}: {error}: take another backup") from error
     except OSError as error:

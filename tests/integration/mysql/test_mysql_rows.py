@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.journal import Journal, to_line
+from app.journal import Journal, ServedList, to_line
 from app.provenance import DatabaseError
 from app.provenance.archive import Archive
 from tests.integration.conftest import ROOT, wait_until
 from tests.integration.mysql.server import HOST_PASSWORD, SERVICE_PASSWORD, Database, Server, docker
 from tests.integration.test_shipper_process import WRITE_FOR_EVER
 from tests.unit.app.crashes import child, rounds
-from tests.unit.app.samples import row
+from tests.unit.app.samples import first_format, row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,9 +190,13 @@ def test_the_seeds_query_runs_as_it_stands(service: Archive, host: Archive, data
 def test_a_backup_is_taken_while_rows_come_and_restored_into_an_empty_server(
     service: Archive, host: Archive, database: Database, server: Server, tmp_path: Path
 ) -> None:
-    """By the commands: every row of the moment, once; again adds nothing; rows that came since stay."""
+    """By the commands: every row of the moment, once; again adds nothing; rows that came since stay.
+
+    A backup from before served lists is restored, too.
+    """
     host.track(VERSION)
-    service.add_answers("stable-1/1.tsv", [row(number) for number in range(3000)], 100)
+    lists = [ServedList(f"{number:016x}", number, 3, number * 86_400_000_000, "BwAAAP8.AQ") for number in range(20_000, 20_500)]
+    service.add_answers("stable-1/1.tsv", [row(number) for number in range(3000)], 100, lists)
     tool = {"MYSQL_USER": "movierec_host", "MYSQL_PASSWORD_FILE": database.settings["HOST_PASSWORD_FILE"]}
     status, output, errors = provenance(database, "backup", str(tmp_path / "backup.gz"), **tool)
     assert (status, output) == (0, f"3,000 answers in {tmp_path / 'backup.gz'}\n"), errors
@@ -203,9 +207,16 @@ def test_a_backup_is_taken_while_rows_come_and_restored_into_an_empty_server(
     with closing(Archive(other.service)) as new:
         new.add_answers("stable-1/1.tsv", [row(2999), row(4000)], 100)
     lines = gzip.decompress((tmp_path / "backup.gz").read_bytes())
+    older = b"".join(first_format(lines.splitlines(keepends=True)))
+    assert other.run("app.restore", older)[:2] == (0, "2,999 answers added, 1 were there, 0 differ here and stay\n")
+    assert other.ask("select count(*) from served_lists") == [(0,)]
+    other.ask("delete from reccom where answer_id not in (%s, %s)", row(2999).answer_id, row(4000).answer_id)
     assert other.run("app.restore", lines)[:2] == (0, "2,999 answers added, 1 were there, 0 differ here and stay\n")
     assert other.run("app.restore", lines)[:2] == (0, "0 answers added, 3,000 were there, 0 differ here and stay\n")
     assert other.ask("select count(*), min(model_rmse) from reccom, tracking") == [(3001, 0.75)]
+    every = "select list_id, user_id, version_number, day, served_at, source from served_lists order by list_id"
+    assert other.ask(every) == database.ask(every)
+    assert len(other.ask(every)) == len(lists)
     other.ask("update tracking set model_md5 = 'another'")
     status, _, errors = other.run("app.restore", lines)
     assert status == 3

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app import model
-from app.journal import Row
+from app.journal import Row, list_from_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
 VERSION = 3
@@ -35,6 +35,15 @@ ROW = Row(
 def row(number: int, **changes: Any) -> Row:
     """A row like any other, with an answer id of its own."""
     return ROW._replace(answer_id=f"{number:032x}", **changes)
+
+
+def first_format(backup: Iterable[bytes]) -> list[bytes]:
+    """The same backup as software wrote it that knew no served lists."""
+    inner = [line for line in [*backup][1:-1] if list_from_line(line) is None]
+    lines = [b'{"format": "movierec provenance", "number": 1}\n', *inner]
+    versions = sum(line.startswith(b"{") for line in inner)
+    seal = {"answers": len(inner) - versions, "sha256": hashlib.sha256(b"".join(lines)).hexdigest(), "versions": versions}
+    return [*lines, (json.dumps({"seal": seal}) + "\n").encode()]
 
 
 def serving(films: tuple[str, ...] = FILMS, users: tuple[int, ...] = (FULL, FEW, SEEN_ALL)) -> dict[str, model.Array]:

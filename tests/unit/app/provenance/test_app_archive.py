@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.journal import ServedList
 from app.provenance.archive import Archive, Given, Served
 from app.provenance.backup import BackupError, OtherHistoryError, Restored, from_lines, restore, to_lines
-from tests.unit.app.samples import ROW, row
+from tests.unit.app.samples import ROW, first_format, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ VERSION: TrackingRow = {
     "data_md5": "d" * 32,
     "model_md5": "e" * 32,
 }
+
+LISTS = [ServedList("a" * 16, 6, 3, 1, "BwAAAP8.AQ"), ServedList("b" * 16, 6, 3, 86_400_000_000, "CAAAAP8.")]
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def make_archive(tmp_path: Path) -> Iterator[Callable[[], Archive]]:
 
 @pytest.fixture
 def archive(make_archive: Callable[[], Archive]) -> Archive:
-    """A database with a version and four answers, one of them of a version that nobody knows."""
+    """A database with a version, two served lists, and four answers, one of them of a version that nobody knows."""
     made = make_archive()
     made.track(VERSION)
     rows = [
@@ -55,7 +58,7 @@ def archive(make_archive: Callable[[], Archive]) -> Archive:
         row(5, user_id=6),
         row(6, track="canary", user_id=6),
     ]
-    made.add_answers("stable-1/1.tsv", rows, 100)
+    made.add_answers("stable-1/1.tsv", rows, 100, LISTS)
     return made
 
 
@@ -124,13 +127,22 @@ def test_what_a_version_served_is_counted_by_track(archive: Archive) -> None:
 
 
 def test_a_backup_restored_elsewhere_is_the_same(archive: Archive, make_archive: Callable[[], Archive]) -> None:
-    """Versions and answers, every column; restored again nothing is added."""
+    """Versions, answers and served lists, every column; restored again nothing is added."""
     lines = list(to_lines(archive.everything()))
     other = make_archive()
     assert restore(other, from_lines(lines)) == Restored(4, 0, 0)
     assert sorted(map(repr, other.everything())) == sorted(map(repr, archive.everything()))
     assert restore(other, from_lines(lines)) == Restored(0, 4, 0)
     assert other.count() == 4
+    assert [each for each in other.everything() if isinstance(each, ServedList)] == LISTS
+
+
+def test_a_backup_from_before_served_lists_is_restored(archive: Archive, make_archive: Callable[[], Archive]) -> None:
+    """Also where a list is there already."""
+    other = make_archive()
+    other.add_answers("stable-1/1.tsv", [], 1, LISTS[:1])
+    assert restore(other, from_lines(first_format(to_lines(archive.everything())))) == Restored(4, 0, 0)
+    assert [each for each in other.everything() if isinstance(each, ServedList)] == LISTS[:1]
 
 
 def test_a_restore_adds_to_what_is_there_and_changes_nothing(archive: Archive, make_archive: Callable[[], Archive]) -> None:
@@ -156,6 +168,9 @@ def test_the_backup_of_another_installation_is_refused(archive: Archive, make_ar
     [
         (lambda lines: lines[:0], "line 0: the backup was cut off here"),
         (lambda lines: lines[1:], "line 1: not a backup"),
+        (lambda lines: [b'{"format": "another", "number": 1}\n', *lines[1:]], "line 1: not a backup"),
+        (lambda lines: [lines[0].replace(b"2", b"3"), *lines[1:]], "line 1: the backup has format 3, .* formats up to 2"),
+        (lambda lines: [lines[0].replace(b"2", b"1"), *lines[1:]], "changed or left out"),
         (lambda lines: lines[:-1], "the backup was cut off here"),
         (lambda lines: lines[:2] + lines[3:], "changed or left out"),
         (lambda lines: [*lines[:3], lines[3].replace(b"stable", b"canary"), *lines[4:]], "changed or left out"),
@@ -176,7 +191,7 @@ def test_a_backup_is_of_one_moment(archive: Archive, tmp_path: Path) -> None:
     assert next(held) == VERSION
     with closing(sqlite3.connect(tmp_path / "0.sqlite", timeout=1)) as database, database:
         database.execute("delete from reccom")
-    assert len(list(held)) == 4
+    assert len(list(held)) == 4 + len(LISTS)
 
 
 def test_what_was_served_between_two_times(archive: Archive) -> None:
