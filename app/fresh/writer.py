@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 10.0
-# A base is also written when this many users have changed since the last one, or a twentieth of all.
 CHECKPOINT_USERS = 5_000
 LOCK = "lock"
 # A version that comes back after this time begins anew, from where its data end.
@@ -38,6 +37,11 @@ class Checkpoint(NamedTuple):
     records: dict[int, bytes]
     marks: Mapping[str, int]
     published: Mapping[str, int] | None
+
+
+def most_changed(users: int) -> int:
+    """When more than so many of the users have changed since the last base, another base is written."""
+    return max(CHECKPOINT_USERS, users // 20)
 
 
 class Writer:
@@ -97,7 +101,7 @@ class Writer:
         if not self._base:
             return True
         now = time.monotonic()
-        return now >= self._retry_at and (now >= self._checkpoint_at or changed > max(CHECKPOINT_USERS, users // 20))
+        return now >= self._retry_at and (now >= self._checkpoint_at or changed > most_changed(users))
 
     def _write_base(self, records: Mapping[int, bytes], marks: Mapping[str, int]) -> None:
         name = BASE.format(time.time_ns() // 1000)
