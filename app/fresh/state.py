@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # A list is computed when a viewing passes these shares of the film's length: before that it says nothing about taste.
 MILESTONES = (0.1, 0.5, 0.9)
 MOST_MINUTES = 0xFFFE
-# More films than this no viewer begins between two versions. Further films of a program that sends lines are ignored.
+# More films than this no viewer begins between two versions. Of a program that sends lines the newest films count.
 MOST_FILMS = 1000
 # Somebody who watches a film sends a line every minute: 33,000 records change in a minute at 550 lines/s. An open record takes
 # ten times the memory of a packed one, and packing takes longer than an event.
@@ -81,8 +81,8 @@ class State:
         record = self._open.get(user) or self._opened(user)
         known = record.films.get(film)
         if known is None:
-            if len(record.films) == MOST_FILMS:
-                return
+            if len(record.films) >= MOST_FILMS:
+                del record.films[next(iter(record.films))]
             known = record.films[film] = UNRATED
             self.changed.add(user)
             if self._is_short(user, record):

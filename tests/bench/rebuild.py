@@ -94,8 +94,8 @@ class _Model(ListModel):
 def rows(model: Path) -> Iterator[Row]:
     """The rows: two days of lines followed again in a process of their own.
 
-    Films are struck once all lines are read. While lists are computed, `recent` is written every second, and a base whenever the
-    writer writes one.
+    Films are struck once all lines are read. While lists are computed, `recent` is written every second, and a base whenever
+    the writer writes one.
     """
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.bench.rebuild", str(model)]

@@ -39,10 +39,10 @@ def environment_at(days: int) -> dict[str, str]:
     return {"LD_PRELOAD": str(_library()), "FAKETIME": f"{days:+}d", "NO_FAKE_STAT": "1"}
 
 
-def set_clock(clock: Path, days: int) -> None:
+def set_clock(clock: Path, days: float) -> None:
     """So many days from the true time; negative: set back."""
     aside = clock.with_suffix(".new")
-    aside.write_text(f"{days:+}d")
+    aside.write_text(f"{days:+f}d")
     aside.replace(clock)
 
 

@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from app.events import to_line
+from app.events import Watch, parse, to_line
 from app.fresh import topic as topic_module
 from app.fresh.follow import SourceError
+from app.fresh.list_model import ListModel
 from app.fresh.overlay import Reader, folder_of, read_status, unpack
+from app.fresh.state import State
 from app.fresh.topic import TopicSource
+from app.fresh.writer import KEEP_SECONDS, LOCK, only_one
 from app.model import read_metadata
 from app.settings import TopicSettings
 from scripts.ports import reserve
 from tests.integration.conftest import wait_until
+from tests.integration.faketime import STEADY, NoFaketimeError, environment_of, set_clock
 from tests.integration.kafka.conftest import new_name
 from tests.integration.kafka.lines import LINES
 from tests.unit.app.crashes import ROOT, rounds
@@ -231,9 +235,10 @@ class Place:
         }
 
     @contextmanager
-    def process(self) -> Iterator[subprocess.Popen[bytes]]:
+    def process(self, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
         """The process, killed at the end where it still runs."""
-        with subprocess.Popen([sys.executable, "-m", "app.fresh"], env=self._environment, cwd=ROOT) as child:
+        command, whole = [sys.executable, "-m", "app.fresh"], {**self._environment, **environment}
+        with subprocess.Popen(command, env=whole, cwd=ROOT) as child:
             try:
                 yield child
             finally:
@@ -270,3 +275,75 @@ def test_a_process_that_is_killed_at_any_moment_counts_each_line_once(
         process.terminate()
         assert process.wait(20) == 0
     assert read_status(place.overlay).users == 1
+
+
+DAY = 86_400.0
+HOUR = DAY / 24
+
+
+@pytest.mark.parametrize("jumps", [(HOUR, 0.0, -HOUR), (DAY, -DAY, 0.0), (-400 * DAY, 400 * DAY)])
+def test_a_clock_that_jumps_costs_no_freshness(broker: Broker, topic: str, tmp_path: Path, jumps: tuple[float, ...]) -> None:
+    """Each line counts once, within seconds, and the status follows the clock. So does a process that starts after a jump."""
+    clock, place, sent = tmp_path / "clock", Place(tmp_path, broker, topic, offset=0), 0
+
+    def add(jump: float) -> None:
+        nonlocal sent
+        set_clock(clock, jump / DAY)
+        broker.produce(topic, [to_line(watched(FULL, sent % 40)).encode()])
+        sent += 1
+        wait_until(lambda: place.minutes() == sent, 30)
+        wait_until(lambda: abs(read_status(place.overlay).as_of - jump - time.time()) < HOUR / 60, 30)
+
+    set_clock(clock, 0)
+    for _ in range(2):
+        with place.process(**_environment_of(clock)):
+            for jump in (0.0, *jumps):
+                add(jump)
+                add(jump)
+    assert read_status(place.overlay).lost == 0
+
+
+def test_folders_that_a_jump_makes_old_are_removed_unless_they_are_in_use(broker: Broker, topic: str, tmp_path: Path) -> None:
+    """A version that comes back afterwards begins anew, from where its data end."""
+    clock, place = tmp_path / "clock", Place(tmp_path, broker, topic, offset=0)
+    used, left = (place.overlay.with_name(name) for name in ("1-used", "1-left"))
+    for folder in (used, left):
+        folder.mkdir(parents=True)
+        (folder / LOCK).touch()
+    broker.produce(topic, [to_line(watched(FULL, 1)).encode()])
+    set_clock(clock, 0)
+    with only_one(used), place.process(**_environment_of(clock)):
+        wait_until(lambda: place.minutes() == 1, 30)
+        assert left.exists()
+        set_clock(clock, KEEP_SECONDS / DAY + 1)
+        wait_until(lambda: not left.exists(), 30)
+        broker.produce(topic, [to_line(watched(FULL, 1)).encode()])
+        wait_until(lambda: place.minutes() == 2, 30)
+    assert used.exists()
+
+
+def _environment_of(clock: Path) -> dict[str, str]:
+    try:
+        return {**environment_of(clock), **STEADY}
+    except NoFaketimeError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("stamp", ["1999-01-01T00:00:00", "2026-11-29T12:00:00", "2999-12-31T23:59:59"])
+def test_a_line_counts_whatever_its_time(broker: Broker, source: MakeSource, topic: str, tmp_path: Path, stamp: str) -> None:
+    """The order on the topic counts. Neither the time in a line does, nor that of its message."""
+    model = ListModel(save_fresh(tmp_path / "model"))
+    line = to_line(watched(FULL, 3)._replace(time=stamp)).encode()
+    broker.produce(topic, [line])
+    producer = broker.producer()
+    for seconds in (1, int(time.time()) + 3_000):  # a broker refuses what is more than an hour ahead
+        producer.produce(topic, line, partition=0, timestamp=seconds * 1000)
+    assert producer.flush(60) == 0
+    state, now = State(model), time.time()
+    one = source(topic, {f"{topic}/0": 0})
+    for each in take(one, 3):
+        event = parse(each.decode(), model.rules)
+        assert isinstance(event, Watch)
+        state.apply(event)
+    assert unpack(state.records()[FULL])[:2] == ((3,), (3,))
+    wait_until(lambda: one.poll() == [] and now <= one.as_of <= time.time())

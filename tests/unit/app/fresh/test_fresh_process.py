@@ -227,7 +227,7 @@ def test_term_ends_it_while_lists_are_due(place: Place) -> None:
     place.append(*(rated(user, 7) for user in range(20_000)))
     place.append(watched(FULL, 3))
     with place.process() as process:
-        wait_until(lambda: 3 in place.films(FULL))
+        wait_until(lambda: 3 in place.films(FULL), 30)
         process.terminate()
         assert process.wait(5) == 0
 

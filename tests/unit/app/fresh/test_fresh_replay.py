@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -14,8 +15,9 @@ import pytest
 from app.events import Rating, Watch
 from app.exploring import recommender_of
 from app.fresh.list_model import ListModel
+from app.fresh.overlay import unpack
 from app.fresh.recommender import FreshRecommender
-from app.fresh.state import State
+from app.fresh.state import MOST_FILMS, State
 from app.model import RESERVE, load_serving
 from auto_deployment.ranking.list_weights import seen_gaps
 from auto_deployment.training.seen import Seen
@@ -33,6 +35,8 @@ FILMS = tuple(f"film+{number}+1990" for number in range(3000))
 KNOWN, ANSWERS = 400, 1000
 SEEN, LIKED = 60, 20
 WEIGHTS, FACTORS = 100, 48
+# Of the events since the oldest of so many newly rated films, fewer than a thousand begin a film.
+EVENTS, NEWEST = 10_000, 200
 # Prints which kernel it used, and for each line of the file the answer that it computed.
 PROGRAM = """
 import json, sys
@@ -106,3 +110,29 @@ def test_a_thousand_answers_are_computed_again_under_every_kernel(model: Path, t
         used.add(architectures)
         assert [tuple(json.loads(line)) for line in found] == [tuple(answer) for answer in answers]
     assert len(used) > 1
+
+
+@pytest.mark.parametrize("user", [0, KNOWN])
+def test_answers_for_a_user_with_ten_thousand_events_are_right_and_computed_again(model: Path, user: int) -> None:
+    """Of more films than are kept: no answer has one of the newest films, and each answer is computed again to the byte."""
+    serving, list_model, chance = load_serving(model), ListModel(model), random.Random(3)
+    state, begun, steps = State(list_model), dict[str, None](), set[str]()
+    recommender = FreshRecommender(recommender_of(serving), serving, Records(state), lambda: list_model)
+    for number in range(EVENTS):
+        film = chance.choice(recommender.recommend(user).body.split(",") if number % 40 == 0 else FILMS)
+        if number % 3:
+            state.apply(Watch(TIME, user, film, 1))
+        else:
+            state.apply(Rating(TIME, user, film, chance.randint(1, 5)))
+            begun.pop(film, None)
+        begun[film] = None
+        if number % 20 == 0:
+            if number % 60:
+                state.compute_due()
+            answer = recommender.recommend(user)
+            assert not {*answer.body.split(",")} & {*list(begun)[-NEWEST:]}
+            assert recommender.replay(user, answer.inputs, answer.source) == answer
+            steps.add(answer.inputs.partition(":")[0])
+    assert len(begun) > 2 * MOST_FILMS
+    assert len(unpack(state.records()[user]).films) == MOST_FILMS
+    assert steps >= {"fresh"}

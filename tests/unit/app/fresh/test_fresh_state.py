@@ -200,15 +200,21 @@ def test_lists_that_are_not_computed_in_time_stay_due(state: State, model: ListM
     assert third.lists == 0
 
 
-def test_a_program_that_begins_all_films_is_bounded(model: ListModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Further films are ignored; those that were taken still count."""
+def test_of_a_program_that_begins_all_films_the_newest_count(model: ListModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The film that was rated or begun longest ago falls out first. One that comes again is new again."""
     monkeypatch.setattr("app.fresh.state.MOST_FILMS", 10)
     state = State(model)
     for film in range(COUNT):
         state.apply(watched(NEW, film))
         state.apply(watched(NEW, film, 2))
-    assert record(state, NEW).films == tuple(range(10))
+        assert film in unpack(state.records()[NEW]).films
+    assert record(state, NEW).films == tuple(range(COUNT - 10, COUNT))
     assert set(record(state, NEW).minutes) == {2}
+    state.apply(rated(NEW, COUNT - 10))
+    state.changed.clear()
+    state.apply(watched(NEW, 0))
+    assert state.changed == {NEW}
+    assert record(state, NEW).films == (*range(COUNT - 8, COUNT), COUNT - 10, 0)
 
 
 def test_a_ranker_without_item_weights_keeps_the_version_s_list(tmp_path: Path) -> None:
