@@ -114,6 +114,14 @@ affinity:
 {{ ternary 5001 5000 (eq . "canary") }}
 {{- end }}
 
+{{- /*
+The canary's pods: of a Rollout so many that a pod of either track gets nearly the same load, with a fifth of the first tries for all of
+them together.
+*/ -}}
+{{- define "movierec.canaryPods" -}}
+{{ if .Values.rollout.enabled }}{{ max 1 (round (divf .Values.stable.replicas 4) 0 | int) }}{{ else }}{{ .Values.canary.replicas }}{{ end }}
+{{- end }}
+
 {{- /* A memory volume: (list "NAME" "SIZE"). */ -}}
 {{- define "movierec.memory" -}}
 - name: {{ index . 0 }}

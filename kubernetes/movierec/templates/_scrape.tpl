@@ -14,9 +14,11 @@ shipper: shipper
 {{- $rules := list (dict "source_labels" (list "__meta_kubernetes_pod_name") "target_label" "pod") -}}
 {{- if eq (index . 1) "service" -}}
 {{- $names := list $component "__meta_kubernetes_pod_name" -}}
+{{- $track := list $component "__meta_kubernetes_pod_label_movierec_track" -}}
 {{- $rules = concat $rules (list
   (dict "source_labels" $names "regex" "canary;.*" "replacement" "canary" "target_label" "service")
-  (dict "source_labels" $names "regex" (printf "stable;%s-(.+)" $root.Release.Name) "target_label" "service")
+  (dict "source_labels" $names "regex" (printf "(?:stable|service);%s-(.+)" $root.Release.Name) "target_label" "service")
+  (dict "source_labels" $track "regex" "service;canary" "replacement" "canary" "target_label" "service")
 ) -}}
 {{- end -}}
 {{- toYaml $rules -}}

@@ -66,6 +66,21 @@ build_helm() {
   go_build helm helm.sh/helm/v3/cmd/helm "-X helm.sh/helm/v3/internal/version.version=v${HELM} -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$(cut -d . -f 2 <<<"${KUBERNETES}")"
 }
 
+build_rollouts-controller() {
+  local of=github.com/argoproj/argo-rollouts
+  wrap "${WORK}/rollouts.d" "${of}@v${ROLLOUTS}"
+  go_build rollouts-controller "${of}/cmd/rollouts-controller" "-X ${of}/utils/version.version=${ROLLOUTS}"
+}
+
+# What its project installs, roles included, with the image that is made here.
+rollouts_objects() {
+  local file
+  file="$(module "github.com/argoproj/argo-rollouts@v${ROLLOUTS}")/manifests/install.yaml"
+  sed -E 's|^( +-? *)image: [^ ]+/argo-rollouts:latest$|\1image: movierec-cluster/rollouts-controller:1|; s|^( +imagePullPolicy: )Always$|\1Never|' "${file}" >"${WORK}/rollouts.yaml"
+  grep -q 'image: movierec-cluster/rollouts-controller:1$' "${WORK}/rollouts.yaml" || fail "${file} has no image of the controller"
+  mv -- "${WORK}/rollouts.yaml" "${ROLLOUTS_FILE}"
+}
+
 build_pause() {
   cd -- "${SOURCES}/pause"
   go_build pause main.go ''
@@ -89,18 +104,22 @@ unpack_debian() {
 }
 
 main() {
-  local name
+  local name user
   type -P go >/dev/null || fail 'Kubernetes is built from its Go modules, and there is no go on PATH: install Go 1.26 or newer'
   mkdir -p -- "${BIN}" "${IMAGES}" "${WORK}"
   [[ -d ${DEBIAN} ]] || (unpack_debian)
-  for name in pause kubernetes coredns helm; do
+  for name in pause kubernetes coredns helm rollouts-controller; do
     [[ -x ${BIN}/${name} ]] || ("build_${name}")
   done
   printf '#!/bin/sh\nexec "%s" kubectl "$@"\n' "${BIN}/kubernetes" >"${WORK}/kubectl"
   chmod 755 "${WORK}/kubectl"
   mv -- "${WORK}/kubectl" "${BIN}/kubectl"
-  for name in pause coredns; do
-    [[ -f ${IMAGES}/${name}.tar ]] || python3 "${SOURCES}/archive.py" "movierec-cluster/${name}:1" "${BIN}/${name}" "${IMAGES}/${name}.tar"
+  [[ -f ${ROLLOUTS_FILE} ]] || (rollouts_objects)
+  for name in pause coredns rollouts-controller; do
+    # The controller's pod demands that its image names a user without rights.
+    [[ ${name} == rollouts-controller ]] && user=999 || user=0
+    [[ -f ${IMAGES}/${name}.tar ]] ||
+      python3 "${SOURCES}/archive.py" "movierec-cluster/${name}:1" "${BIN}/${name}" "${IMAGES}/${name}.tar" "${user}"
   done
   rm -rf -- "${WORK}"
 }

@@ -5,13 +5,13 @@
 # shellcheck source=scripts/lib/processes.sh
 source "${ROOT}/scripts/lib/processes.sh"
 
-readonly KUBERNETES=1.35.4 COREDNS=1.14.7 HELM=3.22.0
+readonly KUBERNETES=1.35.4 COREDNS=1.14.7 HELM=3.22.0 ROLLOUTS=1.10.1
 readonly SOURCES="${ROOT}/scripts/lib/cluster"
 # A changed source is another version, so a cache never has a binary of an older source.
-VERSION="${KUBERNETES}-$({ printf '%s\n' "${COREDNS}" "${HELM}" && cat -- "${SOURCES}/build.sh" "${SOURCES}/archive.py" "${SOURCES}"/*/main.go; } | sha256sum | cut -c 1-12)"
+VERSION="${KUBERNETES}-$({ printf '%s\n' "${COREDNS}" "${HELM}" "${ROLLOUTS}" && cat -- "${SOURCES}/build.sh" "${SOURCES}/archive.py" "${SOURCES}"/*/main.go; } | sha256sum | cut -c 1-12)"
 readonly VERSION
 readonly CACHE="${XDG_CACHE_HOME:-${HOME}/.cache}/movierec-cluster/${VERSION}"
-readonly BIN="${CACHE}/bin" DEBIAN="${CACHE}/debian" IMAGES="${CACHE}/images"
+readonly BIN="${CACHE}/bin" DEBIAN="${CACHE}/debian" IMAGES="${CACHE}/images" ROLLOUTS_FILE="${CACHE}/rollouts.yaml"
 
 # The machine's, not a clone's: a machine has one cluster.
 readonly STATE=/var/lib/movierec-cluster RUNTIME=/run/movierec-cluster

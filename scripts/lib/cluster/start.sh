@@ -247,6 +247,12 @@ VOLUME
   done
 }
 
+# By its own roles. A client would write an object whole into an annotation of it, where the descriptions of its kinds are too large.
+start_rollouts() {
+  kubectl create namespace argo-rollouts >>"${STATE}/log/apply.log"
+  kubectl apply --server-side --namespace argo-rollouts --filename "${ROLLOUTS_FILE}" >>"${STATE}/log/apply.log"
+}
+
 main() {
   local node imports=() import
   mkdir -p -- "${STATE}/log" "${RUNTIME}"
@@ -280,7 +286,9 @@ main() {
   done
   kubectl apply --filename "${SOURCES}/dns.yaml" >"${STATE}/log/apply.log"
   volumes | kubectl apply --filename - >>"${STATE}/log/apply.log"
+  start_rollouts
   await 60 'the DNS of the cluster did not answer' apply kubectl --namespace kube-system rollout status deployment/coredns --timeout 50s
+  await 60 'Argo Rollouts did not start' apply kubectl --namespace argo-rollouts rollout status deployment/argo-rollouts --timeout 50s
 }
 
 main "$@"
