@@ -46,8 +46,9 @@ SECONDS_AT_MOST = 20.0
 OBSERVATIONS_AT_ONCE = 240
 # The clocks of the caller and of this host may differ by so much.
 CLOCK_SECONDS = 60.0
-# After so long without a sample of a canary, its next sample begins another bake. A container is started again sooner.
-AWAY_SECONDS = 600
+# After so long without a sample of a canary, its next sample begins another bake: meanwhile its tries went to stable pods. A container
+# that crashed is started again sooner, at least the first time.
+AWAY_SECONDS = 60
 BEGIN_STEP = 15
 # Gunicorn's own status for an application that cannot be loaded: the master ends instead of trying again.
 APP_LOAD_ERROR = 4
@@ -119,14 +120,16 @@ class WithinTime:
         return Prometheus(self._url, ceil(left)).over(query, start, end, step)
 
 
-def begin_queries(version: str, seconds: float) -> tuple[str, str]:
-    """PromQL for the first moment with a canary of this version in the last `seconds`, and for the last one without.
+def begin_queries(version: str, limits: Limits) -> tuple[str, str]:
+    """PromQL for the first moment with a canary of this version, and for the last one without it.
 
-    Without: while others were there. Where Prometheus itself was away, nobody was there, so an outage begins no other bake.
+    Without: while others were there already. Where Prometheus itself was away, nobody was there, so an outage begins no other
+    bake. The queries look back further than the longest bake, which would otherwise never end.
     """
     own = f'{STARTED.removesuffix("}")}, track="{CANDIDATE}", version="{version}"}}'
-    everybody, candidate = (f"count(present_over_time({series}[{AWAY_SECONDS}s]))" for series in (STARTED, own))
-    window = f"[{seconds:.0f}s:{BEGIN_STEP}s]"
+    everybody = f"count(present_over_time({STARTED}[{AWAY_SECONDS}s] offset {BEGIN_STEP}s))"
+    candidate = f"count(present_over_time({own}[{AWAY_SECONDS}s]))"
+    window = f"[{120 * limits.max_bake_minutes:.0f}s:{BEGIN_STEP}s]"
     return (
         f"min_over_time((vector(time()) and on () {candidate}){window})",
         f"max_over_time((vector(time()) and on () {everybody} unless on () {candidate}){window})",
@@ -138,7 +141,7 @@ def begin_of_bake(prometheus: Source, version: str, limits: Limits, now: float) 
 
     Raises PrometheusError, and NoVerdictError where no such canary is scraped.
     """
-    queries = begin_queries(version, 60 * limits.max_bake_minutes)
+    queries = begin_queries(version, limits)
     first, without = (
         [value for each in prometheus.over(query, now, now, BEGIN_STEP) for value in each.values.values()] for query in queries
     )

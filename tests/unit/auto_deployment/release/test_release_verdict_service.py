@@ -207,7 +207,7 @@ class Beginnings:
     """A Prometheus that knows when a canary was first there, and when it was last absent."""
 
     def __init__(self, first: Sequence[float], without: Sequence[float]) -> None:
-        self._answers = dict(zip(begin_queries("7", 60 * LIMITS.max_bake_minutes), (first, without), strict=True))
+        self._answers = dict(zip(begin_queries("7", LIMITS), (first, without), strict=True))
 
     def over(self, query: str, start: float, end: float, step: float) -> list[Series]:
         """One series with one value, or none."""

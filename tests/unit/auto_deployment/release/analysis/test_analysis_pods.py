@@ -168,6 +168,31 @@ def test_a_canary_that_is_nowhere_is_no_success() -> None:
     assert (judged.decision, outcomes(judged)["slowdown"]) == (Decision.BAKING, Outcome.NO_DATA)
 
 
+def promoted(scrapes: Scrapes, pod: str, minute: int) -> Scrapes:
+    """The pod of version 6 is a canary until a minute. It keeps its counters when it becomes stable."""
+    begin = BEGAN + minute * STEP
+    for series in scrapes.series.values():
+        for each in [each for each in series if each.labels.get("pod") == pod and "track" in each.labels]:
+            before = {at: value for at, value in each.values.items() if at < begin}
+            series.remove(each)
+            series.append(Series(each.labels | {"track": "canary"}, before))
+            series.append(Series(each.labels, {at: value for at, value in each.values.items() if at >= begin}))
+    return scrapes
+
+
+def test_a_pod_that_becomes_stable_is_evidence_from_then_on() -> None:
+    """As when the version before is promoted while this one starts: no answer counts twice, and none is this canary's."""
+    minute = 10
+    whole, evidence = seen(pods(traffic())), seen(promoted(pods(traffic()), "s-4", minute))
+    of_pod = [each.services.get("stable/s-4") for each in evidence.observations]
+    assert of_pod[: minute - 1] == [None] * (minute - 1)
+    assert {value for key, value in (of_pod[minute - 1] or {}).items() if key != "memory"} == {0.0}
+    assert of_pod[minute:] == [each.services["stable/s-4"] for each in whole.observations[minute:]]
+    assert {name for each in evidence.observations for name in each.services if name.endswith("/s-4")} == {"stable/s-4"}
+    judged = verdict(evidence, LIMITS, MINUTES)
+    assert (judged.decision, outcomes(judged)) == (Decision.PASS, outcomes(verdict(whole, LIMITS, MINUTES)))
+
+
 def test_another_version_of_the_canary_is_left_out() -> None:
     """Its pods may still end when the next version's begin."""
     scrapes = pods(traffic())
