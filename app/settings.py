@@ -178,6 +178,12 @@ class ShipperSettings(DatabaseSettings):
     journal_dir: Path = Field(description="the folder that holds one folder of journals for each service")
     ship_batch: int = Field(2000, ge=1, le=100_000, description="rows in one transaction")
     ship_seconds: float = Field(0.5, gt=0, le=60, description="pause between reads of the journals")
+    ship_end_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="at the end, how long attempts that fail are repeated: for journals that end with the shipper",
+    )
     heartbeat_file: Path | None = Field(None, description="touched at each read of the journals, and after each batch")
     shipper_metrics_bind: Address | None = Field(None, description="address and port of its /metrics; unset: none")
 

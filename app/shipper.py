@@ -34,6 +34,7 @@ BROKEN_BYTES = 1 << 20
 STALE_SECONDS = 60.0
 UPKEEP_SECONDS, UPKEEP_RETRY_SECONDS = 3600.0, 60.0
 LAST_READ_SECONDS = 5.0
+LAST_PAUSE_SECONDS = 1.0
 
 
 class Batch(NamedTuple):
@@ -170,8 +171,11 @@ def _lock_is_free(file: int) -> bool:
     return True
 
 
-def run(shipper: Shipper, pause: float, stop: threading.Event, heartbeat: Path | None = None) -> None:
-    """Ship until `stop` is set, then once more for a short time. While the database is away, the pauses grow."""
+def run(shipper: Shipper, pause: float, stop: threading.Event, heartbeat: Path | None = None, end_seconds: float = 0.0) -> None:
+    """Ship until `stop` is set, then once more for a short time. While the database is away, the pauses grow.
+
+    After `stop`, an attempt that fails is repeated for `end_seconds`, where the journals do not outlive the shipper.
+    """
 
     def may_continue() -> bool:
         if heartbeat is not None:
@@ -183,8 +187,10 @@ def run(shipper: Shipper, pause: float, stop: threading.Event, heartbeat: Path |
         wait = pause if _ship_or_log(shipper, may_continue) else min(wait * 2, LONGEST_PAUSE_SECONDS)
         if may_continue():
             stop.wait(wait)
-    until = time.monotonic() + LAST_READ_SECONDS
-    _ship_or_log(shipper, lambda: time.monotonic() < until)
+    again_until = time.monotonic() + end_seconds
+    until = max(again_until, time.monotonic() + LAST_READ_SECONDS)
+    while not _ship_or_log(shipper, lambda: time.monotonic() < until) and time.monotonic() < again_until:
+        time.sleep(LAST_PAUSE_SECONDS)
 
 
 def _ship_or_log(shipper: Shipper, may_continue: Callable[[], bool]) -> bool:
@@ -235,7 +241,7 @@ def _serve(shipper: Shipper, settings: ShipperSettings) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    run(shipper, settings.ship_seconds, stop, settings.heartbeat_file)
+    run(shipper, settings.ship_seconds, stop, settings.heartbeat_file, settings.ship_end_seconds)
 
 
 if __name__ == "__main__":

@@ -119,5 +119,8 @@ def test_the_templates_replace_lines_that_are_there(root: Path) -> None:
     assert len(re.findall(r"resolver [^ ]+ valid=", (root / "nginx" / "stack" / "http.conf").read_text())) == 1
     tries = (root / "monitoring" / "mtail" / "tries.mtail").read_text()
     assert [tries.count(rf"\.1{number}:\d+/") for number in (1, 2, 3)] == [1, 1, 1]
+    rules = (root / "monitoring" / "prometheus" / "rules" / "alerts.yml").read_text()
+    assert rules.count("unless on (service) container_memory_rss") == 1
+    assert rules.count("- alert: PipelineSilent\n") == 1
     jobs = yaml.safe_load((root / "monitoring" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     assert {"service", "mtail", "shipper", "prometheus"} <= {job["job_name"] for job in jobs}

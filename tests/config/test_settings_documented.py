@@ -109,7 +109,7 @@ def test_variables_of_the_images_stand_in_a_table_of_their_own() -> None:
 # Fields that docker-compose.yml leaves at their default, or takes from elsewhere: a file instead of a password, the inner port.
 NOT_IN_COMPOSE = {
     "stable-1": {"MODEL_DIR", "TRACK_FILE", "BIND", "METRICS_BIND", "RUN_DIR", "METRICS"},
-    "shipper": {"PROVENANCE_URL", "MYSQL_PORT", "MYSQL_PASSWORD", "SHIP_BATCH", "SHIP_SECONDS"},
+    "shipper": {"PROVENANCE_URL", "MYSQL_PORT", "MYSQL_PASSWORD", "SHIP_BATCH", "SHIP_SECONDS", "SHIP_END_SECONDS"},
     "migrate": {"MYSQL_PORT", "MIGRATE_SECONDS", "MODEL_DIR"},
     "console": {"PROVENANCE_URL", "MYSQL_PORT", "MYSQL_PASSWORD"},
 }

@@ -64,11 +64,15 @@ A container is named POD/CONTAINER, and that of a service as its service.
 {{- toYaml $job -}}
 {{- end -}}
 
-{{- /* The groups of rules in a file of monitoring/prometheus/rules, without some alerts: (list $ "FILE" (list "ALERT"...)). */ -}}
+{{- /*
+The groups of rules in a file of monitoring/prometheus/rules, without some alerts: (list $ "FILE" (list "ALERT"...)). A kubelet knows pods
+and no tracks, so a container and its service are compared by the pod.
+*/ -}}
 {{- define "movierec.scrape.rules" -}}
 {{- $left := index . 2 -}}
 {{- $groups := list -}}
-{{- range (fromYaml (include "movierec.file" (list (index . 0) (printf "monitoring/prometheus/rules/%s" (index . 1))))).groups -}}
+{{- $text := include "movierec.file" (list (index . 0) (printf "monitoring/prometheus/rules/%s" (index . 1))) -}}
+{{- range ($text | replace "unless on (service) container_memory_rss" "unless on (pod) container_memory_rss" | fromYaml).groups -}}
 {{- $rules := list -}}
 {{- range .rules -}}
 {{- if not (has (get . "alert") $left) -}}{{- $rules = append $rules . -}}{{- end -}}

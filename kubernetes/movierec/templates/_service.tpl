@@ -13,7 +13,7 @@ metadata:
     movierec/serves: "true"
 spec:
   {{- include "movierec.pod" (list . 10001) | nindent 2 }}
-  terminationGracePeriodSeconds: {{ add .Values.service.drainSeconds 40 }}
+  terminationGracePeriodSeconds: {{ add .Values.service.drainSeconds .Values.shipper.endSeconds 40 }}
   {{- if eq $part "stable" }}
   {{- include "movierec.spread" (list . $part .Values.stable.spread) | nindent 2 }}
   {{- else if eq $part "service" }}
@@ -42,6 +42,7 @@ spec:
         - {name: MYSQL_USER, value: movierec_service}
         - {name: MYSQL_PASSWORD_FILE, value: /run/secrets/movierec/service_password}
         - {name: HEARTBEAT_FILE, value: /tmp/heartbeat}
+        - {name: SHIP_END_SECONDS, value: {{ .Values.shipper.endSeconds | quote }}}
         - {name: SHIPPER_METRICS_BIND, value: "0.0.0.0:9101"}
       ports: [{name: shipper, containerPort: 9101}]
       livenessProbe: # it read the journals, or moved a batch, within a minute

@@ -95,6 +95,29 @@ def numbers(count: int) -> Counter[str]:
 
 
 @pytest.mark.crash
+def test_a_shipper_that_ends_waits_for_a_server_that_comes_back(shipping: Shipping, server: Server) -> None:
+    """With `SHIP_END_SECONDS`: its journals would end with it. The answers arrive, and it ends at once then."""
+    shipping.settings["SHIP_END_SECONDS"] = "60"
+    journal = Journal(shipping.journals / "stable-1", 1 << 20, 1 << 16)
+    journal.append(to_line(row(0)))
+    shipping.start()
+    wait_until(lambda: len(shipping.arrived()) == 1)
+    docker("kill", server.name)
+    journal.append(to_line(row(1)))
+    journal.close()
+    assert shipping.process is not None
+    shipping.process.send_signal(signal.SIGTERM)
+    time.sleep(3)
+    assert shipping.process.poll() is None
+    docker("start", server.name)
+    server.wait()
+    shipping.process.communicate(timeout=30)
+    assert shipping.process.returncode == 0
+    assert shipping.left() == []
+    assert Counter(shipping.arrived()) == numbers(2)
+
+
+@pytest.mark.crash
 def test_each_row_arrives_once_however_often_shipper_and_server_are_killed(
     shipping: Shipping, server: Server, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -503,6 +503,18 @@ def test_there_is_a_last_look_at_the_end() -> None:
     assert fake.calls == 1
 
 
+def test_a_last_attempt_that_fails_is_repeated_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the database is back, or the time is over. Without a time there is one attempt."""
+    now, stop = [1000.0], threading.Event()
+    stop.set()
+    monkeypatch.setattr("app.shipper.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("app.shipper.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    for seconds, failures, calls in ((0.0, 9, 1), (5.0, 3, 4), (5.0, 99, 6)):
+        fake = FakeShipper([DatabaseError("away")] * failures)
+        run(fake, 0.5, stop, end_seconds=seconds)
+        assert fake.calls == calls, (seconds, failures)
+
+
 def test_run_catches_up_when_the_database_is_back(harness: Harness) -> None:
     """A shipper in a loop: rows written during an outage arrive after it without anybody's help."""
     shutil.rmtree(harness.database.parent)
