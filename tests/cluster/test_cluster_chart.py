@@ -28,6 +28,7 @@ OPERATOR = (
     *("--set", "prometheus.enabled=false", "--set", "alertmanager.enabled=false"),
     *("--set", "prometheus.operator.enabled=true", "--set", "prometheus.operator.labels.release=kps"),
 )
+ROLLOUT = ("--set", "rollout.enabled=true", "--set", "verdict.enabled=true", "--set", "verdict.image=movierec-verdict:1")
 # Of the whole cluster or of a host, in the order of the file.
 OF_THE_OPERATOR = ["DiskFills", "TargetDown", "AlertsNotSent", "MessagesNotSent", "RulesFail", "SettingsRefused", "SeriesGrow"]
 OTHER_WAYS = [
@@ -55,7 +56,7 @@ def test_the_api_server_knows_every_field(arguments: tuple[str, ...]) -> None:
     assert checked.count("(server dry run)") == len(rendered(*arguments))
 
 
-@pytest.mark.parametrize("arguments", OTHER_WAYS)
+@pytest.mark.parametrize("arguments", [*OTHER_WAYS, (*ROLLOUT, *FRESH)])
 def test_every_container_has_the_walls(arguments: tuple[str, ...]) -> None:
     """Non-root, a read-only root, no capability, no new privileges, seccomp, a bound of memory; with other values too."""
     pods = [each["spec"]["template"]["spec"] for each in rendered(*arguments) if "template" in each.get("spec", {})]
