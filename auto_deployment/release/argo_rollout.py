@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ConfigDict
@@ -162,7 +163,7 @@ class RecordedEnd:
 
     def is_of(self, end: ReleaseEnd) -> bool:
         """Whether `end` is a form of the same end."""
-        return (self.end.folder, self.end.began) == (end.folder, end.began)
+        return (self.end.folder, self.end.ended) == (end.folder, end.ended)
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,10 @@ class Record:
     stop: str = ""
     under_way: UnderWay | None = None
     ends: tuple[RecordedEnd, ...] = ()
+
+    def last_end(self, template: str, before: float) -> float:
+        """When the last release of a pod template ended before a time; 0 where none did."""
+        return max((each.end.ended for each in self.ends if each.template == template and each.end.ended < before), default=0.0)
 
     def with_end(self, end: ReleaseEnd) -> Record:
         """The record with a later form of one of its ends, whose evidence is written."""
@@ -220,12 +225,15 @@ def _current(record: Record, rollout: ArgoRollout, version: int) -> UnderWay:
     """The release of the wanted template. A retry begins after the end before it."""
     if record.under_way is not None:
         return record.under_way
-    last = max((each.end.ended for each in record.ends if each.template == rollout.wanted), default=0.0)
+    last = record.last_end(rollout.wanted, inf)
     return UnderWay(rollout.wanted, version, rollout.who, max(rollout.changed, last))
 
 
 def _promoted(record: Record, rollout: ArgoRollout, version: int) -> Record:
-    """The record after another template went into service. Its version is not known if yet another one is wanted by now."""
+    """The record after another template went into service. Its version is not known if yet another one is wanted by now.
+
+    Where the promotion was the first thing seen of a release, only its AnalysisRun knows when it began.
+    """
     promoted = record.under_way if record.under_way and record.under_way.template == rollout.serving else None
     if promoted is None and rollout.wanted == rollout.serving:
         promoted = UnderWay(rollout.wanted, version, rollout.who, rollout.changed)

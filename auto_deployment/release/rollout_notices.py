@@ -197,7 +197,8 @@ class RolloutNotices:
         analysis = None
         try:
             analysis = self._analysis(recorded)
-            end = self._with_bake(end, analysis, folder)
+            if analysis is not None:
+                end = self._with_bake(replace(end, began=min(end.began, analysis.started)), analysis, folder)
         except (ApiError, NoVerdictError) as error:
             if not is_late:
                 log.warning("version %s: the evidence is not there yet: %s", end.version, error)
@@ -220,11 +221,12 @@ class RolloutNotices:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ApiError(f"analysisruns: not in the form of Argo Rollouts 1.8 or newer ({error!r})") from error
         # Those of an earlier try of the same version are no evidence of this one.
-        return found if found and found.started >= recorded.end.began - 1 else None
+        last = self._record().last_end(recorded.template, recorded.end.ended)
+        return found if found and found.started >= last else None
 
-    def _with_bake(self, end: ReleaseEnd, analysis: Analysis | None, folder: Path) -> ReleaseEnd:
+    def _with_bake(self, end: ReleaseEnd, analysis: Analysis, folder: Path) -> ReleaseEnd:
         """The end with the verdict's reasons. The bake is read from Prometheus as it was at the last measurement."""
-        if analysis is None or analysis.measured is None:
+        if analysis.measured is None:
             return end
         limits = self._announcer.limits
         try:

@@ -245,9 +245,9 @@ class SlowMails(list[Any]):
 
 
 def started(site: Site) -> subprocess.Popen[bytes]:
-    """A process of its own."""
-    given = ["--rollout", argo.NAME, "--folder", site.volume, "--api", site.api.url, "--account", site.folder / "account"]
-    given += ["--heartbeat", site.folder / "heartbeat"]
+    """A process of its own, which has looked at the Rollout."""
+    account, heartbeat = str(site.folder / "account"), str(site.folder / "heartbeat")
+    given = ["--rollout", argo.NAME, "--folder", str(site.volume), "--api", site.api.url, "--account", account]
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
@@ -255,8 +255,11 @@ def started(site: Site) -> subprocess.Popen[bytes]:
         "PROMETHEUS_URL": "http://127.0.0.1:9",
         **site.environment,
     }
-    command = [sys.executable, "-m", "auto_deployment.release.rollout_notices", *given]
-    return subprocess.Popen(command, env=environment, cwd=site.folder, stderr=subprocess.PIPE)
+    command = [sys.executable, "-m", "auto_deployment.release.rollout_notices", *given, "--heartbeat", heartbeat]
+    looks = site.api.count
+    process = subprocess.Popen(command, env=environment, cwd=site.folder)
+    wait_until(lambda: site.api.count > looks, 60)
+    return process
 
 
 @pytest.mark.slow
@@ -271,13 +274,11 @@ def test_a_process_that_is_killed_at_any_moment_loses_nothing(site: Site) -> Non
             ends += 1
             site.api.rollout = argo.aborted(7, "seven", "six", time.time() - 100, time.time() + ends)
         with started(site) as process:
-            wait_until(lambda last=site.api.count: site.api.count > last)
             time.sleep(moments.uniform(0, 0.5))
             process.kill()
         assert all(json.loads(path.read_text()) for path in site.volume.rglob("*.json"))
     with started(site) as process:
-        wait_until(lambda last=site.api.count: site.api.count > last)
-        wait_until(lambda: all(each.end.notified for each in site.record.ends))
+        wait_until(lambda: all(each.end.notified for each in site.record.ends), 60)
         process.terminate()
         assert process.wait(20) == 0
     assert (site.folder / "heartbeat").exists()
