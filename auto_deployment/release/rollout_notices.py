@@ -1,6 +1,6 @@
 """On a cluster: the end of each release by Argo Rollouts is kept as evidence, and announced by mail and Slack.
 
-python -m auto_deployment.release.rollout_notices --rollout NAME --folder FOLDER [--api URL] [--account FOLDER] [--heartbeat FILE]
+python -m auto_deployment.release.rollout_notices --rollout NAME --folder FOLDER [--api URL] [--account FOLDER]
 
 FOLDER gets `state.json` and a folder for each end: `verdict.json`, `evidence.json`, `events.jsonl`, `end.json`, `report.html`.
 A process looks at the Rollout every few seconds until TERM. It may be killed at any time: the next one continues. At the first
