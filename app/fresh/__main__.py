@@ -104,9 +104,11 @@ def run(follower: Follower, published: Mapping[str, int] | None, stop: threading
             problem = ""
         behind = behind and not follower.has_reached(published)
         if not behind:
-            if follower.is_at_end:
+            is_due = time.monotonic() - published_at >= (PUBLISH_SECONDS if follower.is_at_end else CATCH_UP_SECONDS)
+            # Once the lines pause: of somebody whose lines come all the time, one list is computed for each publication.
+            if follower.is_at_end and (is_due or not some):
                 follower.compute()
-            if time.monotonic() - published_at >= (PUBLISH_SECONDS if follower.is_at_end else CATCH_UP_SECONDS):
+            if is_due:
                 follower.publish()
                 published_at = time.monotonic()
         if not some and not follower.has_work:

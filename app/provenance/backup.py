@@ -89,6 +89,11 @@ def from_lines(lines: Iterable[bytes]) -> Iterator[Entry]:
     raise BackupError(f"line {number}: the backup was cut off here: its last line, the seal, is missing")
 
 
+def count_answers(lines: Iterable[bytes]) -> int:
+    """The number of answers in a backup's lines. Raises BackupError as `from_lines` does."""
+    return sum(isinstance(each, Row) for each in from_lines(lines))
+
+
 def restore(archive: Archive, entries: Iterable[Entry]) -> Restored:
     """Add what is not there yet. Rows that are there stay unchanged.
 

@@ -10,8 +10,7 @@ import subprocess
 import zlib
 from typing import TYPE_CHECKING
 
-from app.journal import Row
-from app.provenance.backup import BackupError, OtherHistoryError, from_lines, restore, to_lines
+from app.provenance.backup import BackupError, OtherHistoryError, count_answers, from_lines, restore, to_lines
 from auto_deployment.common.errors import RefusedError, RunError
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def check(path: Path) -> int:
     """The number of answers in a backup. Raises RunError for a damaged backup."""
     try:
         with gzip.open(path, "rb") as lines:
-            return sum(isinstance(each, Row) for each in from_lines(lines))
+            return count_answers(lines)
     except (BackupError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise RunError(f"{path}: {error}: take another backup") from error
     except OSError as error:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.events import to_line
+from app.fresh.__main__ import Follower, run
 from app.fresh.follow import FileSource
 from app.fresh.list_model import ListModel
 from app.fresh.overlay import STATUS, Reader, Status, folder_of, read_status, unpack
@@ -274,6 +276,48 @@ def test_a_damaged_checkpoint_is_read_again_from_the_version_s_end(place: Place)
         process.terminate()
         _, output = process.communicate(timeout=10)
     assert "the last state cannot be used" in output
+
+
+class Endless:
+    """A source that always has another line of one user, until it has given `count`. A line takes 10 ms of `clock`."""
+
+    name, lost, as_of = "endless", 0, 1.0
+
+    def __init__(self, count: int, clock: list[float], stop: threading.Event) -> None:
+        self._left = count
+        self._clock = clock
+        self._stop_now = stop
+
+    @property
+    def marks(self) -> dict[str, int]:
+        """See `Source`."""
+        return {}
+
+    def poll(self) -> list[str]:
+        """See `Source`."""
+        self._clock[0] += 0.01
+        self._left -= 1
+        if not self._left:
+            self._stop_now.set()
+        return [to_line(rated(NEW, self._left % len(FILMS)))]
+
+    def close(self) -> None:
+        """See `Source`."""
+
+
+def test_a_client_that_sends_lines_all_the_time_gets_one_list_for_each_publication(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 1,050 ratings within 10.5 s, ten are followed by a list."""
+    clock, stop = [0.0], threading.Event()
+    monkeypatch.setattr("app.fresh.__main__.time.monotonic", lambda: clock[0])
+    place.overlay.mkdir(parents=True)
+    model = ListModel(place.model)
+    state = State(model)
+    follower = Follower(Endless(1050, clock, stop), state, Writer(place.overlay, 300.0), model.rules)
+    run(follower, {}, stop, lambda: None)
+    assert state.lists == 10
+    assert len(place.films(NEW)) == len(FILMS)
 
 
 class TestFileSource:
