@@ -321,3 +321,13 @@ def test_slack_has_an_error_for_what_is_no_url() -> None:
     with pytest.raises(NotifyError, match=r"cannot be reached \(InvalidSchema\)") as caught:
         channel.delivery(NOTICE)()
     assert caught.value.permanent
+
+
+def test_copies_of_a_notice_with_a_key_have_one_message_id() -> None:
+    """Also those of a process that was started again. Without a key each mail is its own, and another text is another mail."""
+    keyed = Notice("subject", "text", "7-x 900.0")
+    assert mail().message(keyed)["Message-ID"] == mail().message(keyed)["Message-ID"]
+    others = (NOTICE, NOTICE, Notice("subject", "text", "8-x 900.0"), Notice("subject", "another", keyed.key))
+    ids = {mail().message(each)["Message-ID"] for each in (keyed, *others)}
+    assert len(ids) == 5
+    assert all(each.endswith("@example.org>") for each in ids)
