@@ -46,8 +46,8 @@ SECONDS_AT_MOST = 20.0
 OBSERVATIONS_AT_ONCE = 240
 # The clocks of the caller and of this host may differ by so much.
 CLOCK_SECONDS = 60.0
-# After so long without a sample of a canary, its next sample begins another bake: meanwhile its tries went to stable pods. A container
-# that crashed is started again sooner, at least the first time.
+# After so long without a sample of a canary, its next sample begins another bake: meanwhile its tries went to stable pods. A
+# container that crashed is started again sooner, at least the first time.
 AWAY_SECONDS = 60
 BEGIN_STEP = 15
 # Gunicorn's own status for an application that cannot be loaded: the master ends instead of trying again.

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,10 @@ import requests
 from scripts.rehearse.traffic import Traffic, Visits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
+MAKE = str(ROOT / "scripts" / "lib" / "cluster.sh")
 STATE = Path("/var/lib/movierec-cluster")
 NODES = {"node-1": "10.213.98.11", "node-2": "10.213.98.12"}
 NAMESPACE = RELEASE = "movierec"
@@ -67,6 +69,17 @@ def helm(command: str, *arguments: str, seconds: float = 300.0) -> str:
     chart = run(str(ROOT / "scripts" / "lib" / "chart.sh")).strip()
     values = str(ROOT / "kubernetes" / "own-cluster.yaml")
     return run("helm", "--namespace", NAMESPACE, command, RELEASE, chart, "--values", values, *arguments, seconds=seconds)
+
+
+def load(*images: str) -> None:
+    """Give images of the engine to every node."""
+    run(MAKE, "--load", *images, seconds=600)
+
+
+def uninstall() -> None:
+    """Remove the release with its namespace."""
+    run("helm", "--namespace", NAMESPACE, "uninstall", RELEASE, "--wait")
+    run("kubectl", "delete", "namespace", NAMESPACE, "--timeout", "120s", seconds=150)
 
 
 def make_namespace() -> None:
@@ -152,6 +165,21 @@ def signal_program(name: str, number: int) -> None:
 
 def kill_container(pod: str, container: str) -> None:
     """Kill the first process of a container with signal 9, which no process inside can send to it."""
+    _task(pod, container, "kill", "--signal", "9")
+
+
+@contextmanager
+def paused(pod: str, container: str) -> Iterator[None]:
+    """A container whose processes stand still meanwhile."""
+    _task(pod, container, "pause")
+    try:
+        yield
+    finally:
+        _task(pod, container, "resume")
+
+
+def _task(pod: str, container: str, *command: str) -> None:
+    """Run a command of containerd on a container's processes."""
     status = found("pod", pod)
     (identifier,) = [
         each["containerID"].removeprefix("containerd://")
@@ -159,20 +187,8 @@ def kill_container(pod: str, container: str) -> None:
         if each["name"] == container
     ]
     script = 'source "${ROOT}/scripts/lib/cluster/names.sh"; ctr "$@"'
-    run(
-        "env",
-        f"ROOT={ROOT}",
-        "bash",
-        "-c",
-        script,
-        "ctr",
-        status["spec"]["nodeName"],
-        "tasks",
-        "kill",
-        "--signal",
-        "9",
-        identifier,
-    )
+    tasks = (status["spec"]["nodeName"], "tasks", *command, identifier)
+    run("env", f"ROOT={ROOT}", "bash", "-c", script, "ctr", *tasks)
 
 
 def rows() -> int:

@@ -33,6 +33,7 @@ ROLLOUT = ("--set", "rollout.enabled=true", "--set", "verdict.enabled=true", "--
 OF_THE_OPERATOR = ["DiskFills", "TargetDown", "AlertsNotSent", "MessagesNotSent", "RulesFail", "SettingsRefused", "SeriesGrow"]
 OTHER_WAYS = [
     (),
+    ("--set", "rollout.enabled=true,verdict.enabled=true,verdict.image=movierec-verdict:1,deployer.enabled=true"),
     ("--set", "mysql.externalHost=db.example.org", "--set", "mysql.passwordsSecret=mine"),
     ("--set", "prometheus.enabled=false", "--set", "alertmanager.enabled=false", "--set", "console.enabled=false"),
     ("--set", "mysql.storage.size=", "--set", "prometheus.storage.size=5Gi", "--set", "stable.spread=preferred"),
@@ -181,6 +182,57 @@ def test_metrics_of_containers_need_two_rights() -> None:
     assert not keep.fullmatch("container_memory_rss;movierec;movierec-stable-1;")
     assert not keep.fullmatch("container_fs_reads_total;movierec;movierec-stable-1;shipper")
     assert by_name(rendered("--set", "prometheus.containers=false"), "ClusterRole") == {}
+
+
+SERVER = re.compile(r"^ +server (\S+) resolve weight=(\d+) ", re.MULTILINE)
+
+
+def closest(pods: int, weight: int) -> int:
+    """The canary pods that Argo Rollouts makes for a weight in per cent, with one pod more than `pods` at most."""
+    shares = [
+        (count, total)
+        for total in (pods, pods + 1)
+        for count in (pods * weight // 100, -(-pods * weight // 100))
+        if 0 < count < total
+    ]
+    return min(shares, key=lambda share: abs(100 * share[0] / share[1] - weight))[0]
+
+
+@pytest.mark.parametrize("stable", [1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20])
+def test_a_rollout_has_the_canary_pods_that_keep_loads_most_nearly_equal(stable: int) -> None:
+    """In number and weight for Argo Rollouts. For NGINX, all canary pods together get a fifth of the first tries."""
+    objects = rendered(*ROLLOUT, "--set", f"stable.replicas={stable}")
+    (spec,) = [each["spec"] for each in objects if each["kind"] == "Rollout"]
+    canary = spec["replicas"] - stable
+
+    def unequal(pods: int) -> float:
+        """How far the load of a canary pod is from that of a stable pod, as a factor."""
+        factor = (1 / pods) / (4 / stable)
+        return max(factor, 1 / factor)
+
+    assert unequal(canary) == min(unequal(pods) for pods in range(1, stable + 1))
+    assert closest(spec["replicas"], spec["strategy"]["canary"]["steps"][0]["setWeight"]) == canary
+    (place,) = [each["data"] for each in objects if each["metadata"]["name"] == "movierec-nginx-place"]
+    weights = {name.partition(".")[0]: int(weight) for name, weight in SERVER.findall(place["upstream.conf"])}
+    assert weights["movierec-stable"] * stable == 4 * weights["movierec-canary"] * canary
+
+
+def test_a_rollout_replaces_both_deployments() -> None:
+    """Its pods belong to both Services, and its first container names the version. Without our verdict there is none."""
+    objects = {(each["kind"], each["metadata"]["name"]): each for each in rendered(*ROLLOUT)}
+    spec = objects["Rollout", "movierec-service"]["spec"]
+    assert {("Deployment", "movierec-stable"), ("Deployment", "movierec-canary")} & {*objects} == set()
+    for track, port in (("stable", 5000), ("canary", 5001)):
+        service = objects["Service", f"movierec-{track}"]["spec"]
+        assert service["selector"].items() <= spec["template"]["metadata"]["labels"].items()
+        assert service["ports"][0]["port"] == port
+        assert spec["strategy"]["canary"][f"{track}Service"] == f"movierec-{track}"
+    template, policy = spec["template"]["spec"], objects["NetworkPolicy", "movierec-service"]["spec"]
+    assert template["containers"][0]["name"] == "service"
+    assert [each["port"] for rule in policy["ingress"] for each in rule["ports"]] == [5000, 5001, 9100, 9101]
+    assert ("NetworkPolicy", "movierec-canary") not in objects
+    with pytest.raises(AssertionError, match=r"rollout\.enabled needs our verdict"):
+        rendered("--set", "rollout.enabled=true")
 
 
 def test_helm_finds_no_fault() -> None:
