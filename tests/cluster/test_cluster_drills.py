@@ -94,7 +94,7 @@ def test_a_restart_of_nginx_fails_no_request(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["stable", "canary"])
 def test_a_killed_pod_fails_no_request(tmp_path: Path, part: str) -> None:
-    """Its processes are killed at once, without a chance to end. NGINX repeats their requests elsewhere, see location @again."""
+    """Its processes are killed at once, without a chance to end. NGINX repeats their requests, see location @again."""
     pod, *_ = cluster.pods(part)
 
     def kill() -> None:
