@@ -220,9 +220,11 @@ class RolloutNotices:
             found = analysis_of(mine, recorded.end.ended)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ApiError(f"analysisruns: not in the form of Argo Rollouts 1.8 or newer ({error!r})") from error
-        # Those of an earlier try of the same version are no evidence of this one.
-        last = self._record().last_end(recorded.template, recorded.end.ended)
-        return found if found and found.started >= last else None
+        # Those of an earlier try of the same version are no evidence of this one. Of a promotion that was seen only when it was
+        # over, the begin is not known.
+        is_known = recorded.end.began < recorded.end.ended
+        first = recorded.end.began - 1 if is_known else self._record().last_end(recorded.template, recorded.end.ended)
+        return found if found and found.started >= first else None
 
     def _with_bake(self, end: ReleaseEnd, analysis: Analysis, folder: Path) -> ReleaseEnd:
         """The end with the verdict's reasons. The bake is read from Prometheus as it was at the last measurement."""

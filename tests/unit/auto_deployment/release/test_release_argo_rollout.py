@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from auto_deployment.common.json_file import read_typed, write_typed
-from auto_deployment.release.argo_rollout import Record, analysis_of, observe, rollout_of, with_verdict
+from auto_deployment.common.time_format import utc
+from auto_deployment.release.argo_rollout import POD_HASH, Record, analysis_of, observe, rollout_of, with_verdict
 from auto_deployment.release.notices import notice_of
 from auto_deployment.release.rollout_notices import advice_for
 from auto_deployment.release.state import ReleaseEnd
 from auto_deployment.release.state_machine import Ending
 from tests import argo
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BEFORE = argo.rollout(6, "six", "six", 100)
 BAKING = argo.rollout(7, "seven", "six", 200)
@@ -32,7 +33,7 @@ def after(*bodies: dict[str, Any], record: Record | None = None, now: float = 10
     for body in bodies:
         rollout = rollout_of(body)
         if rollout is not None:
-            record = observe(record, rollout, int(rollout.image.rpartition("-")[2]), now)
+            record = observe(record, rollout, int(re.split("[-:]", rollout.image)[-1]), now)
     return record
 
 
@@ -195,3 +196,25 @@ def test_a_failed_release_names_the_command_of_its_place() -> None:
     text = " ".join(notice_of(end, (), advice_for(argo.NAME, argo.NAMESPACE, "p")).text.split())
     assert "Version 6 stays in service. The reason is above. Argo Rollouts waits for the pods." in text
     assert "kubectl argo rollouts abort rollout movierec-service --namespace movierec." in text
+
+
+def test_looks_at_a_real_rollout_give_its_ends() -> None:
+    """As recorded from the API of Kubernetes 1.35: version 4 fails and is aborted, 2 is set again, then 3 is aborted.
+
+    At one look the controller has not seen the new image yet. Version 4 had been aborted before, and that run is another one.
+    """
+    recorded = json.loads((Path(__file__).parent / "argo_recorded.json").read_text())
+    record = after(*recorded["looks"])
+    first, second = ends(record)
+    assert (first.version, first.ending, first.replaces, first.who) == (4, Ending.ABORTED, 2, "kubectl-patch")
+    assert (second.version, second.ending, second.replaces) == (3, Ending.ABORTED, 2)
+    assert (utc(first.began), utc(first.ended)) == ("2026-11-29T12:13:26Z", "2026-11-29T12:14:06Z")
+    assert first.reasons == (
+        'Step-based analysis phase error/failed: Metric "verdict" assessed Failed due to failed (1) > failureLimit (0)',
+    )
+    (template,) = [each.template for each in record.ends if each.end == first]
+    runs = [each for each in recorded["runs"] if each["metadata"]["labels"][POD_HASH] == template]
+    found = analysis_of(runs, first.ended)
+    assert found is not None
+    assert (utc(found.started), found.decision, found.since) == ("2026-11-29T12:13:31Z", "fail", "")
+    assert [text for _, text in found.events] == ["received non 2xx response code: 503"] * 2 + ["baking"] * 3 + ["fail"]
