@@ -46,6 +46,7 @@ def rollout(version: int | str, wanted: str, serving: str, changed: float, **sta
         "metadata": {
             "name": NAME,
             "namespace": NAMESPACE,
+            "uid": "4c4e5f9f",
             "generation": 3,
             "creationTimestamp": at(0),
             "annotations": {REVISION: "2"},

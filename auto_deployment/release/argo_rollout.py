@@ -35,9 +35,10 @@ class ArgoRollout:
     `wanted` and `serving` are the hashes of two pod templates: the one of the specification, and the one that is in service.
     `serving` is empty during the first installation. `image` and `who` are of `wanted`: its image, and what set it. `changed`:
     when `wanted` last became, or ceased to be, the template in service. `stopped`: when the controller aborted `wanted`
-    (`is_aborted`), or stopped waiting for its pods.
+    (`is_aborted`), or stopped waiting for its pods. `uid` is the object's own: a Rollout that is made again has another.
     """
 
+    uid: str
     image: str
     who: str
     wanted: str
@@ -73,6 +74,7 @@ def rollout_of(body: Mapping[str, Any]) -> ArgoRollout | None:
     # With this setting an abort follows the time-out.
     is_late = progressing.get("reason") == TIMED_OUT and not spec.get("progressDeadlineAbort")
     return ArgoRollout(
+        uid=metadata["uid"],
         image=spec["template"]["spec"]["containers"][0]["image"],
         who=_manager(metadata.get("managedFields", ())),
         wanted=status.get("currentPodHash", ""),
@@ -170,11 +172,12 @@ class RecordedEnd:
 class Record:
     """What was seen of a Rollout so far; nothing at the first start.
 
-    `serving`: the hash of the pod template in service. `in_service`: its version; None where that is not known. `stop`: the
-    last abort or time-out that was recorded.
+    `uid`: the Rollout's own. `serving`: the hash of the pod template in service. `in_service`: its version; None where that is
+    not known. `stop`: the last abort or time-out that was recorded.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")  # also for the dataclasses in it
+    uid: str = ""
     serving: str = ""
     in_service: int | None = None
     stop: str = ""
@@ -195,13 +198,13 @@ def observe(record: Record, rollout: ArgoRollout, version: int, now: float) -> R
     """The record after a look at the Rollout: what is under way, and a further end where a release has ended.
 
     `version` is that of the wanted pod template. The first look reports no end that is there already. A release that began and
-    ended between two looks is reported too.
+    ended between two looks is reported too. After another installation the next look is a first one.
     """
     if not rollout.serving:
         return record
-    if not record.serving:
-        record = replace(record, serving=rollout.serving, stop=rollout.stop)
-        record = replace(record, in_service=version if rollout.wanted == rollout.serving else None)
+    if rollout.uid != record.uid:
+        in_service = version if rollout.wanted == rollout.serving else None
+        record = Record(rollout.uid, rollout.serving, in_service, rollout.stop, None, record.ends)
     if rollout.serving != record.serving:
         if rollout.wanted == rollout.serving and rollout.phase != HEALTHY:
             return record  # its last pods are still replaced

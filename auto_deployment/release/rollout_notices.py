@@ -188,6 +188,8 @@ class RolloutNotices:
         for end in [each.end for each in self._record().ends if each.has_evidence and not each.end.notified]:
             if now - self._tried.get(end.folder, -RETRY_SECONDS) >= RETRY_SECONDS:
                 self._tried[end.folder] = now
+                # What cannot be recorded, on a full volume, would be sent again and again.
+                self._save(end)
                 self._announcer.announce(self._folder / end.folder, end, self._save)
 
     def _write_evidence(self, recorded: RecordedEnd) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -288,3 +289,29 @@ def test_a_process_that_is_killed_at_any_moment_loses_nothing(site: Site) -> Non
         assert sum(copies.values()) <= ends + KILLS
     for each in site.record.ends:
         assert (site.volume / each.end.folder / "report.html").stat().st_size > 1000
+
+
+def test_a_full_volume_sends_nothing_that_cannot_be_recorded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it has room again, the notice is sent once."""
+    notices = site.start()
+    notices.look()
+    site.office.stop()
+    site.slack.stop()
+    site.api.rollout = ABORTED
+    notices.look()
+    site.office.start()
+    site.slack.start()
+    site.now += RETRY_SECONDS
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("auto_deployment.release.rollout_notices.write_typed", full)
+        with pytest.raises(OSError, match="No space left"):
+            notices.look()
+    assert (site.office.mails, site.slack.messages) == ([], [])
+    site.now += RETRY_SECONDS
+    notices.look()
+    notices.look()
+    assert (len(site.office.mails), len(site.slack.messages)) == (1, 1)

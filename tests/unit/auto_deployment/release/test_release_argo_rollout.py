@@ -132,6 +132,15 @@ def test_the_first_look_reports_nothing_that_is_over() -> None:
     assert end.version == 8
 
 
+def test_another_installation_is_no_release() -> None:
+    """The volume of the one before is still there. Its ends stay."""
+    again = argo.rollout(8, "eight", "eight", 600)
+    again["metadata"]["uid"] = "another"
+    record = after(BEFORE, BAKING, ABORTED, again)
+    assert [each.version for each in ends(record)] == [7]
+    assert (record.in_service, record.serving, record.uid) == (8, "eight", "another")
+
+
 def test_a_release_between_two_looks_is_not_lost() -> None:
     """Promoted or aborted, while the process was away."""
     (end,) = ends(after(BEFORE, PROMOTED))
