@@ -272,11 +272,12 @@ def _events(end: ReleaseEnd, analysis: Analysis | None) -> list[dict[str, object
 
 def advice_for(rollout: str, namespace: str, pod: str) -> Advice:
     """Where evidence is and what to do on a cluster. `evidence` is in the form that `kubectl cp` takes."""
-    plugin = f"rollout {rollout} --namespace {namespace}"
+    patch = f"kubectl --namespace {namespace} patch rollout {rollout} --subresource status --type merge --patch"
+    # The braces are doubled, because advice is a template.
     return Advice(
         evidence=f"{namespace}/{pod}:{{folder}}/report.html",
-        again=f"kubectl argo rollouts retry {plugin}",
-        retry=f"Argo Rollouts waits for the pods. To end that: kubectl argo rollouts abort {plugin}.",
+        again=patch + """ '{{"status":{{"abort":false}}}}', while the Rollout has its image""",
+        retry=f"""Argo Rollouts waits for the pods. To end that: {patch} '{{"status":{{"abort":true}}}}'.""",
     )
 
 

@@ -192,7 +192,8 @@ def test_texts_are_those_of_a_server_but_for_place_and_commands(ending: Ending) 
     server, cluster = notice_of(end), notice_of(end, (), advice_for(argo.NAME, argo.NAMESPACE, "movierec-notices-0"))
     assert cluster.subject == server.subject
     text = cluster.whole[1].replace("movierec/movierec-notices-0:", ".stack/release/")
-    again = "kubectl argo rollouts retry rollout movierec-service --namespace movierec"
+    again = """ --subresource status --type merge --patch '{"status":{"abort":false}}', while the Rollout has its image"""
+    again = f"kubectl --namespace movierec patch rollout movierec-service{again}"
     assert text.replace(again, "scripts/deploy.sh release --again, while data/version.txt says 7") == server.whole[1]
     assert "evidence  movierec/movierec-notices-0:7-19700101T000000Z/report.html\n" in cluster.text
     assert "deploy.sh" not in cluster.text
@@ -204,7 +205,7 @@ def test_a_failed_release_names_the_command_of_its_place() -> None:
     end = ReleaseEnd(7, Ending.FAILED, ("replace the canary: timed out",), "helm", 0.0, 900.0, 6, "7-x")
     text = " ".join(notice_of(end, (), advice_for(argo.NAME, argo.NAMESPACE, "p")).text.split())
     assert "Version 6 stays in service. The reason is above. Argo Rollouts waits for the pods." in text
-    assert "kubectl argo rollouts abort rollout movierec-service --namespace movierec." in text
+    assert """--patch '{"status":{"abort":true}}'.""" in text
 
 
 def test_looks_at_a_real_rollout_give_its_ends() -> None:
