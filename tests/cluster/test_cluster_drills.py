@@ -65,6 +65,7 @@ def test_four_of_five_first_tries_go_to_the_stable_pods(tmp_path: Path) -> None:
     assert 0.15 <= share <= 0.25
 
 
+@pytest.mark.long
 def test_an_upgrade_fails_no_request(tmp_path: Path) -> None:
     """Every pod of the services and of NGINX is replaced, and each answer has its row, also those of the pods that ended."""
     rows = cluster.rows()
@@ -80,6 +81,7 @@ def test_an_upgrade_fails_no_request(tmp_path: Path) -> None:
     wait_for_rows(rows + visits.requests)
 
 
+@pytest.mark.long
 def test_a_restart_of_nginx_fails_no_request(tmp_path: Path) -> None:
     """Pod after pod."""
 
@@ -92,6 +94,7 @@ def test_a_restart_of_nginx_fails_no_request(tmp_path: Path) -> None:
     assert visits.failed == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["stable", "canary"])
 def test_a_killed_pod_fails_no_request(tmp_path: Path, part: str) -> None:
     """Its processes are killed at once, without a chance to end. NGINX repeats their requests, see location @again."""
@@ -122,6 +125,7 @@ def test_a_drain_fails_no_request(tmp_path: Path) -> None:
     assert visits.failed == 0
 
 
+@pytest.mark.long
 def test_an_api_server_that_stops_fails_no_request(tmp_path: Path) -> None:
     """For 15 s: pods, their network and their names do without it."""
 
@@ -137,6 +141,7 @@ def test_an_api_server_that_stops_fails_no_request(tmp_path: Path) -> None:
     assert visits.failed == 0
 
 
+@pytest.mark.long
 def test_a_killed_nginx_fails_few_requests(tmp_path: Path) -> None:
     """Those that are under way in it, and those that the node sends to it before it is there again."""
     pod, *_ = cluster.pods("nginx")
