@@ -1,0 +1,151 @@
+"""Ends of releases on a real cluster arrive by mail and Slack, and their evidence can be copied out of the pod."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scripts.lib.images.docker import docker
+from scripts.ports import reserve
+from scripts.rehearse.mailbox import Mailbox
+from scripts.tour.slack import SlackSink
+from tests.cluster import cluster
+from tests.cluster.test_cluster_rollout import FIRST, GOOD, VALUES, VERDICT, back_to, build, released, rollout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.cluster
+
+# This host, as the nodes see it.
+HOST = "10.213.98.1"
+POD = f"{cluster.RELEASE}-notices-0"
+SECRET = "mail-and-slack"  # noqa: S105 - a name
+FAILING = 4
+
+
+@dataclass(frozen=True)
+class Receivers:
+    """A mail server and a webhook on this host."""
+
+    mailbox: Mailbox
+    slack: SlackSink
+
+    def texts(self) -> list[str]:
+        """The mails as Slack has them, without line breaks and signs that differ."""
+        return [_plain(f"*{mail['Subject']}*{mail.get_content()}") for mail in self.mailbox.mails]
+
+    def messages(self) -> list[str]:
+        """Slack's messages in the same form."""
+        return [_plain(each) for each in self.slack.messages]
+
+
+def _plain(text: str) -> str:
+    return "".join(text.split()).replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&")
+
+
+@pytest.fixture(scope="module")
+def receivers(nodes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receivers]:  # noqa: ARG001 - the cluster is there
+    """The first version in service as a Rollout, whose ends are announced here."""
+    images = [build(number, tmp_path_factory.mktemp(f"version-{number}")) for number in (FIRST, GOOD, FAILING)]
+    root = str(cluster.ROOT)
+    docker("build", "--quiet", "--file", f"{root}/kubernetes/verdict/Dockerfile", "--tag", VERDICT, root, timeout=900)
+    cluster.load(*images, VERDICT)
+    (port,) = reserve()
+    found = Receivers(Mailbox(port, HOST), SlackSink(HOST))
+    found.mailbox.start()
+    found.slack.start()
+    settings = {
+        "SMTP_HOST": HOST,
+        "SMTP_PORT": str(port),
+        "MAIL_FROM": "movierec@example.org",
+        "MAIL_TO": "ann@example.org",
+        "SLACK_WEBHOOK_URL": found.slack.url,
+    }
+    cluster.make_namespace()
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}, "stringData": settings}
+    cluster.run("kubectl", "--namespace", cluster.NAMESPACE, "apply", "--filename", "-", content=json.dumps(secret))
+    cluster.install(*VALUES, "--set", f"alertmanager.settingsSecret={SECRET}")
+    cluster.rolled_out()
+    cluster.wait_until(lambda: rollout()["status"].get("phase") == "Healthy", 120, "the Rollout is not healthy")
+    cluster.wait_until(lambda: state()["serving"] == rollout()["status"]["stableRS"], 60, "nobody looked at the Rollout")
+    yield found
+    cluster.uninstall()
+    docker("image", "rm", *images, VERDICT)
+    found.mailbox.stop()
+    found.slack.stop()
+
+
+def state() -> dict[str, str]:
+    """What the pod has recorded; empty before its first look."""
+    recorded = cluster.kubectl("exec", POD, "--", "sh", "-c", 'cat state.json 2>/dev/null || echo \'{"serving": ""}\'')
+    found: dict[str, str] = json.loads(recorded)
+    return found
+
+
+def test_a_promotion_and_an_abort_are_announced_and_kept(receivers: Receivers, tmp_path: Path) -> None:
+    """Each once, although the pod is killed between them and during the second bake, and the installation not at all."""
+    mails = receivers.mailbox.mails
+    assert released(GOOD, tmp_path).end == "promoted"
+    cluster.wait_until(lambda: len(mails) == 1, 60, "no mail about the promotion")
+
+    def kill() -> None:
+        cluster.kubectl("delete", "pod", POD, "--grace-period", "0", "--force")
+
+    kill()
+    assert released(FAILING, tmp_path, kill).end == "aborted"
+    cluster.wait_until(lambda: len(mails) == 2, 120, "no mail about the abort")
+    back_to(GOOD)
+    subjects = [str(mail["Subject"]).strip() for mail in mails]
+    assert subjects[0] == f"movierec: version {GOOD} promoted: deployed successfully"
+    assert subjects[1].startswith(f"movierec: canary {FAILING} aborted: success per try ")
+    assert f"The canary was removed: version {GOOD} stays in service." in mails[1].get_content()
+    cluster.wait_until(lambda: len(receivers.slack.messages) == 2, 30, "Slack has not both")
+    assert receivers.messages() == receivers.texts()
+    for mail, version in zip(mails, (GOOD, FAILING), strict=True):
+        print(mail["Subject"], mail.get_content(), sep="\n")
+        (line,) = [line for line in mail.get_content().splitlines() if line.startswith("evidence ")]
+        copied = tmp_path / f"{version}.html"
+        cluster.kubectl("cp", line.split()[1], str(copied))
+        text = copied.read_text()
+        assert text.count("<svg") == 4
+        assert f"<td>{version}, replacing {FIRST if version == GOOD else GOOD}</td>" in text
+
+
+@pytest.mark.usefixtures("receivers")
+def test_the_account_may_read_the_rollout_and_no_more(tmp_path: Path) -> None:
+    """By real calls with its token."""
+    token = cluster.kubectl("create", "token", f"{cluster.RELEASE}-notices", "--duration", "10m").strip()
+    (tmp_path / "none").touch()
+
+    def call(*arguments: str) -> tuple[int, str]:
+        server = ("--kubeconfig", str(tmp_path / "none"), "--server", "https://10.213.98.11:6443", "--token", token)
+        authority = ("--certificate-authority", str(cluster.STATE / "pki" / "ca.crt"), "--namespace", cluster.NAMESPACE)
+        done = subprocess.run(
+            ["kubectl", *server, *authority, *arguments],
+            env=cluster.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    for allowed in (("get", "rollout", "movierec-service"), ("get", "analysisruns")):
+        status, output = call(*allowed)
+        assert status == 0, output
+    for refused in (
+        ("get", "rollouts"),
+        ("patch", "rollout", "movierec-service", "--type", "merge", "--patch", '{"spec":{"replicas":1}}'),
+        ("get", "secret", SECRET),
+        ("get", "pods"),
+        ("exec", POD, "--", "true"),
+        ("get", "analysisruns", "--namespace", "default"),
+    ):
+        status, output = call(*refused)
+        assert (status != 0, "orbidden" in output) == (True, True), f"{refused}: {output}"
