@@ -109,6 +109,8 @@ class Api:
         except (requests.RequestException, OSError) as error:
             why = reason_of(error) if isinstance(error, requests.RequestException) else str(error)
             raise ApiError(f"{url}: the API server cannot be reached ({why})") from error
+        if answer.status_code == requests.codes.not_found:
+            raise ApiError(f"{url}: not there: install Argo Rollouts, and the chart with rollout.enabled")
         if not isinstance(body, dict):
             raise ApiError(f"{url}: status {answer.status_code}: the account needs get on rollouts, list on analysisruns")
         return body

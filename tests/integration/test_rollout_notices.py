@@ -202,7 +202,7 @@ def test_without_prometheus_an_end_waits_and_is_then_announced(site: Site) -> No
         ("namespace", "namespace: cannot be read: the pod needs a service account's token"),
         ("token", "status 401: the account needs get on rollouts, list on analysisruns"),
         ("server", "the API server cannot be reached"),
-        ("rollout", "status 404"),
+        ("rollout", "not there: install Argo Rollouts, and the chart with rollout.enabled"),
         ("object", "not a Rollout of Argo Rollouts 1.8 or newer"),
     ],
 )
