@@ -126,6 +126,26 @@ def test_a_drain_fails_no_request(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_a_drain_of_mysqls_node_loses_no_answer(tmp_path: Path) -> None:
+    """MySQL ends after the services of its node, which deliver their last answers. The other pods keep theirs meanwhile."""
+    rows = cluster.rows()
+    (node,) = cluster.pods("mysql").values()
+    (other,) = [each for each in cluster.NODES if each != node]
+
+    def drain() -> None:
+        cluster.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout", "150s", seconds=180)
+
+    try:
+        visits = cluster.under_load(tmp_path, drain, other)
+    finally:
+        cluster.kubectl("uncordon", node)
+    show("drain of MySQL's node", visits)
+    cluster.rolled_out()
+    assert visits.failed == 0
+    wait_for_rows(rows + visits.requests)
+
+
+@pytest.mark.long
 def test_an_api_server_that_stops_fails_no_request(tmp_path: Path) -> None:
     """For 15 s: pods, their network and their names do without it."""
 
