@@ -12,15 +12,24 @@ from tests.cluster import cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("nodes")]
 
-PARTS = ("nginx", "stable", "canary", "mysql", "migrate", "prometheus", "alertmanager", "console", "a stranger")
-# Who may open a connection to whom, on which port.
-ALLOWED = {
-    ("a stranger", "nginx", 8082),
-    ("alertmanager", "nginx", 8082),  # its way out is open, for mail and Slack, and so is the way in to NGINX
+# What the parts with an open way out, for mail and Slack, reach of those with an open way in.
+STRANGERS = ("a stranger", "alertmanager")
+COMMON = {
+    *((part, "mysql", 3306) for part in ("migrate", "console")),
+    *(("prometheus", "nginx", 3903), ("console", "prometheus", 9090), ("prometheus", "alertmanager", 9093)),
+}
+# Who may open a connection to whom, on which port: with two Deployments, and with one Rollout.
+ALLOWED = COMMON | {
+    *((part, "nginx", 8082) for part in STRANGERS),
     *(("nginx", "stable", 5000), ("nginx", "canary", 5001)),
     *(("prometheus", part, port) for part in ("stable", "canary") for port in (9100, 9101)),
-    *((part, "mysql", 3306) for part in ("stable", "canary", "migrate", "console")),
-    *(("prometheus", "nginx", 3903), ("console", "prometheus", 9090), ("prometheus", "alertmanager", 9093)),
+    *((part, "mysql", 3306) for part in ("stable", "canary")),
+}
+ALLOWED_IN_ROLLOUT = COMMON | {
+    *((part, to, port) for part in (*STRANGERS, "notices") for to, port in (("nginx", 8082), ("verdict", 8084))),
+    *(("nginx", "service", port) for port in (5000, 5001)),
+    *(("prometheus", "service", port) for port in (9100, 9101)),
+    *(("service", "mysql", 3306), ("verdict", "prometheus", 9090), ("notices", "prometheus", 9090)),
 }
 BROKERS = r"fresh.settings.KAFKA_BOOTSTRAP_SERVERS=one.example.org:9092\,two.example.org:9093"
 FRESH = ("--set", "fresh.enabled=true", "--set", BROKERS, "--set", "fresh.secret=kafka", "--set", "fresh.kafkaPorts={9094}")
@@ -275,17 +284,29 @@ def allows(rules: list[dict[str, Any]] | None, side: str, other: str, port: int)
     )
 
 
-def test_policies_allow_each_part_what_it_needs_and_no_more() -> None:
-    """For every pair of parts and every port: out of the one, and into the other. Only Alertmanager's way out is open."""
-    policies = {component(each["metadata"]["labels"]): each["spec"] for each in rendered() if each["kind"] == "NetworkPolicy"}
-    assert set(policies) == set(PARTS) - {"a stranger"}
-    ports = {port for *_, port in ALLOWED}
-    found = set()
-    for client in PARTS:
-        for server in policies:
-            for port in ports:
-                into = allows(policies[server]["ingress"], "from", client, port)
-                out = client not in policies or allows(policies[client]["egress"], "to", server, port)
-                found |= {(client, server, port)} if into and out else set()
-    assert found == ALLOWED
-    assert [part for part, policy in policies.items() if {} in policy["egress"]] == ["alertmanager"]
+@pytest.mark.parametrize("rollout", [False, True])
+def test_policies_allow_each_part_what_it_needs_and_no_more(*, rollout: bool) -> None:
+    """For every pair of parts and every port: out of the one, and into the other. Each part has a policy."""
+    objects = rendered(*(ROLLOUT if rollout else ()))
+    policies: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for each in objects:
+        if each["kind"] == "NetworkPolicy":
+            sides = policies.setdefault(component(each["spec"]["podSelector"]["matchLabels"]), {"ingress": [], "egress": []})
+            for side, rules in sides.items():
+                rules.extend(each["spec"].get(side) or ())
+    pods = {component(each["spec"]["template"]["metadata"]["labels"]) for each in objects if "template" in each.get("spec", {})}
+    assert set(policies) == pods
+    allowed = ALLOWED_IN_ROLLOUT if rollout else ALLOWED
+    ports = {port for *_, port in allowed}
+    found = {
+        (client, server, port)
+        for client in ({*policies, "a stranger"})
+        for server in policies
+        for port in ports
+        if allows(policies[server]["ingress"], "from", client, port)
+        and (client not in policies or allows(policies[client]["egress"], "to", server, port))
+    }
+    assert found == allowed
+    assert {part for part, sides in policies.items() if {} in sides["egress"]} == {"alertmanager"} | (
+        {"notices"} if rollout else set()
+    )
