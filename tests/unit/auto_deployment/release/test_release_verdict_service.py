@@ -176,6 +176,7 @@ def test_the_analysis_template_takes_each_verdict_as_it_is_meant() -> None:
     assert failures is not None
     assert {*json.loads(failures[1]), Decision.PASS, Decision.BAKING} == {*Decision}
     assert (fields["consecutiveSuccessLimit"], fields["failureLimit"]) == ("1", "0")
+    assert fields["count"] == fields["inconclusiveLimit"], "Argo refuses a step whose analysis has no count"
     assert fields["jsonPath"] == '"{$.verdict}"'
 
 
