@@ -39,7 +39,7 @@ VERSIONS: Mapping[int, Mapping[str, str]] = {
 FAULTY = {"slower than 500 ms": 3, "20 % errors": 4, "workers crash": 5, "does not start": 6}
 VALUES = (
     *("--set", "rollout.enabled=true,rollout.deadlineSeconds=60,deployer.enabled=true"),
-    *("--set", f"image.tag={FIRST},verdict.enabled=true,verdict.image={VERDICT}"),
+    *("--set-string", f"image.tag={FIRST}", "--set", f"verdict.enabled=true,verdict.image={VERDICT}"),
     *(part for name, value in COMPRESSED.items() for part in ("--set-string", f"verdict.settings.{name}={value}")),
 )
 RELEASE_SECONDS = 400.0
@@ -170,6 +170,19 @@ def tracks() -> set[tuple[int, str]]:
     return {(each["version"], each["track"]) for each in asked}
 
 
+def in_service() -> int:
+    """The version of every pod, none of which is a canary."""
+    (found,) = {*service_pods().values()}
+    image, track = found
+    assert track == "stable"
+    return int(image.rpartition(":")[2])
+
+
+def next_good() -> int:
+    """A version without faults that is not in service."""
+    return FIRST + GOOD - in_service()
+
+
 def back_to(number: int) -> None:
     """Take the image of an aborted version out of the Rollout: nothing starts, and the Rollout is healthy again."""
     pods = service_pods()
@@ -180,7 +193,7 @@ def back_to(number: int) -> None:
 
 @pytest.mark.usefixtures("_installed")
 class TestReleases:
-    """In this order: the second version is in service from the first test on."""
+    """In any order: each begins with a good version in service, and ends so."""
 
     def test_pods_of_a_version_are_on_both_nodes(self) -> None:
         """A lost node leaves one of them."""
@@ -188,11 +201,11 @@ class TestReleases:
 
     def test_a_good_version_is_promoted(self, tmp_path: Path) -> None:
         """Its pods become stable without a restart, no request fails, and each answer's row has the right version and track."""
-        ended = released(GOOD, tmp_path)
-        assert (ended.end, ended.visits.failed) == ("promoted", 0)
-        assert {*service_pods().values()} == {(f"movierec-app:{GOOD}", "stable")}
-        cluster.wait_until(lambda: tracks() == {(GOOD, "stable")}, 30, "the answers do not follow")
-        assert set(ended.rows) == {(FIRST, "stable"), (GOOD, "canary"), (GOOD, "stable")}
+        before, version = in_service(), next_good()
+        ended = released(version, tmp_path)
+        assert (ended.end, ended.visits.failed, in_service()) == ("promoted", 0, version)
+        cluster.wait_until(lambda: tracks() == {(version, "stable")}, 30, "the answers do not follow")
+        assert set(ended.rows) == {(before, "stable"), (version, "canary"), (version, "stable")}
         assert sum(ended.rows.values()) == ended.visits.requests
         selectors = [
             each["spec"]["selector"] for each in cluster.found("services", "movierec-stable", "movierec-canary")["items"]
@@ -203,33 +216,37 @@ class TestReleases:
     def test_a_faulty_version_is_aborted(self, tmp_path: Path, fault: str) -> None:
         """The version before serves everywhere again, and NGINX has repeated what failed."""
         print(fault)
-        ended = released(FAULTY[fault], tmp_path)
-        assert (ended.end, ended.visits.failed) == ("aborted", 0)
-        assert {*service_pods().values()} == {(f"movierec-app:{GOOD}", "stable")}
-        assert set(ended.rows) <= {(GOOD, "stable"), (FAULTY[fault], "canary")}
-        back_to(GOOD)
+        before, version = in_service(), FAULTY[fault]
+        ended = released(version, tmp_path)
+        assert (ended.end, ended.visits.failed, in_service()) == ("aborted", 0, before)
+        assert set(ended.rows) <= {(before, "stable"), (version, "canary")}
+        back_to(before)
 
     def test_what_happens_during_a_bake_does_not_end_it(self, tmp_path: Path) -> None:
         """Prometheus is away for 20 s, then helm changes NGINX: the image that was set stays. Scaling waits."""
+        version = next_good()
 
         def meanwhile() -> None:
             with cluster.paused(f"{cluster.RELEASE}-prometheus-0", "prometheus"):
                 time.sleep(20)
                 assert baking()
-            with pytest.raises(AssertionError, match=f"movierec-app:{FIRST} bakes: scale from 3 to 5 pods after the bake"):
+            with pytest.raises(AssertionError, match=f"movierec-app:{version} bakes: scale from 3 to 5 pods after the bake"):
                 cluster.upgrade(*VALUES, "--set", "stable.replicas=4")
             cluster.upgrade(*VALUES, "--set", "nginx.triesLogMb=21")
-            assert rollout()["spec"]["template"]["spec"]["containers"][0]["image"] == f"movierec-app:{FIRST}"
+            assert rollout()["spec"]["template"]["spec"]["containers"][0]["image"] == f"movierec-app:{version}"
 
-        ended = released(FIRST, tmp_path, meanwhile)
-        assert (ended.end, ended.visits.failed) == ("promoted", 0)
-        assert {*service_pods().values()} == {(f"movierec-app:{FIRST}", "stable")}
+        ended = released(version, tmp_path, meanwhile)
+        assert (ended.end, ended.visits.failed, in_service()) == ("promoted", 0, version)
 
     def test_a_rollback_of_the_chart_leaves_the_version(self) -> None:
         """Helm takes back its own change only, and NGINX has its former file."""
+        pods = service_pods()
+        cluster.upgrade(*VALUES, "--set", "nginx.triesLogMb=22")
+        nginx = cluster.pods("nginx")
         cluster.run("helm", "--namespace", cluster.NAMESPACE, "rollback", cluster.RELEASE, "--wait", "--timeout", "4m")
         assert wait_for_end() == "promoted"
-        assert {*service_pods().values()} == {(f"movierec-app:{FIRST}", "stable")}
+        assert service_pods() == pods
+        assert not {*nginx} & {*cluster.pods("nginx")}
 
     def test_the_deployers_token_may_set_the_image_and_no_more(self, tmp_path: Path) -> None:
         """By real calls: the image it sets already runs, so nothing starts."""
@@ -260,7 +277,7 @@ class TestReleases:
         (pod, *_) = service_pods()
         status, output = call("get", "rollout", NAME, "--output", "jsonpath={.status.phase}")
         assert (status, output) == (0, "Healthy")
-        status, output = call("patch", "rollout", NAME, "--type", "json", "--patch", image_patch(FIRST))
+        status, output = call("patch", "rollout", NAME, "--type", "json", "--patch", image_patch(in_service()))
         assert status == 0, output
         refused = (
             ("get", "secrets"),
