@@ -36,7 +36,8 @@ VERSIONS: Mapping[int, Mapping[str, str]] = {
     5: LATER | {"FAULT_WORKER_ANSWERS": "50"},
     6: {"FAULT_START": "1"},
 }
-FAULTY = {"slower than 500 ms": 3, "20 % errors": 4, "workers crash": 5, "does not start": 6}
+CRASHES = "workers crash"
+FAULTY = {"slower than 500 ms": 3, "20 % errors": 4, CRASHES: 5, "does not start": 6}
 VALUES = (
     *("--set", "rollout.enabled=true,rollout.deadlineSeconds=60,deployer.enabled=true"),
     *("--set-string", f"image.tag={FIRST}", "--set", f"verdict.enabled=true,verdict.image={VERDICT}"),
@@ -212,7 +213,9 @@ class TestReleases:
         ]
         assert selectors[0] == selectors[1]
 
-    @pytest.mark.parametrize("fault", FAULTY)
+    @pytest.mark.parametrize(
+        "fault", [name if name == CRASHES else pytest.param(name, marks=pytest.mark.long) for name in FAULTY]
+    )
     def test_a_faulty_version_is_aborted(self, tmp_path: Path, fault: str) -> None:
         """The version before serves everywhere again, and NGINX has repeated what failed."""
         print(fault)
@@ -222,6 +225,7 @@ class TestReleases:
         assert set(ended.rows) <= {(before, "stable"), (version, "canary")}
         back_to(before)
 
+    @pytest.mark.long
     def test_what_happens_during_a_bake_does_not_end_it(self, tmp_path: Path) -> None:
         """Prometheus is away for 20 s, then helm changes NGINX: the image that was set stays. Scaling waits."""
         version = next_good()
@@ -238,6 +242,7 @@ class TestReleases:
         ended = released(version, tmp_path, meanwhile)
         assert (ended.end, ended.visits.failed, in_service()) == ("promoted", 0, version)
 
+    @pytest.mark.long
     def test_a_rollback_of_the_chart_leaves_the_version(self) -> None:
         """Helm takes back its own change only, and NGINX has its former file."""
         pods = service_pods()
