@@ -239,6 +239,13 @@ def test_a_canary_that_is_not_scraped_has_no_begin(first: Sequence[float], witho
         begin_of_bake(Beginnings(first, without), "7", LIMITS, BEGAN)
 
 
+def test_a_begin_is_looked_for_further_back_than_the_longest_bake() -> None:
+    """Otherwise it would move with the time, and the bake would never end."""
+    for query in begin_queries("7", LIMITS):
+        (seconds,) = re.findall(r"\[(\d+)s:\d+s\]\)$", query)
+        assert int(seconds) > 60 * LIMITS.max_bake_minutes
+
+
 def test_a_begin_that_prometheus_cannot_say_is_no_verdict() -> None:
     """Status 503, as with any other query."""
     away = Scrapes(failure=UnreachableError("http://prometheus: Prometheus cannot be reached"))
