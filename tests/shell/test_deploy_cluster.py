@@ -147,13 +147,16 @@ def test_the_job_waits_for_what_argo_says_of_the_new_image(
     assert (ended.returncode, words in ended.stdout + ended.stderr) == (status, True), ended
 
 
-def test_an_image_that_is_there_already_changes_nothing(runner: Runner) -> None:
-    """The job, started again, says how far the rollout is."""
-    runner.set("2|2||Paused|3|", present=NEXT)
+def test_a_version_that_is_there_already_is_not_built_again(runner: Runner) -> None:
+    """Another digest would begin another bake. The job, started again, says how far the rollout is."""
+    present = f"{IMAGE}:model-7@sha256:{'1b' * 32}"
+    runner.set("2|2||Paused|1|", present=present)
     ended = runner.run()
     assert ended.returncode == 0, ended.stderr
-    assert "has this image already" in ended.stdout
-    assert runner.images == [NEXT, NEXT, "other:1", NEXT]
+    assert "the Rollout has version 7 already" in ended.stdout
+    runner.set("2|2|true|Degraded|0|RolloutAborted: verdict fail", present=present)
+    assert runner.run().returncode == 3
+    assert (runner.images[0], runner.calls) == (present, [])
 
 
 def test_an_older_version_is_refused(runner: Runner) -> None:
