@@ -37,12 +37,12 @@ OPERATOR = (
     *("--set", "prometheus.enabled=false", "--set", "alertmanager.enabled=false"),
     *("--set", "prometheus.operator.enabled=true", "--set", "prometheus.operator.labels.release=kps"),
 )
-ROLLOUT = ("--set", "rollout.enabled=true", "--set", "verdict.enabled=true", "--set", "verdict.image=movierec-verdict:1")
+ROLLOUT = ("--set", "rollout.enabled=true,verdict.enabled=true,verdict.image=movierec-verdict:1", "--set-string", "image.tag=7")
 # Of the whole cluster or of a host, in the order of the file.
 OF_THE_OPERATOR = ["DiskFills", "TargetDown", "AlertsNotSent", "MessagesNotSent", "RulesFail", "SettingsRefused", "SeriesGrow"]
 OTHER_WAYS = [
     (),
-    ("--set", "rollout.enabled=true,verdict.enabled=true,verdict.image=movierec-verdict:1,deployer.enabled=true"),
+    (*ROLLOUT, "--set", "deployer.enabled=true"),
     ("--set", "mysql.externalHost=db.example.org", "--set", "mysql.passwordsSecret=mine"),
     ("--set", "prometheus.enabled=false", "--set", "alertmanager.enabled=false", "--set", "console.enabled=false"),
     ("--set", "mysql.storage.size=", "--set", "prometheus.storage.size=5Gi", "--set", "stable.spread=preferred"),
@@ -242,6 +242,8 @@ def test_a_rollout_replaces_both_deployments() -> None:
     assert ("NetworkPolicy", "movierec-canary") not in objects
     with pytest.raises(AssertionError, match=r"rollout\.enabled needs our verdict"):
         rendered("--set", "rollout.enabled=true")
+    with pytest.raises(AssertionError, match=r"image\.tag is stable, but the verdict reads the version from it"):
+        rendered(*ROLLOUT, "--set-string", "image.tag=stable")
 
 
 def test_helm_finds_no_fault() -> None:
