@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from contextlib import contextmanager
@@ -77,9 +78,25 @@ def load(*images: str) -> None:
 
 
 def uninstall() -> None:
-    """Remove the release with its namespace."""
+    """Remove the release with its namespace, and empty its volumes for the next one: the cluster has six of them."""
     run("helm", "--namespace", NAMESPACE, "uninstall", RELEASE, "--wait")
     run("kubectl", "delete", "namespace", NAMESPACE, "--timeout", "120s", seconds=150)
+    for volume in found("persistentvolumes")["items"]:
+        if volume["spec"].get("claimRef", {}).get("namespace") == NAMESPACE and volume["status"]["phase"] == "Released":
+            folder = Path(volume["spec"]["local"]["path"])
+            shutil.rmtree(folder)
+            folder.mkdir()
+            free, name = [{"op": "remove", "path": "/spec/claimRef"}], volume["metadata"]["name"]
+            run(
+                "kubectl",
+                "patch",
+                "persistentvolume",
+                volume["metadata"]["name"],
+                "--type",
+                "json",
+                "--patch",
+                json.dumps(free),
+            )
 
 
 def make_namespace() -> None:
