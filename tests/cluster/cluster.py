@@ -87,16 +87,7 @@ def uninstall() -> None:
             shutil.rmtree(folder)
             folder.mkdir()
             free, name = [{"op": "remove", "path": "/spec/claimRef"}], volume["metadata"]["name"]
-            run(
-                "kubectl",
-                "patch",
-                "persistentvolume",
-                volume["metadata"]["name"],
-                "--type",
-                "json",
-                "--patch",
-                json.dumps(free),
-            )
+            run("kubectl", "patch", "persistentvolume", name, "--type", "json", "--patch", json.dumps(free))
 
 
 def make_namespace() -> None:
