@@ -32,6 +32,7 @@ class Track:
         self._track = setting
         self._file = file
         self._read_at = -inf if file is not None else inf
+        self._problem = ""
 
     def __call__(self) -> str:
         """`stable` or `canary`."""
@@ -44,8 +45,11 @@ class Track:
         try:
             found = file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeError) as error:
-            log.warning("TRACK_FILE: %s: %s: the track stays %s", file, error, self._track)
+            if str(error) != self._problem:
+                log.warning("TRACK_FILE: %s: %s: the track stays %s", file, error, self._track)
+            self._problem = str(error)
             return
+        self._problem = ""
         if found in TRACKS and found != self._track:
             log.info("the track is %s now, after %s", found, self._track)
             self._track = found

@@ -111,6 +111,8 @@ def test_freshness_has_its_secret_alone_and_the_service_only_reads() -> None:
         assert [each["name"] for each in pod["initContainers"]] == ["shipper", "fresh"], "the shipper ends last"
     with pytest.raises(AssertionError, match=r"set fresh\.settings\.KAFKA_BOOTSTRAP_SERVERS"):
         rendered("--set", "fresh.enabled=true")
+    with pytest.raises(AssertionError, match="broker has no port"):
+        rendered("--set", "fresh.enabled=true,fresh.settings.KAFKA_BOOTSTRAP_SERVERS=broker")
     with pytest.raises(AssertionError, match="KAFKA_SECURITY_PASSWORD"):
         rendered(*FRESH, "--set", "fresh.settings.KAFKA_SECURITY_PASSWORD=x")
 
@@ -242,6 +244,8 @@ def test_a_rollout_replaces_both_deployments() -> None:
     assert template["containers"][0]["name"] == "service"
     assert [each["port"] for rule in policy["ingress"] for each in rule["ports"]] == [5000, 5001, 9100, 9101]
     assert ("NetworkPolicy", "movierec-canary") not in objects
+    with pytest.raises(AssertionError, match=r"verdict\.enabled needs metrics"):
+        rendered("--set", "verdict.enabled=true,verdict.image=x:1,prometheus.enabled=false,alertmanager.enabled=false")
     with pytest.raises(AssertionError, match=r"rollout\.enabled needs our verdict"):
         rendered("--set", "rollout.enabled=true")
     with pytest.raises(AssertionError, match=r"image\.tag is stable, but the verdict reads the version from it"):

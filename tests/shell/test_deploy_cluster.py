@@ -22,7 +22,7 @@ DOCKER = f"""#!/usr/bin/env bash
 echo "$*" >>calls
 case "$1 $2" in
 "login --username") read -r given; [[ $given == "a word" ]] || {{ echo "unauthorized" >&2; exit 1; }} ;;
-"push --quiet") [[ -n $DOCKER_CONFIG && ! -f no-push ]] ;;
+"push --quiet") [[ -n $DOCKER_CONFIG && ! -f no-push ]] && {{ [[ ! -f newer.json ]] || cp newer.json rollout.json; }} ;;
 "image inspect") printf 'elsewhere.example/movierec@sha256:1b\\n{IMAGE}@{DIGEST}\\n' ;;
 "build --quiet") [[ ! -f no-build ]] ;;
 esac
@@ -165,6 +165,17 @@ def test_an_older_version_is_refused(runner: Runner) -> None:
     ended = runner.run()
     assert (ended.returncode, "version 10 is in the Rollout, and this is 7" in ended.stderr) == (3, True)
     assert runner.images[0] == f"{IMAGE}:model-10"
+
+
+def test_an_image_that_somebody_sets_meanwhile_stays(runner: Runner) -> None:
+    """A newer version, for example, while the job builds and pushes an older one."""
+    newer = f"{IMAGE}:model-8@{DIGEST}"
+    runner.set("2|2||Progressing|1|", present=newer)
+    shutil.move(runner.folder / "rollout.json", runner.folder / "newer.json")
+    runner.set("2|2||Healthy|7|")
+    ended = runner.run()
+    assert (ended.returncode, "If it has another image meanwhile, start the job again" in ended.stderr) == (1, True), ended
+    assert runner.images == [newer, newer, "other:1", newer]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ asks for. docs/kubernetes.md says why there is one in each pod. Each of these is
     - -c
     - |
       test -e /tmp/began || touch /tmp/began
-      test -e /srv/app/fresh/topic.py || { echo "this image is older than freshness: its answers are those of the version" >&2; while touch /tmp/heartbeat; do sleep 30; done; }
+      test -e /srv/app/fresh/topic.py || { echo "this image is older than freshness: its answers are those of the version" >&2; trap "exit 0" TERM; while touch /tmp/heartbeat; do sleep 30 & wait $!; done; }
       exec python -m app.fresh
   env:
     - {name: FRESH_DIR, value: /var/lib/movierec/fresh}
@@ -98,6 +98,9 @@ asks for. docs/kubernetes.md says why there is one in each pod. Each of these is
 {{- if .enabled -}}
 {{- $ports := list -}}
 {{- range splitList "," (get .settings "KAFKA_BOOTSTRAP_SERVERS") -}}
+{{- if not (regexMatch ":[0-9]{1,5}$" (trim .)) -}}
+{{- fail (printf "fresh.settings.KAFKA_BOOTSTRAP_SERVERS: %s has no port: give HOST:PORT, such as broker.example:9092" (trim .)) -}}
+{{- end -}}
 {{- $ports = append $ports (splitList ":" (trim .) | last | int) -}}
 {{- end -}}
 {{- range .kafkaPorts }}{{ $ports = append $ports (int .) }}{{ end -}}

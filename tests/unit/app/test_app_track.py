@@ -43,6 +43,22 @@ def test_a_file_is_read_once_a_second(tmp_path: Path, clock: list[float]) -> Non
     assert current() == "stable"
 
 
+def test_a_missing_file_is_reported_once_until_it_is_back(
+    tmp_path: Path, clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not every second."""
+    file = tmp_path / "track"
+    current = Track("stable", file)
+    for exists in (False, False, True, False):
+        if exists:
+            file.write_text("stable")
+        else:
+            file.unlink(missing_ok=True)
+        clock[0] += READ_SECONDS
+        current()
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+
+
 @pytest.mark.parametrize("content", [None, b"", b"beta", b"\xff"])
 def test_a_file_without_a_track_leaves_the_track(tmp_path: Path, clock: list[float], content: bytes | None) -> None:
     """A label that is away for a moment is no other track."""
