@@ -207,7 +207,8 @@ class TestReleases:
         assert (ended.end, ended.visits.failed, in_service()) == ("promoted", 0, version)
         cluster.wait_until(lambda: tracks() == {(version, "stable")}, 30, "the answers do not follow")
         assert set(ended.rows) == {(before, "stable"), (version, "canary"), (version, "stable")}
-        assert sum(ended.rows.values()) == ended.visits.requests
+        # A try that NGINX gave up after 260 ms and repeated at a pod of the other track has a row under both.
+        assert 0 <= sum(ended.rows.values()) - ended.visits.requests <= 0.01 * ended.visits.requests
         selectors = [
             each["spec"]["selector"] for each in cluster.found("services", "movierec-stable", "movierec-canary")["items"]
         ]
