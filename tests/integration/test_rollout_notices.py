@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import random
+import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -315,3 +317,50 @@ def test_a_full_volume_sends_nothing_that_cannot_be_recorded(site: Site, monkeyp
     notices.look()
     notices.look()
     assert (len(site.office.mails), len(site.slack.messages)) == (1, 1)
+
+
+def certificates(folder: Path) -> Path:
+    """An authority without a key usage, as clusters may have, in `ca.crt`, and a server of it in `server.pem`."""
+    folder.mkdir()
+    new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes"]
+    (folder / "san").write_text("subjectAltName=IP:127.0.0.1")
+    for command in (
+        [*new, "-x509", "-subj", "/CN=cluster", "-keyout", "ca.key", "-out", "ca.crt"],
+        [*new, "-subj", "/CN=kube-apiserver", "-keyout", "server.key", "-out", "server.csr"],
+        [
+            "openssl",
+            "x509",
+            "-req",
+            "-in",
+            "server.csr",
+            "-CA",
+            "ca.crt",
+            "-CAkey",
+            "ca.key",
+            "-extfile",
+            "san",
+            "-out",
+            "server.crt",
+        ],
+    ):
+        subprocess.run(command, capture_output=True, timeout=60, check=True, cwd=folder)
+    (folder / "server.pem").write_text((folder / "server.crt").read_text() + (folder / "server.key").read_text())
+    return folder
+
+
+def test_the_api_is_known_by_the_clusters_authority(site: Site) -> None:
+    """One that Go's clients accept. Any other authority is refused, and the token is not sent."""
+    made, other = certificates(site.folder / "made"), certificates(site.folder / "other")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(made / "server.pem")
+    site.api.socket = context.wrap_socket(site.api.socket, server_side=True)
+    site.api.url = site.api.url.replace("http:", "https:")
+    notices = site.start()
+    shutil.copy(made / "ca.crt", site.folder / "account" / "ca.crt")
+    notices.look()
+    assert site.record.in_service == 6
+    shutil.copy(other / "ca.crt", site.folder / "account" / "ca.crt")
+    count = site.api.count
+    with pytest.raises(ApiError, match="its certificate is not one of"):
+        notices.look()
+    assert site.api.count == count
