@@ -70,7 +70,7 @@ def receivers(nodes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     cluster.make_namespace()
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}, "stringData": settings}
     cluster.run("kubectl", "--namespace", cluster.NAMESPACE, "apply", "--filename", "-", content=json.dumps(secret))
-    cluster.install(*VALUES, "--set-string", f"image.tag={FIRST},alertmanager.settingsSecret={SECRET}")
+    cluster.install(*VALUES, "--set", f"alertmanager.settingsSecret={SECRET}")
     cluster.rolled_out()
     cluster.wait_until(lambda: rollout()["status"].get("phase") == "Healthy", 120, "the Rollout is not healthy")
     cluster.wait_until(lambda: state()["serving"] == rollout()["status"]["stableRS"], 60, "nobody looked at the Rollout")
