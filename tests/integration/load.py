@@ -14,7 +14,9 @@ TIMEOUT_SECONDS = 5.0
 
 @dataclass
 class Load:
-    """`clients` threads ask for `requests` lists in all; what came back stands in `statuses`, `failures` and `answer_ids`.
+    """`clients` threads ask for `requests` lists in all.
+
+    What came back stands in `statuses`, `versions`, `failures` and `answer_ids`.
 
     Between two requests a client waits for `pause` seconds: without, so many of them saturate a small machine.
     """
@@ -24,6 +26,7 @@ class Load:
     clients: int = 16
     pause: float = 0.0
     statuses: Counter[int] = field(default_factory=Counter)
+    versions: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     answer_ids: list[str] = field(default_factory=list)
 
@@ -71,7 +74,7 @@ class Load:
             self._note(failure=f"{user}: {error!r}")
             return
         if response.status == 200 and body:
-            self._note(status=200, answer_id=response.headers["X-Answer-ID"])
+            self._note(status=200, answer_id=response.headers["X-Answer-ID"], version=response.headers["X-Model-Version"])
         else:
             self._note(failure=f"{user}: {response.status} {body[:80]!r}")
 
@@ -79,11 +82,14 @@ class Load:
         with self._lock:
             return next(self._left, None)
 
-    def _note(self, *, failure: str | None = None, status: int | None = None, answer_id: str | None = None) -> None:
+    def _note(
+        self, *, failure: str | None = None, status: int | None = None, answer_id: str | None = None, version: str = ""
+    ) -> None:
         with self._lock:
             if failure is not None:
-                self.failures.append(failure)
+                self.failures.append(f"{time.strftime('%H:%M:%S')} {failure}")
             if status is not None:
                 self.statuses[status] += 1
+                self.versions[version] += 1
             if answer_id is not None:
                 self.answer_ids.append(answer_id)

@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 from confluent_kafka import Producer
@@ -41,7 +41,22 @@ TIME = "2026-11-29T12:00:00"
 # On a busy machine; docs/freshness.md has what was measured on a quiet one.
 SECONDS = 30.0
 LATE_SECONDS, VIEW_SECONDS, MOST_BEGUN = 30.0, 60.0, 20
-NEW_USER = 1_900_000
+NEW_USER, COUNTED = 1_900_000, 1_900_001
+KILLS, SOAK_KILLS = 3, 50
+# Half of the lines are minutes of one user, and count to the line.
+LINES, LINES_SECONDS = 28, 0.05
+# Prints how many minutes of a user the overlay of the container's version has.
+MINUTES = """
+import sys
+from pathlib import Path
+from app.fresh.overlay import Reader, folder_of, unpack
+from app.model import read_metadata
+from app.settings import FreshSettings
+settings = FreshSettings()
+version = int(read_metadata(settings.model_dir)["version"])
+content = Reader(folder_of(settings.fresh_dir, settings.model_dir, version)).find(int(sys.argv[1]))
+print(0 if content is None else sum(unpack(content).minutes))
+"""
 
 
 class Site:
@@ -97,6 +112,11 @@ class Site:
         """Up to when a service's answers follow the stream."""
         return float(self.stack.readiness(service)["fresh_as_of"] or 0)
 
+    def minutes(self, user: int) -> int:
+        """A user's minutes in the overlay."""
+        done = self.stack.compose("exec", "-T", FOLLOWERS[0], "python", "-c", MINUTES, str(user))
+        return int(done.stdout)
+
     def wait_until_fresh(self) -> None:
         """Wait until every service follows what has come by now."""
         now = time.time()
@@ -140,17 +160,48 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     assert stack.left_behind() == []
 
 
+class Stream(threading.Thread):
+    """Writes minutes of films to the topic, 560 lines a second. `minutes` of them are of the user `COUNTED`."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+        self._site = site
+        self._stop_now = threading.Event()
+        self.minutes = 0
+
+    def run(self) -> None:
+        """Write until the end of the `with`."""
+        films, chance = self._site.model.films[:100], random.Random(0)
+        while not self._stop_now.wait(LINES_SECONDS):
+            users = [COUNTED if place % 2 else chance.randrange(10**6, 1_800_000) for place in range(LINES)]
+            self._site.say(*(Watch(TIME, user, chance.choice(films), 1) for user in users))
+            self.minutes += users.count(COUNTED)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write no more."""
+        self._stop_now.set()
+        self.join(60)
+        assert not self.is_alive()
+
+
 @contextmanager
-def under_load(site: Site) -> Iterator[None]:
-    """Clients send requests all the time, and none fails."""
+def under_load(site: Site, *versions: int) -> Iterator[None]:
+    """Clients send requests all the time. None fails, and all answers are of these versions."""
     load = Load(site.stack.port, 10**9, 4, 0.02)
     load.start()
     try:
         yield
     finally:
         load.stop()
-    assert load.failures == []
+    assert load.failures == [], [each for each in site.stack.tries() if each["status"] != 200]
     assert load.statuses.total() == load.statuses[200] > 100
+    assert {*load.versions} == {*map(str, versions)}
+    print(f"{load.statuses.total()} answers of versions {versions}, and no other")
 
 
 def test_a_begun_film_is_gone_within_seconds(site: Site) -> None:
@@ -237,21 +288,23 @@ def test_a_rating_of_a_new_user_changes_the_list(site: Site) -> None:
 
 
 def test_kills_and_an_outage_of_kafka_cost_no_answer_and_bring_no_film_back(site: Site, request: pytest.FixtureRequest) -> None:
-    """What comes meanwhile counts once the process or Kafka is back. How fresh answers are stands in the metrics."""
+    """What comes meanwhile counts once the process or Kafka is back, and once only. The metrics say how fresh answers are."""
     watched = site.watch_first(site.users(20))
     site.wait_until_gone(watched)
-    with under_load(site):
-        for chance in rounds(request, 3):
+    with Stream(site) as stream, under_load(site, 1):
+        for chance in rounds(request, SOAK_KILLS if request.config.getoption("--soak-hours") else KILLS):
             time.sleep(chance.uniform(0, 2))
             for follower in FOLLOWERS:
                 site.kill(follower)
             later = site.watch_first(site.users(5))
-            assert site.came_back(watched) == []
+            some = dict(chance.sample(sorted(watched.items()), 20))
+            assert site.came_back(some) == []
             watched |= later
             began = time.monotonic()
-            site.wait_until_gone(watched, 90)
+            site.wait_until_gone(later, 90)
             print(f"fresh again {time.monotonic() - began:.1f} s after a kill")
         site.wait_until_fresh()
+        assert site.came_back(watched) == []
         site.stack.docker("pause", f"{NAME}-broker")
         try:
             paused = time.time()
@@ -262,6 +315,12 @@ def test_kills_and_an_outage_of_kafka_cost_no_answer_and_bring_no_film_back(site
             site.stack.docker("unpause", f"{NAME}-broker")
         later = site.watch_first(site.users(5))
         site.wait_until_gone(later, 90)
+    # Minutes alone change no answer, and are written with the next change.
+    site.say(Watch(TIME, COUNTED, site.model.films[-1], 0))
+    counted = stream.minutes + 1
+    wait_until(lambda: site.minutes(COUNTED) >= counted, SECONDS, "all lines count")
+    assert site.minutes(COUNTED) == counted
+    print(f"{counted} of {counted} minutes count")
     known = 'fresh_as_of_seconds{service="stable-1", track="stable"} > 0'
     wait_until(lambda: site.stack.query_prometheus(known) != [], 60, "the metric")
 
@@ -290,7 +349,7 @@ def test_a_new_version_is_fresh_before_its_canary_enters(site: Site) -> None:
     watched = site.watch_first(site.users(20))
     site.wait_until_gone(watched)
     site.stack.put_version(2)
-    with under_load(site):
+    with under_load(site, 1, 2):
         process = site.stack.start("release", "--no-shadow")
         while process.poll() is None:
             assert site.came_back(watched) == []
