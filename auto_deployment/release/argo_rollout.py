@@ -23,7 +23,6 @@ ENDS_KEPT = 50
 POD_HASH = "rollouts-pod-template-hash"
 HEALTHY, DEGRADED = "Healthy", "Degraded"
 PROGRESSING, COMPLETED = "Progressing", "Completed"
-TIMED_OUT = "ProgressDeadlineExceeded"
 MEASUREMENT_ERROR = "Error"
 UNKNOWN = "unknown"
 
@@ -34,8 +33,8 @@ class ArgoRollout:
 
     `wanted` and `serving` are the hashes of two pod templates: the one of the specification, and the one that is in service.
     `serving` is empty during the first installation. `image` and `who` are of `wanted`: its image, and what set it. `changed`:
-    when `wanted` last became, or ceased to be, the template in service. `stopped`: when the controller aborted `wanted`
-    (`is_aborted`), or stopped waiting for its pods. `uid` is the object's own: a Rollout that is made again has another.
+    when the controller last completed a release, or began one after that. `stopped`: when the controller aborted `wanted`. The
+    chart sets `progressDeadlineAbort`, so a time-out is an abort too. `uid`: a Rollout that is made again has another.
     """
 
     uid: str
@@ -47,7 +46,6 @@ class ArgoRollout:
     message: str
     changed: float
     stopped: float | None
-    is_aborted: bool
 
     @property
     def is_under_way(self) -> bool:
@@ -56,7 +54,7 @@ class ArgoRollout:
 
     @property
     def stop(self) -> str:
-        """A name of the abort or time-out that is shown; empty where none is shown."""
+        """A name of the abort that is shown; empty where none is shown."""
         return "" if self.stopped is None or self.wanted == self.serving else f"{self.wanted} {self.stopped:.0f}"
 
 
@@ -70,9 +68,6 @@ def rollout_of(body: Mapping[str, Any]) -> ArgoRollout | None:
         return None
     conditions = {each["type"]: each for each in status.get("conditions", ())}
     progressing, completed = conditions.get(PROGRESSING, {}), conditions.get(COMPLETED, {})
-    aborted = _time(status.get("abortedAt")) if status.get("abort") else None
-    # With this setting an abort follows the time-out.
-    is_late = progressing.get("reason") == TIMED_OUT and not spec.get("progressDeadlineAbort")
     return ArgoRollout(
         uid=metadata["uid"],
         image=spec["template"]["spec"]["containers"][0]["image"],
@@ -82,8 +77,7 @@ def rollout_of(body: Mapping[str, Any]) -> ArgoRollout | None:
         phase=status.get("phase", ""),
         message=progressing.get("message", ""),
         changed=_time(completed.get("lastTransitionTime") or metadata["creationTimestamp"]),
-        stopped=_time(progressing["lastTransitionTime"]) if is_late and aborted is None else aborted,
-        is_aborted=aborted is not None,
+        stopped=_time(status.get("abortedAt")) if status.get("abort") else None,
     )
 
 
@@ -173,7 +167,7 @@ class Record:
     """What was seen of a Rollout so far; nothing at the first start.
 
     `uid`: the Rollout's own. `serving`: the hash of the pod template in service. `in_service`: its version; None where that is
-    not known. `stop`: the last abort or time-out that was recorded.
+    not known. `stop`: the last abort that was recorded.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")  # also for the dataclasses in it
@@ -216,8 +210,7 @@ def observe(record: Record, rollout: ArgoRollout, version: int, now: float) -> R
         else:
             record = _ended(record, before, Ending.SUPERSEDED, now, f"version {version} came, by {rollout.who}")
     if rollout.stop and rollout.stop != record.stop:
-        ending = Ending.ABORTED if rollout.is_aborted else Ending.FAILED
-        record = _ended(record, _current(record, rollout, version), ending, rollout.stopped or now, _reason(rollout))
+        record = _ended(record, _current(record, rollout, version), Ending.ABORTED, rollout.stopped or now, _reason(rollout))
         record = replace(record, stop=rollout.stop)
     if rollout.is_under_way and record.under_way is None:
         record = replace(record, under_way=_current(record, rollout, version))
@@ -265,7 +258,7 @@ def _ended(record: Record, release: UnderWay, ending: Ending, ended: float, *rea
 
 def _reason(rollout: ArgoRollout) -> str:
     """Why a release was stopped, from the controller's message `Rollout aborted update to revision 3: WHY`."""
-    why = rollout.message.partition(": ")[2] if rollout.is_aborted else rollout.message
+    why = rollout.message.partition(": ")[2]
     if not why:
         return "an operator asked for it"
     return f"{ReleaseStep.REPLACE}: {why}" if "timed out" in why else why

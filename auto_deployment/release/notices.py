@@ -21,7 +21,8 @@ SERVES = {
     Ending.ABORTED: "The canary was removed: version {replaces} stays in service.",
     Ending.REFUSED: "No user got an answer from version {version}: version {replaces} stays in service.",
     Ending.INCONCLUSIVE: "The evidence did not suffice for a promotion: version {replaces} stays in service.",
-    Ending.FAILED: "Version {replaces} stays in service. The reason is above. {retry}",
+    # On a server only: Argo Rollouts aborts a release that cannot be carried out.
+    Ending.FAILED: "Version {replaces} stays in service. The reason is above. The same scripts/deploy.sh command tries again.",
     Ending.SUPERSEDED: "The release of the newer version begins now. Until its promotion version {replaces} stays in service.",
 }
 AGAIN = {Ending.ABORTED, Ending.REFUSED, Ending.INCONCLUSIVE}
@@ -29,20 +30,18 @@ AGAIN = {Ending.ABORTED, Ending.REFUSED, Ending.INCONCLUSIVE}
 
 @dataclass(frozen=True)
 class Advice:
-    """What differs by where a release runs: where its evidence is, and the commands to release again and to try again.
+    """What differs by where a release runs: where its evidence is, and the command to release again.
 
     Templates of `version` and `folder`.
     """
 
     evidence: str
     again: str
-    retry: str
 
 
 SERVER = Advice(
     evidence=".stack/release/{folder}/report.html",
     again="scripts/deploy.sh release --again, while data/version.txt says {version}",
-    retry="The same scripts/deploy.sh command tries again.",
 )
 
 
@@ -63,7 +62,7 @@ def notice_of(end: ReleaseEnd, readings: Sequence[Reading] = (), advice: Advice 
 
 def in_service_after(end: ReleaseEnd, advice: Advice = SERVER) -> list[str]:
     """Which version serves after an end, and what to do to release this version again."""
-    after = [SERVES[end.ending].format(version=end.version, replaces=end.replaces, retry=advice.retry)]
+    after = [SERVES[end.ending].format(version=end.version, replaces=end.replaces)]
     if end.ending in AGAIN:
         after.append(
             f"Version {end.version} is not released again automatically. "

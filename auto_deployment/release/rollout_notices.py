@@ -299,7 +299,6 @@ def advice_for(rollout: str, namespace: str, pod: str) -> Advice:
     return Advice(
         evidence=f"{namespace}/{pod}:{{folder}}/report.html",
         again=patch + """ '{{"status":{{"abort":false}}}}', while the Rollout has its image""",
-        retry=f"""Argo Rollouts waits for the pods. To end that: {patch} '{{"status":{{"abort":true}}}}'.""",
     )
 
 

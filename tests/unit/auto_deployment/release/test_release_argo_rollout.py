@@ -78,9 +78,6 @@ def test_a_canary_that_never_becomes_ready_is_aborted() -> None:
     (end,) = ends(after(BEFORE, BAKING, late, CRASHED))
     assert end.ending == Ending.ABORTED
     assert end.reasons == ('replace the canary: ReplicaSet "movierec-service-seven" has timed out progressing.',)
-    late["spec"]["progressDeadlineAbort"] = False
-    (end,) = ends(after(BEFORE, BAKING, late, late))
-    assert (end.ending, end.ended) == (Ending.FAILED, 800.0)
 
 
 def test_an_operator_who_aborts_is_the_reason() -> None:
@@ -198,14 +195,6 @@ def test_texts_are_those_of_a_server_but_for_place_and_commands(ending: Ending) 
     assert "evidence  movierec/movierec-notices-0:7-19700101T000000Z/report.html\n" in cluster.text
     assert "deploy.sh" not in cluster.text
     assert ".stack" not in cluster.text
-
-
-def test_a_failed_release_names_the_command_of_its_place() -> None:
-    """The other words are the same."""
-    end = ReleaseEnd(7, Ending.FAILED, ("replace the canary: timed out",), "helm", 0.0, 900.0, 6, "7-x")
-    text = " ".join(notice_of(end, (), advice_for(argo.NAME, argo.NAMESPACE, "p")).text.split())
-    assert "Version 6 stays in service. The reason is above. Argo Rollouts waits for the pods." in text
-    assert """--patch '{"status":{"abort":true}}'.""" in text
 
 
 def test_looks_at_a_real_rollout_give_its_ends() -> None:
