@@ -295,10 +295,11 @@ def _events(end: ReleaseEnd, analysis: Analysis | None) -> list[dict[str, object
 def advice_for(rollout: str, namespace: str, pod: str) -> Advice:
     """Where evidence is and what to do on a cluster. `evidence` is in the form that `kubectl cp` takes."""
     patch = f"kubectl --namespace {namespace} patch rollout {rollout} --subresource status --type merge --patch"
-    # The braces are doubled, because advice is a template.
+    # A new bake within a minute would have the evidence before the abort. The braces are doubled, because advice is a template.
     return Advice(
         evidence=f"{namespace}/{pod}:{{folder}}/report.html",
-        again=patch + """ '{{"status":{{"abort":false}}}}', while the Rollout has its image""",
+        again=f"wait a minute, then {patch}"
+        """ '{{"status":{{"abort":false}}}}'; only if the Rollout still has the image of version {version}""",
     )
 
 
