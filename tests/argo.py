@@ -32,8 +32,10 @@ def condition(kind: str, status: str, reason: str, message: str, since: float) -
 def rollout(version: int | str, wanted: str, serving: str, changed: float, **status: Any) -> dict[str, Any]:
     """A Rollout: the template `wanted` runs `version`, `serving` is in service, since or until `changed`.
 
+    `changed` stays while one version after another is not promoted. `written`: when the template was set; default: `changed`.
     `progressing`: reason, message and time of that condition.
     """
+    written = status.pop("written", changed)
     tag = f"model-{version}" if isinstance(version, int) else version
     is_done = wanted == serving
     reason, message, since = status.pop(
@@ -54,20 +56,20 @@ def rollout(version: int | str, wanted: str, serving: str, changed: float, **sta
                 {
                     "manager": "helm",
                     "operation": "Update",
-                    "time": at(changed),
+                    "time": at(written),
                     "fieldsV1": {"f:spec": {"f:template": {"f:spec": {}}}},
                 },
                 {
                     "manager": "rollouts-controller",
                     "operation": "Update",
-                    "time": at(changed + 9),
+                    "time": at(written + 9),
                     "fieldsV1": {"f:metadata": {"f:annotations": {}}},
                 },
                 {
                     "manager": "rollouts-controller",
                     "operation": "Update",
                     "subresource": "status",
-                    "time": at(changed + 9),
+                    "time": at(written + 9),
                     "fieldsV1": {"f:status": {}},
                 },
             ],
@@ -92,8 +94,10 @@ def rollout(version: int | str, wanted: str, serving: str, changed: float, **sta
     }
 
 
-def aborted(version: int, wanted: str, serving: str, changed: float, stopped: float, why: str = "") -> dict[str, Any]:
-    """A Rollout that its controller, or an operator, aborted."""
+def aborted(
+    version: int, wanted: str, serving: str, changed: float, stopped: float, why: str = "", **status: Any
+) -> dict[str, Any]:
+    """A Rollout that its controller, or an operator, aborted. `changed` and `status` as in `rollout`."""
     message = "Rollout aborted update to revision 2" + (f": {why}" if why else "")
     return rollout(
         version,
@@ -105,6 +109,7 @@ def aborted(version: int, wanted: str, serving: str, changed: float, stopped: fl
         message=f"RolloutAborted: {message}",
         abort=True,
         abortedAt=at(stopped),
+        **status,
     )
 
 

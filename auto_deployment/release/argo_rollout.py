@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ConfigDict
@@ -32,14 +31,16 @@ class ArgoRollout:
     """A Rollout as its controller last saw it. Times in seconds since 1970.
 
     `wanted` and `serving` are the hashes of two pod templates: the one of the specification, and the one that is in service.
-    `serving` is empty during the first installation. `image` and `who` are of `wanted`: its image, and what set it. `changed`:
-    when the controller last completed a release, or began one after that. `stopped`: when the controller aborted `wanted`. The
-    chart sets `progressDeadlineAbort`, so a time-out is an abort too. `uid`: a Rollout that is made again has another.
+    `serving` is empty during the first installation. `image` and `who` are of `wanted`: its image, and what set it. `written`:
+    when `who` last wrote the specification; 0 where that is not known. `changed`: when the controller last completed a release,
+    or began the first one after that. `stopped`: when the controller aborted `wanted`. The chart sets `progressDeadlineAbort`,
+    so a time-out is an abort too. `uid`: a Rollout that is made again has another.
     """
 
     uid: str
     image: str
     who: str
+    written: float
     wanted: str
     serving: str
     phase: str
@@ -68,10 +69,12 @@ def rollout_of(body: Mapping[str, Any]) -> ArgoRollout | None:
         return None
     conditions = {each["type"]: each for each in status.get("conditions", ())}
     progressing, completed = conditions.get(PROGRESSING, {}), conditions.get(COMPLETED, {})
+    who, written = _manager(metadata.get("managedFields", ()))
     return ArgoRollout(
         uid=metadata["uid"],
         image=spec["template"]["spec"]["containers"][0]["image"],
-        who=_manager(metadata.get("managedFields", ())),
+        who=who,
+        written=written,
         wanted=status.get("currentPodHash", ""),
         serving=status.get("stableRS", ""),
         phase=status.get("phase", ""),
@@ -88,10 +91,11 @@ def _time(text: str | None) -> float:
     return found
 
 
-def _manager(fields: Iterable[Mapping[str, Any]]) -> str:
-    """The name under which the pod template was last changed, such as `helm`."""
+def _manager(fields: Iterable[Mapping[str, Any]]) -> tuple[str, float]:
+    """The name under which the pod template was last changed, such as `helm`, and when; 0 where that is not known."""
     found = [each for each in fields if "f:template" in each.get("fieldsV1", {}).get("f:spec", {})]
-    return str(max(found, key=lambda each: each.get("time", ""))["manager"]) if found else UNKNOWN
+    last = max(found, key=lambda each: each.get("time", ""), default={"manager": UNKNOWN})
+    return str(last["manager"]), from_iso(last.get("time")) or 0.0
 
 
 @dataclass(frozen=True)
@@ -203,12 +207,12 @@ def observe(record: Record, rollout: ArgoRollout, version: int, now: float) -> R
         if rollout.wanted == rollout.serving and rollout.phase != HEALTHY:
             return record  # its last pods are still replaced
         record = _promoted(record, rollout, version)
-    before = record.under_way
+    before, written = record.under_way, rollout.written or now
     if before is not None and before.template != rollout.wanted:
         if rollout.wanted == rollout.serving:
-            record = _ended(record, before, Ending.ABORTED, now, f"version {version} was set again, by {rollout.who}")
+            record = _ended(record, before, Ending.ABORTED, written, f"version {version} was set again, by {rollout.who}")
         else:
-            record = _ended(record, before, Ending.SUPERSEDED, now, f"version {version} came, by {rollout.who}")
+            record = _ended(record, before, Ending.SUPERSEDED, written, f"version {version} came, by {rollout.who}")
     if rollout.stop and rollout.stop != record.stop:
         record = _ended(record, _current(record, rollout, version), Ending.ABORTED, rollout.stopped or now, _reason(rollout))
         record = replace(record, stop=rollout.stop)
@@ -218,11 +222,11 @@ def observe(record: Record, rollout: ArgoRollout, version: int, now: float) -> R
 
 
 def _current(record: Record, rollout: ArgoRollout, version: int) -> UnderWay:
-    """The release of the wanted template. A retry begins after the end before it."""
+    """The release of the wanted template. Argo's own time is that of the first one after a promotion, so others count too."""
     if record.under_way is not None:
         return record.under_way
-    last = record.last_end(rollout.wanted, inf)
-    return UnderWay(rollout.wanted, version, rollout.who, max(rollout.changed, last))
+    last = max((each.end.ended for each in record.ends), default=0.0)
+    return UnderWay(rollout.wanted, version, rollout.who, max(rollout.changed, rollout.written, last))
 
 
 def _promoted(record: Record, rollout: ArgoRollout, version: int) -> Record:
@@ -242,7 +246,8 @@ def _promoted(record: Record, rollout: ArgoRollout, version: int) -> Record:
 
 def _ended(record: Record, release: UnderWay, ending: Ending, ended: float, *reasons: str) -> Record:
     """The record with a further end; a version that is not known is 0, as before the first release of a server."""
-    began = datetime.fromtimestamp(release.began, UTC)
+    folder = f"{release.version}-{datetime.fromtimestamp(release.began, UTC):%Y%m%dT%H%M%SZ}"
+    is_taken = folder in {each.end.folder for each in record.ends}
     end = ReleaseEnd(
         version=release.version,
         ending=ending,
@@ -251,7 +256,8 @@ def _ended(record: Record, release: UnderWay, ending: Ending, ended: float, *rea
         began=release.began,
         ended=max(ended, release.began),
         replaces=record.in_service or 0,
-        folder=f"{release.version}-{began:%Y%m%dT%H%M%SZ}",
+        # Another template may have the same version.
+        folder=f"{folder}-{release.template}" if is_taken else folder,
     )
     return replace(record, under_way=None, ends=(*record.ends, RecordedEnd(end, release.template))[-ENDS_KEPT:])
 

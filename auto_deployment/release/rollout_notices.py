@@ -277,7 +277,7 @@ class RolloutNotices:
     def _remove_others(self, record: Record) -> None:
         """Remove the evidence of ends that are no longer recorded, so that the volume does not fill."""
         kept = {each.end.folder for each in record.ends}
-        for path in self._folder.glob("*-*Z"):
+        for path in self._folder.glob("*-*Z*"):
             if path.name not in kept:
                 shutil.rmtree(path)
 

@@ -149,7 +149,7 @@ def test_a_mail_server_that_is_away_gets_the_mail_later(site: Site) -> None:
     assert subject == "movierec: canary 7 aborted: an operator asked for it"
     assert len(site.slack.messages) == 1
     site.office.stop()
-    site.api.rollout = argo.aborted(8, "eight", "six", BEGAN + 600, BEGAN + 800)
+    site.api.rollout = argo.aborted(8, "eight", "six", BEGAN + 100, BEGAN + 800, written=BEGAN + 600)
     notices.look()
     assert [each.end.notified for each in site.record.ends] == [True, False]
     site.now += NOTIFY_SECONDS
@@ -188,7 +188,7 @@ def test_without_prometheus_an_end_waits_and_is_then_announced(site: Site) -> No
     notices.look()
     assert site.office.mails == []
     # A newer version comes before the evidence.
-    site.api.rollout = argo.rollout(8, "eight", "six", BEGAN + 520)
+    site.api.rollout = argo.rollout(8, "eight", "six", BEGAN + 100, written=BEGAN + 520)
     notices.look()
     site.now = BEGAN + 501 + EVIDENCE_SECONDS
     notices.look()

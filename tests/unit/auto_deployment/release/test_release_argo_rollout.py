@@ -97,13 +97,35 @@ def test_a_retry_has_an_end_of_its_own() -> None:
 
 def test_a_newer_version_supersedes_the_one_under_way() -> None:
     """And what is set back is aborted."""
-    newer = argo.rollout(8, "eight", "six", 300)
+    newer = argo.rollout(8, "eight", "six", 200, written=300)
     first, second = ends(after(BEFORE, BAKING, newer, argo.rollout(8, "eight", "eight", 900)))
     assert (first.version, first.ending, first.reasons) == (7, Ending.SUPERSEDED, ("version 8 came, by helm",))
     assert (second.version, second.ending, second.replaces) == (8, Ending.PROMOTED, 6)
+    assert [(each.began, each.ended) for each in (first, second)] == [(200.0, 300.0), (300.0, 900.0)]
     (end,) = ends(after(BEFORE, BAKING, argo.rollout(6, "six", "six", 300)))
     assert (end.version, end.ending, end.reasons) == (7, Ending.ABORTED, ("version 6 was set again, by helm",))
     assert ends(after(BEFORE, ABORTED, argo.rollout(6, "six", "six", 600)))[1:] == []
+
+
+def test_a_version_after_an_abort_begins_when_its_template_was_set() -> None:
+    """Argo's condition keeps its time until the next promotion."""
+    newer = argo.rollout(8, "eight", "six", 200, written=600)
+    stopped = argo.aborted(8, "eight", "six", 200, 700, WHY, written=600)
+    for bodies in ((ABORTED, newer, stopped), (ABORTED, stopped), (BAKING, newer, stopped), (BAKING, stopped)):
+        _, end = ends(after(BEFORE, *bodies))
+        assert (end.version, end.began, end.ended, end.folder) == (8, 600.0, 700.0, "8-19700101T001000Z")
+    for body in (newer, stopped):
+        del body["metadata"]["managedFields"]
+    first, end = ends(after(BEFORE, ABORTED, newer, stopped))
+    assert (end.version, end.began, end.who) == (8, first.ended, "unknown")
+
+
+def test_two_templates_of_one_version_have_folders_of_their_own() -> None:
+    """The pods were changed twice within a second, or the time of the change is not known."""
+    other = argo.aborted(7, "seven-b", "six", 200, 500, WHY)
+    first, second = ends(after(BEFORE, BAKING, other))
+    assert (first.ending, first.folder) == (Ending.SUPERSEDED, "7-19700101T000320Z")
+    assert (second.ending, second.folder) == (Ending.ABORTED, "7-19700101T000320Z-seven-b")
 
 
 def test_an_older_version_that_is_promoted_is_a_rollback() -> None:
@@ -125,7 +147,7 @@ def test_the_first_look_reports_nothing_that_is_over() -> None:
     assert after(installing) == Record()
     (end,) = ends(after(BAKING, ABORTED))
     assert (end.version, end.replaces) == (7, 0)
-    (end,) = ends(after(ABORTED, argo.rollout(8, "eight", "six", 600), argo.rollout(8, "eight", "eight", 700)))
+    (end,) = ends(after(ABORTED, argo.rollout(8, "eight", "six", 200, written=600), argo.rollout(8, "eight", "eight", 700)))
     assert end.version == 8
 
 
@@ -159,7 +181,7 @@ def test_what_the_controller_has_not_seen_is_not_looked_at() -> None:
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     """With what is under way and all ends; a later form of an end takes its place."""
-    record = after(BEFORE, ABORTED, argo.rollout(8, "eight", "six", 600))
+    record = after(BEFORE, ABORTED, argo.rollout(8, "eight", "six", 200, written=600))
     write_typed(tmp_path / "state.json", record)
     assert read_typed(tmp_path / "state.json", Record) == record
     (end,) = ends(record)
