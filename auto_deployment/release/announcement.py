@@ -50,10 +50,13 @@ class Announcer:
         self._report(folder, end)
         notice = notice_of(end, _last_readings(folder / bake.VERDICT), self.advice)
         left = [channel for channel in self.channels if channel.name not in end.notified_by]
-        for channel in left:
-            if not notify.deliver(notice, [channel], self.sleep):
-                end = replace(end, notified_by=(*end.notified_by, channel.name))
-                save(end)
+
+        def accepted(name: str) -> None:
+            nonlocal end
+            end = replace(end, notified_by=(*end.notified_by, name))
+            save(end)
+
+        notify.deliver(notice, left, self.sleep, accepted)
         missing = [channel.name for channel in left if channel.name not in end.notified_by]
         if missing and self.now() - end.ended < NOTIFY_SECONDS:
             return

@@ -142,16 +142,43 @@ def _by_authority(authority: Path) -> HTTPAdapter:
     return adapter
 
 
-class RolloutNotices:
-    """The work of the process. `folder` keeps its state and the evidence."""
+@dataclass
+class Heartbeat:
+    """A file that is touched before each step, for the liveness probe. A failing pod is not `well`: the kubelet restarts it."""
 
-    def __init__(self, api: Api, rollout: str, folder: Path, announcer: Announcer, prometheus: Callable[[], Source]) -> None:
+    path: Path | None
+    well: bool = True
+
+    def touch(self) -> None:
+        """Touch the file where there is one."""
+        if self.path is not None and self.well:
+            self.path.touch()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait between two tries of the channels."""
+        self.touch()
+        time.sleep(seconds)
+
+
+class RolloutNotices:
+    """The work of the process. `folder` keeps its state and the evidence. `step` is called before each step of minutes."""
+
+    def __init__(
+        self,
+        api: Api,
+        rollout: str,
+        folder: Path,
+        announcer: Announcer,
+        prometheus: Callable[[], Source],
+        step: Callable[[], None],
+    ) -> None:
         self._api, self._rollout, self._folder = api, rollout, folder
-        self._announcer, self._prometheus = announcer, prometheus
+        self._announcer, self._prometheus, self._step = announcer, prometheus, step
         self._tried: dict[str, float] = {}
 
     def look(self) -> None:
         """Look at the Rollout once, and settle what has ended. Raises RunError or OSError; a later call continues."""
+        self._step()
         try:
             self._observe()
         finally:
@@ -202,17 +229,33 @@ class RolloutNotices:
                 log.info("version %s: %s", each.end.version, each.end.ending)
 
     def _settle(self) -> None:
-        """Write the evidence of each end that lacks it, and announce each end that people were not notified of."""
-        for recorded in self._record().ends:
-            if not recorded.has_evidence:
+        """Write the evidence of each end that lacks it, and announce each end that people were not notified of.
+
+        An end whose files cannot be written holds up no other one. Raises OSError for the last of these ends, and StateError.
+        """
+        problem = None
+        for recorded in [each for each in self._record().ends if not each.has_evidence]:
+            self._step()
+            try:
                 self._write_evidence(recorded)
-        now = self._announcer.now()
+            except OSError as error:
+                problem = error
         for end in [each.end for each in self._record().ends if each.has_evidence and not each.end.notified]:
-            if now - self._tried.get(end.folder, -RETRY_SECONDS) >= RETRY_SECONDS:
-                self._tried[end.folder] = now
-                # What cannot be recorded, on a full volume, would be sent again and again.
-                self._save(end)
-                self._announcer.announce(self._folder / end.folder, end, self._save)
+            self._step()
+            try:
+                self._announce(end)
+            except OSError as error:
+                problem = error
+        if problem is not None:
+            raise problem
+
+    def _announce(self, end: ReleaseEnd) -> None:
+        now = self._announcer.now()
+        if now - self._tried.get(end.folder, -RETRY_SECONDS) >= RETRY_SECONDS:
+            # What cannot be recorded, on a full volume, would be sent again and again.
+            self._save(end)
+            self._tried[end.folder] = now
+            self._announcer.announce(self._folder / end.folder, end, self._save)
 
     def _write_evidence(self, recorded: RecordedEnd) -> None:
         """Write the evidence of an end, and record it with the verdict's reasons. Without data, a later call tries again."""
@@ -303,17 +346,19 @@ def advice_for(rollout: str, namespace: str, pod: str) -> Advice:
     )
 
 
-def run(notices: RolloutNotices, is_over: Callable[[], bool], pause: Callable[[], None]) -> None:
-    """Look again and again. A problem is logged once, until it changes or ends."""
+def run(notices: RolloutNotices, heartbeat: Heartbeat, is_over: Callable[[], bool], pause: Callable[[], None]) -> None:
+    """Look again and again. A problem is logged once, until it changes or ends. Only the API may be away with a heartbeat."""
     problem = ""
     while not is_over():
         try:
             notices.look()
         except (RunError, OSError) as error:
+            heartbeat.well = isinstance(error, ApiError)
             if str(error) != problem:
                 problem = str(error)
                 log.warning("%s: trying again every %g s", problem, POLL_SECONDS)
         else:
+            heartbeat.well = True
             if problem:
                 log.info("it works again")
             problem = ""
@@ -327,7 +372,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", required=True, type=Path, help="where state and evidence are kept")
     parser.add_argument("--api", help="the API server; default: the pod's own")
     parser.add_argument("--account", type=Path, default=ACCOUNT, help="token, ca.crt and namespace of a service account")
-    parser.add_argument("--heartbeat", type=Path, help="a file that is touched after each look")
+    parser.add_argument("--heartbeat", type=Path, help="a file that is touched before each step, while the work succeeds")
     given = parser.parse_args(arguments)
     try:
         settings = Settings()
@@ -342,9 +387,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WrongUseError.status
     stop = Stop()
     logs.configure(given.folder / LOG, "notices", secrets=logs.secrets_of(settings))
-    announcer = Announcer(channels, Limits.of(settings), time.time, time.sleep, advice)
+    heartbeat = Heartbeat(given.heartbeat)
+    announcer = Announcer(channels, Limits.of(settings), time.time, heartbeat.sleep, advice)
     source = partial(WithinTime, settings.prometheus_url, QUERIES_SECONDS)
-    run(RolloutNotices(api, given.rollout, given.folder, announcer, source), stop.asked, partial(_pause, stop, given.heartbeat))
+    notices = RolloutNotices(api, given.rollout, given.folder, announcer, source, heartbeat.touch)
+    run(notices, heartbeat, stop.asked, partial(_pause, stop))
     return 0
 
 
@@ -356,10 +403,8 @@ def own_api(environment: Mapping[str, str]) -> str:
     return f"https://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _pause(stop: Stop, heartbeat: Path | None) -> None:
+def _pause(stop: Stop) -> None:
     """Wait for the next look; TERM ends the wait."""
-    if heartbeat is not None:
-        heartbeat.touch()
     until = time.monotonic() + POLL_SECONDS
     while time.monotonic() < until and not stop.asked():
         time.sleep(0.2)

@@ -13,15 +13,17 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from auto_deployment.common.json_file import read_typed
+from auto_deployment.common.logs import Redactor
 from auto_deployment.common.prometheus import Prometheus
 from auto_deployment.common.settings import NotifySettings
-from auto_deployment.notify import open_channels
+from auto_deployment.notify import MailChannel, MailServer, SlackChannel, open_channels
 from auto_deployment.release.analysis.comparison import Limits
 from auto_deployment.release.announcement import NOTIFY_SECONDS, Announcer
 from auto_deployment.release.argo_rollout import Record
@@ -30,18 +32,21 @@ from auto_deployment.release.rollout_notices import (
     RETRY_SECONDS,
     Api,
     ApiError,
+    Heartbeat,
     RolloutNotices,
     advice_for,
     main,
+    run,
 )
 from scripts.ports import reserve
 from scripts.tour.slack import SlackSink
 from tests import argo
 from tests.integration.conftest import wait_until
 from tests.integration.post_office import PostOffice, open_post_office
+from tests.integration.test_notify_real import Talker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGAN = 1_790_000_000.0
@@ -62,13 +67,17 @@ class Site:
     now: float = BEGAN + 1000
     environment: dict[str, str] = field(default_factory=dict)
 
-    def start(self) -> RolloutNotices:
+    def start(self, step: Callable[[], None] = lambda: None) -> RolloutNotices:
         """A process that has just started, without Prometheus."""
         settings = NotifySettings(**{name.lower(): value for name, value in self.environment.items()})  # type: ignore[arg-type]
         advice = advice_for(argo.NAME, argo.NAMESPACE, "movierec-notices-0")
         announcer = Announcer(open_channels(settings), Limits(), lambda: self.now, lambda _: None, advice)
+        return self.notices(announcer, step)
+
+    def notices(self, announcer: Announcer, step: Callable[[], None]) -> RolloutNotices:
+        """The work of a process with this announcer."""
         api = Api(self.api.url, argo.account(self.folder / "account"))
-        return RolloutNotices(api, argo.NAME, self.volume, announcer, lambda: Prometheus("http://127.0.0.1:9", 0.5))
+        return RolloutNotices(api, argo.NAME, self.volume, announcer, lambda: Prometheus("http://127.0.0.1:9", 0.5), step)
 
     @property
     def volume(self) -> Path:
@@ -310,10 +319,10 @@ def test_a_full_volume_sends_nothing_that_cannot_be_recorded(site: Site, monkeyp
 
     with monkeypatch.context() as patched:
         patched.setattr("auto_deployment.release.rollout_notices.write_typed", full)
-        with pytest.raises(OSError, match="No space left"):
-            notices.look()
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left"):
+                notices.look()
     assert (site.office.mails, site.slack.messages) == ([], [])
-    site.now += RETRY_SECONDS
     notices.look()
     notices.look()
     assert (len(site.office.mails), len(site.slack.messages)) == (1, 1)
@@ -364,3 +373,67 @@ def test_the_api_is_known_by_the_clusters_authority(site: Site) -> None:
     with pytest.raises(ApiError, match="its certificate is not one of"):
         notices.look()
     assert site.api.count == count
+
+
+def test_an_end_that_cannot_be_written_holds_up_no_other_one(site: Site) -> None:
+    """A damaged volume has a file in the place of the first end's folder."""
+    notices = site.start()
+    notices.look()
+    blocked = site.volume / f"7-{datetime.fromtimestamp(BEGAN + 100, UTC):%Y%m%dT%H%M%SZ}"
+    blocked.touch()
+    site.api.rollout = ABORTED
+    with pytest.raises(FileExistsError):
+        notices.look()
+    site.api.rollout = argo.aborted(8, "eight", "six", BEGAN + 100, BEGAN + 800, written=BEGAN + 600)
+    with pytest.raises(FileExistsError):
+        notices.look()
+    assert site.office.subjects == ["movierec: canary 8 aborted: an operator asked for it"]
+    blocked.unlink()
+    notices.look()
+    assert site.office.subjects[1:] == ["movierec: canary 7 aborted: an operator asked for it"]
+
+
+def test_a_tarpit_for_mails_delays_slack_by_one_try(site: Site) -> None:
+    """Its answer never ends. Before each step of minutes and between two tries, the process shows that it lives."""
+    site.start().look()
+    steps: list[int] = []
+
+    def step() -> None:
+        steps.append(len(site.slack.messages))
+
+    nothing = Redactor([])
+    with Talker(b"2") as tarpit:
+        mail = MailChannel(MailServer("127.0.0.1", tarpit.port, total_seconds=0.4), "a@example.org", ["b@example.org"], nothing)
+        slack = SlackChannel(site.slack.url, nothing)
+        notices = site.notices(Announcer([mail, slack], Limits(), lambda: site.now, lambda _: step()), step)
+        site.api.rollout = ABORTED
+        notices.look()
+    looked, written, announced, *between = steps
+    assert (looked, written, announced, between) == (0, 0, 0, [1, 1])
+    assert [each.end.notified_by for each in site.record.ends] == [("Slack",)]
+
+
+def test_a_heartbeat_stops_with_the_volume_and_not_with_the_api(site: Site) -> None:
+    """So the kubelet restarts a pod that cannot work, and none that waits for the API server."""
+    heartbeat, state = Heartbeat(site.folder / "heartbeat"), site.volume / "state.json"
+    assert heartbeat.path is not None
+    beats: dict[str, list[bool]] = {}
+    for condition in ("well", "damaged", "repaired", "without the API"):
+        if condition == "damaged":
+            state.write_text("{")
+        elif condition == "repaired":
+            state.unlink()
+        site.api.status = 500 if condition == "without the API" else 200
+        looks, seen = iter([False, False, False, True]), beats.setdefault(condition, [])
+
+        def pause(path: Path = heartbeat.path, seen: list[bool] = seen) -> None:
+            seen.append(path.exists())
+            path.unlink(missing_ok=True)
+
+        run(site.start(heartbeat.touch), heartbeat, looks.__next__, pause)
+    assert beats == {
+        "well": [True, True, True],
+        "damaged": [True, False, False],
+        "repaired": [False, True, True],
+        "without the API": [True, True, True],
+    }

@@ -70,7 +70,7 @@ def test_an_end_has_the_verdict_that_argo_got(
         announcer = Announcer([channel], Limits(**limits), time.time, time.sleep, SERVER)
         volume = tmp_path / "volume"
         client = Api(api.url, argo.account(tmp_path / "account"))
-        notices = RolloutNotices(client, argo.NAME, volume, announcer, lambda: WithinTime(prometheus))
+        notices = RolloutNotices(client, argo.NAME, volume, announcer, lambda: WithinTime(prometheus), lambda: None)
         api.rollout = argo.rollout(6, "six", "six", began - 900)
         notices.look()
         run = argo.analysis("seven", 7, began, (measured - 60, "Inconclusive", "baking"), (measured, "Successful", value))

@@ -285,6 +285,23 @@ def test_what_could_not_be_sent_is_returned_and_logged(caplog: pytest.LogCapture
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 3 + ["ERROR"]
 
 
+def test_channels_take_turns() -> None:
+    """A channel that needs each of its tries delays another one by a single try. What was accepted is known at once."""
+    turns: list[str] = []
+
+    class Noted(Listener):
+        def _take(self) -> None:
+            turns.append(self.name)
+            super()._take()
+
+    slow, good = Noted(*[NotifyError("slow")] * 3, name="slow"), Noted(name="good")
+    failures = deliver(
+        NOTICE, [slow, good], sleep=lambda _seconds: turns.append("pause"), accepted=lambda name: turns.append(f"{name} has it")
+    )
+    assert failures == ["slow: slow (3 tries)"]
+    assert turns == ["slow", "good", "good has it", "pause", "slow", "pause", "slow"]
+
+
 def test_a_permanent_refusal_is_not_tried_again() -> None:
     """It would end the same way."""
     listener = Listener(NotifyError("no such address", permanent=True))
