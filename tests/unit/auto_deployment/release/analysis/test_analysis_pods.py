@@ -175,7 +175,7 @@ def promoted(scrapes: Scrapes, pod: str, minute: int) -> Scrapes:
         for each in [each for each in series if each.labels.get("pod") == pod and "track" in each.labels]:
             before = {at: value for at, value in each.values.items() if at < begin}
             series.remove(each)
-            series.append(Series(each.labels | {"track": "canary"}, before))
+            series.append(Series({**each.labels, "track": "canary"}, before))
             series.append(Series(each.labels, {at: value for at, value in each.values.items() if at >= begin}))
     return scrapes
 
