@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import ceil, isfinite
+from math import ceil, inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, jsonify, request
@@ -46,14 +46,19 @@ SECONDS_AT_MOST = 20.0
 OBSERVATIONS_AT_ONCE = 240
 # The clocks of the caller and of this host may differ by so much.
 CLOCK_SECONDS = 60.0
-# After so long without a sample of a canary, its next sample begins another bake: meanwhile its tries went to stable pods. A
-# container that crashed is started again sooner, at least the first time.
+# After so long without a pod of a canary, its next pod begins another bake: meanwhile its tries went to stable pods.
 AWAY_SECONDS = 60
+# So long a pod that is there counts for the last sample that it gave. A container that crashes again and again is started again
+# within 300 s, and must then become ready.
+SILENT_SECONDS = 900
+# So long NGINX may still send tries to the pod of another canary: many clusters' DNS caches an address for 30 s.
+DNS_SECONDS = 30
 BEGIN_STEP = 15
 # Gunicorn's own status for an application that cannot be loaded: the master ends instead of trying again.
 APP_LOAD_ERROR = 4
 
 STARTED = 'service_start_time_seconds{job="service"}'
+UP = 'up{job="service"}'
 
 
 class BadParameterError(Exception):
@@ -120,34 +125,43 @@ class WithinTime:
         return Prometheus(self._url, ceil(left)).over(query, start, end, step)
 
 
-def begin_queries(version: str, limits: Limits) -> tuple[str, str]:
-    """PromQL for the first moment with a canary of this version, and for the last one without it.
+def begin_queries(version: str, limits: Limits) -> tuple[str, str, str]:
+    """PromQL for the first moment with a canary of this version, the last one without it, and the last one with another canary.
 
-    Without: while others were there already. Where Prometheus itself was away, nobody was there, so an outage begins no other
-    bake. The queries look back further than the longest bake, which would otherwise never end.
+    A pod is there as long as Prometheus tries to scrape it, also while its container is down. Without: while others were there
+    already. Where Prometheus itself was away, nobody was there, so an outage begins no other bake: the others come later and
+    leave sooner. The queries look back further than the longest bake, which would otherwise never end.
     """
-    own = f'{STARTED.removesuffix("}")}, track="{CANDIDATE}", version="{version}"}}'
-    everybody = f"count(present_over_time({STARTED}[{AWAY_SECONDS}s] offset {BEGIN_STEP}s))"
-    candidate = f"count(present_over_time({own}[{AWAY_SECONDS}s]))"
+    canary = f'{STARTED.removesuffix("}")}, track="{CANDIDATE}", version'
+    own, other = f'{canary}="{version}"}}', f'{canary}!="{version}"}}'
+    everybody = f"count(present_over_time({STARTED}[{AWAY_SECONDS // 2}s] offset {BEGIN_STEP}s))"
+    pods = f"present_over_time({UP}[{AWAY_SECONDS}s])"
+    candidate = f"count({pods} and on (pod) present_over_time({own}[{SILENT_SECONDS}s]))"
+    others = f"count(present_over_time({other}[{BEGIN_STEP}s]))"
     window = f"[{120 * limits.max_bake_minutes:.0f}s:{BEGIN_STEP}s]"
     return (
         f"min_over_time((vector(time()) and on () {candidate}){window})",
         f"max_over_time((vector(time()) and on () {everybody} unless on () {candidate}){window})",
+        f"max_over_time((vector(time()) and on () {others}){window})",
     )
 
 
 def begin_of_bake(prometheus: Source, version: str, limits: Limits, now: float) -> float:
     """When the bake of this version began, in seconds since 1970.
 
-    Raises PrometheusError, and NoVerdictError where no such canary is scraped.
+    Tries have a track and no version, so a bake begins only when no other canary can get any. Raises PrometheusError, and
+    NoVerdictError where no such canary is there, or another one was just now.
     """
     queries = begin_queries(version, limits)
-    first, without = (
+    first, without, others = (
         [value for each in prometheus.over(query, now, now, BEGIN_STEP) for value in each.values.values()] for query in queries
     )
     if not first or max(without, default=0.0) > now - BEGIN_STEP:
         raise NoVerdictError(f"no pod of the canary with version {version} is scraped")
-    return max([*first, *without])
+    replaced = max(others, default=-inf) + DNS_SECONDS
+    if replaced > now:
+        raise NoVerdictError(f"another canary than version {version} may still get tries")
+    return max([*first, *without, replaced])
 
 
 def judge(prometheus: Source, query: Query, limits: Limits, now: float) -> dict[str, Any]:

@@ -61,8 +61,11 @@ def tool(service: str, program: str, *arguments: str, folder: Path | None = None
 
 
 @contextmanager
-def prometheus_with(folder: Path, history: Iterable[str]) -> Iterator[str]:
-    """The URL of a real Prometheus that has scraped `history`, lines of OpenMetrics text. Its files are in `folder`."""
+def prometheus_with(folder: Path, history: Iterable[str], lookback: str = "5m") -> Iterator[str]:
+    """The URL of a real Prometheus that has scraped `history`, lines of OpenMetrics text. Its files are in `folder`.
+
+    A series that ends in the history is seen for `lookback` more, because the text cannot say that it ended.
+    """
     (folder / "history.txt").write_text("\n".join([*history, "# EOF", ""]))
     (folder / "prometheus.yml").write_text("{}\n")
     (folder / "data").mkdir()
@@ -70,7 +73,7 @@ def prometheus_with(folder: Path, history: Iterable[str]) -> Iterator[str]:
     with_folder = ["--rm", "--user", "0:0", "-v", f"{folder}:/folder"]
     made = ["tsdb", "create-blocks-from", "openmetrics", "/folder/history.txt", "/folder/data"]
     docker("run", *with_folder, "--network", "none", "--entrypoint", "promtool", image, *made)
-    options = ["--config.file=/folder/prometheus.yml", "--storage.tsdb.path=/folder/data"]
+    options = ["--config.file=/folder/prometheus.yml", "--storage.tsdb.path=/folder/data", f"--query.lookback-delta={lookback}"]
     listen = f"--web.listen-address=127.0.0.1:{port}"
     started = docker("run", "-d", *with_folder, "--network", "host", image, *options, listen)
     url = f"http://127.0.0.1:{port}"

@@ -212,7 +212,7 @@ def test_texts_are_those_of_a_server_but_for_place_and_commands(ending: Ending) 
     assert cluster.subject == server.subject
     text = cluster.whole[1].replace("movierec/movierec-notices-0:", ".stack/release/")
     again = """ --subresource status --type merge --patch '{"status":{"abort":false}}'"""
-    again = f"wait a minute, then kubectl --namespace movierec patch rollout movierec-service{again}"
+    again = f"wait two minutes, then kubectl --namespace movierec patch rollout movierec-service{again}"
     again = f"{again}; only if the Rollout still has the image of version 7"
     assert text.replace(again, "scripts/deploy.sh release --again, while data/version.txt says 7") == server.whole[1]
     assert "evidence  movierec/movierec-notices-0:7-19700101T000000Z/report.html\n" in cluster.text

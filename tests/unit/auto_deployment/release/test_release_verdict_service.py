@@ -17,6 +17,7 @@ from auto_deployment.release import verdict_service
 from auto_deployment.release.analysis.comparison import Limits
 from auto_deployment.release.analysis.verdict import Decision
 from auto_deployment.release.verdict_service import (
+    DNS_SECONDS,
     BadParameterError,
     NoVerdictError,
     Query,
@@ -205,10 +206,10 @@ def test_each_answer_is_json_whatever_its_status() -> None:
 
 
 class Beginnings:
-    """A Prometheus that knows when a canary was first there, and when it was last absent."""
+    """A Prometheus that knows when a canary was first there, when it was last absent, and when another one was last there."""
 
-    def __init__(self, first: Sequence[float], without: Sequence[float]) -> None:
-        self._answers = dict(zip(begin_queries("7", LIMITS), (first, without), strict=True))
+    def __init__(self, *answers: Sequence[float]) -> None:
+        self._answers = dict(zip(begin_queries("7", LIMITS), answers, strict=True))
 
     def over(self, query: str, start: float, end: float, step: float) -> list[Series]:
         """One series with one value, or none."""
@@ -218,25 +219,34 @@ class Beginnings:
 
 
 @pytest.mark.parametrize(
-    ("first", "without", "begin"),
+    ("first", "without", "other", "begin"),
     [
-        ([BEGAN - 900], [BEGAN - 915], BEGAN - 900),
-        ([BEGAN - 4000], [BEGAN - 600], BEGAN - 600),  # taken out, and let in again
-        ([BEGAN - 300], [], BEGAN - 300),  # Prometheus has lost what was before
+        ([BEGAN - 900], [BEGAN - 915], [], BEGAN - 900),
+        ([BEGAN - 4000], [BEGAN - 600], [], BEGAN - 600),  # taken out, and let in again
+        ([BEGAN - 300], [], [], BEGAN - 300),  # Prometheus has lost what was before
+        ([BEGAN - 900], [BEGAN - 915], [BEGAN - 880], BEGAN - 880 + DNS_SECONDS),  # it supersedes another canary
+        ([BEGAN - 900], [BEGAN - 915], [BEGAN - 2000], BEGAN - 900),  # a canary of long ago
+        ([BEGAN - 900], [], [BEGAN - DNS_SECONDS], BEGAN),
     ],
 )
-def test_the_bake_begins_when_the_canary_is_there_without_a_break(
-    first: Sequence[float], without: Sequence[float], begin: float
+def test_the_bake_begins_when_the_canary_is_there_without_a_break_and_alone(
+    first: Sequence[float], without: Sequence[float], other: Sequence[float], begin: float
 ) -> None:
     """Where the caller does not say when."""
-    assert begin_of_bake(Beginnings(first, without), "7", LIMITS, BEGAN) == begin
+    assert begin_of_bake(Beginnings(first, without, other), "7", LIMITS, BEGAN) == begin
 
 
 @pytest.mark.parametrize(("first", "without"), [([], []), ([], [BEGAN]), ([BEGAN - 900], [BEGAN - 5])])
 def test_a_canary_that_is_not_scraped_has_no_begin(first: Sequence[float], without: Sequence[float]) -> None:
     """Nor has it one when it was taken out. The version keeps baking."""
     with pytest.raises(NoVerdictError, match="no pod of the canary with version 7 is scraped"):
-        begin_of_bake(Beginnings(first, without), "7", LIMITS, BEGAN)
+        begin_of_bake(Beginnings(first, without, []), "7", LIMITS, BEGAN)
+
+
+def test_a_canary_that_replaces_another_one_has_no_begin_yet() -> None:
+    """While the other one may still get tries."""
+    with pytest.raises(NoVerdictError, match="another canary than version 7 may still get tries"):
+        begin_of_bake(Beginnings([BEGAN - 60], [BEGAN - 75], [BEGAN - DNS_SECONDS + 1]), "7", LIMITS, BEGAN)
 
 
 def test_a_begin_is_looked_for_further_back_than_the_longest_bake() -> None:
