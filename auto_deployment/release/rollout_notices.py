@@ -338,7 +338,7 @@ def _events(end: ReleaseEnd, analysis: Analysis | None) -> list[dict[str, object
 def advice_for(rollout: str, namespace: str, pod: str) -> Advice:
     """Where evidence is and what to do on a cluster. `evidence` is in the form that `kubectl cp` takes."""
     patch = f"kubectl --namespace {namespace} patch rollout {rollout} --subresource status --type merge --patch"
-    # A bake that begins within a minute of the pod's end has the evidence before the abort. Braces are doubled, as in a template.
+    # A bake within a minute of the pod's end has the evidence before the abort. The braces are doubled, as in a template.
     return Advice(
         evidence=f"{namespace}/{pod}:{{folder}}/report.html",
         again=f"wait two minutes, then {patch}"
