@@ -131,6 +131,19 @@ def test_an_end_is_announced_once_and_kept(site: Site) -> None:
     assert "release, by helm, replacing version 6" in (folder / "report.html").read_text()
 
 
+def test_only_the_evidence_of_recorded_ends_stays(site: Site) -> None:
+    """Also that of a second template of one version, whose name ends with its hash. What is no evidence is left alone."""
+    notices = site.start()
+    notices.look()
+    for name in ("3-20260101T000000Z", "3-20260101T000000Z-three", "log"):
+        (site.volume / name).mkdir()
+    for template in ("seven", "seven-b"):
+        site.api.rollout = argo.aborted(7, template, "six", BEGAN + 100, BEGAN + 500)
+        notices.look()
+    first, second = [each.end.folder for each in site.record.ends]
+    assert {each.name for each in site.volume.iterdir() if each.is_dir()} == {first, second, "log"}
+
+
 def test_the_first_start_announces_nothing_that_is_over(site: Site) -> None:
     """A cluster whose last release was aborted long ago."""
     site.api.rollout = ABORTED
