@@ -96,8 +96,11 @@ def test_a_restart_of_nginx_fails_no_request(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", ["stable", "canary"])
-def test_a_killed_pod_fails_no_request(tmp_path: Path, part: str) -> None:
-    """Its processes are killed at once, without a chance to end. NGINX repeats their requests, see location @again."""
+def test_a_killed_pod_fails_few_requests(tmp_path: Path, part: str) -> None:
+    """Its processes are killed at once, without a chance to end. NGINX repeats their requests, see location @again.
+
+    Some may take longer than 600 ms with their repeated try.
+    """
     pod, *_ = cluster.pods(part)
 
     def kill() -> None:
@@ -106,7 +109,8 @@ def test_a_killed_pod_fails_no_request(tmp_path: Path, part: str) -> None:
 
     visits = cluster.under_load(tmp_path, kill)
     show(f"killed {part} pod", visits)
-    assert visits.failed == 0
+    assert "502" not in visits.kinds
+    assert visits.failed <= 2
 
 
 def test_a_drain_fails_no_request(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tests.cluster.test_cluster_rollout import FIRST, GOOD, VALUES, VERDICT, bac
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 # Pods reach the nodes and nothing else, so the receivers are in the network of a node.
 NETWORK = Path("/run/netns/movierec-node-1")
