@@ -1,4 +1,4 @@
-"""`archive.py NAME:TAG PROGRAM FILE [USER]`: writes an image of one static program, as `docker save` would, without an engine."""
+"""`archive.py NAME:TAG PROGRAM FILE [USER]`: writes an image of one static program, as `docker save` would."""
 
 from __future__ import annotations
 
