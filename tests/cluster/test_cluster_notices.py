@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.long]
 NETWORK = Path("/run/netns/movierec-node-1")
 HOST = cluster.NODES["node-1"]
 POD = f"{cluster.RELEASE}-notices-0"
-SECRET = "mail-and-slack"  # noqa: S105 - a name
+SETTINGS = "mail-and-slack"
 FAILING = 4
 
 
@@ -89,9 +89,9 @@ def receivers(nodes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         "SLACK_WEBHOOK_URL": found.slack.url,
     }
     cluster.make_namespace()
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}, "stringData": settings}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SETTINGS}, "stringData": settings}
     cluster.run("kubectl", "--namespace", cluster.NAMESPACE, "apply", "--filename", "-", content=json.dumps(secret))
-    cluster.install(*VALUES, "--set", f"alertmanager.settingsSecret={SECRET}")
+    cluster.install(*VALUES, "--set", f"alertmanager.settingsSecret={SETTINGS}")
     cluster.rolled_out()
     cluster.wait_until(lambda: rollout()["status"].get("phase") == "Healthy", 120, "the Rollout is not healthy")
     cluster.wait_until(lambda: state()["serving"] == rollout()["status"]["stableRS"], 60, "nobody looked at the Rollout")
@@ -169,7 +169,7 @@ def test_the_account_may_read_the_rollout_and_no_more(tmp_path: Path) -> None:
     for refused in (
         ("get", "rollouts"),
         ("patch", "rollout", "movierec-service", "--type", "merge", "--patch", '{"spec":{"replicas":1}}'),
-        ("get", "secret", SECRET),
+        ("get", "secret", SETTINGS),
         ("get", "pods"),
         ("exec", POD, "--", "true"),
         ("get", "analysisruns", "--namespace", "default"),
