@@ -41,7 +41,7 @@ from auto_deployment.release.analysis.comparison import Limits
 from auto_deployment.release.announcement import END, Announcer
 from auto_deployment.release.argo_rollout import POD_HASH, Analysis, Record, analysis_of, observe, rollout_of, with_verdict
 from auto_deployment.release.context import EVENTS
-from auto_deployment.release.notices import Advice
+from auto_deployment.release.notices import Advice, subject_of
 from auto_deployment.release.state_machine import ReleaseStep
 from auto_deployment.release.verdict_service import (
     BASELINE,
@@ -274,6 +274,7 @@ class RolloutNotices:
         write_synced(folder / EVENTS, "".join(f"{json.dumps(each)}\n" for each in _events(end, analysis)).encode())
         write_json_synced(folder / END, {**to_json(end), "settings": asdict(self._announcer.limits)})
         self._save(end)
+        log.info("%s", subject_of(end))
 
     def _analysis(self, recorded: RecordedEnd) -> Analysis | None:
         selector = f"{POD_HASH}={recorded.template}"

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,10 +137,16 @@ def wait_until(condition: Callable[[], bool], seconds: float, otherwise: str) ->
 
 
 def rolled_out() -> None:
-    """Wait until every Deployment and StatefulSet has all its pods."""
+    """Wait until every Deployment, StatefulSet and Rollout has all its pods."""
     for kind in ("deployment", "statefulset"):
         for each in found(kind)["items"]:
             kubectl("rollout", "status", f"{kind}/{each['metadata']['name']}", "--timeout", "170s", seconds=180)
+    wait_until(lambda: all(_is_whole(each) for each in found("rollouts")["items"]), 170, "the Rollout is not healthy")
+
+
+def _is_whole(rollout: dict[str, Any]) -> bool:
+    status = rollout["status"]
+    return bool(status.get("phase") == "Healthy" and status.get("availableReplicas") == rollout["spec"]["replicas"])
 
 
 def pods(part: str) -> dict[str, str]:
@@ -150,6 +157,33 @@ def pods(part: str) -> dict[str, str]:
         for each in items
         if each["status"]["phase"] == "Running" and "deletionTimestamp" not in each["metadata"]
     }
+
+
+def services() -> dict[str, str]:
+    """The nodes of all running pods of the services, by pod: of two Deployments, or of a Rollout."""
+    return pods("stable") | pods("canary") | pods("service")
+
+
+@dataclass
+class Tally:
+    """The results of a drill, which is repeated until it had `wanted` requests."""
+
+    wanted: int
+    requests: int = 0
+    failed: int = 0
+    kinds: list[str] = field(default_factory=list)
+
+    @property
+    def short(self) -> bool:
+        """Whether it needs more requests."""
+        return self.requests < self.wanted
+
+    def add(self, visits: Visits) -> Visits:
+        """Count the visits of one time."""
+        self.requests += visits.requests
+        self.failed += visits.failed
+        self.kinds += [visits.kinds] if visits.kinds else []
+        return visits
 
 
 def under_load(folder: Path, drill: Callable[[], None], node: str = "node-1", rate: float = RATE) -> Visits:
@@ -163,6 +197,38 @@ def under_load(folder: Path, drill: Callable[[], None], node: str = "node-1", ra
     finally:
         visits = traffic.stop()
     return visits
+
+
+def call_with(token: str, folder: Path, *arguments: str, namespace: str = NAMESPACE) -> tuple[int, str]:
+    """Status and output of kubectl with a token and no other login."""
+    nothing = folder / "kubeconfig"
+    nothing.touch()
+    login = ("--kubeconfig", str(nothing), "--server", f"https://{NODES['node-1']}:6443", "--token", token)
+    authority = ("--certificate-authority", str(STATE / "pki" / "ca.crt"), "--namespace", namespace)
+    done = subprocess.run(
+        ["kubectl", *login, *authority, *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@contextmanager
+def cut_off(node: str) -> Iterator[None]:
+    """A node whose cable is out meanwhile: no packet reaches or leaves it."""
+    script = 'source "${ROOT}/scripts/lib/cluster/names.sh"; ip -n "$(netns switch)" link set "$@"'
+
+    def cable(state: str) -> None:
+        run("env", f"ROOT={ROOT}", "bash", "-c", script, "ip", node, state)
+
+    cable("down")
+    try:
+        yield
+    finally:
+        cable("up")
 
 
 def signal_program(name: str, number: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scripts.lib.images.docker import docker
 from scripts.ports import reserve
 from scripts.rehearse.mailbox import Mailbox
 from scripts.tour.slack import SlackSink
 from tests.cluster import cluster
-from tests.cluster.test_cluster_rollout import FIRST, GOOD, VALUES, VERDICT, back_to, build, released, rollout
+from tests.cluster.rollouts import (
+    FIRST,
+    GOOD,
+    VALUES,
+    back_to,
+    baking,
+    images_of,
+    in_service,
+    next_good,
+    release,
+    released,
+    rollout,
+    wait_for_end,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +42,7 @@ HOST = cluster.NODES["node-1"]
 POD = f"{cluster.RELEASE}-notices-0"
 SETTINGS = "mail-and-slack"
 FAILING = 4
+LONGEST_MINUTES = 1.5
 
 
 @dataclass(frozen=True)
@@ -72,34 +84,29 @@ def _plain(text: str) -> str:
 @pytest.fixture(scope="module")
 def receivers(nodes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receivers]:  # noqa: ARG001 - the cluster is there
     """The first version in service as a Rollout, whose ends are announced here."""
-    images = [build(number, tmp_path_factory.mktemp(f"version-{number}")) for number in (FIRST, GOOD, FAILING)]
-    root = str(cluster.ROOT)
-    docker("build", "--quiet", "--file", f"{root}/kubernetes/verdict/Dockerfile", "--tag", VERDICT, root, timeout=900)
-    cluster.load(*images, VERDICT)
-    (port,) = reserve()
-    found = Receivers(Mailbox(port, HOST), SlackSink(HOST))
-    with in_network_of_a_node():
-        found.mailbox.start()
-        found.slack.start()
-    settings = {
-        "SMTP_HOST": HOST,
-        "SMTP_PORT": str(port),
-        "MAIL_FROM": "movierec@example.org",
-        "MAIL_TO": "ann@example.org",
-        "SLACK_WEBHOOK_URL": found.slack.url,
-    }
-    cluster.make_namespace()
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SETTINGS}, "stringData": settings}
-    cluster.run("kubectl", "--namespace", cluster.NAMESPACE, "apply", "--filename", "-", content=json.dumps(secret))
-    cluster.install(*VALUES, "--set", f"alertmanager.settingsSecret={SETTINGS}")
-    cluster.rolled_out()
-    cluster.wait_until(lambda: rollout()["status"].get("phase") == "Healthy", 120, "the Rollout is not healthy")
-    cluster.wait_until(lambda: state()["serving"] == rollout()["status"]["stableRS"], 60, "nobody looked at the Rollout")
-    yield found
-    cluster.uninstall()
-    docker("image", "rm", *images, VERDICT)
-    found.mailbox.stop()
-    found.slack.stop()
+    with images_of((FIRST, GOOD, FAILING), tmp_path_factory):
+        (port,) = reserve()
+        found = Receivers(Mailbox(port, HOST), SlackSink(HOST))
+        with in_network_of_a_node():
+            found.mailbox.start()
+            found.slack.start()
+        settings = {
+            "SMTP_HOST": HOST,
+            "SMTP_PORT": str(port),
+            "MAIL_FROM": "movierec@example.org",
+            "MAIL_TO": "ann@example.org",
+            "SLACK_WEBHOOK_URL": found.slack.url,
+        }
+        cluster.make_namespace()
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SETTINGS}, "stringData": settings}
+        cluster.run("kubectl", "--namespace", cluster.NAMESPACE, "apply", "--filename", "-", content=json.dumps(secret))
+        cluster.install(*VALUES, "--set", f"alertmanager.settingsSecret={SETTINGS}")
+        cluster.rolled_out()
+        cluster.wait_until(lambda: state()["serving"] == rollout()["status"]["stableRS"], 60, "nobody looked at the Rollout")
+        yield found
+        cluster.uninstall()
+        found.mailbox.stop()
+        found.slack.stop()
 
 
 def state() -> dict[str, Any]:
@@ -116,55 +123,62 @@ def notified() -> int:
 
 def test_a_promotion_and_an_abort_are_announced_and_kept(receivers: Receivers, tmp_path: Path) -> None:
     """Each once, although the pod is killed between them and during the second bake, and the installation not at all."""
-    mails, before = receivers.mailbox.mails, notified()
-    assert released(GOOD, tmp_path).end == "promoted"
+    mails, before, replaced, good = receivers.mailbox.mails, notified(), in_service(), next_good()
+    number = len(mails)
+    assert released(good, tmp_path).end == "promoted"
     cluster.wait_until(lambda: notified() == before + 1, 60, "no notice of the promotion")
-    assert len(mails) == 1
+    assert len(mails) == number + 1
 
     def kill() -> None:
         cluster.kubectl("delete", "pod", POD, "--grace-period", "0", "--force")
 
     kill()
     assert released(FAILING, tmp_path, kill).end == "aborted"
-    cluster.wait_until(lambda: len(mails) == 2, 120, "no mail about the abort")
-    back_to(GOOD)
-    subjects = [str(mail["Subject"]).strip() for mail in mails]
-    assert subjects[0] == f"movierec: version {GOOD} promoted: deployed successfully"
+    cluster.wait_until(lambda: len(mails) == number + 2, 120, "no mail about the abort")
+    back_to(good)
+    subjects = [str(mail["Subject"]).strip() for mail in mails[number:]]
+    assert subjects[0] == f"movierec: version {good} promoted: deployed successfully"
     assert subjects[1].startswith(f"movierec: canary {FAILING} aborted: success per try ")
-    assert f"The canary was removed: version {GOOD} stays in service." in mails[1].get_content()
-    cluster.wait_until(lambda: len(receivers.slack.messages) == 2, 30, "Slack has not both")
+    assert f"The canary was removed: version {good} stays in service." in mails[-1].get_content()
+    cluster.wait_until(lambda: len(receivers.slack.messages) == number + 2, 30, "Slack has not both")
     assert receivers.messages() == receivers.texts()
-    for mail, version in zip(mails, (GOOD, FAILING), strict=True):
+    for mail, version, former in zip(mails[number:], (good, FAILING), (replaced, good), strict=True):
         print(mail["Subject"], mail.get_content(), sep="\n")
         (line,) = [line for line in mail.get_content().splitlines() if line.startswith("evidence ")]
         copied = tmp_path / f"{version}.html"
         cluster.kubectl("cp", line.split()[1], str(copied))
         text = copied.read_text()
         assert text.count("<svg") == 4
-        assert f"<td>{version}, replacing {FIRST if version == GOOD else GOOD}</td>" in text
+        assert f"<td>{version}, replacing {former}</td>" in text
+
+
+def test_a_superseded_and_an_inconclusive_version_are_announced(receivers: Receivers) -> None:
+    """Nobody visits, so there is no evidence. Another image ends the first bake, and the longest bake ends the second one."""
+    before, superseded, mails = in_service(), next_good(), receivers.mailbox.mails
+    number = len(mails)
+    values = (*VALUES, "--set", f"alertmanager.settingsSecret={SETTINGS}")
+    cluster.upgrade(*values, "--set-string", f"verdict.settings.CANARY_MAX_BAKE_MINUTES={LONGEST_MINUTES}")
+    release(superseded)
+    cluster.wait_until(baking, 120, "the version does not bake")
+    release(FAILING)
+    assert wait_for_end() == "aborted"
+    cluster.wait_until(lambda: len(mails) == number + 2, 120, "no mail about both")
+    back_to(before)
+    cluster.upgrade(*values)
+    first, second = ((str(mail["Subject"]).strip(), mail.get_content()) for mail in mails[number:])
+    print(*first, *second, sep="\n")
+    assert first[0].startswith(f"movierec: canary {superseded} superseded")
+    assert f"Until its promotion version {before} stays in service." in first[1]
+    assert second[0].startswith(f"movierec: canary {FAILING} inconclusive: ")
+    assert f"The evidence did not suffice for a promotion: version {before} stays in service." in second[1]
 
 
 @pytest.mark.usefixtures("receivers")
 def test_the_account_may_read_the_rollout_and_no_more(tmp_path: Path) -> None:
     """By real calls with its token."""
     token = cluster.kubectl("create", "token", f"{cluster.RELEASE}-notices", "--duration", "10m").strip()
-    (tmp_path / "none").touch()
-
-    def call(*arguments: str) -> tuple[int, str]:
-        server = ("--kubeconfig", str(tmp_path / "none"), "--server", "https://10.213.98.11:6443", "--token", token)
-        authority = ("--certificate-authority", str(cluster.STATE / "pki" / "ca.crt"), "--namespace", cluster.NAMESPACE)
-        done = subprocess.run(
-            ["kubectl", *server, *authority, *arguments],
-            env=cluster.environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return done.returncode, done.stdout + done.stderr
-
     for allowed in (("get", "rollout", "movierec-service"), ("get", "analysisruns")):
-        status, output = call(*allowed)
+        status, output = cluster.call_with(token, tmp_path, *allowed)
         assert status == 0, output
     for refused in (
         ("get", "rollouts"),
@@ -174,5 +188,5 @@ def test_the_account_may_read_the_rollout_and_no_more(tmp_path: Path) -> None:
         ("exec", POD, "--", "true"),
         ("get", "analysisruns", "--namespace", "default"),
     ):
-        status, output = call(*refused)
+        status, output = cluster.call_with(token, tmp_path, *refused)
         assert (status != 0, "orbidden" in output) == (True, True), f"{refused}: {output}"

@@ -20,7 +20,8 @@ from confluent_kafka import Producer
 from app.events import Rating, Watch, to_line
 from app.model import load_serving
 from scripts.broker.broker import send
-from scripts.broker.container import ContainerBroker
+from scripts.broker.container import IMAGE, ContainerBroker
+from scripts.lib.images.__main__ import get_images
 from scripts.rehearse.release_stack import ReleaseStack
 from scripts.tour.checkouts import write_settings
 from tests.integration.load import Load
@@ -133,6 +134,7 @@ def train(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A separate stack that serves version 1, and a broker."""
+    get_images([IMAGE], print)
     broker = ContainerBroker(f"{NAME}-broker")
     settings = {
         "FRESH": "true",

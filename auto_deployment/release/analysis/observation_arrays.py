@@ -41,13 +41,8 @@ def edge_of(key: str) -> float:
 
 def keys_of(observations: Iterable[Observation], prefix: str) -> set[str]:
     """The names of counters that begin with `prefix`, in any observation of any service."""
-    return {
-        key
-        for observation in observations
-        for counters in observation.services.values()
-        for key in counters
-        if key.startswith(prefix)
-    }
+    keys = set[str]().union(*(counters for observation in observations for counters in observation.services.values()))
+    return {key for key in keys if key.startswith(prefix)}
 
 
 def gauge_of(observations: Sequence[Observation], side: str, key: str) -> list[float]:

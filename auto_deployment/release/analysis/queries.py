@@ -8,6 +8,7 @@ https://prometheus.io/docs/prometheus/latest/querying/functions/#increase
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def instance_name(side: str, instance: str) -> str:
     return f"{side}/{instance}"
 
 
+@lru_cache(4096)
 def side_of_name(name: str) -> str:
     """The side of a name; a name without an instance is a side."""
     return name.partition("/")[0]

@@ -114,11 +114,15 @@ def _samples_at(rows: Sequence[Row], refused: Collection[str], at: float, eviden
         if row.name is None:
             scraped.append(row)
         elif (side_of_name(row.name), row.source) in found:
-            row.add_to(found.setdefault((row.name, row.source), Sample({}, {})), at)
+            if (row.name, row.source) not in found:
+                found[row.name, row.source] = Sample({}, {})
+            row.add_to(found[row.name, row.source], at)
+    scraped_for: dict[tuple[str, str | None], list[Sample]] = {}
+    for (name, source), sample in found.items():
+        scraped_for.setdefault((source, instance_of_name(name) if pods else None), []).append(sample)
     for row in scraped:
-        for (name, source), sample in found.items():
-            if source == row.source and (not pods or instance_of_name(name) == row.instance):
-                row.add_to(sample, at)
+        for sample in scraped_for.get((row.source, row.instance if pods else None), ()):
+            row.add_to(sample, at)
     return _of_pods(found, evidence.candidate) if pods else found
 
 
