@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.http_server import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,14 +189,8 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def api_server(port: int = 0) -> Iterator[ApiServer]:
     """A running one."""
-    with ApiServer(port) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with running(ApiServer(port)) as server:
+        yield server
 
 
 def account(folder: Path) -> Path:

@@ -24,6 +24,7 @@ from auto_deployment.common import logs
 from auto_deployment.common.logs import Redactor
 from auto_deployment.common.settings import Settings
 from auto_deployment.notify import Channel, MailChannel, MailServer, Notice, SlackChannel, deliver, failed, open_channels
+from tests.http_server import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -433,14 +434,8 @@ class _Hook(BaseHTTPRequestHandler):
 @contextmanager
 def sink(*statuses: int) -> Iterator[Sink]:
     """A running webhook."""
-    with Sink(*statuses) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with running(Sink(*statuses)) as server:
+        yield server
 
 
 def slack(url: str, **given: float) -> SlackChannel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import random
 import shutil
@@ -109,8 +110,9 @@ def mails(site: Site) -> list[tuple[str, str]]:
     return [(subject.strip(), text.replace("\r\n", "\n")) for subject, text in site.office.read()]
 
 
-def test_an_end_is_announced_once_and_kept(site: Site) -> None:
+def test_an_end_is_announced_once_and_kept(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     """By mail and Slack, with the same words; files as on a server. Neither a later look nor a restart sends again."""
+    caplog.set_level(logging.INFO)
     notices = site.start()
     notices.look()
     assert site.record.in_service == 6
@@ -119,6 +121,7 @@ def test_an_end_is_announced_once_and_kept(site: Site) -> None:
         each.look()
     ((subject, text),) = mails(site)
     assert subject == "movierec: version 7 promoted: deployed successfully"
+    assert caplog.messages.count(subject) == 1
     for words in ("version   7, replacing 6\n", "by helm\n", "Version 7 is deployed: every service runs it."):
         assert words in text
     assert site.slack.messages == [f"*{subject}*\n{text}"]

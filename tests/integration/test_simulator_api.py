@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 from contextlib import closing, contextmanager
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from scripts.simulator import World
 from scripts.simulator.__main__ import main
 from scripts.simulator.api import FilmApi, RateLimit
+from tests.http_server import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,14 +23,8 @@ WORLD = World.generate(2, users=40, films=30)
 @contextmanager
 def serving(limit: RateLimit) -> Iterator[int]:
     """Serve on a free port while the block runs, and give the port."""
-    with FilmApi(WORLD, "127.0.0.1", 0, limit) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
+    with running(FilmApi(WORLD, "127.0.0.1", 0, limit)) as server:
+        yield server.server_port
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import re
 import socket
 import time
 from collections import Counter
-from contextlib import closing, contextmanager
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from scripts.simulator import StreamOptions, World, stream_lines
 from scripts.simulator.__main__ import main
 from scripts.simulator.service import ServiceClient
+from tests.http_server import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,19 +102,6 @@ def service() -> Iterator[RecommenderServer]:
     """A server of its own for each test."""
     with running(RecommenderServer()) as server:
         yield server
-
-
-@contextmanager
-def running(server: RecommenderServer) -> Iterator[RecommenderServer]:
-    """Serve while the block runs."""
-    with server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def visit(tmp_path: Path, url: str, users: list[str], *options: str) -> tuple[int, list[str]]:

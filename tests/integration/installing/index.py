@@ -10,8 +10,9 @@ import zipfile
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import TYPE_CHECKING
+
+from tests.http_server import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -91,15 +92,9 @@ class Index:
             def log_message(self, *_: object) -> None:
                 asked.append(self.path.rpartition("/")[2])
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(self.folder)))
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
+        handler = partial(Handler, directory=str(self.folder))
+        with running(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
             yield f"http://127.0.0.1:{server.server_port}/simple"
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
 
 def lock_of(pins: Mapping[str, Path]) -> str:

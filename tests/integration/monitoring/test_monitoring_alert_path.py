@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import ssl
-import threading
 import time
 from contextlib import ExitStack, contextmanager
 from email import message_from_bytes, policy
@@ -19,6 +18,7 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from app.stack.alertmanager import CONFIGURATION, files
 from scripts.ports import reserve
+from tests.http_server import running
 from tests.integration.conftest import wait_until
 from tests.integration.monitoring.tools import ROOT, docker, image_of
 
@@ -63,14 +63,8 @@ def http_server(port: int = 0) -> Iterator[ThreadingHTTPServer]:
     ThreadingHTTPServer.allow_reuse_address = True
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.posted = []  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with running(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class PostOffice:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from auto_deployment.common.http import is_ready
-from tests.unit.auto_deployment.common.http_server import served
+from tests.http_server import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

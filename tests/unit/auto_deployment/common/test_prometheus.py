@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from auto_deployment.common.prometheus import Prometheus, QueryError, UnreachableError
-from tests.unit.auto_deployment.common.http_server import served
+from tests.http_server import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +14,10 @@ from auto_deployment.ingestion.users import demographics
 from auto_deployment.ingestion.users.api import PAUSES, FetchLimits, FetchResult, fetch, person_of
 from auto_deployment.ingestion.users.demographics import Person
 from auto_deployment.ingestion.users.fetch import fetch_recent_users, recent_users
+from tests.http_server import running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 MANY = FetchLimits(1000, 20.0)
@@ -109,22 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@contextmanager
-def serving(service: Service) -> Iterator[Service]:
-    """Serve while the block runs."""
-    thread = Thread(target=service.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield service
-    finally:
-        service.shutdown()
-        thread.join()
-        service.server_close()
-
-
 def test_users_are_asked_about_once_and_remembered(tmp_path: Path) -> None:
     """Also those whom the service does not know; the next run asks about new ones alone."""
-    with serving(Service()) as service:
+    with running(Service()) as service:
         assert fetch(tmp_path, service.url, [4, 7, 4], MANY, lambda: True) == FetchResult(2, 1)
         assert fetch(tmp_path, service.url, [7, 8, 4], MANY, lambda: True) == FetchResult(1, 1)
     assert sorted(service.asked) == [4, 7, 8]
@@ -142,7 +129,7 @@ def test_users_are_asked_about_once_and_remembered(tmp_path: Path) -> None:
 )
 def test_many_users_are_asked_about_in_one_request(tmp_path: Path, bulk: Callable[[dict[int, object]], object]) -> None:
     """In groups of 200, where the service knows that form; users whom an answer leaves out are asked about one by one."""
-    with serving(Service(bulk=bulk, strict=True)) as service:
+    with running(Service(bulk=bulk, strict=True)) as service:
         assert fetch(tmp_path, service.url, range(450), MANY, lambda: True) == FetchResult(450, 225)
     assert [len(group) for group in service.groups] == [200, 200, 200, 200, 50, 50]
     assert {user % 2 for user in service.asked} == {1}
@@ -152,14 +139,14 @@ def test_many_users_are_asked_about_in_one_request(tmp_path: Path, bulk: Callabl
 @pytest.mark.parametrize("document", [{"user_id": 4, "age": 24}, [], "text", [{"user_id": "x"}], [[1]]])
 def test_a_service_without_the_form_for_many_users_is_asked_about_each(tmp_path: Path, document: object) -> None:
     """Also one that answers about the first user alone, or with nothing of use."""
-    with serving(Service(bulk=lambda _documents: document)) as service:
+    with running(Service(bulk=lambda _documents: document)) as service:
         assert fetch(tmp_path, service.url, range(4, 8), MANY, lambda: True) == FetchResult(4, 2)
     assert (len(service.groups), sorted(service.asked)) == (1, [4, 5, 6, 7])
 
 
 def test_a_service_that_wants_it_slower_gets_it_slower(tmp_path: Path) -> None:
     """Each is asked again, at most four at once."""
-    with serving(Service(strict=True)) as service:
+    with running(Service(strict=True)) as service:
         assert fetch(tmp_path, service.url, range(40), MANY, lambda: True) == FetchResult(40, 20)
     assert len(service.asked) == 80
     assert service.most_at_once <= 4
@@ -174,7 +161,7 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("without_pauses")
 def test_a_service_that_goes_away_is_reported_and_what_it_said_is_kept(tmp_path: Path) -> None:
     """After its tries, with status and path: 50 of 100 users are in the table; after a batch of none no other is begun."""
-    with serving(Service(down_from=50)) as service:
+    with running(Service(down_from=50)) as service:
         result = fetch(tmp_path, service.url, range(100), MANY, lambda: True)
     assert result == FetchResult(50, 25, 46, "/user/50: status 503", is_away=True)
     assert list(demographics.read(tmp_path)) == list(range(50))
@@ -187,7 +174,7 @@ def test_a_user_whom_the_service_cannot_answer_about_stops_nobody_else(tmp_path:
     """The others are told about, in the same run; how many were not stands in the run's log, and the next run asks again."""
     visit(tmp_path, "recent.jsonl", *range(100))
     broken = dict.fromkeys((98, 42), (500, {"message": "sorry"}))
-    with serving(Service(answers=broken)) as service:
+    with running(Service(answers=broken)) as service:
         settings = Settings(_env_file=None, data_dir=tmp_path, user_api_url=service.url)
         lines, _ = [fetch_recent_users(settings, lambda: True) for _ in range(2)]
     assert sorted(demographics.read(tmp_path)) == sorted({*range(100)} - {*broken})
@@ -200,14 +187,14 @@ def test_a_user_whom_the_service_cannot_answer_about_stops_nobody_else(tmp_path:
 
 def test_what_no_time_is_left_for_is_not_the_services_fault(tmp_path: Path) -> None:
     """Users who would have to be asked about again after the end; others are not asked about in the pause before it."""
-    with serving(Service(strict=True, retry_after="4")) as service:
+    with running(Service(strict=True, retry_after="4")) as service:
         assert fetch(tmp_path, service.url, range(100), FetchLimits(100, 3.0), lambda: True) == FetchResult(0, 0)
     assert sorted(service.asked) == list(range(32))
 
 
 def test_a_service_that_wants_a_long_pause_is_left_alone(tmp_path: Path) -> None:
     """Until the next run: nobody is asked about again before."""
-    with serving(Service(strict=True, retry_after="3600")) as service:
+    with running(Service(strict=True, retry_after="3600")) as service:
         result = fetch(tmp_path, service.url, range(100), MANY, lambda: True)
     assert (result.answered, result.failed, result.is_away) == (0, 32, True)
     assert sorted(service.asked) == list(range(32))
@@ -217,7 +204,7 @@ def test_a_service_that_wants_a_long_pause_is_left_alone(tmp_path: Path) -> None
 @pytest.mark.parametrize("pause", ["-1", "nan", "-inf", "soon", "Wed, 21 Oct 2026 07:28:00 GMT"])
 def test_a_pause_that_is_no_number_of_seconds_is_our_own(tmp_path: Path, pause: str) -> None:
     """And the user is asked about again."""
-    with serving(Service(strict=True, retry_after=pause)) as service:
+    with running(Service(strict=True, retry_after=pause)) as service:
         assert fetch(tmp_path, service.url, [4], MANY, lambda: True) == FetchResult(1, 1)
 
 
@@ -227,7 +214,7 @@ def test_a_pause_that_is_no_number_of_seconds_is_our_own(tmp_path: Path, pause: 
 )
 def test_a_404_that_is_not_about_the_user_is_no_answer(tmp_path: Path, document: object) -> None:
     """A wrong path, or a proxy that has lost the service: nobody is put down as unknown for ever."""
-    with serving(Service(answers={7: (404, document)})) as service:
+    with running(Service(answers={7: (404, document)})) as service:
         assert fetch(tmp_path, service.url, [7], MANY, lambda: True) == FetchResult(
             0, 0, 1, "/user/7: status 404", is_away=True
         )
@@ -236,7 +223,7 @@ def test_a_404_that_is_not_about_the_user_is_no_answer(tmp_path: Path, document:
 
 def test_a_run_asks_about_so_many_users_and_for_so_long(tmp_path: Path) -> None:
     """It ends at either limit, and where it is asked to stop, after the block that it is in."""
-    with serving(Service()) as service:
+    with running(Service()) as service:
         assert fetch(tmp_path, service.url, range(500), FetchLimits(10, 20.0), lambda: True).answered == 10
         assert fetch(tmp_path, service.url, range(500), FetchLimits(500, 0.0), lambda: True).answered == 32
         assert fetch(tmp_path, service.url, range(500), MANY, lambda: False).answered == 32
