@@ -74,6 +74,12 @@ def drain(node: str) -> None:
     cluster.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout", "150s", seconds=180)
 
 
+def restart_nginx() -> None:
+    """Replace its pods, one after the other."""
+    cluster.kubectl("rollout", "restart", "deployment/movierec-nginx")
+    cluster.rolled_out()
+
+
 def test_from_nothing_to_an_answer(installed: Installed) -> None:
     """At most a minute, with images and binaries there; on both nodes; with the headers of the HTTP contract."""
     print(f"from helm install to an answer: {installed.seconds:.1f} s")
@@ -121,13 +127,8 @@ def test_an_upgrade_fails_no_request(tmp_path: Path, tally: Tally, installed: In
 @pytest.mark.long
 def test_a_restart_of_nginx_fails_no_request(tmp_path: Path, tally: Tally) -> None:
     """Pod after pod."""
-
-    def restart() -> None:
-        cluster.kubectl("rollout", "restart", "deployment/movierec-nginx")
-        cluster.rolled_out()
-
     while tally.short:
-        tally.add(cluster.under_load(tmp_path, restart))
+        tally.add(cluster.under_load(tmp_path, restart_nginx))
     assert tally.failed == 0
 
 
@@ -198,15 +199,19 @@ def test_an_api_server_that_stops_fails_no_request(tmp_path: Path, tally: Tally)
 @pytest.mark.long
 @pytest.mark.parametrize("node", cluster.NODES)
 def test_a_killed_nginx_fails_requests_to_its_own_node_only(tmp_path: Path, tally: Tally, node: str) -> None:
-    """There: those that are under way in it, and those that the node sends to it before it is there again."""
-    (pod,) = [pod for pod, of in cluster.pods("nginx").items() if of == "node-2"]
+    """There: those that are under way in it, and those that the node gets before NGINX is ready again.
 
-    def kill() -> None:
-        cluster.kill_container(pod, "nginx")
-        time.sleep(2)
-        cluster.rolled_out()
-
+    Each time in a new pod: the kubelet waits longer before each start of a container that was killed a moment ago.
+    """
     while tally.short:
+        restart_nginx()
+        (pod,) = [pod for pod, of in cluster.pods("nginx").items() if of == "node-2"]
+
+        def kill(pod: str = pod) -> None:
+            cluster.kill_container(pod, "nginx")
+            time.sleep(2)
+            cluster.rolled_out()
+
         visits = tally.add(cluster.under_load(tmp_path, kill, node))
         assert visits.failed <= (visits.requests / 5 if node == "node-2" else 0)
         assert pod in cluster.pods("nginx"), "it starts again in its pod"
@@ -216,7 +221,8 @@ def test_a_killed_nginx_fails_requests_to_its_own_node_only(tmp_path: Path, tall
 def test_a_node_that_is_cut_off_fails_few_requests_to_the_other(tmp_path: Path, tally: Tally) -> None:
     """Its pods stay in the DNS until the cluster knows. NGINX repeats what it sent there. Every answer has its row in the end.
 
-    Until then its journals wait on its disk. A lost disk takes what its shippers had not sent, at most that of their pause.
+    Until then its journals wait on its disk. A lost disk takes what its shippers had not sent, at most that of their pause. It is
+    counted where MySQL is on the other node.
     """
     is_readable = [*cluster.pods("mysql").values()] == ["node-1"]
     while tally.short:
