@@ -159,6 +159,11 @@ def pods(part: str) -> dict[str, str]:
     }
 
 
+def is_ready(node: str) -> bool:
+    """Whether the cluster has heard of a node lately."""
+    return any((each["type"], each["status"]) == ("Ready", "True") for each in found("node", node)["status"]["conditions"])
+
+
 def services() -> dict[str, str]:
     """The nodes of all running pods of the services, by pod: of two Deployments, or of a Rollout."""
     return pods("stable") | pods("canary") | pods("service")

@@ -148,7 +148,7 @@ def test_a_killed_pod_fails_few_requests(tmp_path: Path, tally: Tally) -> None:
     while tally.short:
         visits = tally.add(cluster.under_load(tmp_path, kill))
         assert "502" not in visits.kinds
-        assert visits.failed <= 2
+        assert visits.failed <= visits.requests / 500
 
 
 def test_a_drain_fails_no_request(tmp_path: Path, tally: Tally) -> None:
@@ -221,11 +221,14 @@ def test_a_killed_nginx_fails_requests_to_its_own_node_only(tmp_path: Path, tall
 def test_a_node_that_is_cut_off_fails_few_requests_to_the_other(tmp_path: Path, tally: Tally) -> None:
     """Its pods stay in the DNS until the cluster knows. NGINX repeats what it sent there. Every answer has its row in the end.
 
-    Until then its journals wait on its disk. A lost disk takes what its shippers had not sent, at most that of their pause. It is
-    counted where MySQL is on the other node.
+    Until then its journals wait on its disk. A lost disk takes what its shippers had not sent, at most that of their pause. It
+    is counted if MySQL is on the other node.
     """
     is_readable = [*cluster.pods("mysql").values()] == ["node-1"]
     while tally.short:
+        if "node-2" not in cluster.services().values():  # an earlier drain moved all of them to the other node
+            cluster.kubectl("delete", "pod", next(iter(cluster.services())))
+            cluster.rolled_out()
         rows, answered, behind = cluster.rows(), "", 0
 
         def cut() -> None:
@@ -234,7 +237,7 @@ def test_a_node_that_is_cut_off_fails_few_requests_to_the_other(tmp_path: Path, 
                 answered = f"select count(*) from reccom where served_at <= '{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}'"
                 time.sleep(CUT_SECONDS)
                 behind -= int(cluster.sql(answered)[0][0]) if is_readable else 0
-            cluster.wait_until(lambda: set(cluster.services().values()) == set(cluster.NODES), 60, "the node is not back")
+            cluster.wait_until(lambda: cluster.is_ready("node-2"), 60, "the node is not back")
             cluster.rolled_out()
 
         visits = tally.add(cluster.under_load(tmp_path, cut))
