@@ -48,6 +48,7 @@ from auto_deployment.release.verdict_service import (
     CANDIDATE,
     STARTED,
     BadParameterError,
+    NoBakeError,
     NoVerdictError,
     Query,
     WithinTime,
@@ -267,7 +268,8 @@ class RolloutNotices:
             if analysis is not None:
                 end = self._with_bake(replace(end, began=min(end.began, analysis.started)), analysis, folder)
         except (ApiError, NoVerdictError) as error:
-            if not is_late:
+            # The verdict of a past time: what Prometheus did not have then does not come later.
+            if not is_late and not isinstance(error, NoBakeError):
                 log.warning("version %s: the evidence is not there yet: %s", end.version, error)
                 return
             log.warning("version %s: announced without its measures: %s", end.version, error)

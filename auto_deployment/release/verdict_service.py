@@ -69,6 +69,10 @@ class NoVerdictError(Exception):
     """Nothing can be said now: the version keeps baking."""
 
 
+class NoBakeError(NoVerdictError):
+    """At this time the version had no bake of its own yet."""
+
+
 @dataclass(frozen=True)
 class Query:
     """The bake of `version` since a time in seconds since 1970; None: since Prometheus has seen its canary."""
@@ -150,17 +154,17 @@ def begin_of_bake(prometheus: Source, version: str, limits: Limits, now: float) 
     """When the bake of this version began, in seconds since 1970.
 
     Tries have a track and no version, so a bake begins only when no other canary can get any. Raises PrometheusError, and
-    NoVerdictError where no such canary is there, or another one was just now.
+    NoBakeError where no such canary is there, or another one was just now.
     """
     queries = begin_queries(version, limits)
     first, without, others = (
         [value for each in prometheus.over(query, now, now, BEGIN_STEP) for value in each.values.values()] for query in queries
     )
     if not first or max(without, default=0.0) > now - BEGIN_STEP:
-        raise NoVerdictError(f"no pod of the canary with version {version} is scraped")
+        raise NoBakeError(f"no pod of the canary with version {version} is scraped")
     replaced = max(others, default=-inf) + DNS_SECONDS
     if replaced > now:
-        raise NoVerdictError(f"another canary than version {version} may still get tries")
+        raise NoBakeError(f"another canary than version {version} may still get tries")
     return max([*first, *without, replaced])
 
 

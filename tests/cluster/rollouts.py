@@ -36,8 +36,8 @@ VERSIONS: Mapping[int, Mapping[str, str]] = {
 }
 SLOW, CRASHES = "slower than 500 ms", "workers crash"
 FAULTY = {SLOW: 3, "20 % errors": 4, CRASHES: 5, "does not start": 6}
-# A good version passes after half a minute. A busy machine may need longer. An answer takes 0.3 ms here, and the canary's pod has half
-# the load of a stable one, so its caches are colder: 1.21 times the time was measured for the same code.
+# A good version passes after half a minute. A busy machine may need longer. An answer takes 0.3 ms here. The canary's pod has
+# half the load of a stable one, so its caches are colder: it took 1.21 times as long with the same code.
 SETTINGS = COMPRESSED | {"CANARY_MAX_BAKE_MINUTES": "5", "CANARY_MAX_SLOWDOWN": "1.5"}
 VALUES = (
     *("--set", "rollout.enabled=true,rollout.deadlineSeconds=60,deployer.enabled=true"),
