@@ -44,6 +44,13 @@ class Channel:
         return lambda: self.notices.append(notice)
 
 
+def notices_of(folder: Path, channel: Channel, limits: Limits, api: argo.ApiServer, prometheus: str) -> RolloutNotices:
+    """The work of a process with this channel."""
+    announcer = Announcer([channel], limits, time.time, time.sleep, SERVER)
+    client = Api(api.url, argo.account(folder / "account"))
+    return RolloutNotices(client, argo.NAME, folder / "volume", announcer, lambda: WithinTime(prometheus), lambda: None)
+
+
 @pytest.mark.parametrize(
     ("errors", "limits", "value", "subject"),
     [
@@ -67,10 +74,8 @@ def test_an_end_has_the_verdict_that_argo_got(
     with argo.api_server() as api, prometheus_with(tmp_path, history_of(began, errors=errors).lines) as prometheus:
         with service_with(prometheus, **limits) as url:
             _, answer = asked(f"{url}/verdict", version=7, since=began)
-        announcer = Announcer([channel], Limits(**limits), time.time, time.sleep, SERVER)
         volume = tmp_path / "volume"
-        client = Api(api.url, argo.account(tmp_path / "account"))
-        notices = RolloutNotices(client, argo.NAME, volume, announcer, lambda: WithinTime(prometheus), lambda: None)
+        notices = notices_of(tmp_path, channel, Limits(**limits), api, prometheus)
         api.rollout = argo.rollout(6, "six", "six", began - 900)
         notices.look()
         run = argo.analysis("seven", 7, began, (measured - 60, "Inconclusive", "baking"), (measured, "Successful", value))
@@ -95,3 +100,18 @@ def test_an_end_has_the_verdict_that_argo_got(
     assert end["began"] == began
     assert end["reasons"] == ([] if value == "pass" else verdict.reasons)
     assert (folder / "report.html").read_text().count("<svg") == 4
+
+
+def test_an_end_before_the_first_sample_of_the_canary_is_announced_at_once(tmp_path: Path) -> None:
+    """Prometheus answers, and has no bake of this version. It will not have one later, either."""
+    began = float(int(time.time()) - MINUTES * 60 - 30)
+    channel = Channel()
+    with argo.api_server() as api, prometheus_with(tmp_path, history_of(began).lines) as prometheus:
+        notices = notices_of(tmp_path, channel, Limits(), api, prometheus)
+        api.rollout = argo.rollout(6, "six", "six", began - 900)
+        notices.look()
+        api.runs = [argo.analysis("eight", 8, began, (began + 1, "Inconclusive", "baking"))]
+        api.rollout = argo.aborted(8, "eight", "six", began, began + 2, "RolloutAborted: by hand")
+        notices.look()
+    (notice,) = channel.notices
+    assert notice.whole[0].startswith("movierec: canary 8 aborted: ")
