@@ -165,7 +165,7 @@ def test_a_superseded_and_an_inconclusive_version_are_announced(receivers: Recei
     cluster.wait_until(lambda: len(mails) == number + 2, 120, "no mail about both")
     back_to(before)
     cluster.upgrade(*values)
-    first, second = ((str(mail["Subject"]).strip(), mail.get_content()) for mail in mails[number:])
+    first, second = ((str(mail["Subject"]).strip(), " ".join(mail.get_content().split())) for mail in mails[number:])
     print(*first, *second, sep="\n")
     assert first[0].startswith(f"movierec: canary {superseded} superseded")
     assert f"Until its promotion version {before} stays in service." in first[1]
