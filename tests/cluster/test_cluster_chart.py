@@ -47,7 +47,7 @@ OTHER_WAYS = [
     ("--set", "prometheus.enabled=false", "--set", "alertmanager.enabled=false", "--set", "console.enabled=false"),
     ("--set", "mysql.storage.size=", "--set", "prometheus.storage.size=5Gi", "--set", "stable.spread=preferred"),
     FRESH,
-    ("--set", "prometheus.containers=true"),
+    ("--set", "prometheus.containers=true,nginx.serviceType=ClusterIP"),
     ("--set", "nginx.serviceType=LoadBalancer", "--set", "image.pullSecrets={registry}", "--set", "networkPolicies=false"),
 ]
 
