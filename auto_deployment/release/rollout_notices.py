@@ -268,8 +268,9 @@ class RolloutNotices:
             if analysis is not None:
                 end = self._with_bake(replace(end, began=min(end.began, analysis.started)), analysis, folder)
         except (ApiError, NoVerdictError) as error:
-            # The verdict of a past time: what Prometheus did not have then does not come later.
-            if not is_late and not isinstance(error, NoBakeError):
+            # Argo got no verdict, and a bake that did not begin by then does not come later.
+            never_baked = isinstance(error, NoBakeError) and analysis is not None and not analysis.decision
+            if not is_late and not never_baked:
                 log.warning("version %s: the evidence is not there yet: %s", end.version, error)
                 return
             log.warning("version %s: announced without its measures: %s", end.version, error)

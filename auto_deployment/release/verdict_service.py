@@ -70,7 +70,7 @@ class NoVerdictError(Exception):
 
 
 class NoBakeError(NoVerdictError):
-    """At this time the version had no bake of its own yet."""
+    """At this time the version has no bake of its own: no canary, or another one a moment ago."""
 
 
 @dataclass(frozen=True)

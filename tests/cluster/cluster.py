@@ -80,8 +80,8 @@ def load(*images: str) -> None:
 
 def uninstall() -> None:
     """Remove the release with its namespace, and empty its volumes for the next one: the cluster has six of them."""
-    run("helm", "--namespace", NAMESPACE, "uninstall", RELEASE, "--wait")
-    run("kubectl", "delete", "namespace", NAMESPACE, "--timeout", "120s", seconds=150)
+    run("helm", "--namespace", NAMESPACE, "uninstall", RELEASE, "--wait", "--ignore-not-found")
+    run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout", "120s", seconds=150)
     for volume in found("persistentvolumes")["items"]:
         if volume["spec"].get("claimRef", {}).get("namespace") == NAMESPACE and volume["status"]["phase"] == "Released":
             folder = Path(volume["spec"]["local"]["path"])
@@ -104,6 +104,15 @@ def install(*arguments: str) -> float:
     helm("install", *arguments)
     wait_for_answer("node-1")
     return time.monotonic() - began
+
+
+@contextmanager
+def installed(*arguments: str) -> Iterator[float]:
+    """A release of the chart, see `install`. It is removed at the end, also if it does not start."""
+    try:
+        yield install(*arguments)
+    finally:
+        uninstall()
 
 
 def upgrade(*arguments: str) -> None:

@@ -70,9 +70,11 @@ def images_of(numbers: Iterable[int], folders: pytest.TempPathFactory) -> Iterat
     images = [build(number, folders.mktemp(f"version-{number}")) for number in numbers]
     root = str(cluster.ROOT)
     docker("build", "--quiet", "--file", f"{root}/kubernetes/verdict/Dockerfile", "--tag", VERDICT, root, timeout=900)
-    cluster.load(*images, VERDICT)
-    yield
-    docker("image", "rm", *images, VERDICT)
+    try:
+        cluster.load(*images, VERDICT)
+        yield
+    finally:
+        docker("image", "rm", *images, VERDICT)
 
 
 def rollout() -> dict[str, Any]:

@@ -53,10 +53,8 @@ def installed(request: pytest.FixtureRequest, nodes: None, tmp_path_factory: pyt
         ("--set", f"nginx.triesLogMb={megabytes}", *(() if of_rollout else ("--set", f"image.tag={tag}")))
         for megabytes, tag in zip((21, 20), images, strict=True)
     )
-    with images_of([FIRST], tmp_path_factory) if of_rollout else nullcontext():
-        seconds = cluster.install(*values)
+    with images_of([FIRST], tmp_path_factory) if of_rollout else nullcontext(), cluster.installed(*values) as seconds:
         yield Installed(of_rollout, values, seconds, upgrades)
-        cluster.uninstall()
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +71,14 @@ def wait_for_rows(number: int) -> None:
 def drain(node: str) -> None:
     """Move the pods of a node, which takes no new ones from now on."""
     cluster.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout", "150s", seconds=180)
+
+
+def spread_services(node: str) -> None:
+    """See that a node has pods of the services. A drain may have moved all of them to the other node."""
+    if node not in cluster.services().values():
+        cluster.kubectl("delete", "pod", next(iter(cluster.services())))
+        cluster.rolled_out()
+    assert node in cluster.services().values()
 
 
 def restart_nginx() -> None:
@@ -156,6 +162,7 @@ def test_a_killed_pod_fails_few_requests(tmp_path: Path, tally: Tally) -> None:
 def test_a_drain_fails_no_request(tmp_path: Path, tally: Tally) -> None:
     """The node's pods wait or move; the requests go to the other node, as an external balancer would send them."""
     while tally.short:
+        spread_services("node-2")
         try:
             visits = tally.add(cluster.under_load(tmp_path, lambda: drain("node-2")))
             left = {*cluster.services().values(), *cluster.pods("nginx").values()}
@@ -172,6 +179,7 @@ def test_a_drain_of_mysqls_node_loses_no_answer(tmp_path: Path, tally: Tally) ->
     (node,) = cluster.pods("mysql").values()
     (other,) = [each for each in cluster.NODES if each != node]
     while tally.short:
+        spread_services(node)
         rows = cluster.rows()
         try:
             visits = tally.add(cluster.under_load(tmp_path, lambda: drain(node), other))
@@ -228,9 +236,7 @@ def test_a_node_that_is_cut_off_fails_few_requests_to_the_other(tmp_path: Path, 
     """
     is_readable = [*cluster.pods("mysql").values()] == ["node-1"]
     while tally.short:
-        if "node-2" not in cluster.services().values():  # an earlier drain moved all of them to the other node
-            cluster.kubectl("delete", "pod", next(iter(cluster.services())))
-            cluster.rolled_out()
+        spread_services("node-2")
         rows, answered, behind = cluster.rows(), "", 0
 
         def cut() -> None:
@@ -243,6 +249,7 @@ def test_a_node_that_is_cut_off_fails_few_requests_to_the_other(tmp_path: Path, 
             cluster.rolled_out()
 
         visits = tally.add(cluster.under_load(tmp_path, cut))
+        assert visits.failed <= visits.requests / 500
         wait_for_rows(rows + visits.requests - visits.failed)
         if is_readable:
             behind += int(cluster.sql(answered)[0][0])

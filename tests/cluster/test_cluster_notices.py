@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,12 +84,14 @@ def _plain(text: str) -> str:
 @pytest.fixture(scope="module")
 def receivers(nodes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receivers]:  # noqa: ARG001 - the cluster is there
     """The first version in service as a Rollout, whose ends are announced here."""
-    with images_of((FIRST, GOOD, FAILING), tmp_path_factory):
+    with images_of((FIRST, GOOD, FAILING), tmp_path_factory), ExitStack() as stack:
         (port,) = reserve()
         found = Receivers(Mailbox(port, HOST), SlackSink(HOST))
         with in_network_of_a_node():
             found.mailbox.start()
+            stack.callback(found.mailbox.stop)
             found.slack.start()
+            stack.callback(found.slack.stop)
         settings = {
             "SMTP_HOST": HOST,
             "SMTP_PORT": str(port),
@@ -100,13 +102,10 @@ def receivers(nodes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         cluster.make_namespace()
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SETTINGS}, "stringData": settings}
         cluster.run("kubectl", "--namespace", cluster.NAMESPACE, "apply", "--filename", "-", content=json.dumps(secret))
-        cluster.install(*VALUES, "--set", f"alertmanager.settingsSecret={SETTINGS}")
+        stack.enter_context(cluster.installed(*VALUES, "--set", f"alertmanager.settingsSecret={SETTINGS}"))
         cluster.rolled_out()
         cluster.wait_until(lambda: state()["serving"] == rollout()["status"]["stableRS"], 60, "nobody looked at the Rollout")
         yield found
-        cluster.uninstall()
-        found.mailbox.stop()
-        found.slack.stop()
 
 
 def state() -> dict[str, Any]:
@@ -158,13 +157,15 @@ def test_a_superseded_and_an_inconclusive_version_are_announced(receivers: Recei
     number = len(mails)
     values = (*VALUES, "--set", f"alertmanager.settingsSecret={SETTINGS}")
     cluster.upgrade(*values, "--set-string", f"verdict.settings.CANARY_MAX_BAKE_MINUTES={LONGEST_MINUTES}")
-    release(superseded)
-    cluster.wait_until(baking, 120, "the version does not bake")
-    release(FAILING)
-    assert wait_for_end() == "aborted"
-    cluster.wait_until(lambda: len(mails) == number + 2, 120, "no mail about both")
-    back_to(before)
-    cluster.upgrade(*values)
+    try:
+        release(superseded)
+        cluster.wait_until(baking, 120, "the version does not bake")
+        release(FAILING)
+        assert wait_for_end() == "aborted"
+        cluster.wait_until(lambda: len(mails) == number + 2, 120, "no mail about both")
+    finally:
+        back_to(before)
+        cluster.upgrade(*values)
     first, second = ((str(mail["Subject"]).strip(), " ".join(mail.get_content().split())) for mail in mails[number:])
     print(*first, *second, sep="\n")
     assert first[0].startswith(f"movierec: canary {superseded} superseded")

@@ -44,9 +44,16 @@ class Channel:
         return lambda: self.notices.append(notice)
 
 
-def notices_of(folder: Path, channel: Channel, limits: Limits, api: argo.ApiServer, prometheus: str) -> RolloutNotices:
+def notices_of(
+    folder: Path,
+    channel: Channel,
+    limits: Limits,
+    api: argo.ApiServer,
+    prometheus: str,
+    now: Callable[[], float] = time.time,
+) -> RolloutNotices:
     """The work of a process with this channel."""
-    announcer = Announcer([channel], limits, time.time, time.sleep, SERVER)
+    announcer = Announcer([channel], limits, now, time.sleep, SERVER)
     client = Api(api.url, argo.account(folder / "account"))
     return RolloutNotices(client, argo.NAME, folder / "volume", announcer, lambda: WithinTime(prometheus), lambda: None)
 
@@ -102,16 +109,19 @@ def test_an_end_has_the_verdict_that_argo_got(
     assert (folder / "report.html").read_text().count("<svg") == 4
 
 
-def test_an_end_before_the_first_sample_of_the_canary_is_announced_at_once(tmp_path: Path) -> None:
-    """Prometheus answers, and has no bake of this version. It will not have one later, either."""
+@pytest.mark.parametrize(("phase", "value", "count"), [("Error", "", 1), ("Inconclusive", "baking", 0)])
+def test_an_end_without_a_verdict_and_a_bake_is_announced_at_once(tmp_path: Path, phase: str, value: str, count: int) -> None:
+    """Prometheus answers, and has no bake of this version. Where Argo got a verdict, it may be there later."""
     began = float(int(time.time()) - MINUTES * 60 - 30)
     channel = Channel()
     with argo.api_server() as api, prometheus_with(tmp_path, history_of(began).lines) as prometheus:
-        notices = notices_of(tmp_path, channel, Limits(), api, prometheus)
+        notices = notices_of(tmp_path, channel, Limits(), api, prometheus, lambda: began + 10)
         api.rollout = argo.rollout(6, "six", "six", began - 900)
         notices.look()
-        api.runs = [argo.analysis("eight", 8, began, (began + 1, "Inconclusive", "baking"))]
+        api.runs = [argo.analysis("eight", 8, began, (began + 1, phase, value))]
         api.rollout = argo.aborted(8, "eight", "six", began, began + 2, "RolloutAborted: by hand")
         notices.look()
-    (notice,) = channel.notices
-    assert notice.whole[0].startswith("movierec: canary 8 aborted: ")
+    subjects = [notice.whole[0] for notice in channel.notices]
+    assert len(subjects) == count
+    assert all(subject.startswith("movierec: canary 8 aborted: ") for subject in subjects)
+    assert not list(tmp_path.glob("volume/*/verdict.json"))
