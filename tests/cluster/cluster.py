@@ -79,9 +79,12 @@ def load(*images: str) -> None:
 
 
 def uninstall() -> None:
-    """Remove the release with its namespace, and empty its volumes for the next one: the cluster has six of them."""
+    """Remove the release with its namespace, and empty its volumes for the next one: the cluster has six of them.
+
+    MySQL ends with the services, whose shippers wait for it for two minutes where they have answers left.
+    """
     run("helm", "--namespace", NAMESPACE, "uninstall", RELEASE, "--wait", "--ignore-not-found")
-    run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout", "120s", seconds=150)
+    run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout", "240s", seconds=270)
     for volume in found("persistentvolumes")["items"]:
         if volume["spec"].get("claimRef", {}).get("namespace") == NAMESPACE and volume["status"]["phase"] == "Released":
             folder = Path(volume["spec"]["local"]["path"])
