@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 SOAK_REQUESTS = 30_000
 
 
-@pytest.fixture(scope="session")
-def nodes() -> Iterator[None]:
+@pytest.fixture(scope="session", autouse=True)
+def _nodes() -> Iterator[None]:
     """The cluster, made here if it is not there, with every image of the chart."""
     is_there = (cluster.STATE / "admin.conf").exists()
     cluster.run(cluster.MAKE, seconds=2400)

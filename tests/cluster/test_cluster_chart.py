@@ -10,7 +10,7 @@ import yaml  # type: ignore[import-untyped]  # has no types
 
 from tests.cluster import cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("nodes")]
+pytestmark = pytest.mark.cluster
 
 # What the parts with an open way out, for mail and Slack, reach of those with an open way in.
 STRANGERS = ("a stranger", "alertmanager")

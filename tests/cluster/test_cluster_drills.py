@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.cluster.cluster import Tally
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("installed")]
 
 DEPLOYMENTS, ROLLOUT = "deployments", "rollout"
 CUT_SECONDS = 60.0
@@ -44,7 +44,7 @@ class Installed:
 
 
 @pytest.fixture(scope="module", params=[DEPLOYMENTS, pytest.param(ROLLOUT, marks=pytest.mark.long)])
-def installed(request: pytest.FixtureRequest, nodes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:  # noqa: ARG001 - the cluster is there
+def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     """The release, in service. A new image in a Rollout is a release and bakes: its upgrades replace NGINX only."""
     of_rollout = request.param == ROLLOUT
     values = VALUES if of_rollout else ()
@@ -58,7 +58,7 @@ def installed(request: pytest.FixtureRequest, nodes: None, tmp_path_factory: pyt
 
 
 @pytest.fixture(autouse=True)
-def _whole(installed: Installed) -> None:  # noqa: ARG001 - the release is there
+def _whole() -> None:
     """Every drill begins with all pods."""
     cluster.rolled_out()
 

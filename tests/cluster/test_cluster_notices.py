@@ -82,7 +82,7 @@ def _plain(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def receivers(nodes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receivers]:  # noqa: ARG001 - the cluster is there
+def receivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receivers]:
     """The first version in service as a Rollout, whose ends are announced here."""
     with images_of((FIRST, GOOD, FAILING), tmp_path_factory), ExitStack() as stack:
         (port,) = reserve()

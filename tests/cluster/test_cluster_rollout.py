@@ -42,7 +42,7 @@ SLOW_RATE = 40.0
 
 
 @pytest.fixture(scope="module")
-def _installed(nodes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:  # noqa: ARG001 - the cluster is there
+def _installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The first version in service, as a Rollout, and the images of the others on the nodes."""
     with images_of(VERSIONS, tmp_path_factory), cluster.installed(*VALUES):
         cluster.rolled_out()
