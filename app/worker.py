@@ -1,4 +1,4 @@
-"""Gunicorn's thread worker, changed so that it sends each answer with one system call."""
+"""Gunicorn's thread worker, changed for a proxy in front: answers in one piece, and no connection to a worker that stops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,17 @@ class OnePieceWorker(ThreadWorker):  # type: ignore[misc]
 
     Gunicorn uses two calls. A proxy that has received a head cannot try another server. So a kill -9 between the two calls
     would break the client's answer. With one call, NGINX receives all or nothing, and can try another server.
+
+    Closes its listening sockets as soon as it stops. Gunicorn leaves them open for the two seconds in which a stopping worker
+    waits for kept connections. The kernel still accepts connections then, which nobody serves.
     """
+
+    def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 - Gunicorn's signature
+        """Accept new connections or not. A worker that stops does so for good."""
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            for listener in self.sockets:
+                listener.close()
 
     def handle_request(self, req: Request, conn: TConn) -> bool:
         """Answer one request. The answer is sent when it is complete."""

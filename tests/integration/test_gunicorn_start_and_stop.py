@@ -198,6 +198,44 @@ def test_term_loses_no_request_in_flight(make_server: Callable[..., Server], mod
     assert {each for client in clients for each in client.ids} == journalled(server)
 
 
+def test_a_stopping_service_refuses_new_connections_and_answers_the_kept_ones(
+    make_server: Callable[..., Server], model: Path
+) -> None:
+    """After TERM, the kernel accepts none that nobody would serve: a proxy can try another service at once."""
+    server = make_server(model)
+    server.start()
+
+    def refused() -> bool:
+        try:
+            with server.raw() as connection:
+                connection.settimeout(1)
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+                assert connection.recv(100) != b""
+        except ConnectionError:
+            return True
+        return False
+
+    with server.connection() as kept:
+        kept.request("GET", "/healthz")
+        kept.getresponse().read()
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(refused)
+        kept.request("GET", "/recommend/5")
+        answer = kept.getresponse()
+        assert (answer.read(), answer.headers["Connection"]) == (FULL_LIST, "close")
+    assert server.wait() == 0
+
+
+def test_a_worker_that_stops_alone_leaves_the_port_to_the_others(make_server: Callable[..., Server], model: Path) -> None:
+    """TERM for one of two workers: new connections go to the other one, and to its replacement."""
+    server = make_server(model)
+    server.start()
+    before = server.workers()
+    os.kill(before[0], signal.SIGTERM)
+    wait_until(lambda: server.ask("/healthz").status == 200 and before[0] not in server.workers() and len(server.workers()) == 2)
+    assert server.stop() == 0
+
+
 def test_a_request_that_was_read_half_is_answered_after_term(make_server: Callable[..., Server], model: Path) -> None:
     """A request whose second half comes after TERM gets its whole list."""
     server = make_server(model, WORKERS="1")
