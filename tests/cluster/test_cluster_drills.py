@@ -141,11 +141,8 @@ def test_a_restart_of_nginx_fails_no_request(tmp_path: Path, tally: Tally) -> No
 
 
 @pytest.mark.long
-def test_a_killed_pod_fails_few_requests(tmp_path: Path, tally: Tally) -> None:
-    """Its processes are killed at once, without a chance to end. NGINX repeats their requests, see location @again.
-
-    Some may take longer than 600 ms with their repeated try.
-    """
+def test_a_killed_pod_fails_no_request(tmp_path: Path, tally: Tally) -> None:
+    """It has two seconds to end, and no time to leave the DNS. NGINX repeats its requests, see location @again."""
 
     def kill() -> None:
         for pods in (cluster.pods("stable"), cluster.pods("canary"), cluster.pods("service")):
@@ -154,9 +151,8 @@ def test_a_killed_pod_fails_few_requests(tmp_path: Path, tally: Tally) -> None:
                 cluster.rolled_out()
 
     while tally.short:
-        visits = tally.add(cluster.under_load(tmp_path, kill))
-        assert "502" not in visits.kinds
-        assert visits.failed <= visits.requests / 500
+        tally.add(cluster.under_load(tmp_path, kill))
+    assert tally.failed == 0
 
 
 def test_a_drain_fails_no_request(tmp_path: Path, tally: Tally) -> None:
@@ -176,15 +172,14 @@ def test_a_drain_fails_no_request(tmp_path: Path, tally: Tally) -> None:
 @pytest.mark.long
 def test_a_drain_of_mysqls_node_loses_no_answer(tmp_path: Path, tally: Tally) -> None:
     """MySQL ends after the services of its node, which deliver their last answers. The other pods keep theirs meanwhile."""
-    (node,) = cluster.pods("mysql").values()
-    (other,) = [each for each in cluster.NODES if each != node]
+    assert [*cluster.pods("mysql").values()] == ["node-1"]
     while tally.short:
-        spread_services(node)
+        spread_services("node-1")
         rows = cluster.rows()
         try:
-            visits = tally.add(cluster.under_load(tmp_path, lambda: drain(node), other))
+            visits = tally.add(cluster.under_load(tmp_path, lambda: drain("node-1"), "node-2"))
         finally:
-            cluster.kubectl("uncordon", node)
+            cluster.kubectl("uncordon", "node-1")
         cluster.rolled_out()
         assert visits.failed == 0
         wait_for_rows(rows + visits.requests)
@@ -231,10 +226,8 @@ def test_a_killed_nginx_fails_requests_to_its_own_node_only(tmp_path: Path, tall
 def test_a_node_that_is_cut_off_fails_few_requests_to_the_other(tmp_path: Path, tally: Tally) -> None:
     """Its pods stay in the DNS until the cluster knows. NGINX repeats what it sent there. Every answer has its row in the end.
 
-    Until then its journals wait on its disk. A lost disk takes what its shippers had not sent, at most that of their pause. It
-    is counted if MySQL is on the other node.
+    Until then its journals wait on its disk. A lost disk takes what its shippers had not sent, at most that of their pause.
     """
-    is_readable = [*cluster.pods("mysql").values()] == ["node-1"]
     while tally.short:
         spread_services("node-2")
         rows, answered, behind = cluster.rows(), "", 0
@@ -244,17 +237,16 @@ def test_a_node_that_is_cut_off_fails_few_requests_to_the_other(tmp_path: Path, 
             with cluster.cut_off("node-2"):
                 answered = f"select count(*) from reccom where served_at <= '{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}'"
                 time.sleep(CUT_SECONDS)
-                behind -= int(cluster.sql(answered)[0][0]) if is_readable else 0
+                behind -= int(cluster.sql(answered)[0][0])
             cluster.wait_until(lambda: cluster.is_ready("node-2"), 60, "the node is not back")
             cluster.rolled_out()
 
         visits = tally.add(cluster.under_load(tmp_path, cut))
         assert visits.failed <= visits.requests / 500
         wait_for_rows(rows + visits.requests - visits.failed)
-        if is_readable:
-            behind += int(cluster.sql(answered)[0][0])
-            print(f"answers of before the cut whose rows waited on the node: {behind}")
-            assert behind <= cluster.RATE * SHIP_SECONDS
+        behind += int(cluster.sql(answered)[0][0])
+        print(f"answers of before the cut whose rows waited on the node: {behind}")
+        assert behind <= cluster.RATE * SHIP_SECONDS
 
 
 def test_pods_have_no_rights_in_the_cluster() -> None:
