@@ -23,10 +23,15 @@ class OnePieceWorker(ThreadWorker):  # type: ignore[misc]
 
     def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 - Gunicorn's signature
         """Accept new connections or not. A worker that stops does so for good."""
-        super().set_accept_enabled(enabled)
+        super().set_accept_enabled(enabled and self.alive)
         if not self.alive:
             for listener in self.sockets:
                 listener.close()
+
+    def is_parent_alive(self) -> bool:
+        """Whether the master lives. Otherwise the worker stops, as after a signal."""
+        self.alive = self.alive and super().is_parent_alive()
+        return bool(self.alive)
 
     def handle_request(self, req: Request, conn: TConn) -> bool:
         """Answer one request. The answer is sent when it is complete."""

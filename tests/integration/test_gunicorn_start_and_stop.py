@@ -15,7 +15,7 @@ import pytest
 from app.journal import from_line
 from app.track import READ_SECONDS
 from scripts.ports import reserve
-from tests.integration.conftest import Server, wait_until
+from tests.integration.conftest import Server, handles_signals, wait_until
 from tests.unit.app import samples
 from tests.unit.app.crashes import rounds
 
@@ -198,12 +198,14 @@ def test_term_loses_no_request_in_flight(make_server: Callable[..., Server], mod
     assert {each for client in clients for each in client.ids} == journalled(server)
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)])
 def test_a_stopping_service_refuses_new_connections_and_answers_the_kept_ones(
-    make_server: Callable[..., Server], model: Path
+    make_server: Callable[..., Server], model: Path, number: int, status: int
 ) -> None:
-    """After TERM, the kernel accepts none that nobody would serve: a proxy can try another service at once."""
+    """The kernel accepts none that nobody would serve: a proxy can try another service at once. Also if the master was killed."""
     server = make_server(model)
     server.start()
+    workers = server.workers()
 
     def refused() -> bool:
         try:
@@ -218,12 +220,13 @@ def test_a_stopping_service_refuses_new_connections_and_answers_the_kept_ones(
     with server.connection() as kept:
         kept.request("GET", "/healthz")
         kept.getresponse().read()
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(number)
         wait_until(refused)
         kept.request("GET", "/recommend/5")
         answer = kept.getresponse()
         assert (answer.read(), answer.headers["Connection"]) == (FULL_LIST, "close")
-    assert server.wait() == 0
+    assert server.wait() == status
+    wait_until(lambda: not any(handles_signals(pid) for pid in workers))
 
 
 def test_a_worker_that_stops_alone_leaves_the_port_to_the_others(make_server: Callable[..., Server], model: Path) -> None:
