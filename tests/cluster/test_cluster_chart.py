@@ -45,9 +45,14 @@ OTHER_WAYS = [
     (*ROLLOUT, "--set", "deployer.enabled=true"),
     ("--set", "mysql.externalHost=db.example.org", "--set", "mysql.passwordsSecret=mine"),
     ("--set", "prometheus.enabled=false", "--set", "alertmanager.enabled=false", "--set", "console.enabled=false"),
-    ("--set", "mysql.storage.size=", "--set", "prometheus.storage.size=5Gi", "--set", "stable.spread=preferred"),
+    ("--set", "mysql.storage.size=", "--set", "prometheus.storage.size=10Gi", "--set", "stable.spread=preferred"),
     FRESH,
     ("--set", "prometheus.containers=true,nginx.serviceType=ClusterIP"),
+    (
+        *("--set", r"clusterDomain=example.org,nodeSelector.kubernetes\.io/arch=amd64,nginx.serviceAnnotations.internal=true"),
+        *("--set-json", 'tolerations=[{"key": "films", "operator": "Exists"}]'),
+        *("--set", r"nginx.serviceType=LoadBalancer,nginx.loadBalancerSourceRanges={10.0.0.0/8}"),
+    ),
     ("--set", "nginx.serviceType=LoadBalancer", "--set", "image.pullSecrets={registry}", "--set", "networkPolicies=false"),
 ]
 
@@ -185,16 +190,53 @@ def test_metrics_of_containers_need_two_rights() -> None:
         (["nodes/metrics"], ["get"]),
     ]
     (binding,) = by_name(objects, "ClusterRoleBinding").values()
-    assert binding["roleRef"]["name"] == role["metadata"]["name"] == "movierec-movierec-prometheus"
+    assert binding["roleRef"]["name"] == role["metadata"]["name"] == f"{cluster.NAMESPACE}-movierec-prometheus"
     text = by_name(objects, "ConfigMap")["movierec-prometheus"]["data"]["prometheus.yml"]
     (job,) = [each for each in yaml.safe_load(text)["scrape_configs"] if each["job_name"] == "cadvisor"]
     assert "static_configs" not in job
     keep = re.compile(job["metric_relabel_configs"][0]["regex"])
-    assert keep.fullmatch("container_memory_rss;movierec;movierec-stable-1;shipper")
+    assert keep.fullmatch(f"container_memory_rss;{cluster.NAMESPACE};movierec-stable-1;shipper")
     assert not keep.fullmatch("container_memory_rss;other;movierec-stable-1;shipper")
-    assert not keep.fullmatch("container_memory_rss;movierec;movierec-stable-1;")
-    assert not keep.fullmatch("container_fs_reads_total;movierec;movierec-stable-1;shipper")
+    assert not keep.fullmatch(f"container_memory_rss;{cluster.NAMESPACE};movierec-stable-1;")
+    assert not keep.fullmatch(f"container_fs_reads_total;{cluster.NAMESPACE};movierec-stable-1;shipper")
     assert by_name(rendered("--set", "prometheus.containers=false"), "ClusterRole") == {}
+
+
+def test_a_new_version_of_the_chart_alone_restarts_no_pod() -> None:
+    """So pods do not have its labels, which every object has."""
+    for each in rendered(*ROLLOUT):
+        if "template" in each.get("spec", {}):
+            labels = {*each["spec"]["template"]["metadata"]["labels"]}
+            assert not labels & {"helm.sh/chart", "app.kubernetes.io/version"}, each["metadata"]["name"]
+            assert {"helm.sh/chart", "app.kubernetes.io/version"} < {*each["metadata"]["labels"]}
+
+
+def slowdowns(objects: list[dict[str, Any]]) -> list[str]:
+    """The limit of slowdown that each container gets, where it gets one."""
+    pods = [each["spec"]["template"]["spec"] for each in objects if "template" in each.get("spec", {})]
+    variables = [each for pod in pods for container in pod["containers"] for each in container.get("env", ())]
+    return [each["value"] for each in variables if each["name"] == "CANARY_MAX_SLOWDOWN"]
+
+
+def test_a_canary_with_less_load_than_a_stable_pod_may_be_slower() -> None:
+    """Its caches are colder. The verdict and the notices have the same limit. The user's own goes before it."""
+    own = ("--set-string", "verdict.settings.CANARY_MAX_SLOWDOWN=1.3")
+    assert slowdowns(rendered(*ROLLOUT)) == ["1.5", "1.5"]
+    assert slowdowns(rendered(*ROLLOUT, "--set", "stable.replicas=8")) == []
+    assert slowdowns(rendered(*ROLLOUT, *own)) == ["1.3", "1.3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "mysql.externalHost=db.example.org"), "mysql.externalHost needs its passwords: set mysql.passwordsSecret"),
+        (("--set-string", "verdict.settings.MAX_SLOWDOWN=1.3"), "MAX_SLOWDOWN"),
+    ],
+)
+def test_values_that_would_not_work_are_refused(arguments: tuple[str, ...], message: str) -> None:
+    """Before anything is changed on the cluster."""
+    with pytest.raises(AssertionError, match=re.escape(message)):
+        rendered(*arguments)
 
 
 SERVER = re.compile(r"^ +server (\S+) resolve weight=(\d+) ", re.MULTILINE)
@@ -269,8 +311,8 @@ def test_the_canary_pods_get_a_fifth_together(stable: int, canary: int, weights:
     (place,) = [each["data"] for each in objects if each["metadata"]["name"] == "movierec-nginx-place"]
     lines = [line.split() for line in place["upstream.conf"].splitlines() if line.strip().startswith("server ")]
     stable_host, canary_host = (
-        "movierec-stable.movierec.svc.cluster.local:5000",
-        "movierec-canary.movierec.svc.cluster.local:5001",
+        f"movierec-stable.{cluster.NAMESPACE}.svc.cluster.local:5000",
+        f"movierec-canary.{cluster.NAMESPACE}.svc.cluster.local:5001",
     )
     shares = {words[1]: int(words[3].removeprefix("weight=")) for words in lines if words[3].startswith("weight=")}
     assert shares == {stable_host: weights[0], canary_host: weights[1]}

@@ -1,4 +1,4 @@
-{{- /* The labels of a part: (list $ "PART"). */ -}}
+{{- /* The labels of an object of a part: (list $ "PART"). Pods have those of the selector only: a new chart alone restarts no pod. */ -}}
 {{- define "movierec.labels" -}}
 {{- $root := index . 0 -}}
 {{ include "movierec.selector" . }}
@@ -25,7 +25,7 @@ labels:
 {{- /* The full name of a part's Service: NGINX knows no search domains. */ -}}
 {{- define "movierec.host" -}}
 {{- $root := index . 0 -}}
-{{ $root.Release.Name }}-{{ index . 1 }}.{{ $root.Release.Namespace }}.svc.cluster.local
+{{ $root.Release.Name }}-{{ index . 1 }}.{{ $root.Release.Namespace }}.svc.{{ $root.Values.clusterDomain }}
 {{- end }}
 
 {{- define "movierec.mysqlHost" -}}
@@ -58,6 +58,41 @@ imagePullSecrets:
   - name: {{ . }}
   {{- end }}
 {{- end }}
+{{- with $root.Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* Our image, as in the values. */ -}}
+{{- define "movierec.ownImage" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag }}
+{{- end }}
+
+{{- /*
+Our image in force. What somebody set in the Rollout after the last upgrade stays, unless this upgrade brings another image itself.
+*/ -}}
+{{- define "movierec.image" -}}
+{{- $image := include "movierec.ownImage" . -}}
+{{- if .Values.rollout.enabled -}}
+{{- with lookup "argoproj.io/v1alpha1" "Rollout" .Release.Namespace (printf "%s-service" .Release.Name) -}}
+{{- if eq $image (get (.metadata.annotations | default dict) "movierec/image") -}}
+{{- $image = (first .spec.template.spec.containers).image -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $image -}}
+{{- end }}
+
+{{- /*
+The settings of the verdict. Unless the canary's pods have the load of stable ones, their caches are colder: the same code took 1.21
+times as long. So the limit of slowdown is 1.5 then.
+*/ -}}
+{{- define "movierec.verdictSettings" -}}
+{{- $differ := ne (int .Values.stable.replicas) (mul 4 (include "movierec.canaryPods" .) | int) -}}
+{{- merge (dict) .Values.verdict.settings (ternary (dict "CANARY_MAX_SLOWDOWN" "1.5") (dict) $differ) | toJson -}}
 {{- end }}
 
 {{- /* The walls of a container: (list $ RESOURCES). */ -}}

@@ -9,7 +9,7 @@ Rollout may become stable while it runs: it listens on the ports of both, and re
 {{- with index . 0 -}}
 metadata:
   labels:
-    {{- include "movierec.labels" (list . $part) | nindent 4 }}
+    {{- include "movierec.selector" (list . $part) | nindent 4 }}
     movierec/serves: "true"
 spec:
   {{- include "movierec.pod" (list . 10001) | nindent 2 }}
