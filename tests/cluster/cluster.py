@@ -23,7 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 MAKE = str(ROOT / "scripts" / "lib" / "cluster.sh")
 STATE = Path("/var/lib/movierec-cluster")
 NODES = {"node-1": "10.213.98.11", "node-2": "10.213.98.12"}
-NAMESPACE = RELEASE = "movierec"
+RELEASE = "movierec"
+# Of the tests alone: a release that somebody else has on this cluster stays.
+NAMESPACE = "movierec-test"
 PORT = 8082
 ENFORCE = "pod-security.kubernetes.io/enforce"
 RATE = 100.0
@@ -86,10 +88,11 @@ def uninstall() -> None:
     run("helm", "--namespace", NAMESPACE, "uninstall", RELEASE, "--wait", "--ignore-not-found")
     run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout", "240s", seconds=270)
     for volume in found("persistentvolumes")["items"]:
-        if volume["spec"].get("claimRef", {}).get("namespace") == NAMESPACE and volume["status"]["phase"] == "Released":
-            folder = Path(volume["spec"]["local"]["path"])
-            shutil.rmtree(folder)
-            folder.mkdir()
+        if volume["spec"].get("claimRef", {}).get("namespace") == NAMESPACE:
+            if volume["status"]["phase"] == "Released":
+                folder = Path(volume["spec"]["local"]["path"])
+                shutil.rmtree(folder)
+                folder.mkdir()
             free, name = [{"op": "remove", "path": "/spec/claimRef"}], volume["metadata"]["name"]
             run("kubectl", "patch", "persistentvolume", name, "--type", "json", "--patch", json.dumps(free))
 
@@ -107,7 +110,9 @@ def install(*arguments: str) -> float:
     """
     make_namespace()
     claim = [{"op": "add", "path": "/spec/claimRef", "value": {"namespace": NAMESPACE, "name": f"data-{RELEASE}-mysql-0"}}]
-    run("kubectl", "patch", "persistentvolume", "node-1-1", "--type", "json", "--patch", json.dumps(claim))
+    free = [each["metadata"]["name"] for each in found("persistentvolumes")["items"] if each["status"]["phase"] == "Available"]
+    volume = next(name for name in free if name.startswith("node-1-"))
+    run("kubectl", "patch", "persistentvolume", volume, "--type", "json", "--patch", json.dumps(claim))
     began = time.monotonic()
     helm("install", *arguments)
     wait_for_answer("node-1")

@@ -20,12 +20,16 @@ def _nodes() -> Iterator[None]:
     """The cluster, made here if it is not there, with every image of the chart."""
     is_there = (cluster.STATE / "admin.conf").exists()
     cluster.run(cluster.MAKE, seconds=2400)
-    docker("tag", "movierec-app:stable", cluster.NEXT)
-    cluster.load(*cluster.IMAGES, cluster.NEXT)
-    yield
-    docker("image", "rm", cluster.NEXT)
-    if not is_there:
-        cluster.run(cluster.MAKE, "--stop")
+    try:
+        docker("tag", "movierec-app:stable", cluster.NEXT)
+        cluster.load(*cluster.IMAGES, cluster.NEXT)
+        yield
+        docker("image", "rm", cluster.NEXT)
+    finally:
+        if is_there:
+            cluster.uninstall()
+        else:
+            cluster.run(cluster.MAKE, "--stop")
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def _whole() -> None:
 
 def wait_for_rows(number: int) -> None:
     """Wait until the database has so many answers. A repeated try may add one more."""
-    cluster.wait_until(lambda: cluster.rows() >= number, 30, f"{cluster.rows()} rows instead of {number}")
+    cluster.wait_until(lambda: cluster.rows() >= number, 30, f"fewer than {number} rows")
 
 
 def drain(node: str) -> None:
@@ -251,9 +251,9 @@ def test_a_node_that_is_cut_off_fails_few_requests_to_the_other(tmp_path: Path, 
 
 def test_pods_have_no_rights_in_the_cluster() -> None:
     """Neither their account nor, as there is no token, their processes."""
-    account = "system:serviceaccount:movierec:movierec"
+    account = f"system:serviceaccount:{cluster.NAMESPACE}:{cluster.RELEASE}"
     for right in ("get secrets", "list pods", "create pods/exec", "get nodes", "patch deployments"):
-        asked = f"kubectl --namespace movierec auth can-i --as {account} {right} || true"
+        asked = f"kubectl --namespace {cluster.NAMESPACE} auth can-i --as {account} {right} || true"
         assert cluster.run("bash", "-c", asked).strip() == "no", right
     (pod, *_) = cluster.services()
     listed = cluster.kubectl(

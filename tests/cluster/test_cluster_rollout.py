@@ -13,6 +13,7 @@ from tests.cluster.rollouts import (
     CRASHES,
     FAULTY,
     NAME,
+    REPOSITORY,
     SLOW,
     VALUES,
     VERSIONS,
@@ -112,10 +113,10 @@ class TestReleases:
             with cluster.paused(f"{cluster.RELEASE}-prometheus-0", "prometheus"):
                 time.sleep(20)
                 assert baking()
-            with pytest.raises(AssertionError, match=f"movierec-app:{version} bakes: scale from 3 to 5 pods after the bake"):
+            with pytest.raises(AssertionError, match=f"{REPOSITORY}:{version} bakes: scale from 3 to 5 pods after the bake"):
                 cluster.upgrade(*VALUES, "--set", "stable.replicas=4")
             cluster.upgrade(*VALUES, "--set", "nginx.triesLogMb=21")
-            assert rollout()["spec"]["template"]["spec"]["containers"][0]["image"] == f"movierec-app:{version}"
+            assert rollout()["spec"]["template"]["spec"]["containers"][0]["image"] == f"{REPOSITORY}:{version}"
 
         ended = released(version, tmp_path, meanwhile)
         assert (ended.end, ended.visits.failed, in_service()) == ("promoted", 0, version)
@@ -153,6 +154,7 @@ class TestReleases:
                 "patch",
                 "rollout",
                 NAME,
+    REPOSITORY,
                 "--subresource",
                 "status",
                 "--type",
