@@ -30,8 +30,10 @@ class OnePieceWorker(ThreadWorker):  # type: ignore[misc]
 
     def is_parent_alive(self) -> bool:
         """Whether the master lives. Otherwise the worker stops, as after a signal."""
-        self.alive = self.alive and super().is_parent_alive()
-        return bool(self.alive)
+        lives = bool(super().is_parent_alive())
+        if not lives:
+            self.alive = False
+        return lives
 
     def handle_request(self, req: Request, conn: TConn) -> bool:
         """Answer one request. The answer is sent when it is complete."""

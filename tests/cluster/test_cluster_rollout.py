@@ -154,7 +154,6 @@ class TestReleases:
                 "patch",
                 "rollout",
                 NAME,
-    REPOSITORY,
                 "--subresource",
                 "status",
                 "--type",

@@ -202,7 +202,7 @@ def test_term_loses_no_request_in_flight(make_server: Callable[..., Server], mod
 def test_a_stopping_service_refuses_new_connections_and_answers_the_kept_ones(
     make_server: Callable[..., Server], model: Path, number: int, status: int
 ) -> None:
-    """The kernel accepts none that nobody would serve: a proxy can try another service at once. Also if the master was killed."""
+    """The kernel accepts none that nobody would serve, so a proxy tries another service. Also if the master was killed."""
     server = make_server(model)
     server.start()
     workers = server.workers()
@@ -233,9 +233,9 @@ def test_a_worker_that_stops_alone_leaves_the_port_to_the_others(make_server: Ca
     """TERM for one of two workers: new connections go to the other one, and to its replacement."""
     server = make_server(model)
     server.start()
-    before = server.workers()
-    os.kill(before[0], signal.SIGTERM)
-    wait_until(lambda: server.ask("/healthz").status == 200 and before[0] not in server.workers() and len(server.workers()) == 2)
+    ends, _ = server.workers()
+    os.kill(ends, signal.SIGTERM)
+    wait_until(lambda: server.ask("/healthz").status == 200 and ends not in server.workers() and len(server.workers()) == 2)
     assert server.stop() == 0
 
 
