@@ -35,7 +35,8 @@ OTHER_SECRETS = (
     "Another checkout made the database, with other secrets than this checkout has. "
     "Either take over the secrets of that checkout: sudo cp -a THAT_CHECKOUT/.secrets . && docker compose up -d --wait. "
     "Or delete the database with all its rows: docker compose down -v && docker compose up -d --wait. "
-    "If MYSQL_ROOT_PASSWORD in .env was changed instead, set the old value again: see docs/operations.md, A new password."
+    "If MYSQL_ROOT_PASSWORD in .env was changed instead, set the old value again: see docs/operations.md, A new password. "
+    "On a cluster, root_password in the Secret of the passwords must be the one that the server has."
 )
 
 
