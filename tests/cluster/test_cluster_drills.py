@@ -73,12 +73,12 @@ def drain(node: str) -> None:
     cluster.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout", "150s", seconds=180)
 
 
-def spread_services(node: str) -> None:
-    """See that a node has pods of the services. A drain may have moved all of them to the other node."""
-    if node not in cluster.services().values():
+def spread_services() -> None:
+    """See that every node has pods of the services. A drain of a Rollout's node has moved all of them to the other one."""
+    if {*cluster.services().values()} != {*cluster.NODES}:
         cluster.kubectl("delete", "pod", next(iter(cluster.services())))
         cluster.rolled_out()
-    assert node in cluster.services().values()
+    assert {*cluster.services().values()} == {*cluster.NODES}
 
 
 def restart_nginx() -> None:
@@ -158,7 +158,7 @@ def test_a_killed_pod_fails_no_request(tmp_path: Path, tally: Tally) -> None:
 def test_a_drain_fails_no_request(tmp_path: Path, tally: Tally) -> None:
     """The node's pods wait or move; the requests go to the other node, as an external balancer would send them."""
     while tally.short:
-        spread_services("node-2")
+        spread_services()
         try:
             visits = tally.add(cluster.under_load(tmp_path, lambda: drain("node-2")))
             left = {*cluster.services().values(), *cluster.pods("nginx").values()}
@@ -174,7 +174,7 @@ def test_a_drain_of_mysqls_node_loses_no_answer(tmp_path: Path, tally: Tally) ->
     """MySQL ends after the services of its node, which deliver their last answers. The other pods keep theirs meanwhile."""
     assert [*cluster.pods("mysql").values()] == ["node-1"]
     while tally.short:
-        spread_services("node-1")
+        spread_services()
         rows = cluster.rows()
         try:
             visits = tally.add(cluster.under_load(tmp_path, lambda: drain("node-1"), "node-2"))
@@ -229,7 +229,7 @@ def test_a_node_that_is_cut_off_fails_few_requests_to_the_other(tmp_path: Path, 
     Until then its journals wait on its disk. A lost disk takes what its shippers had not sent, at most that of their pause.
     """
     while tally.short:
-        spread_services("node-2")
+        spread_services()
         rows, answered, behind = cluster.rows(), "", 0
 
         def cut() -> None:
