@@ -202,10 +202,12 @@ def test_metrics_of_containers_need_two_rights() -> None:
     assert by_name(rendered("--set", "prometheus.containers=false"), "ClusterRole") == {}
 
 
-def test_a_new_version_of_the_chart_alone_restarts_no_pod() -> None:
-    """So pods do not have its labels, which every object has."""
+def test_an_upgrade_replaces_a_pod_that_cannot_start_and_none_for_the_charts_version_alone() -> None:
+    """So pods do not have the chart's labels, which every object has."""
     for each in rendered(*ROLLOUT):
         if "template" in each.get("spec", {}):
+            # Otherwise an upgrade does not replace a pod that cannot start.
+            assert each["spec"].get("podManagementPolicy") == ("Parallel" if each["kind"] == "StatefulSet" else None)
             labels = {*each["spec"]["template"]["metadata"]["labels"]}
             assert not labels & {"helm.sh/chart", "app.kubernetes.io/version"}, each["metadata"]["name"]
             assert {"helm.sh/chart", "app.kubernetes.io/version"} < {*each["metadata"]["labels"]}
