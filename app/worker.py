@@ -18,13 +18,14 @@ class OnePieceWorker(ThreadWorker):  # type: ignore[misc]
     would break the client's answer. With one call, NGINX receives all or nothing, and can try another server.
 
     Closes its listening sockets as soon as it stops. Gunicorn leaves them open for the two seconds in which a stopping worker
-    waits for kept connections. The kernel still accepts connections then, which nobody serves.
+    waits for kept connections. Meanwhile the kernel accepts connections, but no worker serves them.
     """
 
     def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 - Gunicorn's signature
         """Accept new connections or not. A worker that stops does so for good."""
-        super().set_accept_enabled(enabled and self.alive)
-        if not self.alive:
+        alive = self.alive  # a signal may come in between
+        super().set_accept_enabled(enabled and alive)
+        if not alive:
             for listener in self.sockets:
                 listener.close()
 

@@ -24,7 +24,7 @@ MAKE = str(ROOT / "scripts" / "lib" / "cluster.sh")
 STATE = Path("/var/lib/movierec-cluster")
 NODES = {"node-1": "10.213.98.11", "node-2": "10.213.98.12"}
 RELEASE = "movierec"
-# Of the tests alone: a release that somebody else has on this cluster stays.
+# Of the tests alone: a release that somebody else has on this cluster stays. The tests need its port 8082, and fail without.
 NAMESPACE = "movierec-test"
 PORT = 8082
 ENFORCE = "pod-security.kubernetes.io/enforce"
@@ -89,7 +89,7 @@ def uninstall() -> None:
     run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout", "240s", seconds=270)
     for volume in found("persistentvolumes")["items"]:
         if volume["spec"].get("claimRef", {}).get("namespace") == NAMESPACE:
-            if volume["status"]["phase"] == "Released":
+            if volume["status"]["phase"] != "Available":
                 folder = Path(volume["spec"]["local"]["path"])
                 shutil.rmtree(folder)
                 folder.mkdir()
@@ -111,7 +111,8 @@ def install(*arguments: str) -> float:
     make_namespace()
     claim = [{"op": "add", "path": "/spec/claimRef", "value": {"namespace": NAMESPACE, "name": f"data-{RELEASE}-mysql-0"}}]
     free = [each["metadata"]["name"] for each in found("persistentvolumes")["items"] if each["status"]["phase"] == "Available"]
-    volume = next(name for name in free if name.startswith("node-1-"))
+    volume = next((name for name in free if name.startswith("node-1-")), "")
+    assert volume, "node 1 has no free volume: another release has them all"
     run("kubectl", "patch", "persistentvolume", volume, "--type", "json", "--patch", json.dumps(claim))
     began = time.monotonic()
     helm("install", *arguments)

@@ -19,13 +19,13 @@ SOAK_REQUESTS = 30_000
 def _nodes() -> Iterator[None]:
     """The cluster, made here if it is not there, with every image of the chart."""
     is_there = (cluster.STATE / "admin.conf").exists()
-    cluster.run(cluster.MAKE, seconds=2400)
+    docker("tag", "movierec-app:stable", cluster.NEXT)
     try:
-        docker("tag", "movierec-app:stable", cluster.NEXT)
+        cluster.run(cluster.MAKE, seconds=2400)
         cluster.load(*cluster.IMAGES, cluster.NEXT)
         yield
-        docker("image", "rm", cluster.NEXT)
     finally:
+        docker("image", "rm", cluster.NEXT)
         if is_there:
             cluster.uninstall()
         else:

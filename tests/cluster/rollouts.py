@@ -68,10 +68,11 @@ def build(number: int, folder: Path) -> str:
 @contextmanager
 def images_of(numbers: Iterable[int], folders: pytest.TempPathFactory) -> Iterator[None]:
     """The images of versions and of the verdict, on the nodes."""
-    images = [build(number, folders.mktemp(f"version-{number}")) for number in numbers]
     root = str(cluster.ROOT)
     docker("build", "--quiet", "--file", f"{root}/kubernetes/verdict/Dockerfile", "--tag", VERDICT, root, timeout=900)
+    images: list[str] = []
     try:
+        images += (build(number, folders.mktemp(f"version-{number}")) for number in numbers)
         cluster.load(*images, VERDICT)
         yield
     finally:

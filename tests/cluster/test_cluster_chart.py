@@ -213,6 +213,13 @@ def test_an_upgrade_replaces_a_pod_that_cannot_start_and_none_for_the_charts_ver
             assert {"helm.sh/chart", "app.kubernetes.io/version"} < {*each["metadata"]["labels"]}
 
 
+def test_nginx_has_the_workers_of_the_values_and_room_for_many_pods() -> None:
+    """The files of a server name the cores of a machine, and three services."""
+    files = by_name(rendered("--set", "nginx.workers=3"), "ConfigMap")
+    assert "\nworker_processes 3;\n" in files["movierec-nginx"]["data"]["nginx.conf"]
+    assert " zone recommend 1m;\n" in files["movierec-nginx-place"]["data"]["upstream.conf"]
+
+
 def slowdowns(objects: list[dict[str, Any]]) -> list[str]:
     """The limit of slowdown that each container gets, where it gets one."""
     pods = [each["spec"]["template"]["spec"] for each in objects if "template" in each.get("spec", {})]
@@ -225,6 +232,7 @@ def test_a_canary_with_less_load_than_a_stable_pod_may_be_slower() -> None:
     own = ("--set-string", "verdict.settings.CANARY_MAX_SLOWDOWN=1.3")
     assert slowdowns(rendered(*ROLLOUT)) == ["1.5", "1.5"]
     assert slowdowns(rendered(*ROLLOUT, "--set", "stable.replicas=8")) == []
+    assert slowdowns(rendered(*ROLLOUT, "--set", "stable.replicas=5")) == []
     assert slowdowns(rendered(*ROLLOUT, *own)) == ["1.3", "1.3"]
 
 

@@ -24,7 +24,6 @@ from tests.cluster.rollouts import (
     in_service,
     next_good,
     released,
-    rollout,
     service_pods,
     wait_for_end,
 )
@@ -106,8 +105,11 @@ class TestReleases:
 
     @pytest.mark.long
     def test_what_happens_during_a_bake_does_not_end_it(self, tmp_path: Path) -> None:
-        """Prometheus is away for 20 s, then helm changes NGINX: the image that was set stays. Scaling waits."""
-        version = next_good()
+        """Prometheus is away for 20 s, then helm changes NGINX: the image that was set stays. Scaling waits.
+
+        Parts with one pod have the version in service.
+        """
+        before, version = in_service(), next_good()
 
         def meanwhile() -> None:
             with cluster.paused(f"{cluster.RELEASE}-prometheus-0", "prometheus"):
@@ -116,7 +118,9 @@ class TestReleases:
             with pytest.raises(AssertionError, match=f"{REPOSITORY}:{version} bakes: scale from 3 to 5 pods after the bake"):
                 cluster.upgrade(*VALUES, "--set", "stable.replicas=4")
             cluster.upgrade(*VALUES, "--set", "nginx.triesLogMb=21")
-            assert rollout()["spec"]["template"]["spec"]["containers"][0]["image"] == f"{REPOSITORY}:{version}"
+            for kind, name, number in (("rollout", NAME, version), ("deployment", "movierec-console", before)):
+                (container,) = cluster.found(kind, name)["spec"]["template"]["spec"]["containers"]
+                assert container["image"] == f"{REPOSITORY}:{number}"
 
         ended = released(version, tmp_path, meanwhile)
         assert (ended.end, ended.visits.failed, in_service()) == ("promoted", 0, version)

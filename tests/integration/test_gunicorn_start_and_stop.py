@@ -210,7 +210,7 @@ def test_a_stopping_service_refuses_new_connections_and_answers_the_kept_ones(
     def refused() -> bool:
         try:
             with server.raw() as connection:
-                connection.settimeout(1)
+                connection.settimeout(10)
                 connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
                 assert connection.recv(100) != b""
         except ConnectionError:

@@ -72,14 +72,22 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
 
 {{- /*
-Our image in force. What somebody set in the Rollout after the last upgrade stays, unless this upgrade brings another image itself.
+Our image: (list $ "set" or "stable"). What somebody set in the Rollout after the last upgrade stays, unless this upgrade brings another
+image itself. That image may still bake, or be an aborted one: parts of which there is one pod have the stable one.
 */ -}}
 {{- define "movierec.image" -}}
-{{- $image := include "movierec.ownImage" . -}}
-{{- if .Values.rollout.enabled -}}
-{{- with lookup "argoproj.io/v1alpha1" "Rollout" .Release.Namespace (printf "%s-service" .Release.Name) -}}
+{{- $root := index . 0 -}}
+{{- $stable := eq (index . 1) "stable" -}}
+{{- $image := include "movierec.ownImage" $root -}}
+{{- if $root.Values.rollout.enabled -}}
+{{- $name := printf "%s-service" $root.Release.Name -}}
+{{- with lookup "argoproj.io/v1alpha1" "Rollout" $root.Release.Namespace $name -}}
 {{- if eq $image (get (.metadata.annotations | default dict) "movierec/image") -}}
-{{- $image = (first .spec.template.spec.containers).image -}}
+{{- $of := . -}}
+{{- if and $stable (.status | default dict).stableRS -}}
+{{- $of = lookup "apps/v1" "ReplicaSet" $root.Release.Namespace (printf "%s-%s" $name .status.stableRS) | default . -}}
+{{- end -}}
+{{- $image = (first $of.spec.template.spec.containers).image -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -87,12 +95,12 @@ Our image in force. What somebody set in the Rollout after the last upgrade stay
 {{- end }}
 
 {{- /*
-The settings of the verdict. Unless the canary's pods have the load of stable ones, their caches are colder: the same code took 1.21
+The settings of the verdict. If the canary's pods have less load than stable ones, their caches are colder: the same code took 1.21
 times as long. So the limit of slowdown is 1.5 then.
 */ -}}
 {{- define "movierec.verdictSettings" -}}
-{{- $differ := ne (int .Values.stable.replicas) (mul 4 (include "movierec.canaryPods" .) | int) -}}
-{{- merge (dict) .Values.verdict.settings (ternary (dict "CANARY_MAX_SLOWDOWN" "1.5") (dict) $differ) | toJson -}}
+{{- $less := lt (int .Values.stable.replicas) (mul 4 (include "movierec.canaryPods" .) | int) -}}
+{{- merge (dict) .Values.verdict.settings (ternary (dict "CANARY_MAX_SLOWDOWN" "1.5") (dict) $less) | toJson -}}
 {{- end }}
 
 {{- /* The walls of a container: (list $ RESOURCES). */ -}}
