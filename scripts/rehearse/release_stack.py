@@ -26,7 +26,7 @@ COMPRESSED = {
     "CANARY_MAX_BAKE_MINUTES": "1.5",
     "CANARY_CHECK_SECONDS": "5",
     "CANARY_MIN_REQUESTS": "200",
-    # An answer takes 0.3 ms here. The canary has half the load of a stable service, so its caches are colder: the same code took
+    # An answer takes 0.3 ms. The canary has half the load of a stable service, so its caches are colder: the same code took
     # 1.28 times as long. With 1.2 a good version would end as inconclusive.
     "CANARY_MAX_SLOWDOWN": "1.5",
 }
