@@ -49,7 +49,7 @@ OTHER_WAYS = [
     FRESH,
     ("--set", "prometheus.containers=true,nginx.serviceType=ClusterIP"),
     (
-        *("--set", r"clusterDomain=example.org,nodeSelector.kubernetes\.io/arch=amd64,nginx.serviceAnnotations.internal=true"),
+        *("--set", r"clusterDomain=example.org,nodeSelector.kubernetes\.io/arch=amd64,nginx.serviceAnnotations.internal=on"),
         *("--set-json", 'tolerations=[{"key": "films", "operator": "Exists"}]'),
         *("--set", r"nginx.serviceType=LoadBalancer,nginx.loadBalancerSourceRanges={10.0.0.0/8}"),
     ),
