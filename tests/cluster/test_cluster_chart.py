@@ -190,7 +190,7 @@ def test_metrics_of_containers_need_two_rights() -> None:
         (["nodes/metrics"], ["get"]),
     ]
     (binding,) = by_name(objects, "ClusterRoleBinding").values()
-    assert binding["roleRef"]["name"] == role["metadata"]["name"] == f"{cluster.NAMESPACE}-movierec-prometheus"
+    assert binding["roleRef"]["name"] == role["metadata"]["name"] == f"movierec-{cluster.NAMESPACE}-prometheus"
     text = by_name(objects, "ConfigMap")["movierec-prometheus"]["data"]["prometheus.yml"]
     (job,) = [each for each in yaml.safe_load(text)["scrape_configs"] if each["job_name"] == "cadvisor"]
     assert "static_configs" not in job
